@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* What all tools share: how they speak, and the arguments that several of them take. */
+#include "applet.h"
+#include "../libimg/util/cleanup.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *app_name = "imgbox";
+bool app_quiet;
+
+static void print_line(const char *kind, const char *format, va_list arguments)
+{
+    fflush(stdout);
+    fprintf(stderr, "%s: %s", app_name, kind);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+}
+
+void app_error(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    print_line("", format, arguments);
+    va_end(arguments);
+}
+
+void app_warning(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    print_line("warning: ", format, arguments);
+    va_end(arguments);
+}
+
+static void print_hint(struct img_error *err)
+{
+    /* The older profile leaves this one line open. */
+    bool open_ended = app_compat() < APP_10_0 && err->hint && !strncmp(err->hint, "Detected format of ", 19);
+
+    if (err->hint)
+        fprintf(stderr, "%s%s", err->hint, open_ended ? "" : "\n");
+    img_error_clear(err);
+}
+
+void app_report(struct img_error *err)
+{
+    app_error("%s", err->text ? err->text : "Unknown error");
+    print_hint(err);
+}
+
+void app_report_with(struct img_error *err, const char *format, ...)
+{
+    va_list arguments;
+
+    fflush(stdout);
+    fprintf(stderr, "%s: ", app_name);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "%s\n", err->text ? err->text : "Unknown error");
+    print_hint(err);
+}
+
+void app_say(const char *format, ...)
+{
+    va_list arguments;
+
+    if (app_quiet)
+        return;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+}
+
+int app_finish(int status)
+{
+    bool failed = fflush(stdout) != 0;
+
+    if (!failed && !ferror(stdout))
+        return status;
+    app_error("Could not write to standard output: %s", failed ? strerror(errno) : "an earlier write failed");
+    clearerr(stdout);
+    return status ? status : 1;
+}
+
+enum app_output app_output_format(const struct app *app)
+{
+    if (!strcmp(app->argument, "json"))
+        return APP_JSON;
+    if (!strcmp(app->argument, "human"))
+        return APP_HUMAN;
+    if (app_compat() < APP_10_0) {
+        app_error("--output must be used with human or json as argument.");
+        exit(app_finish(1));
+    }
+    app_usage(app, "--output expects 'human' or 'json' not '%s'", app->argument);
+}
+
+bool app_cache(const char *text, const char *what, enum img_cache *mode)
+{
+    if (img_cache_parse(text, mode) == 0)
+        return true;
+    app_error("Invalid %s option: %s", what, text);
+    return false;
+}
+
+static void say_malformed(const char *text, const char *what)
+{
+    if (app_compat() >= APP_10_0) {
+        app_error("Invalid %s specified: '%s'.", what, text);
+        return;
+    }
+    app_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", what);
+    app_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
+}
+
+/* The older profile calls a number below zero malformed, the newer one out of range. */
+static int parse(const char *text, uint64_t *number)
+{
+    if (app_compat() < APP_10_0 && text[strspn(text, " \t")] == '-')
+        return -EINVAL;
+    return img_parse_size(text, 'b', number);
+}
+
+bool app_number(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *number)
+{
+    int rc = parse(text, number);
+
+    if (rc == 0 && *number >= min && *number <= max)
+        return true;
+    if (rc == -EINVAL)
+        say_malformed(text, what);
+    else
+        app_error("Invalid %s specified. Must be between %llu and %llu.", what,
+                  (unsigned long long)min, (unsigned long long)max);
+    return false;
+}
+
+bool app_size(const char *text, const char *what, uint64_t *size)
+{
+    return app_number(text, what, 0, INT64_MAX, size);
+}
+
+struct img *app_open(const char *name, const struct img_open *how)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    struct img *image = NULL;
+
+    if (img_open(&image, name, how, &err) < 0) {
+        app_report(&err);
+        return NULL;
+    }
+    return image;
+}
+
+int app_close(struct img *image, int status)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (img_close(image, &err) == 0)
+        return status;
+    app_report(&err);
+    return status ? status : 1;
+}
+
+void app_print_json(const struct img_doc *doc)
+{
+    CLEANUP_FREE char *text = img_doc_json(doc, 4);
+
+    puts(text);
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The walk behind img-compare.  One cursor under a lock hands out chunks: the
+ * next range over which both images say one thing.  Each worker reads and
+ * compares its chunk alone, in pieces small enough to stay in the processor's cache.
+ * Results are committed in order, so the first difference is the same with any number of threads.
+ */
+#include "compare.h"
+#include "../libimg/util/checked.h"
+#include "../libimg/util/cleanup.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum {
+    CHUNK = 2 << 20,        /* bytes of data that one worker takes at once */
+    PIECE = 256 << 10,      /* bytes read at once */
+    SECTOR = 512,           /* differences are told by sector */
+    RING = 64,              /* chunks that may be under way or done but not committed */
+    WORKERS = 8             /* at most */
+};
+
+struct chunk {
+    uint64_t offset, length;
+    struct img_extent extent[2];
+    bool data[2];           /* bytes must be read; otherwise they are zeroes */
+};
+
+struct walk {
+    const struct compare *what;
+    pthread_mutex_t lock;
+    pthread_cond_t committed_more;
+    uint64_t cursor;                    /* where the next chunk starts */
+    struct img_extent extent[2];        /* the answers that cover the cursor */
+    uint64_t issued, committed;         /* chunks */
+    uint64_t ends[RING];                /* end offset of an issued chunk */
+    bool finished[RING];
+    struct compare_finding finding;     /* the first one so far */
+    bool stop;                          /* hand out no more */
+};
+
+/* ---- What the images say ------------------------------------------------------------- */
+
+static bool reads_as_zero(const struct img_extent *extent)
+{
+    return extent->kind == IMG_HOLE || extent->kind == IMG_ZERO;
+}
+
+/* What strict mode compares: whether and how a range is allocated, and whether it ends the storage. */
+static unsigned status_of(const struct img_extent *extent, struct img *image)
+{
+    bool last = extent->end_of_file || extent->offset + extent->length == img_size(image);
+
+    return (unsigned)extent->kind | (extent->kind == IMG_ZERO && extent->recurse ? 8u : 0) | (last ? 16u : 0);
+}
+
+static int map_side(struct walk *w, unsigned side)
+{
+    const struct compare *what = w->what;
+    struct img_extent *extent = &w->extent[side];
+
+    if (extent->length && w->cursor < extent->offset + extent->length)
+        return 0;
+    if (!what->images[side]) {
+        *extent = (struct img_extent){ .offset = w->cursor, .length = what->end - w->cursor, .kind = IMG_ZERO };
+        return 0;
+    }
+    return img_map_chain(what->images[side], NULL, w->cursor, what->end - w->cursor, extent);
+}
+
+/* Keep the finding that lies first.  Called with the lock held. */
+static void found(struct walk *w, const struct compare_finding *finding)
+{
+    w->stop = true;
+    if (w->finding.result == COMPARE_SAME || finding->offset < w->finding.offset)
+        w->finding = *finding;
+}
+
+/* Bring both answers to the cursor; false at the end or when there is something to find. */
+static bool map_both(struct walk *w)
+{
+    struct compare_finding finding = { .offset = w->cursor };
+
+    for (unsigned side = 0; side < 2; side++) {
+        int rc = map_side(w, side);
+
+        if (rc == 0)
+            continue;
+        finding.result = COMPARE_MAP_FAILED;
+        finding.side = side;
+        finding.code = -rc;
+        found(w, &finding);
+        return false;
+    }
+    if (!w->what->strict || status_of(&w->extent[0], w->what->images[0]) == status_of(&w->extent[1], w->what->images[1]))
+        return true;
+    finding.result = COMPARE_STATUS;
+    found(w, &finding);
+    return false;
+}
+
+/* ---- Chunks in and out ------------------------------------------------------------------ */
+
+static uint64_t rest_of(const struct img_extent *extent, uint64_t at)
+{
+    return extent->offset + extent->length - at;
+}
+
+/* Chunks that end one after the other from the first uncommitted one on are reported.  Lock held. */
+static void commit(struct walk *w)
+{
+    while (w->committed < w->issued && w->finished[w->committed % RING]) {
+        uint64_t end = w->ends[w->committed % RING];
+
+        if (w->finding.result != COMPARE_SAME && w->finding.offset < end)
+            break;
+        w->what->progress(w->what->context, end);
+        w->committed++;
+    }
+    pthread_cond_broadcast(&w->committed_more);
+}
+
+/* The next range to look at; false when there is none.  Zeroes on both sides need no worker. Lock held. */
+static bool take(struct walk *w, struct chunk *chunk, uint64_t *number)
+{
+    while (!w->stop && w->cursor < w->what->end) {
+        uint64_t length;
+
+        if (w->issued - w->committed >= RING) {
+            pthread_cond_wait(&w->committed_more, &w->lock);
+            continue;
+        }
+        if (!map_both(w))
+            return false;
+        length = img_min(rest_of(&w->extent[0], w->cursor), rest_of(&w->extent[1], w->cursor));
+        *chunk = (struct chunk){ .offset = w->cursor };
+        for (unsigned side = 0; side < 2; side++) {
+            chunk->extent[side] = w->extent[side];
+            chunk->data[side] = !reads_as_zero(&w->extent[side]);
+        }
+        if (chunk->data[0] || chunk->data[1])
+            length = img_min(length, CHUNK);
+        chunk->length = length;
+        w->cursor += length;
+        *number = w->issued++;
+        w->ends[*number % RING] = w->cursor;
+        w->finished[*number % RING] = !chunk->data[0] && !chunk->data[1];
+        if (chunk->data[0] || chunk->data[1])
+            return true;
+        commit(w);
+    }
+    return false;
+}
+
+/* ---- One chunk ------------------------------------------------------------------------------ */
+
+/* First sector of the pieces that differs, as an offset in them. */
+static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t length)
+{
+    size_t at = 0;
+
+    while (length - at > SECTOR && !memcmp(a + at, b + at, SECTOR))
+        at += SECTOR;
+    return at;
+}
+
+static size_t first_content(const uint8_t *a, size_t length)
+{
+    size_t at = 0;
+
+    while (length - at > SECTOR && img_is_zero(a + at, SECTOR))
+        at += SECTOR;
+    return at;
+}
+
+/* Compare [offset, offset+length) of the chunk; true when all is equal. */
+static bool compare_piece(const struct chunk *chunk, uint64_t offset, size_t length, uint8_t *const buffers[2],
+                          struct compare_finding *finding)
+{
+    for (unsigned side = 0; side < 2; side++) {
+        int rc = chunk->data[side] ? img_read_extent(&chunk->extent[side], buffers[side], offset, length) : 0;
+
+        if (rc < 0) {
+            *finding = (struct compare_finding){ COMPARE_READ_FAILED, chunk->offset, side, -rc };
+            return false;
+        }
+    }
+    *finding = (struct compare_finding){ .result = COMPARE_CONTENT };
+    if (chunk->data[0] && chunk->data[1]) {
+        if (!memcmp(buffers[0], buffers[1], length))
+            return true;
+        finding->offset = offset + first_difference(buffers[0], buffers[1], length);
+    } else {
+        const uint8_t *buffer = buffers[chunk->data[0] ? 0 : 1];
+
+        if (img_is_zero(buffer, length))
+            return true;
+        finding->offset = offset + first_content(buffer, length);
+    }
+    return false;
+}
+
+static bool compare_chunk(const struct chunk *chunk, uint8_t *const buffers[2], struct compare_finding *finding)
+{
+    uint64_t end = chunk->offset + chunk->length;
+
+    for (uint64_t at = chunk->offset; at < end; at += PIECE)
+        if (!compare_piece(chunk, at, (size_t)img_min(PIECE, end - at), buffers, finding))
+            return false;
+    return true;
+}
+
+/* ---- Workers ---------------------------------------------------------------------------------- */
+
+static void work_with(struct walk *w, uint8_t *const buffers[2])
+{
+    struct chunk chunk;
+    uint64_t number;
+
+    pthread_mutex_lock(&w->lock);
+    while (take(w, &chunk, &number)) {
+        struct compare_finding finding;
+        bool equal;
+
+        pthread_mutex_unlock(&w->lock);
+        equal = compare_chunk(&chunk, buffers, &finding);
+        pthread_mutex_lock(&w->lock);
+        if (!equal)
+            found(w, &finding);
+        w->finished[number % RING] = true;
+        commit(w);
+    }
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void *work(void *argument)
+{
+    struct walk *w = argument;
+    uint8_t *buffers[2] = { NULL, NULL };
+    /* Aligned for images that are open without the page cache. */
+    bool good = posix_memalign((void **)&buffers[0], 4096, PIECE) == 0 &&
+                posix_memalign((void **)&buffers[1], 4096, PIECE) == 0;
+
+    if (good)
+        work_with(w, buffers);
+    free(buffers[0]);
+    free(buffers[1]);
+    return good ? w : NULL;
+}
+
+static unsigned worker_count(uint64_t length)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t useful = img_min(length / (2 * CHUNK) + 1, WORKERS);
+
+    return (unsigned)img_min(processors > 0 ? (uint64_t)processors : 1, useful);
+}
+
+struct compare_finding compare_images(const struct compare *what)
+{
+    struct walk w = { .what = what, .lock = PTHREAD_MUTEX_INITIALIZER,
+                      .committed_more = PTHREAD_COND_INITIALIZER, .cursor = what->start };
+    pthread_t threads[WORKERS];
+    unsigned started = 0, wanted = worker_count(what->end - what->start);
+    bool good;
+
+    /* A thread that cannot be had is not needed: this one does the work alone then. */
+    while (started + 1 < wanted && pthread_create(&threads[started], NULL, work, &w) == 0)
+        started++;
+    good = work(&w) != NULL;
+    while (started)
+        good |= pthread_join(threads[--started], &(void *){ NULL }) == 0;
+    if (!good)
+        w.finding = (struct compare_finding){ COMPARE_READ_FAILED, what->start, 0, 12 };
+    pthread_cond_destroy(&w.committed_more);
+    pthread_mutex_destroy(&w.lock);
+    return w.finding;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* The text of `-o help`, for every tool that creates images. */
+#include "applet.h"
+#include "../libimg/util/cleanup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Options that the peer of an older profile did not list.  They work all the same. */
+static const struct {
+    const char *name;
+    unsigned since;
+} newer_options[] = { { "keep_data_file", APP_11_0 } };
+
+static bool is_listed(const char *line)
+{
+    size_t length;
+
+    line += strspn(line, " ");
+    length = strcspn(line, "=");
+    for (size_t i = 0; i < sizeof newer_options / sizeof *newer_options; i++)
+        if (length == strlen(newer_options[i].name) && !strncmp(line, newer_options[i].name, length))
+            return app_compat() >= newer_options[i].since;
+    return true;
+}
+
+int app_create_help(const struct img_driver *driver, const char *name)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    CLEANUP_FREE char *text = img_create_help(driver, name, &err);
+
+    if (!text) {
+        app_report(&err);
+        return 1;
+    }
+    for (const char *line = text; *line; ) {
+        size_t length = strcspn(line, "\n");
+
+        length += line[length] == '\n';
+        if (is_listed(line))
+            printf("%.*s", (int)length, line);
+        line += length;
+    }
+    return 0;
+}

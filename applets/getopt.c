@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The option parser and the help text, both fed by the option table of an
+ * applet alone.  getopt_long of the C libraries differ in their messages; the
+ * texts here are those that callers of qemu-img know.
+ */
+#include "applet.h"
+#include "../libimg/util/strbuf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct app_option help_option = { 'h', "help", NULL, "show this help" };
+
+void app_start(struct app *app, const struct applet *applet, const char *called, int argc, char **argv)
+{
+    *app = (struct app){ .applet = applet, .called = called, .argc = argc, .argv = argv, .next = 1 };
+    app->operands = img_xcalloc((size_t)argc + 1, sizeof *app->operands);
+}
+
+static int usage_status(const struct app *app)
+{
+    return app->applet->usage_status ? app->applet->usage_status : 1;
+}
+
+/* The line behind every usage error; the older profile always names the whole tool. */
+static _Noreturn void try_help(const struct app *app, int status)
+{
+    if (app_compat() < APP_10_0)
+        fprintf(stderr, "Try 'qemu-img --help' for more information\n");
+    else
+        fprintf(stderr, "Try '%s --help' for more info\n", app->called);
+    exit(app_finish(status));
+}
+
+void app_usage(const struct app *app, const char *format, ...)
+{
+    va_list arguments;
+
+    fflush(stdout);
+    fprintf(stderr, "%s: ", app_name);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    try_help(app, usage_status(app));
+}
+
+/* A word that the table does not allow.  `text` is the newer profile's wording, `word` what was given. */
+static _Noreturn void bad_option(const struct app *app, const char *word, const char *format, ...)
+    IMG_PRINTF(3, 4);
+
+static _Noreturn void bad_option(const struct app *app, const char *word, const char *format, ...)
+{
+    va_list arguments;
+
+    fflush(stdout);
+    if (app_compat() < APP_10_0) {
+        fprintf(stderr, "%s: unrecognized option '%s'\n", app_name, word);
+    } else {
+        fprintf(stderr, "%s: ", app->called);
+        va_start(arguments, format);
+        vfprintf(stderr, format, arguments);
+        va_end(arguments);
+        fputc('\n', stderr);
+    }
+    /* The parser's own complaints end with 1 in every tool. */
+    try_help(app, 1);
+}
+
+/* The same for an option whose argument is missing at the end. */
+static _Noreturn void no_argument(const struct app *app, const char *word, const struct app_option *option,
+                                  bool is_long)
+{
+    fflush(stdout);
+    if (app_compat() < APP_10_0)
+        fprintf(stderr, "%s: missing argument for option '%s'\n", app_name, word);
+    else if (is_long)
+        fprintf(stderr, "%s: option '--%s' requires an argument\n", app->called, option->name);
+    else
+        fprintf(stderr, "%s: option requires an argument -- '%c'\n", app->called, option->letter);
+    try_help(app, 1);
+}
+
+static bool has_own_help(const struct applet *applet)
+{
+    for (const struct app_option *option = applet->options; option && option->letter; option++)
+        if (option->letter == 'h')
+            return true;
+    return false;
+}
+
+/* Rows of the table and then -h: NULL after the last. */
+static const struct app_option *row(const struct applet *applet, size_t index)
+{
+    size_t count = 0;
+
+    while (applet->options && applet->options[count].letter)
+        count++;
+    if (index < count)
+        return &applet->options[index];
+    return index == count && !has_own_help(applet) ? &help_option : NULL;
+}
+
+static const struct app_option *find_short(const struct applet *applet, char letter)
+{
+    const struct app_option *option;
+
+    for (size_t i = 0; (option = row(applet, i)); i++)
+        if (option->letter == (unsigned char)letter)
+            return option;
+    return NULL;
+}
+
+static _Noreturn void ambiguous(const struct app *app, const char *word, size_t length)
+{
+    struct img_strbuf names = { 0 };
+    const struct app_option *option;
+
+    for (size_t i = 0; (option = row(app->applet, i)); i++)
+        if (option->name && !strncmp(option->name, word + 2, length))
+            img_strbuf_printf(&names, " '--%s'", option->name);
+    bad_option(app, word, "option '%s' is ambiguous; possibilities:%s", word, names.text);
+}
+
+/* By its whole name, or by the start of it where that leaves no doubt. */
+static const struct app_option *find_long(const struct app *app, const char *word)
+{
+    const char *name = word + 2;
+    size_t length = strcspn(name, "=");
+    const struct app_option *option, *found = NULL;
+    bool doubt = false;
+
+    for (size_t i = 0; (option = row(app->applet, i)); i++) {
+        if (!option->name || strncmp(option->name, name, length))
+            continue;
+        if (!option->name[length])
+            return option;
+        if (found && (found->letter != option->letter || !found->argument != !option->argument))
+            doubt = true;
+        else
+            found = option;
+    }
+    if (doubt)
+        ambiguous(app, word, length);
+    return found;
+}
+
+static int accept(struct app *app, const struct app_option *option, char *argument)
+{
+    app->argument = argument;
+    if (option == &help_option) {
+        app_help(app);
+        exit(app_finish(0));
+    }
+    return option->letter;
+}
+
+static int next_long(struct app *app, char *word)
+{
+    const struct app_option *option = find_long(app, word);
+    char *argument = strchr(word, '=');
+
+    if (!option)
+        bad_option(app, word, "unrecognized option '%s'", word);
+    if (!option->argument) {
+        if (argument)
+            bad_option(app, word, "option '--%s' doesn't allow an argument", option->name);
+        return accept(app, option, NULL);
+    }
+    if (argument)
+        return accept(app, option, argument + 1);
+    if (app->next >= app->argc)
+        no_argument(app, word, option, true);
+    return accept(app, option, app->argv[app->next++]);
+}
+
+static int next_short(struct app *app)
+{
+    char *word = app->argv[app->next - 1];
+    char letter = *app->cluster++;
+    const struct app_option *option = find_short(app->applet, letter);
+    const char *rest = app->cluster;
+
+    if (!option)
+        bad_option(app, word, "invalid option -- '%c'", letter);
+    if (!*rest)
+        app->cluster = NULL;
+    if (!option->argument)
+        return accept(app, option, NULL);
+    app->cluster = NULL;
+    if (*rest)
+        return accept(app, option, word + (rest - word));
+    if (app->next >= app->argc)
+        no_argument(app, word, option, false);
+    return accept(app, option, app->argv[app->next++]);
+}
+
+int app_next(struct app *app)
+{
+    if (app->cluster)
+        return next_short(app);
+    while (app->next < app->argc) {
+        char *word = app->argv[app->next++];
+
+        if (app->only_operands || word[0] != '-' || !word[1]) {
+            app->operands[app->operand_count++] = word;
+            app->only_operands |= app->stop_at_operand;
+        } else if (word[1] != '-') {
+            app->cluster = word + 1;
+            return next_short(app);
+        } else if (!word[2]) {
+            app->only_operands = true;
+        } else {
+            return next_long(app, word);
+        }
+    }
+    app->operands[app->operand_count] = NULL;
+    return -1;
+}
+
+/* ---- Help ------------------------------------------------------------------ */
+
+/* Text of several lines, each with the indent in front. */
+static void print_indented(const char *text, const char *indent)
+{
+    while (*text) {
+        size_t length = strcspn(text, "\n");
+
+        printf("%s%.*s\n", indent, (int)length, text);
+        text += length + (text[length] == '\n');
+    }
+}
+
+static void print_option(const struct applet *applet, const struct app_option *option)
+{
+    const struct app_option *other;
+
+    if (option->letter < APP_LONG)
+        printf("  -%c%s", option->letter, option->name ? ", " : "");
+    else
+        printf("  ");
+    if (option->name)
+        printf("--%s", option->name);
+    if (option->argument)
+        printf(" %s", option->argument);
+    printf("\n");
+    print_indented(option->help, "     ");
+    for (size_t i = 0; (other = row(applet, i)); i++) {
+        if (other->help || other->letter != option->letter)
+            continue;
+        printf("     (also spelled --%s)\n", other->name);
+    }
+}
+
+void app_help(const struct app *app)
+{
+    const struct applet *applet = app->applet;
+    const struct app_option *option;
+
+    printf("Usage: %s %s\n\n", app->called, applet->synopsis);
+    printf("%s\n\nOptions:\n", applet->title);
+    for (size_t i = 0; (option = row(applet, i)); i++)
+        if (option->help)
+            print_option(applet, option);
+    if (applet->operands) {
+        printf("\n");
+        print_indented(applet->operands, "");
+    }
+}

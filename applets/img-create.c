@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * img-create.c - make a new image, empty or on top of a backing file.  The
+ * checks here come before anything is written, in the order in which scripts
+ * know their messages.
+ */
+#include "applet.h"
+#include "../libimg/util/cleanup.h"
+#include "../libimg/util/strbuf.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { OPT_OBJECT = APP_LONG };
+
+static const struct app_option options[] = {
+    { 'q', "quiet", NULL, "print nothing but errors" },
+    { 'f', "format", "FMT", "format of the new image (raw)" },
+    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    { 'o', "options", "FMT_OPTS", "creation options, key=value,...; '-o help' lists them" },
+    { 'b', "backing", "BACKING_FILENAME", "make the image an overlay of this file" },
+    { 'F', "backing-format", "BACKING_FMT", "format of that backing file" },
+    { 'B', NULL, "BACKING_FMT", NULL },
+    { 'u', "backing-unsafe", NULL, "do not open the backing file to check it" },
+    { 0, NULL, NULL, NULL }
+};
+
+struct request {
+    struct app *app;
+    const char *format, *name;
+    const char *backing, *backing_format;   /* of -b and -F */
+    const struct img_driver *driver;
+    struct img_doc *options;        /* flat, as -o gave them and -b, -F and SIZE add to them */
+    bool want_help, unchecked, has_size;
+    uint64_t size;
+};
+
+/* ---- The command line ----------------------------------------------------------- */
+
+static bool add_options(struct request *r, const char *text)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (img_options_want_help(text))
+        r->want_help = true;
+    else if (img_options_add(r->options, text, &err) < 0) {
+        app_report(&err);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_options(struct request *r)
+{
+    struct app *app = r->app;
+    int letter;
+
+    while ((letter = app_next(app)) != -1) {
+        switch (letter) {
+        case 'q': app_quiet = true; break;
+        case 'f': r->format = app->argument; break;
+        case 'o':
+            if (!add_options(r, app->argument))
+                return false;
+            break;
+        case 'b': r->backing = app->argument; break;
+        case 'F': case 'B': r->backing_format = app->argument; break;
+        case 'u': r->unchecked = true; break;
+        case OPT_OBJECT: app_object(app->argument); break;
+        }
+    }
+    return true;
+}
+
+static bool parse_operands(struct request *r)
+{
+    struct app *app = r->app;
+
+    r->name = app->operand_count ? app->operands[0] : NULL;
+    if (r->want_help)
+        return true;
+    if (!r->name)
+        app_usage(app, "Expecting image file name");
+    if (app->operand_count > 1) {
+        if (!app_size(app->operands[1], "image size", &r->size))
+            return false;
+        r->has_size = true;
+    }
+    if (app->operand_count > 2)
+        app_usage(app, "Unexpected argument: %s", app->operands[2]);
+    return true;
+}
+
+/* ---- Help ------------------------------------------------------------------------- */
+
+static int print_help(const struct request *r)
+{
+    if (!r->driver) {
+        app_error("Unknown file format '%s'", r->format);
+        return 1;
+    }
+    if (!img_driver_can_create(r->driver)) {
+        app_error("Format driver '%s' does not support image creation", r->format);
+        return 1;
+    }
+    return app_create_help(r->driver, r->name);
+}
+
+/* ---- The backing file --------------------------------------------------------------- */
+
+static bool has_protocol(const char *name)
+{
+    size_t length = strcspn(name, ":/");
+
+    return name[length] == ':';
+}
+
+/* Where a backing name of the new image leads: relative ones start at its directory. */
+static char *resolve(const char *image, const char *backing)
+{
+    const char *start = has_protocol(image) ? strchr(image, ':') + 1 : image;
+    const char *slash = strrchr(start, '/');
+
+    if (*backing == '/' || has_protocol(backing) || !slash)
+        return img_xstrdup(backing);
+    return img_xasprintf("%.*s%s", (int)(slash + 1 - image), image, backing);
+}
+
+/* libimg says "Could not open 'NAME': " before the cause; the creation of an image words that with a hint instead. */
+static void say_backing_failed(struct img_error *err, const char *backing)
+{
+    CLEANUP_FREE char *prefix = img_xasprintf("Could not open '%s': ", backing);
+    const char *text = err->text ? err->text : "";
+    size_t length = strlen(prefix);
+    char *cause = img_xstrdup(strncmp(text, prefix, length) ? text : text + length);
+
+    free(err->text);
+    err->text = cause;
+    img_error_hint(err, "Could not open backing image.");
+}
+
+/* Open the backing file to see that it is one, and for its size where none was given. */
+static int check_backing(struct request *r, const char *backing, const char *format, struct img_error *err)
+{
+    CLEANUP_FREE char *full = resolve(r->name, backing);
+    struct img_open how = { .format = format, .flags = IMG_NO_BACKING | IMG_NO_IO };
+    struct img *image = NULL;
+    struct img_error ignored = IMG_ERROR_INIT;
+    int rc = img_open(&image, full, &how, err);
+
+    if (rc < 0) {
+        say_backing_failed(err, full);
+        return rc;
+    }
+    if (!format) {
+        rc = img_error_set(err, EINVAL, "Backing file specified without backing format");
+        img_error_hint(err, "Detected format of %s.", img_driver_name(img_driver_of(image)));
+    } else if (!r->has_size && !img_doc_get(r->options, "size")) {
+        r->size = img_size(image);
+        r->has_size = true;
+    }
+    img_close(image, &ignored);
+    img_error_clear(&ignored);
+    return rc;
+}
+
+/* -b and -F win over the same in -o, wherever they stand. */
+static int take_letters(struct request *r, struct img_error *err)
+{
+    bool possible = img_driver_can_back(r->driver);
+
+    if (r->backing && !possible)
+        return img_error_set(err, ENOTSUP, "Backing file not supported for file format '%s'", r->format);
+    if (r->backing_format && !possible)
+        return img_error_set(err, ENOTSUP, "Backing file format not supported for file format '%s'", r->format);
+    if (r->backing)
+        img_doc_put_string(r->options, "backing_file", r->backing);
+    if (r->backing_format)
+        img_doc_put_string(r->options, "backing_fmt", r->backing_format);
+    return 0;
+}
+
+static int settle_backing(struct request *r, struct img_error *err)
+{
+    const char *backing = img_doc_string_at(r->options, "backing_file");
+    const char *format = img_doc_string_at(r->options, "backing_fmt");
+
+    if (!backing)
+        return 0;
+    if (!*backing)
+        return img_error_set(err, EINVAL, "Expected backing file name, got empty string");
+    if (!strcmp(backing, r->name))
+        return img_error_set(err, EINVAL,
+                             "Error: Trying to create an image with the same filename as the backing file");
+    if (!r->unchecked)
+        return check_backing(r, backing, format, err);
+    if (!format)
+        return img_error_set(err, EINVAL, "Backing file specified without backing format");
+    return 0;
+}
+
+/* ---- Making it ------------------------------------------------------------------------ */
+
+static int check_driver(const struct request *r, struct img_error *err)
+{
+    if (!r->driver)
+        return img_error_set(err, EINVAL, "Unknown file format '%s'", r->format);
+    if (!img_driver_can_create(r->driver))
+        return img_error_set(err, ENOTSUP, "Format driver '%s' does not support image creation", r->format);
+    return 0;
+}
+
+static void put_size(struct request *r)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%llu", (unsigned long long)r->size);
+    img_doc_put_string(r->options, "size", text);
+}
+
+/* All that can be found wrong before the target is touched. */
+static int check(struct request *r, struct img_error *err)
+{
+    int rc = check_driver(r, err);
+
+    if (rc == 0)
+        rc = img_create_check(r->driver, r->name, r->options, err);
+    if (rc == 0 && r->has_size && img_doc_get(r->options, "size"))
+        rc = img_error_set(err, EINVAL, "The image size must be specified only once");
+    if (rc == 0)
+        rc = take_letters(r, err);
+    if (rc == 0)
+        rc = settle_backing(r, err);
+    if (rc < 0)
+        return rc;
+    if (r->has_size)
+        put_size(r);
+    if (!img_doc_get(r->options, "size"))
+        return img_error_set(err, EINVAL, "Image creation needs a size parameter");
+    return 0;
+}
+
+/* All options with their values, of the format and of the storage that the name leads to. */
+static char *describe(const struct request *r)
+{
+    const char *colon = has_protocol(r->name) ? strchr(r->name, ':') : NULL;
+    CLEANUP_FREE char *protocol = colon ? img_xstrndup(r->name, (size_t)(colon - r->name)) : img_xstrdup("file");
+    const struct img_driver *storage = img_driver_find(protocol);
+    const struct img_option *tables[2] = { img_driver_options(r->driver),
+                                           storage ? img_driver_options(storage) : NULL };
+    size_t count = img_driver_kind(r->driver) == IMG_PROTOCOL ? 1 : 2;
+
+    return img_options_describe(tables, count, r->options);
+}
+
+static int create(struct request *r, struct img_error *err)
+{
+    int rc = check(r, err);
+
+    if (rc < 0)
+        return rc;
+    if (!app_quiet) {
+        CLEANUP_FREE char *description = describe(r);
+
+        printf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format, *description ? " " : "", description);
+        fflush(stdout);
+    }
+    return img_create(r->driver, r->name, r->options, err);
+}
+
+static int run(struct app *app)
+{
+    struct request r = { .app = app, .format = "raw", .options = img_doc_object() };
+    struct img_error err = IMG_ERROR_INIT;
+    int status = 1;
+
+    if (parse_options(&r) && parse_operands(&r)) {
+        r.driver = img_driver_find(r.format);
+        if (r.want_help)
+            status = print_help(&r);
+        else if (create(&r, &err) == 0)
+            status = 0;
+        else
+            app_report_with(&err, "%s: ", r.name);
+    }
+    img_doc_free(r.options);
+    return status;
+}
+
+const struct applet applet_create = {
+    .name = "create",
+    .title = "Make a new image, empty or as an overlay of a backing file.",
+    .synopsis = "[-q] [-f FMT] [-o FMT_OPTS] [-b BACKING_FILENAME [-F BACKING_FMT]] [-u] [--object OBJDEF] "
+                "FILENAME [SIZE]",
+    .options = options,
+    .operands = "FILENAME is the image to make; an existing one is replaced.\n"
+                "SIZE is in bytes, or with a suffix k, M, G, T, P or E (powers of 1024); the default is the\n"
+                "size of the backing file.",
+    .main = run,
+};

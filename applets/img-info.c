@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* img-info.c - what an image is: format, sizes, backing file, snapshots; of a whole chain on request. */
+#include "applet.h"
+#include "info.h"
+#include "../libimg/util/cleanup.h"
+#include "../libimg/util/strbuf.h"
+#include "../libimg/util/vector.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_OUTPUT, OPT_LIMITS };
+
+static const struct app_option options[] = {
+    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    { 'b', "backing-chain", NULL, "tell about the backing files too, down to the last" },
+    { 'U', "force-share", NULL, "open the image without regard to its users" },
+    { OPT_LIMITS, "limits", NULL, "tell the limits and alignments of requests too" },
+    { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
+    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    { 0, NULL, NULL, NULL }
+};
+
+struct request {
+    const char *format, *name;
+    bool image_opts, chain, share, limits;
+    enum app_output output;
+};
+
+static void parse(struct app *app, struct request *r)
+{
+    int letter;
+
+    while ((letter = app_next(app)) != -1) {
+        switch (letter) {
+        case 'f': r->format = app->argument; break;
+        case OPT_IMAGE_OPTS: r->image_opts = true; break;
+        case 'b': r->chain = true; break;
+        case 'U': r->share = true; break;
+        case OPT_LIMITS: r->limits = true; break;
+        case OPT_OBJECT: app_object(app->argument); break;
+        case OPT_OUTPUT: r->output = app_output_format(app); break;
+        }
+    }
+    if (app->operand_count != 1)
+        app_usage(app, "Expecting one image file name");
+    r->name = app->operands[0];
+}
+
+/* ---- The chain ------------------------------------------------------------------------ */
+
+typedef IMG_VECTOR(char *) names;
+
+static bool seen(const names *list, const char *name)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (!strcmp(list->at[i], name))
+            return true;
+    return false;
+}
+
+static void free_names(names *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        free(list->at[i]);
+    free(list->at);
+}
+
+/*
+ * One image after the other, each opened alone: a chain of any length costs the memory of one
+ * image, and a broken file below does not hide what was asked for at the top.
+ */
+static bool gather_chain(const struct request *r, struct img_doc *infos)
+{
+    CLEANUP_FREE char *name = img_xstrdup(r->name), *format = r->format ? img_xstrdup(r->format) : NULL;
+    struct img_open how = { .flags = IMG_NO_BACKING | IMG_NO_IO | (r->share ? IMG_SHARE : 0u),
+                            .image_opts = r->image_opts };
+    names opened = { 0 };
+    bool good = true;
+
+    while (good && name) {
+        struct img *image;
+        struct img_doc *info;
+        const char *next, *next_format;
+
+        if (seen(&opened, name)) {
+            app_error("Backing file '%s' creates an infinite loop.", name);
+            good = false;
+            break;
+        }
+        IMG_VECTOR_PUSH(&opened, img_xstrdup(name));
+        how.format = format;
+        image = app_open(name, &how);
+        if (!image) {
+            good = false;
+            break;
+        }
+        info = info_gather(image, r->limits);
+        img_doc_append(infos, info);
+        good = app_close(image, 0) == 0;
+        next = r->chain ? img_doc_string_at(info, "full-backing-filename") : NULL;
+        next_format = img_doc_string_at(info, "backing-filename-format");
+        free(name);
+        free(format);
+        name = next ? img_xstrdup(next) : NULL;
+        format = next && next_format ? img_xstrdup(next_format) : NULL;
+        how.image_opts = false;
+    }
+    free_names(&opened);
+    return good;
+}
+
+static void print(const struct request *r, const struct img_doc *infos)
+{
+    if (r->output == APP_JSON) {
+        app_print_json(r->chain ? infos : img_doc_at(infos, 0));
+        return;
+    }
+    for (size_t i = 0; i < img_doc_count(infos); i++) {
+        if (i)
+            printf("\n");
+        info_print_human(img_doc_at(infos, i));
+    }
+}
+
+static int run(struct app *app)
+{
+    struct request r = { 0 };
+    struct img_doc *infos;
+    bool good;
+
+    parse(app, &r);
+    if (r.image_opts && r.format) {
+        app_error("--image-opts and --format are mutually exclusive");
+        return 1;
+    }
+    infos = img_doc_array();
+    good = gather_chain(&r, infos);
+    if (good)
+        print(&r, infos);
+    img_doc_free(infos);
+    return good ? 0 : 1;
+}
+
+const struct applet applet_info = {
+    .name = "info",
+    .title = "Tell what an image is.",
+    .synopsis = "[-f FMT | --image-opts] [-b] [-U] [--limits] [--object OBJDEF] [--output human|json] FILENAME",
+    .options = options,
+    .main = run,
+};

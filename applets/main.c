@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The multi-call program: the name it is called by, or its first argument,
+ * says which applet runs.  `qemu-img` gives the face of that tool (compat/).
+ * With -DIMGBOX_SINGLE=applet_NAME it is that one applet and nothing else.
+ */
+#include "applet.h"
+#include "../compat/compat.h"
+#include "../libimg/util/cleanup.h"
+#include "../libimg/util/strbuf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void print_notice(enum img_notice kind, const char *text)
+{
+    /* What was said before comes out before, also when both streams are one file. */
+    fflush(stdout);
+    if (kind == IMG_WARNING)
+        fprintf(stderr, "%s: warning: %s\n", app_name, text);
+    else if (kind == IMG_FAULT)
+        fprintf(stderr, "%s: %s\n", app_name, text);
+    else
+        fprintf(stderr, "%s\n", text);
+}
+
+/*
+ * A standard stream that is closed would give its number to the first image
+ * opened, and messages would be written into that.  In its place comes a file that refuses.
+ */
+static void hold_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
+            exit(1);
+}
+
+static int run_applet(const struct applet *applet, const char *called, int argc, char **argv)
+{
+    struct app app;
+    int status;
+
+    app_start(&app, applet, called, argc, argv);
+    status = applet->main(&app);
+    free(app.operands);
+    return status;
+}
+
+static void set_up(const char *name)
+{
+    app_name = name;
+    hold_standard_streams();
+    signal(SIGPIPE, SIG_IGN);
+    img_set_notice(print_notice);
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+#ifdef IMGBOX_SINGLE
+
+extern const struct applet IMGBOX_SINGLE;
+
+int main(int argc, char **argv)
+{
+    if (argc < 1)
+        return 1;
+    set_up(base_name(argv[0]));
+    return app_finish(run_applet(&IMGBOX_SINGLE, argv[0], argc, argv));
+}
+
+#else
+
+static const struct applet *find_applet(const char *name)
+{
+    for (size_t i = 0; applets[i]; i++)
+        if (!strcmp(applets[i]->name, name))
+            return applets[i];
+    return NULL;
+}
+
+static int list(void)
+{
+    for (size_t i = 0; applets[i]; i++)
+        printf("img-%s\n", applets[i]->name);
+    printf("qemu-img\n");
+    return 0;
+}
+
+static bool install_one(const char *self, const char *directory, const char *name, bool symbolic)
+{
+    CLEANUP_FREE char *path = img_xasprintf("%s/%s", directory, name);
+
+    if ((symbolic ? symlink(self, path) : link(self, path)) == 0)
+        return true;
+    app_error("%s: %s", path, strerror(errno));
+    return false;
+}
+
+/* imgbox --install [-s] DIR: a link a tool. */
+static int install(int argc, char **argv)
+{
+    bool symbolic = argc > 2 && !strcmp(argv[2], "-s"), good;
+    CLEANUP_FREE char *self = NULL;
+    const char *directory;
+
+    if (argc != 3 + symbolic) {
+        app_error("usage: imgbox --install [-s] DIR");
+        return 1;
+    }
+    directory = argv[2 + symbolic];
+    self = compat_self_path(argv[0]);
+    if (!self) {
+        app_error("Could not find the running program: %s", strerror(errno));
+        return 1;
+    }
+    good = install_one(self, directory, "qemu-img", symbolic);
+    for (size_t i = 0; applets[i]; i++) {
+        CLEANUP_FREE char *name = img_xasprintf("img-%s", applets[i]->name);
+
+        good &= install_one(self, directory, name, symbolic);
+    }
+    return good ? 0 : 1;
+}
+
+static void help(FILE *stream)
+{
+    fprintf(stream, "imgbox %s: tools for disk images in one program\n\n"
+            "Usage: imgbox TOOL [options] ...      run a tool; TOOL --help tells more\n"
+            "       imgbox qemu-img ...            be qemu-img\n"
+            "       imgbox --list                  names of all links\n"
+            "       imgbox --install [-s] DIR      make the links in DIR (-s: symbolic)\n"
+            "       imgbox --help | --version\n\n"
+            "Called by the name img-TOOL or qemu-img it is that program.\n\nTools:\n", IMGBOX_VERSION);
+    for (size_t i = 0; applets[i]; i++)
+        fprintf(stream, "  %-10s %s\n", applets[i]->name, applets[i]->title);
+}
+
+static int imgbox(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : NULL;
+    const struct applet *applet;
+
+    if (!word) {
+        help(stderr);
+        return 1;
+    }
+    if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+        help(stdout);
+        return 0;
+    }
+    if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+        printf("imgbox %s\n", IMGBOX_VERSION);
+        return 0;
+    }
+    if (!strcmp(word, "--list"))
+        return list();
+    if (!strcmp(word, "--install"))
+        return install(argc, argv);
+    if (!strcmp(word, "qemu-img")) {
+        app_name = "qemu-img";
+        return compat_qemu_img(argc - 1, argv + 1, run_applet);
+    }
+    applet = find_applet(strncmp(word, "img-", 4) ? word : word + 4);
+    if (applet) {
+        CLEANUP_FREE char *called = img_xasprintf("%s %s", argv[0], word);
+
+        return run_applet(applet, called, argc - 1, argv + 1);
+    }
+    app_error("Tool not found: %s", word);
+    fprintf(stderr, "Try '%s --help' for more info\n", argv[0]);
+    return 1;
+}
+
+static int dispatch(const char *name, int argc, char **argv)
+{
+    const struct applet *applet;
+
+    if (!strcmp(name, "qemu-img"))
+        return compat_qemu_img(argc, argv, run_applet);
+    applet = strncmp(name, "img-", 4) ? NULL : find_applet(name + 4);
+    if (applet)
+        return run_applet(applet, argv[0], argc, argv);
+    return imgbox(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 1)
+        return 1;
+    set_up(base_name(argv[0]));
+    return app_finish(dispatch(app_name, argc, argv));
+}
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * --object: definitions as "TYPE,id=ID,key=value" or as JSON.  Callers pass
+ * them with every image that may be encrypted, so all that is valid is accepted and
+ * what is not is refused in the known words; nothing here uses a secret yet.
+ */
+#include "applet.h"
+#include "../libimg/util/cleanup.h"
+#include "../libimg/util/strbuf.h"
+#include "../libimg/util/vector.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Types that a disk tool can be given; `needed` must be among the keys. */
+static const struct object_type {
+    const char *name, *needed;
+} object_types[] = {
+    { "authz-list", NULL }, { "authz-list-file", "filename" }, { "authz-simple", "identity" },
+    { "main-loop", NULL }, { "pr-manager-helper", "path" }, { "secret", NULL },
+    { "secret_keyring", "serial" }, { "thread-context", NULL }, { "throttle-group", NULL },
+    { "tls-creds-anon", NULL }, { "tls-creds-psk", NULL }, { "tls-creds-x509", NULL },
+};
+enum { TYPE_COUNT = sizeof object_types / sizeof *object_types };
+
+static const char *const secret_keys[] = { "data", "file", "format", "iv", "keyid" };
+enum { SECRET_KEY_COUNT = sizeof secret_keys / sizeof *secret_keys, SECRET_FILE_MAX = 1 << 20 };
+
+/* What the process ends with when a definition is bad. */
+static int failure_status = 1;
+
+/* Ids given so far: no two objects share one, and a keyid names one of them. */
+static IMG_VECTOR(char *) known_ids;
+
+static _Noreturn void refuse(struct img_error *err)
+{
+    app_report(err);
+    exit(app_finish(failure_status));
+}
+
+static _Noreturn void refuse_text(const char *format, ...) IMG_PRINTF(1, 2);
+
+static _Noreturn void refuse_text(const char *format, ...)
+{
+    CLEANUP_FREE char *text = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
+    va_end(arguments);
+    app_error("%s", text ? text : format);
+    exit(app_finish(failure_status));
+}
+
+static const struct object_type *find_type(const char *name)
+{
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        if (!strcmp(object_types[i].name, name))
+            return &object_types[i];
+    return NULL;
+}
+
+/* ---- Parsing ------------------------------------------------------------------ */
+
+static void show_help(const struct img_doc *object)
+{
+    const char *name = img_doc_string_at(object, "qom-type");
+
+    if (name && !strcmp(name, "secret")) {
+        printf("secret options:\n");
+        for (size_t i = 0; i < SECRET_KEY_COUNT; i++)
+            printf("  %s=<%s>\n", secret_keys[i],
+                   strcmp(secret_keys[i], "format") ? "string" : "QCryptoSecretFormat");
+    } else {
+        printf("List of user creatable objects:\n");
+        for (size_t i = 0; i < TYPE_COUNT; i++)
+            printf("  %s\n", object_types[i].name);
+    }
+    exit(app_finish(0));
+}
+
+/* One value up to the next single comma; two commas stand for one. */
+static const char *take_value(const char *at, struct img_strbuf *value)
+{
+    img_strbuf_add(value, "");
+    while (*at && (*at != ',' || at[1] == ',')) {
+        at += *at == ',';
+        img_strbuf_add_char(value, *at++);
+    }
+    return *at ? at + 1 : at;
+}
+
+static const char *parse_pair(struct img_doc *object, const char *at, bool first, bool *help)
+{
+    size_t length = strcspn(at, "=,");
+    CLEANUP_FREE char *key = img_xstrndup(at, length);
+    struct img_strbuf value = { 0 };
+
+    if (at[length] != '=') {
+        if (!strcmp(key, "help") || !strcmp(key, "?")) {
+            *help = true;
+            return at + length + (at[length] == ',');
+        }
+        if (!first || !length) {
+            if (length)
+                refuse_text("Expected '=' after parameter '%s'", key);
+            refuse_text("Invalid parameter ''");
+        }
+        img_doc_put_string(object, "qom-type", key);
+        return at + length + (at[length] == ',');
+    }
+    if (!length)
+        refuse_text("Invalid parameter ''");
+    at = take_value(at + length + 1, &value);
+    img_doc_put_string(object, key, value.text);
+    img_strbuf_free(&value);
+    return at;
+}
+
+static struct img_doc *parse_keys(const char *text)
+{
+    struct img_doc *object = img_doc_object();
+    bool help = false;
+
+    for (const char *at = text; *at; )
+        at = parse_pair(object, at, at == text, &help);
+    if (help)
+        show_help(object);
+    return object;
+}
+
+static struct img_doc *parse_definition(const char *text)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    struct img_doc *object;
+
+    if (*text != '{')
+        return parse_keys(text);
+    object = img_doc_parse(text, &err);
+    if (!object)
+        refuse(&err);
+    return object;
+}
+
+/* ---- Validation ----------------------------------------------------------------- */
+
+static const char *string_of(const struct img_doc *object, const char *key)
+{
+    const struct img_doc *value = img_doc_get(object, key);
+
+    if (value && img_doc_type(value) != IMG_DOC_STRING)
+        refuse_text("Invalid parameter type for '%s', expected: string", key);
+    return value ? img_doc_get_string(value) : NULL;
+}
+
+static const char *needed_string(const struct img_doc *object, const char *key)
+{
+    const char *text = string_of(object, key);
+
+    if (!text)
+        refuse_text("Parameter '%s' is missing", key);
+    return text;
+}
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static void check_id(const char *id)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    bool good = is_letter(*id);
+
+    for (const char *at = id; *at && good; at++)
+        good = is_letter(*at) || (*at >= '0' && *at <= '9') || strchr("-._", *at);
+    if (good)
+        return;
+    img_error_set(&err, EINVAL, "Parameter 'id' expects an identifier");
+    img_error_hint(&err, "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
+    refuse(&err);
+}
+
+static bool id_is_known(const char *id)
+{
+    for (size_t i = 0; i < known_ids.count; i++)
+        if (!strcmp(known_ids.at[i], id))
+            return true;
+    return false;
+}
+
+static bool is_base64(const char *text)
+{
+    size_t count = 0, padding = 0;
+
+    for (; *text; text++) {
+        if (*text == '\n' || *text == '\r')
+            continue;
+        if (*text == '=')
+            padding++;
+        else if (padding || !(is_letter(*text) || (*text >= '0' && *text <= '9') || strchr("+/", *text)))
+            return false;
+        count++;
+    }
+    return count % 4 == 0 && padding <= 2;
+}
+
+/* The content of a secret's file; it is read to find out now whether it can be. */
+static char *read_secret_file(const char *name)
+{
+    CLEANUP_FD int fd = open(name, O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    CLEANUP_FREE char *text = NULL;
+    ssize_t length;
+
+    if (fd < 0)
+        refuse_text("Unable to read %s: Failed to open file “%s”: %s", name, name, strerror(errno));
+    if (fstat(fd, &status) == 0 && S_ISDIR(status.st_mode))
+        refuse_text("Unable to read %s: Error reading file “%s”: %s", name, name, strerror(EISDIR));
+    text = img_xmalloc(SECRET_FILE_MAX + 1);
+    length = read(fd, text, SECRET_FILE_MAX);
+    if (length < 0)
+        refuse_text("Unable to read %s: Error reading file “%s”: %s", name, name, strerror(errno));
+    text[length] = 0;
+    return img_xstrdup(text);
+}
+
+static bool is_base64_format(const struct img_doc *object)
+{
+    const char *format = string_of(object, "format");
+
+    if (format && strcmp(format, "raw") && strcmp(format, "base64"))
+        refuse_text("Parameter 'format' does not accept value '%s'", format);
+    return format && !strcmp(format, "base64");
+}
+
+static void check_secret_keys(const struct img_doc *object)
+{
+    for (size_t i = 0; i < img_doc_count(object); i++) {
+        const char *key = img_doc_key_at(object, i);
+        bool known = !strcmp(key, "id") || !strcmp(key, "qom-type");
+
+        for (size_t k = 0; k < SECRET_KEY_COUNT && !known; k++)
+            known = !strcmp(key, secret_keys[k]);
+        if (!known)
+            refuse_text("Parameter '%s' is unexpected", key);
+        string_of(object, key);
+    }
+    is_base64_format(object);
+}
+
+static void check_secret(const struct img_doc *object)
+{
+    const char *data, *file, *key_id;
+    CLEANUP_FREE char *content = NULL;
+    bool base64;
+
+    base64 = is_base64_format(object);
+    data = string_of(object, "data");
+    file = string_of(object, "file");
+    key_id = string_of(object, "keyid");
+    if (data && file)
+        refuse_text("'file' and 'data' are mutually exclusive");
+    if (!data && !file)
+        refuse_text("Either 'file' or 'data' must be provided");
+    if (file)
+        content = read_secret_file(file);
+    if (key_id && !id_is_known(key_id))
+        refuse_text("No secret with id '%s'", key_id);
+    if (base64 && !is_base64(file ? content : data))
+        refuse_text("Base64 data contains invalid characters");
+}
+
+void app_object_status(int status)
+{
+    failure_status = status;
+}
+
+void app_object(const char *text)
+{
+    struct img_doc *object = parse_definition(text);
+    const char *name = needed_string(object, "qom-type"), *id;
+    const struct object_type *type = find_type(name);
+
+    if (!type)
+        refuse_text("Parameter 'qom-type' does not accept value '%s'", name);
+    id = needed_string(object, "id");
+    if (type->needed && !img_doc_get(object, type->needed))
+        refuse_text("Parameter '%s' is missing", type->needed);
+    if (!strcmp(name, "secret"))
+        check_secret_keys(object);
+    check_id(id);
+    if (!strcmp(name, "secret"))
+        check_secret(object);
+    if (id_is_known(id))
+        refuse_text("attempt to add duplicate property '%s' to object (type 'container')", id);
+    IMG_VECTOR_PUSH(&known_ids, img_xstrdup(id));
+    img_doc_free(object);
+}

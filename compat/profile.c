@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* The output profile: scripts pin with IMGBOX_COMPAT what they parse. */
+#include "../applets/applet.h"
+
+#include <stdlib.h>
+
+unsigned app_compat(void)
+{
+    static unsigned profile;
+    const char *wanted = getenv("IMGBOX_COMPAT");
+    char *end;
+    unsigned long major, minor = 0;
+
+    if (profile)
+        return profile;
+    profile = APP_10_0;
+    if (!wanted)
+        return profile;
+    major = strtoul(wanted, &end, 10);
+    if (*end == '.')
+        minor = strtoul(end + 1, &end, 10);
+    if (major >= 1 && major < 1000 && minor < 100)
+        profile = (unsigned)(major * 100 + minor);
+    return profile;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * New files.  The target is locked before it is cut to nothing: an image that
+ * somebody else uses is left as it is.  A device cannot be made; an existing one
+ * that is large enough serves, and loses its first sector so that no old header
+ * is found on it.
+ */
+#include "file.h"
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+#define DEFAULT_EXTENT_SIZE_HINT (1u << 20)
+
+const char *file_strip_prefix(const char *name)
+{
+    static const char *const prefixes[] = { "file:", "host_device:" };
+
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+            return name + strlen(prefixes[i]);
+    }
+    return name;
+}
+
+/* 0: leave the file system's own; unset: a size that keeps files that grow by small writes together. */
+static void set_attributes(int fd, const struct file_create_options *options)
+{
+    bool asked = options->extent_size_hint >= 0;
+    uint32_t hint = asked ? (uint32_t)options->extent_size_hint : DEFAULT_EXTENT_SIZE_HINT;
+
+    if (options->nocow == 1)
+        file_set_nocow(fd);
+    if (hint == 0)
+        return;
+    int status = file_set_extent_size(fd, hint);
+    if (status < 0 && asked)
+        img_notice(IMG_WARNING, "Failed to set extent size hint: %s", strerror(-status));
+}
+
+int file_create(const struct img_create *request, struct img_error *err)
+{
+    const struct file_create_options *options = request->options;
+    const char *name = file_strip_prefix(request->name);
+    uint64_t size = options->size < 0 ? 0 : img_align_up((uint64_t)options->size, FILE_SECTOR);
+    enum file_preallocation mode;
+    int status = file_preallocation_parse(options->preallocation, &mode, err);
+
+    if (status < 0)
+        return status;
+    if (options->extent_size_hint > (int64_t)UINT32_MAX)
+        return img_error_set(err, EINVAL, "Extent size hint is too large");
+    if (mode == FILE_PREALLOC_METADATA)
+        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
+
+    CLEANUP_FD int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return img_error_errno(err, errno, "Could not create '%s'", name);
+    status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_WRITE | IMG_PERM_RESIZE, IMG_PERM_ALL & ~IMG_PERM_RESIZE,
+                       name, err);
+    if (status == 0)
+        status = file_set_length(fd, 0, FILE_PREALLOC_OFF, err);
+    if (status < 0)
+        return status;
+    set_attributes(fd, options);
+    return size > 0 ? file_set_length(fd, size, mode, err) : 0;
+}
+
+/* A descriptor, or a negative errno with *err set. */
+static int open_existing(const char *name, struct img_error *err)
+{
+    struct stat status;
+
+    if (stat(name, &status) == 0 && file_check_kind(&status, true, name, err) < 0)
+        return -EINVAL;
+    int fd = open(name, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return img_error_errno(err, errno, "Could not open '%s'", name);
+    if (file_check_writable(fd, err) < 0) {
+        close(fd);
+        return -EACCES;
+    }
+    return fd;
+}
+
+static int clear_first_sector(int fd, uint64_t size, struct img_error *err)
+{
+    static const char zeroes[FILE_SECTOR];
+    int status = file_write_plain(fd, zeroes, (size_t)img_min(size, sizeof zeroes), 0);
+
+    if (status == 0 && fdatasync(fd) < 0 && errno != EINVAL)
+        status = -errno;
+    return status < 0 ? img_error_errno(err, -status, "Failed to clear the new image's first sector") : 0;
+}
+
+int file_create_on_device(const struct img_create *request, struct img_error *err)
+{
+    const struct file_create_options *options = request->options;
+    const char *name = file_strip_prefix(request->name);
+    uint64_t size = options->size < 0 ? 0 : img_align_up((uint64_t)options->size, FILE_SECTOR);
+    enum file_preallocation mode;
+    int status = file_preallocation_parse(options->preallocation, &mode, err);
+
+    if (status < 0)
+        return status;
+    if (mode != FILE_PREALLOC_OFF)
+        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", options->preallocation);
+    CLEANUP_FD int fd = open_existing(name, err);
+    if (fd < 0)
+        return img_error_prefix(err, "Protocol driver 'host_device' does not support creating new images, so an "
+                                "existing image must be selected as the target; however, opening the given target "
+                                "as an existing image failed: ");
+    status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_READ | IMG_PERM_WRITE | IMG_PERM_RESIZE, IMG_PERM_ALL, name, err);
+    if (status < 0)
+        return status;
+    off_t end = lseek(fd, 0, SEEK_END);
+    if (end < 0)
+        return img_error_errno(err, errno, "Could not get size of '%s'", name);
+    if (size > (uint64_t)end)
+        return img_error_set(err, EINVAL, "Cannot grow device files");
+    return clear_first_sector(fd, (uint64_t)end, err);
+}

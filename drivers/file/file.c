@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The drivers "file" (regular files) and "host_device" (block and character
+ * devices): options, open, close, and what there is to tell about a file.
+ */
+#include "file.h"
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+#define OPEN_OPTION(text, kind, field, about) \
+    { .name = text, .help = about, .type = kind, .when = IMG_AT_OPEN, \
+      .offset = offsetof(struct file_open_options, field) }
+#define CREATE_OPTION(text, kind, field, about) \
+    { .name = text, .help = about, .type = kind, .when = IMG_AT_CREATE, \
+      .offset = offsetof(struct file_create_options, field) }
+
+#define OPEN_OPTIONS \
+    OPEN_OPTION("aio", IMG_OPT_STRING, aio, "host AIO implementation (threads, native, io_uring)"), \
+    OPEN_OPTION("aio-max-batch", IMG_OPT_NUMBER, aio_max_batch, "AIO max batch size (0: automatic)"), \
+    OPEN_OPTION("locking", IMG_OPT_STRING, locking, "file locking mode (on/off/auto, default: auto)"), \
+    OPEN_OPTION("pr-manager", IMG_OPT_STRING, pr_manager, "persistent reservation manager (none is known)"), \
+    OPEN_OPTION("drop-cache", IMG_OPT_BOOL, drop_cache, "for live migration: no effect"), \
+    OPEN_OPTION("x-check-cache-dropped", IMG_OPT_BOOL, check_cache_dropped, "for live migration: no effect")
+
+/* The modes in brackets are all that may be given: it is a part of the help text that callers read. */
+static const struct img_option file_options[] = {
+    OPEN_OPTIONS,
+    CREATE_OPTION("size", IMG_OPT_SIZE, size, "Virtual disk size"),
+    CREATE_OPTION("nocow", IMG_OPT_BOOL, nocow, "Turn off copy-on-write (valid only on btrfs)"),
+    CREATE_OPTION("preallocation", IMG_OPT_STRING, preallocation,
+                  "Preallocation mode (allowed values: off, falloc, full)"),
+    CREATE_OPTION("extent_size_hint", IMG_OPT_SIZE, extent_size_hint,
+                  "Extent size hint for the image file, 0 to disable"),
+    { .name = NULL }
+};
+
+static const struct img_option device_options[] = {
+    OPEN_OPTIONS,
+    CREATE_OPTION("size", IMG_OPT_SIZE, size, "Virtual disk size"),
+    CREATE_OPTION("preallocation", IMG_OPT_STRING, preallocation, "Preallocation mode (allowed values: off)"),
+    { .name = NULL }
+};
+
+static bool is_device(mode_t mode)
+{
+    return S_ISBLK(mode) || S_ISCHR(mode);
+}
+
+static int probe_file(const uint8_t *head, size_t length, const char *name)
+{
+    (void)head, (void)length, (void)name;
+    return 1;
+}
+
+static int probe_device(const uint8_t *head, size_t length, const char *name)
+{
+    struct stat status;
+
+    (void)head, (void)length;
+    return stat(file_strip_prefix(name), &status) == 0 && is_device(status.st_mode) ? 100 : 0;
+}
+
+static bool bypasses_cache(const struct img *image)
+{
+    return image->cache == IMG_CACHE_NONE || image->cache == IMG_CACHE_DIRECTSYNC;
+}
+
+static int check_options(const struct img *image, const struct file_open_options *options,
+                         enum file_locking *locking, struct img_error *err)
+{
+    static const char *const engines[] = { "threads", "native", "io_uring", NULL };
+    size_t engine = 0;
+
+    if (!image->filename || !*image->filename)
+        return img_error_set(err, EINVAL, "The '%s' block driver requires a file name", image->driver->name);
+    while (options->aio && engines[engine] && strcmp(options->aio, engines[engine]) != 0)
+        engine++;
+    if (!engines[engine])
+        return img_error_set(err, EINVAL, "invalid parameter value: %s", options->aio);
+    if (file_locking_parse(options->locking, locking, err) < 0)
+        return -EINVAL;
+    if (options->pr_manager)
+        return img_error_set(err, EINVAL, "No persistent reservation manager with id '%s'", options->pr_manager);
+    if (engine == 1 && !bypasses_cache(image))
+        return img_error_set(err, EINVAL, "aio=native was specified, but it requires cache.direct=on, "
+                             "which was not specified.");
+    return 0;
+}
+
+/* Asked before the open as well: to open a FIFO or a tape for a look could block or act on it. */
+int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err)
+{
+    if (device && !is_device(status->st_mode))
+        return img_error_set(err, EINVAL, "'host_device' driver requires '%s' to be either a character or block "
+                             "device", name);
+    if (!device && !S_ISREG(status->st_mode))
+        return img_error_set(err, EINVAL, "'file' driver requires '%s' to be a regular file", name);
+    return 0;
+}
+
+/* A device that is read-only lets itself be opened for writing all the same. */
+int file_check_writable(int fd, struct img_error *err)
+{
+    return file_device_read_only(fd) ? img_error_errno(err, EACCES, "The device is not writable") : 0;
+}
+
+static int open_flags(const struct img *image)
+{
+    int flags = (image->flags & IMG_RDWR ? O_RDWR : O_RDONLY) | O_CLOEXEC;
+
+#ifdef O_DIRECT
+    if (bypasses_cache(image))
+        flags |= O_DIRECT;
+#endif
+    if ((image->flags & IMG_RDWR) &&
+        (image->cache == IMG_CACHE_WRITETHROUGH || image->cache == IMG_CACHE_DIRECTSYNC))
+        flags |= O_DSYNC;
+    return flags;
+}
+
+static int open_descriptor(struct img *image, const char *name, bool device, struct img_error *err)
+{
+    struct file_state *file = image->state;
+    struct stat status;
+
+    if (stat(name, &status) == 0 && file_check_kind(&status, device, name, err) < 0)
+        return -EINVAL;
+    file->fd = open(name, open_flags(image));
+    if (file->fd < 0 && errno == EINVAL && bypasses_cache(image))
+        return img_error_set(err, EINVAL, "Could not open '%s': filesystem does not support O_DIRECT", name);
+    if (file->fd < 0)
+        return img_error_errno(err, errno, "Could not open '%s'", name);
+    if (fstat(file->fd, &status) < 0)
+        return img_error_errno(err, errno, "Could not stat '%s'", name);
+    file->device = device;
+    file->block = S_ISBLK(status.st_mode);
+    if (file_check_kind(&status, device, name, err) < 0)
+        return -EINVAL;
+    return file->block && (image->flags & IMG_RDWR) ? file_check_writable(file->fd, err) : 0;
+}
+
+/* Was the cache really by-passed? Character devices take any request, and not every system can do it. */
+static bool direct_works(const struct img *image)
+{
+#ifdef O_DIRECT
+    const struct file_state *file = image->state;
+
+    return bypasses_cache(image) && (file->block || !file->device);
+#else
+    (void)image;
+    return false;
+#endif
+}
+
+static int find_size(struct img *image, struct img_error *err)
+{
+    struct file_state *file = image->state;
+    off_t end = lseek(file->fd, 0, SEEK_END);
+
+    if (end < 0 && file->device && !file->block)
+        end = 0;
+    if (end < 0)
+        return img_error_errno(err, errno, "Could not refresh total sector count");
+    /* Sizes count in sectors everywhere above; what the last one lacks reads as zeroes. */
+    image->size = img_align_up((uint64_t)end, FILE_SECTOR);
+    return 0;
+}
+
+static int open_node(struct img *image, const struct file_open_options *options, bool device,
+                     struct img_error *err)
+{
+    struct file_state *file = image->state;
+    enum file_locking locking;
+    int status = check_options(image, options, &locking, err);
+
+    if (status == 0)
+        status = open_descriptor(image, image->filename, device, err);
+    if (status == 0)
+        status = find_size(image, err);
+    if (status < 0)
+        return status;
+    file->write_through = image->cache == IMG_CACHE_WRITETHROUGH || image->cache == IMG_CACHE_DIRECTSYNC;
+    if (direct_works(image)) {
+        status = file_probe_alignment(file);
+        if (status < 0)
+            return img_error_errno(err, -status, "Could not find working O_DIRECT alignment");
+    }
+    image->request_alignment = file->alignment;
+    unsigned shared = image->flags & IMG_SHARE ? IMG_PERM_ALL : image->shared;
+    return file_lock(file->fd, locking, image->perm, shared, image->filename, err);
+}
+
+static void release(struct file_state *file)
+{
+    if (file->fd >= 0)
+        close(file->fd);
+    if (file->tail_fd >= 0)
+        close(file->tail_fd);
+    file->fd = file->tail_fd = -1;
+    pthread_mutex_destroy(&file->edge);
+    pthread_mutex_destroy(&file->map_lock);
+}
+
+static int open_any(struct img *image, const void *parsed, bool device, struct img_error *err)
+{
+    struct file_state *file = image->state;
+
+    file->fd = file->tail_fd = -1;
+    file->alignment = file->memory_alignment = 1;
+    pthread_mutex_init(&file->edge, NULL);
+    pthread_mutex_init(&file->map_lock, NULL);
+    int status = open_node(image, parsed, device, err);
+    if (status < 0)
+        release(file);
+    return status;
+}
+
+static int open_file(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
+{
+    (void)options;
+    return open_any(image, parsed, false, err);
+}
+
+static int open_device(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
+{
+    (void)options;
+    return open_any(image, parsed, true, err);
+}
+
+static int close_file(struct img *image)
+{
+    int status = image->flags & IMG_RDWR ? file_flush(image) : 0;
+
+    release(image->state);
+    return status;
+}
+
+static int64_t allocated(struct img *image)
+{
+    const struct file_state *file = image->state;
+    struct stat status;
+
+    if (fstat(file->fd, &status) < 0)
+        return -errno;
+    return (int64_t)status.st_blocks * 512;
+}
+
+static bool zero_initialised(struct img *image)
+{
+    const struct file_state *file = image->state;
+
+    return !file->device;
+}
+
+static int info(struct img *image, struct img_doc *data, struct img_error *err)
+{
+    const struct file_state *file = image->state;
+    uint32_t hint = file->device ? 0 : file_extent_size(file->fd);
+
+    (void)err;
+    if (hint > 0)
+        img_doc_put_uint(data, "extent-size-hint", hint);
+    return 0;
+}
+
+static void limits(struct img *image, struct img_limits *of)
+{
+    const struct file_state *file = image->state;
+    long page = sysconf(_SC_PAGESIZE);
+
+    of->request_alignment = file->alignment;
+    of->min_mem_alignment = file->memory_alignment;
+    of->opt_mem_alignment = img_max(file->memory_alignment, page > 0 ? (uint64_t)page : 4096);
+    of->max_iov = IOV_MAX;
+    if (!file->block)
+        return;
+    of->max_hw_transfer = file_queue_limit(file->fd, "max_sectors_kb") * 1024;
+    of->max_hw_iov = (int)img_min(file_queue_limit(file->fd, "max_segments"), INT32_MAX);
+    of->discard_alignment = file_queue_limit(file->fd, "discard_granularity");
+}
+
+const struct img_driver img_driver_file = {
+    .name = "file", .title = "Regular file", .kind = IMG_PROTOCOL, .state_size = sizeof(struct file_state),
+    .options = file_options, .create_size = sizeof(struct file_create_options),
+    .open_size = sizeof(struct file_open_options), .prefix = "file",
+    .probe = probe_file, .open = open_file, .close = close_file, .create = file_create,
+    .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero, .discard = file_discard, .flush = file_flush,
+    .map = file_map, .resize = file_resize, .info = info, .allocated = allocated,
+    .zero_initialised = zero_initialised, .limits = limits,
+};
+
+const struct img_driver img_driver_host_device = {
+    .name = "host_device", .title = "Block or character device", .kind = IMG_PROTOCOL,
+    .state_size = sizeof(struct file_state), .options = device_options,
+    .create_size = sizeof(struct file_create_options), .open_size = sizeof(struct file_open_options),
+    .prefix = "host_device", .probe = probe_device, .open = open_device, .close = close_file,
+    .create = file_create_on_device, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero,
+    .discard = file_discard, .flush = file_flush, .map = file_map, .resize = file_resize, .info = info,
+    .allocated = allocated, .zero_initialised = zero_initialised, .limits = limits,
+};

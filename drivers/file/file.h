@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * file.h - state shared by the files of the "file" and "host_device" drivers.
+ *
+ *   file.c     the two vtables, open, close, info, limits
+ *   lock.c     OFD locks that tell other users what is done with the image
+ *   io.c       bytes: read, write, flush; O_DIRECT with bounce buffers
+ *   ranges.c   map, zero, discard
+ *   resize.c   change of length, preallocation
+ *   create.c   new files
+ *   platform.c what only some systems have: block devices, file attributes
+ */
+#ifndef DRIVERS_FILE_H
+#define DRIVERS_FILE_H
+
+#include "../../libimg/driver.h"
+#include "../../libimg/util/checked.h"
+#include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/strbuf.h"
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#define FILE_SECTOR 512u
+
+enum file_locking { FILE_LOCK_AUTO, FILE_LOCK_ON, FILE_LOCK_OFF };
+
+/* What fallocate and its kin turned out not to do here: each is tried once a handle. */
+enum { FILE_NO_PUNCH = 1, FILE_NO_ZERO_RANGE = 2, FILE_NO_ALLOCATE = 4, FILE_NO_DISCARD = 8,
+       FILE_NO_ZEROOUT = 16, FILE_NO_SEEK = 32 };
+
+/* IMG_AT_OPEN options. */
+struct file_open_options {
+    char *locking, *aio, *pr_manager;
+    int64_t aio_max_batch;
+    int8_t drop_cache, check_cache_dropped;
+};
+
+/* IMG_AT_CREATE options. */
+struct file_create_options {
+    int64_t size;
+    int8_t nocow;
+    char *preallocation;
+    int64_t extent_size_hint;
+};
+
+struct file_state {
+    int fd;
+    bool device, block;             /* block: a block device, not a character device */
+    bool write_through;             /* every write reaches the storage before it is answered */
+    uint32_t alignment;             /* of offset and length under O_DIRECT; 1: no O_DIRECT */
+    uint32_t memory_alignment;      /* of buffers under O_DIRECT */
+    atomic_uint missing;            /* FILE_NO_... */
+    atomic_bool dirty;              /* written since the last flush */
+    atomic_int sync_error;          /* a failed flush stays failed: the kernel may have dropped the pages */
+
+    pthread_mutex_t edge;           /* read-modify-write of blocks at the edges of a request */
+    int tail_fd;                    /* without O_DIRECT, for the last block; -1: not needed yet; under edge */
+
+    pthread_mutex_t map_lock;       /* guards the three below */
+    uint64_t data_start, data_end;  /* a range known to be data; empty when equal */
+    unsigned data_generation;       /* counts invalidations */
+};
+
+/* file.c: the kind of file that the driver takes; a device that can be written to */
+int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err);
+int file_check_writable(int fd, struct img_error *err);
+
+/* lock.c: take the locks of `perm` and check them and `shared` against other users. */
+int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,
+              struct img_error *err);
+int file_locking_parse(const char *text, enum file_locking *mode, struct img_error *err);
+
+/* io.c */
+int file_pread(struct img *image, void *buffer, uint64_t offset, size_t length);
+int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length);
+int file_flush(struct img *image);
+int file_probe_alignment(struct file_state *file);
+int file_write_plain(int fd, const void *buffer, size_t length, uint64_t offset);
+
+/* ranges.c */
+int file_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
+int file_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
+int file_discard(struct img *image, uint64_t offset, uint64_t length);
+void file_forget_data(struct file_state *file);
+
+/* resize.c */
+enum file_preallocation { FILE_PREALLOC_OFF, FILE_PREALLOC_METADATA, FILE_PREALLOC_FALLOC, FILE_PREALLOC_FULL };
+int file_preallocation_parse(const char *text, enum file_preallocation *mode, struct img_error *err);
+int file_set_length(int fd, uint64_t size, enum file_preallocation mode, struct img_error *err);
+int file_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
+
+/* create.c */
+int file_create(const struct img_create *request, struct img_error *err);
+int file_create_on_device(const struct img_create *request, struct img_error *err);
+const char *file_strip_prefix(const char *name);
+
+/* platform.c */
+int file_device_zero(int fd, uint64_t offset, uint64_t length);
+int file_device_discard(int fd, uint64_t offset, uint64_t length);
+bool file_device_read_only(int fd);
+uint32_t file_device_sector(int fd);              /* 0: unknown */
+uint64_t file_queue_limit(int fd, const char *name);   /* of /sys/dev/block/M:N/queue, 0: unknown */
+void file_set_nocow(int fd);
+int file_set_extent_size(int fd, uint32_t size);
+uint32_t file_extent_size(int fd);
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ranges of a file: which are data and which holes, and making holes and zeroes
+ * without sending any.  What the file system refuses once as "not supported"
+ * is not asked of it again through the same handle.
+ */
+#include "file.h"
+#include <fcntl.h>
+
+void file_forget_data(struct file_state *file)
+{
+    LOCK_SCOPE(&file->map_lock);
+    file->data_start = file->data_end = 0;
+    file->data_generation++;
+}
+
+/* The end of the data around `offset`, as remembered; 0: not known. */
+static uint64_t recall_data(struct file_state *file, uint64_t offset, unsigned *generation)
+{
+    LOCK_SCOPE(&file->map_lock);
+    *generation = file->data_generation;
+    return offset >= file->data_start && offset < file->data_end ? file->data_end : 0;
+}
+
+/* Answers that an invalidation overtook are dropped. */
+static void remember_data(struct file_state *file, uint64_t start, uint64_t end, unsigned generation)
+{
+    LOCK_SCOPE(&file->map_lock);
+    if (generation == file->data_generation) {
+        file->data_start = start;
+        file->data_end = end;
+    }
+}
+
+/*
+ * Where the run at `offset` ends, and whether it is data.  Another process may
+ * change the file between the two questions: an end that is not behind `offset`
+ * then counts as "the rest is data", which is always true enough to read.
+ */
+static uint64_t ask_run(struct file_state *file, uint64_t offset, uint64_t limit, bool *data)
+{
+#if defined(SEEK_DATA) && defined(SEEK_HOLE)
+    off_t start = lseek(file->fd, (off_t)offset, SEEK_DATA);
+
+    *data = false;
+    if (start < 0 && errno == ENXIO)
+        return limit;                   /* nothing but a hole up to the end */
+    if (start > (off_t)offset)
+        return (uint64_t)start;
+    *data = true;
+    if (start == (off_t)offset) {
+        off_t end = lseek(file->fd, start, SEEK_HOLE);
+
+        if (end > start)
+            return (uint64_t)end;
+        return limit;
+    }
+    atomic_fetch_or(&file->missing, FILE_NO_SEEK);
+#else
+    (void)offset;
+#endif
+    *data = true;
+    return limit;
+}
+
+int file_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    struct file_state *file = image->state;
+    /* Writes of other threads make the file longer meanwhile. */
+    uint64_t size = __atomic_load_n(&image->size, __ATOMIC_RELAXED), end = size;
+    bool data = true;
+
+    if (!file->device && !(atomic_load_explicit(&file->missing, memory_order_relaxed) & FILE_NO_SEEK)) {
+        unsigned generation;
+
+        end = recall_data(file, offset, &generation);
+        if (end == 0) {
+            end = ask_run(file, offset, size, &data);
+            if (data)
+                remember_data(file, offset, end, generation);
+        }
+    }
+    *extent = (struct img_extent){
+        .offset = offset, .length = img_min(length, end - offset), .kind = data ? IMG_DATA : IMG_ZERO,
+        .host_valid = true, .file = image, .host = offset,
+    };
+    extent->end_of_file = offset + extent->length >= size;
+    return 0;
+}
+
+static bool unsupported(int status)
+{
+    return status == -ENOTSUP || status == -EOPNOTSUPP || status == -ENOSYS || status == -ENOTTY;
+}
+
+/* Do it unless it is known not to work; "not supported" is remembered and is -ENOTSUP. */
+static int attempt(struct file_state *file, unsigned what, int mode, uint64_t offset, uint64_t length)
+{
+    int status = -ENOTSUP;
+
+    if (atomic_load_explicit(&file->missing, memory_order_relaxed) & what)
+        return -ENOTSUP;
+    switch (what) {
+    case FILE_NO_ZEROOUT:
+        status = file_device_zero(file->fd, offset, length);
+        break;
+    case FILE_NO_DISCARD:
+        status = file_device_discard(file->fd, offset, length);
+        break;
+    default:
+#ifdef __linux__
+        do {
+            status = fallocate(file->fd, mode, (off_t)offset, (off_t)length) < 0 ? -errno : 0;
+        } while (status == -EINTR);
+#else
+        (void)mode;
+#endif
+    }
+    if (!unsupported(status))
+        return status;
+    atomic_fetch_or(&file->missing, what);
+    return -ENOTSUP;
+}
+
+#ifdef FALLOC_FL_PUNCH_HOLE
+enum { MODE_PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE };
+#else
+enum { MODE_PUNCH = 0 };
+#endif
+#ifdef FALLOC_FL_ZERO_RANGE
+enum { MODE_ZERO = FALLOC_FL_ZERO_RANGE };
+#else
+enum { MODE_ZERO = 0 };
+#endif
+
+static int zero_device(struct file_state *file, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int status = -ENOTSUP;
+
+    if (flags & IMG_ZERO_MAY_UNMAP)
+        status = attempt(file, FILE_NO_PUNCH, MODE_PUNCH, offset, length);
+    if (status < 0 && !(flags & IMG_ZERO_NO_FALLBACK))
+        status = attempt(file, FILE_NO_ZEROOUT, 0, offset, length);
+    /* Ranges that do not fit the device's sectors are for the caller to write. */
+    return status == -EINVAL ? -ENOTSUP : status;
+}
+
+/* Keeps the range allocated: a zero range, or where there is none a hole that is filled again. */
+static int zero_allocated(struct file_state *file, uint64_t offset, uint64_t length)
+{
+    struct stat status;
+    int result = attempt(file, FILE_NO_ZERO_RANGE, MODE_ZERO, offset, length);
+
+    if (result != -ENOTSUP && result != -EINVAL)
+        return result;
+    bool behind_end = fstat(file->fd, &status) == 0 && offset >= (uint64_t)status.st_size;
+    if (!behind_end)
+        result = attempt(file, FILE_NO_PUNCH, MODE_PUNCH, offset, length);
+    if (behind_end || result == 0)
+        result = attempt(file, FILE_NO_ALLOCATE, 0, offset, length);
+    return result == -EINVAL ? -ENOTSUP : result;
+}
+
+static int zero_range(struct file_state *file, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int status = -ENOTSUP;
+
+    if (file->device)
+        return file->block ? zero_device(file, offset, length, flags) : -ENOTSUP;
+    if (flags & IMG_ZERO_MAY_UNMAP)
+        status = attempt(file, FILE_NO_PUNCH, MODE_PUNCH, offset, length);
+    if (status == -ENOTSUP || status == -EINVAL)
+        status = zero_allocated(file, offset, length);
+    return status;
+}
+
+/* An unaligned range must not meet a read-modify-write of the same block half-way. */
+static bool needs_edge(const struct file_state *file, uint64_t offset, uint64_t length)
+{
+    return file->alignment > 1 && !img_aligned(offset | length, file->alignment);
+}
+
+/* A zero range behind the end makes the file longer, a hole does not. */
+static void note_growth(struct img *image, uint64_t end)
+{
+    const struct file_state *file = image->state;
+    uint64_t size = __atomic_load_n(&image->size, __ATOMIC_RELAXED);
+    struct stat status;
+
+    if (end <= size || file->device || fstat(file->fd, &status) < 0 || (uint64_t)status.st_size < end)
+        return;
+    while (size < end && !__atomic_compare_exchange_n(&image->size, &size, end, true, __ATOMIC_RELAXED,
+                                                      __ATOMIC_RELAXED)) { }
+}
+
+static int finish(struct img *image, int status)
+{
+    struct file_state *file = image->state;
+
+    if (status < 0)
+        return status;
+    file_forget_data(file);
+    atomic_store_explicit(&file->dirty, true, memory_order_relaxed);
+    return file->write_through ? file_flush(image) : 0;
+}
+
+int file_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    struct file_state *file = image->state;
+    bool edge = needs_edge(file, offset, length);
+
+    if (edge)
+        pthread_mutex_lock(&file->edge);
+    int status = zero_range(file, offset, length, flags);
+    if (edge)
+        pthread_mutex_unlock(&file->edge);
+    if (status == 0)
+        note_growth(image, offset + length);
+    return finish(image, status);
+}
+
+int file_discard(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct file_state *file = image->state;
+    bool edge = needs_edge(file, offset, length);
+    int status;
+
+    if (file->device && !file->block)
+        return -ENOTSUP;
+    if (edge)
+        pthread_mutex_lock(&file->edge);
+    if (file->block)
+        status = attempt(file, FILE_NO_DISCARD, 0, offset, length);
+    else
+        status = attempt(file, FILE_NO_PUNCH, MODE_PUNCH, offset, length);
+    if (edge)
+        pthread_mutex_unlock(&file->edge);
+    return finish(image, status);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bitmaps that are stored in the image: the directory, and the rules of what is sound.
+ * Specification: "Bitmaps extension", "Bitmap directory", "Bitmap table".
+ */
+#include "qcow2.h"
+
+enum { FIXED_PART = 24, MAX_NAME = 1023, MIN_GRANULARITY_BITS = 9, MAX_GRANULARITY_BITS = 31, DIRTY_TRACKING = 1 };
+enum { MAX_TABLE = 0x8000000 };
+
+void qcow2_free_bitmaps(struct qcow2 *s)
+{
+    for (size_t i = 0; i < s->bitmaps.count; i++) {
+        free(s->bitmaps.at[i].name);
+        free(s->bitmaps.at[i].extra);
+    }
+    free(s->bitmaps.at);
+    memset(&s->bitmaps, 0, sizeof s->bitmaps);
+}
+
+static bool sound(const struct qcow2 *s, const struct qcow2_bitmap *bitmap, size_t name_length)
+{
+    if (bitmap->table_size == 0 || bitmap->table_size > MAX_TABLE ||
+        bitmap->table_offset == 0 || !img_aligned(bitmap->table_offset, s->cluster_size))
+        return false;
+    if (name_length == 0 || name_length > MAX_NAME || bitmap->type != DIRTY_TRACKING)
+        return false;
+    if (bitmap->granularity_bits < MIN_GRANULARITY_BITS || bitmap->granularity_bits > MAX_GRANULARITY_BITS)
+        return false;
+    return !(bitmap->flags & ~(uint32_t)(QCOW2_BITMAP_IN_USE | QCOW2_BITMAP_AUTO));
+}
+
+/* Clusters of bits that a disk of this size has at this granularity. */
+static uint64_t needed_table(const struct qcow2 *s, unsigned granularity_bits)
+{
+    uint64_t bits = img_div_up(s->h.size, 1ull << granularity_bits);
+
+    return img_div_up(img_div_up(bits, 8), s->cluster_size);
+}
+
+static int parse_entry(const struct qcow2 *s, const uint8_t *raw, size_t left, struct qcow2_bitmap *bitmap,
+                       size_t *used, struct img_error *err)
+{
+    if (left < FIXED_PART)
+        return img_error_set(err, EINVAL, "Broken bitmap directory");
+    size_t name_length = img_get_be16(raw + 18);
+    if (img_get_be32(raw + 20) != 0)
+        return img_error_set(err, ENOTSUP, "Bitmap extra data is not supported");
+    *used = img_align_up(FIXED_PART + name_length, 8);
+    if (*used > left)
+        return img_error_set(err, EINVAL, "Broken bitmap directory");
+
+    bitmap->table_offset = img_get_be64(raw);
+    bitmap->table_size = img_get_be32(raw + 8);
+    bitmap->flags = img_get_be32(raw + 12);
+    bitmap->type = raw[16];
+    bitmap->granularity_bits = raw[17];
+    bitmap->name = img_xstrndup((const char *)raw + FIXED_PART, name_length);
+    if (!sound(s, bitmap, name_length))
+        return img_error_set(err, EINVAL, "Bitmap '%s' doesn't satisfy the constraints", bitmap->name);
+    return 0;
+}
+
+/* A bitmap that nobody has open must be whole. */
+static int check_size(const struct qcow2 *s, const struct qcow2_bitmap *bitmap, struct img_error *err)
+{
+    if (bitmap->flags & QCOW2_BITMAP_IN_USE || bitmap->table_size == needed_table(s, bitmap->granularity_bits))
+        return 0;
+    return img_error_errno(err, EINVAL, "Could not read bitmap '%s' from image", bitmap->name);
+}
+
+static int parse_directory(struct qcow2 *s, const uint8_t *directory, struct img_error *err)
+{
+    size_t left = s->bitmap_directory_size, used = 0;
+
+    for (const uint8_t *at = directory; left > 0; at += used, left -= used) {
+        struct qcow2_bitmap bitmap = {0};
+        if (s->bitmaps.count == s->bitmap_count)
+            return img_error_set(err, EINVAL, "More bitmaps found than specified in header extension");
+        int status = parse_entry(s, at, left, &bitmap, &used, err);
+        if (status < 0) {
+            free(bitmap.name);
+            return status;
+        }
+        IMG_VECTOR_PUSH(&s->bitmaps, bitmap);
+    }
+    if (s->bitmaps.count != s->bitmap_count)
+        return img_error_set(err, EINVAL, "Less bitmaps found than specified in header extension");
+    return 0;
+}
+
+int qcow2_read_bitmaps(struct img *image, struct img_error *err)
+{
+    struct qcow2 *s = qcow2_state(image);
+
+    qcow2_free_bitmaps(s);
+    if (s->bitmap_count == 0)
+        return 0;
+    CLEANUP_FREE uint8_t *directory = malloc(s->bitmap_directory_size + 1);
+    if (!directory)
+        return img_error_set(err, ENOMEM, "Failed to read bitmap directory");
+    int status = qcow2_read(image, directory, s->bitmap_directory_offset, s->bitmap_directory_size);
+    if (status < 0)
+        return img_error_errno(err, -status, "Failed to read bitmap directory");
+    status = parse_directory(s, directory, err);
+    for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++)
+        status = check_size(s, &s->bitmaps.at[i], err);
+    return status;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tables of one cluster each (L2 tables, refcount blocks) held in memory.
+ *
+ * A cache holds a bounded number of tables, found through a hash of their host
+ * offset and replaced least recently used first.  Changed tables stay in memory until
+ * the cache is written or one of them has to make room; then all changed ones are
+ * written in ascending order, which costs one ordering barrier instead of one a table.
+ *
+ * Ordering: what `after` holds is on disk before anything of this cache is, so
+ * that no L2 table ever refers to a cluster whose reference count is not there yet.
+ */
+#include "qcow2.h"
+
+enum { LEAST_TABLES = 4 };
+
+struct table {
+    uint64_t offset;
+    struct table *next;             /* of the same hash bucket */
+    struct table *older, *newer;    /* by last use */
+    bool dirty;
+    uint8_t bytes[];
+};
+
+struct qcow2_cache {
+    struct img *image;
+    unsigned section;
+    struct qcow2_cache *after;
+    uint32_t table_size;
+    size_t capacity, count, dirty_count;
+    struct table **buckets;
+    size_t bucket_count;            /* a power of two */
+    struct table *newest, *oldest;
+    bool unsynced;                  /* written since the last barrier */
+};
+
+struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t memory)
+{
+    struct qcow2_cache *cache = img_xcalloc(1, sizeof *cache);
+
+    cache->image = image;
+    cache->section = section;
+    cache->table_size = qcow2_state(image)->cluster_size;
+    cache->capacity = memory / cache->table_size;
+    if (cache->capacity < LEAST_TABLES)
+        cache->capacity = LEAST_TABLES;
+    cache->bucket_count = 16;
+    while (cache->bucket_count < cache->capacity)
+        cache->bucket_count *= 2;
+    cache->buckets = img_xcalloc(cache->bucket_count, sizeof *cache->buckets);
+    return cache;
+}
+
+void qcow2_cache_free(struct qcow2_cache *cache)
+{
+    if (!cache)
+        return;
+    for (struct table *table = cache->newest, *older; table; table = older) {
+        older = table->older;
+        free(table);
+    }
+    free(cache->buckets);
+    free(cache);
+}
+
+void qcow2_cache_depends(struct qcow2_cache *cache, struct qcow2_cache *after)
+{
+    cache->after = after;
+}
+
+static struct table **bucket_of(struct qcow2_cache *cache, uint64_t offset)
+{
+    uint64_t number = offset / cache->table_size;
+
+    return &cache->buckets[(number * 0x9e3779b97f4a7c15ull >> 20) & (cache->bucket_count - 1)];
+}
+
+static struct table *find(struct qcow2_cache *cache, uint64_t offset)
+{
+    struct table *table = *bucket_of(cache, offset);
+
+    while (table && table->offset != offset)
+        table = table->next;
+    return table;
+}
+
+static void unlink_use(struct qcow2_cache *cache, struct table *table)
+{
+    if (table->newer)
+        table->newer->older = table->older;
+    else
+        cache->newest = table->older;
+    if (table->older)
+        table->older->newer = table->newer;
+    else
+        cache->oldest = table->newer;
+}
+
+static void link_newest(struct qcow2_cache *cache, struct table *table)
+{
+    table->newer = NULL;
+    table->older = cache->newest;
+    if (cache->newest)
+        cache->newest->newer = table;
+    else
+        cache->oldest = table;
+    cache->newest = table;
+}
+
+static void touch(struct qcow2_cache *cache, struct table *table)
+{
+    if (cache->newest == table)
+        return;
+    unlink_use(cache, table);
+    link_newest(cache, table);
+}
+
+/* Take a table out of the hash and the order of use; its memory is the caller's. */
+static void detach(struct qcow2_cache *cache, struct table *table)
+{
+    struct table **link = bucket_of(cache, table->offset);
+
+    while (*link != table)
+        link = &(*link)->next;
+    *link = table->next;
+    unlink_use(cache, table);
+    cache->count--;
+    if (table->dirty)
+        cache->dirty_count--;
+}
+
+static void attach(struct qcow2_cache *cache, struct table *table, uint64_t offset)
+{
+    struct table **bucket = bucket_of(cache, offset);
+
+    table->offset = offset;
+    table->dirty = false;
+    table->next = *bucket;
+    *bucket = table;
+    link_newest(cache, table);
+    cache->count++;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct table *const *x = a, *const *y = b;
+
+    return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
+}
+
+/* What was written before has to be durable before what comes next. */
+static int barrier(struct qcow2_cache *cache)
+{
+    if (!cache->unsynced)
+        return 0;
+    int status = cache->image->cache == IMG_CACHE_UNSAFE ? 0 : img_flush(cache->image->file);
+    if (status == 0)
+        cache->unsynced = false;
+    return status;
+}
+
+static int write_table(struct qcow2_cache *cache, struct table *table)
+{
+    int status = qcow2_check_overlap(cache->image, cache->section, table->offset, cache->table_size);
+    if (status == 0)
+        status = img_pwrite(cache->image->file, table->bytes, table->offset, cache->table_size);
+    if (status < 0)
+        return status;
+    table->dirty = false;
+    cache->dirty_count--;
+    cache->unsynced = true;
+    return 0;
+}
+
+static int write_predecessor(struct qcow2_cache *cache)
+{
+    int status = 0;
+
+    if (!cache->after)
+        return 0;
+    if (cache->after->dirty_count)
+        status = qcow2_cache_write(cache->after);
+    return status < 0 ? status : barrier(cache->after);
+}
+
+int qcow2_cache_write(struct qcow2_cache *cache)
+{
+    if (cache->dirty_count == 0)
+        return 0;
+    int status = write_predecessor(cache);
+    if (status < 0)
+        return status;
+
+    CLEANUP_FREE struct table **dirty = malloc(cache->dirty_count * sizeof *dirty);
+    if (!dirty)
+        return -ENOMEM;
+    size_t count = 0;
+    for (struct table *table = cache->newest; table; table = table->older)
+        if (table->dirty)
+            dirty[count++] = table;
+    qsort(dirty, count, sizeof *dirty, by_offset);
+    for (size_t i = 0; i < count && status == 0; i++)
+        status = write_table(cache, dirty[i]);
+    return status;
+}
+
+/* Memory for one more table: fresh, or that of the one unused for longest. */
+static int make_room(struct qcow2_cache *cache, struct table **table)
+{
+    if (cache->count < cache->capacity) {
+        *table = malloc(sizeof **table + cache->table_size);
+        if (*table)
+            return 0;
+        if (!cache->oldest)
+            return -ENOMEM;
+    }
+    int status = cache->oldest->dirty ? qcow2_cache_write(cache) : 0;
+    if (status < 0)
+        return status;
+    *table = cache->oldest;
+    detach(cache, *table);
+    return 0;
+}
+
+static int check_offset(struct qcow2_cache *cache, uint64_t offset)
+{
+    if (offset == 0 || !img_aligned(offset, cache->table_size))
+        return qcow2_signal_corrupt(cache->image, true, "Cannot get entry from %s cache: Offset %#llx is unaligned",
+                                    cache->section == QCOW2_AT_REFBLOCK ? "refcount block" : "L2",
+                                    (unsigned long long)offset);
+    return 0;
+}
+
+int qcow2_cache_get(struct qcow2_cache *cache, uint64_t offset, uint8_t **bytes)
+{
+    struct table *table = find(cache, offset);
+
+    if (!table) {
+        int status = check_offset(cache, offset);
+        if (status < 0 || (status = make_room(cache, &table)) < 0)
+            return status;
+        status = qcow2_read(cache->image, table->bytes, offset, cache->table_size);
+        if (status < 0) {
+            free(table);
+            return status;
+        }
+        attach(cache, table, offset);
+    } else {
+        touch(cache, table);
+    }
+    *bytes = table->bytes;
+    return 0;
+}
+
+int qcow2_cache_new_table(struct qcow2_cache *cache, uint64_t offset, uint8_t **bytes)
+{
+    struct table *table = find(cache, offset);
+
+    if (!table) {
+        int status = check_offset(cache, offset);
+        if (status < 0 || (status = make_room(cache, &table)) < 0)
+            return status;
+        attach(cache, table, offset);
+    } else {
+        touch(cache, table);
+    }
+    memset(table->bytes, 0, cache->table_size);
+    qcow2_cache_dirty(cache, offset);
+    *bytes = table->bytes;
+    return 0;
+}
+
+void qcow2_cache_dirty(struct qcow2_cache *cache, uint64_t offset)
+{
+    struct table *table = find(cache, offset);
+
+    if (table && !table->dirty) {
+        table->dirty = true;
+        cache->dirty_count++;
+    }
+}
+
+void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset)
+{
+    struct table *table = find(cache, offset);
+
+    if (table) {
+        detach(cache, table);
+        free(table);
+    }
+}

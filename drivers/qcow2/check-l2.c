@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * L2 tables: read ahead in batches, every entry judged and what it refers to counted.
+ * Specification: "Cluster mapping", "Extended L2 Entries", "Compressed Clusters Descriptor".
+ */
+#include "check.h"
+
+#include <inttypes.h>
+
+enum { READ_AHEAD_BYTES = 1 << 20, READ_AHEAD_TABLES = 256 };
+
+/* ---- Reading ahead ------------------------------------------------------------ */
+
+int qcow2_reader_start(struct qcow2_table_reader *reader, struct img *image, const uint64_t *l1, uint32_t size)
+{
+    uint32_t cluster_size = qcow2_state(image)->cluster_size;
+    size_t tables = cluster_size >= READ_AHEAD_BYTES ? 1 : READ_AHEAD_BYTES / cluster_size;
+
+    if (tables > READ_AHEAD_TABLES)
+        tables = READ_AHEAD_TABLES;
+    *reader = (struct qcow2_table_reader){ .image = image, .l1 = l1, .l1_size = size };
+    reader->tables = malloc(tables * cluster_size);
+    reader->status = calloc(tables, sizeof *reader->status);
+    reader->capacity = (uint32_t)tables;
+    return reader->tables && reader->status ? 0 : -ENOMEM;
+}
+
+/* Tables that follow each other in the file come with one read; 0 when there was only one. */
+static uint32_t read_run(struct qcow2_table_reader *reader, uint32_t index, uint32_t limit)
+{
+    const struct qcow2 *s = qcow2_state(reader->image);
+    uint64_t offset = reader->l1[index] & QCOW2_OFFSET_MASK;
+    uint32_t n = 1, at = index - reader->first;
+
+    while (n < limit && (reader->l1[index + n] & QCOW2_OFFSET_MASK) == offset + (uint64_t)n * s->cluster_size)
+        n++;
+    int status = qcow2_read(reader->image, reader->tables + (size_t)at * s->cluster_size, offset,
+                            (size_t)n * s->cluster_size);
+    if (status < 0 && n > 1) {
+        /* Find out which of them cannot be read. */
+        for (uint32_t i = 0; i < n; i++)
+            reader->status[at + i] = qcow2_read(reader->image, reader->tables + (size_t)(at + i) * s->cluster_size,
+                                                offset + (uint64_t)i * s->cluster_size, s->cluster_size);
+        return n;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        reader->status[at + i] = status;
+    return n;
+}
+
+int qcow2_reader_table(struct qcow2_table_reader *reader, uint32_t index, uint8_t **table)
+{
+    const struct qcow2 *s = qcow2_state(reader->image);
+
+    if (index < reader->first || index >= reader->first + reader->count) {
+        reader->first = index;
+        reader->count = reader->l1_size - index < reader->capacity ? reader->l1_size - index : reader->capacity;
+        for (uint32_t i = 0; i < reader->count; )
+            i += reader->l1[index + i] ? read_run(reader, index + i, reader->count - i) : 1;
+    }
+    *table = reader->tables + (size_t)(index - reader->first) * s->cluster_size;
+    return reader->status[index - reader->first];
+}
+
+void qcow2_reader_stale(struct qcow2_table_reader *reader)
+{
+    reader->count = 0;
+}
+
+void qcow2_reader_end(struct qcow2_table_reader *reader)
+{
+    free(reader->tables);
+    free(reader->status);
+}
+
+/* ---- Entries -------------------------------------------------------------------- */
+
+enum qcow2_entry_kind qcow2_entry_kind(const struct img *image, uint64_t entry)
+{
+    const struct qcow2 *s = qcow2_state(image);
+    uint64_t offset = entry & QCOW2_OFFSET_MASK;
+
+    if (entry & QCOW2_COMPRESSED)
+        return QCOW2_ENTRY_COMPRESSED;
+    if (entry & QCOW2_ZERO && s->subclusters == 1)
+        return offset ? QCOW2_ENTRY_ZERO_ALLOCATED : QCOW2_ENTRY_ZERO;
+    if (offset)
+        return QCOW2_ENTRY_DATA;
+    /* In a data file offset 0 is a place as good as any other; the flag tells it from none. */
+    return image->data_file && entry & QCOW2_COPIED ? QCOW2_ENTRY_DATA : QCOW2_ENTRY_NONE;
+}
+
+struct place {
+    uint64_t table;                 /* host offset of the L2 table */
+    uint32_t index;                 /* entry in it */
+    bool active;
+    uint8_t *bytes;                 /* of the entry */
+    uint64_t *next;                 /* where the next data cluster would not be a fragment; 0: unknown */
+};
+
+
+static int judge_compressed(struct qcow2_check *check, const struct place *at, uint64_t entry, uint64_t bitmap)
+{
+    uint64_t host, length;
+
+    qcow2_coded_range(check->s, entry & ~QCOW2_COPIED, &host, &length);
+    if (entry & QCOW2_COPIED) {
+        img_notice(IMG_NOTE, "ERROR: coffset=0x%" PRIx64 ": copied flag must never be set for compressed clusters",
+                   host);
+        check->result->corruptions++;
+        entry &= ~QCOW2_COPIED;
+    }
+    if (check->image->data_file) {
+        img_notice(IMG_NOTE, "ERROR compressed cluster %" PRIu32 " with data file, entry=0x%" PRIx64, at->index, entry);
+        check->result->corruptions++;
+        return 0;
+    }
+    if (bitmap) {
+        img_notice(IMG_NOTE, "ERROR compressed cluster %" PRIu32 " with non-zero subcluster allocation bitmap, "
+                   "entry=0x%" PRIx64, at->index, entry);
+        check->result->corruptions++;
+        return 0;
+    }
+    int status = qcow2_check_refer(check, host, length);
+    if (status < 0)
+        return status;
+    if (at->active) {
+        check->result->allocated_clusters++;
+        check->result->compressed_clusters++;
+        /* Compressed clusters never lie in line with the others. */
+        check->result->fragmented_clusters++;
+    }
+    return 0;
+}
+
+/* An allocation that no data is in can be dropped: the entry reads as before without it. */
+static int drop_allocation(struct qcow2_check *check, const struct place *at)
+{
+    struct qcow2 *s = check->s;
+    uint64_t offset = at->table + (uint64_t)at->index * s->l2_entry_size;
+    unsigned section = at->active ? QCOW2_AT_ACTIVE_L2 : QCOW2_AT_INACTIVE_L2;
+
+    img_put_be64(at->bytes, s->subclusters > 1 ? 0 : QCOW2_ZERO);
+    int status = qcow2_check_overlap(check->image, section, offset, 8);
+    if (status < 0) {
+        img_notice(IMG_NOTE, "ERROR: Overlap check failed");
+        check->result->check_errors++;
+        return status;
+    }
+    status = img_pwrite(check->image->file, at->bytes, offset, 8);
+    if (status < 0) {
+        img_notice(IMG_NOTE, "ERROR: Failed to overwrite L2 table entry: %s", strerror(-status));
+        check->result->check_errors++;
+        return 0;
+    }
+    qcow2_cache_forget(s->l2_cache, at->table);
+    check->tables_changed = true;
+    check->result->corruptions_fixed++;
+    return 1;
+}
+
+/* 1: the entry is gone. */
+static int judge_alignment(struct qcow2_check *check, const struct place *at, uint64_t entry, bool has_data)
+{
+    uint64_t offset = entry & QCOW2_OFFSET_MASK;
+    bool mend = check->repair & IMG_REPAIR_ERRORS;
+
+    if (img_aligned(offset, check->s->cluster_size))
+        return 0;
+    if (has_data) {
+        img_notice(IMG_NOTE, "ERROR offset=%" PRIx64 ": Data cluster is not properly aligned; L2 entry corrupted.",
+                   offset);
+        check->result->corruptions++;
+        return 0;
+    }
+    img_notice(IMG_NOTE, "%s offset=%" PRIx64 ": Preallocated cluster is not properly aligned; L2 entry corrupted.",
+               mend ? "Repairing" : "ERROR", offset);
+    if (!mend) {
+        check->result->corruptions++;
+        return 0;
+    }
+    return drop_allocation(check, at);
+}
+
+static int judge_allocated(struct qcow2_check *check, const struct place *at, enum qcow2_entry_kind kind,
+                           uint64_t entry, uint64_t bitmap)
+{
+    const struct qcow2 *s = check->s;
+    uint64_t offset = entry & QCOW2_OFFSET_MASK;
+    bool has_data = kind == QCOW2_ENTRY_DATA && (s->subclusters == 1 || (uint32_t)bitmap);
+
+    if ((uint32_t)bitmap & bitmap >> 32) {
+        img_notice(IMG_NOTE, "ERROR offset=%" PRIx64 ": Allocated cluster has corrupted subcluster allocation bitmap",
+                   offset);
+        check->result->corruptions++;
+    }
+    int status = judge_alignment(check, at, entry, has_data);
+    if (status != 0)
+        return status < 0 ? status : 0;
+    if (at->active) {
+        check->result->allocated_clusters++;
+        if (*at->next && offset != *at->next)
+            check->result->fragmented_clusters++;
+    }
+    *at->next = offset + s->cluster_size;
+    return check->image->data_file ? 0 : qcow2_check_refer(check, offset, s->cluster_size);
+}
+
+static int judge(struct qcow2_check *check, const struct place *at)
+{
+    uint64_t entry = img_get_be64(at->bytes);
+    uint64_t bitmap = check->s->subclusters > 1 ? img_get_be64(at->bytes + 8) : 0;
+    enum qcow2_entry_kind kind = qcow2_entry_kind(check->image, entry);
+
+    if (kind == QCOW2_ENTRY_COMPRESSED)
+        return judge_compressed(check, at, entry, bitmap);
+    if (entry & QCOW2_L2_RESERVED) {
+        img_notice(IMG_NOTE, "ERROR found l2 entry with reserved bits set: %" PRIx64, entry);
+        check->result->corruptions++;
+    }
+    if (kind == QCOW2_ENTRY_DATA || kind == QCOW2_ENTRY_ZERO_ALLOCATED)
+        return judge_allocated(check, at, kind, entry, bitmap);
+    if ((uint32_t)bitmap) {
+        img_notice(IMG_NOTE, "ERROR: Unallocated cluster has non-zero subcluster allocation map");
+        check->result->corruptions++;
+    }
+    return 0;
+}
+
+int qcow2_check_l2(struct qcow2_check *check, uint64_t offset, uint8_t *table, bool active)
+{
+    const struct qcow2 *s = check->s;
+    uint64_t next = 0;
+
+    for (uint32_t i = 0; i < 1u << s->l2_bits; i++) {
+        struct place at = { .table = offset, .index = i, .active = active, .next = &next,
+                            .bytes = table + (size_t)i * s->l2_entry_size };
+        int status = judge(check, &at);
+        if (status < 0)
+            return status;
+    }
+    return 0;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * References counted against the reference counts that the image stores.
+ * Specification: "Host cluster management": refcount table, refcount blocks of every width.
+ *
+ * Blocks are read one after the other, once for all clusters that they count.
+ */
+#include "check.h"
+
+#include <inttypes.h>
+
+enum { MAX_FREED_RANGES = 1 << 20 };
+
+/* Read the block that counts `cluster` into check->block: 0, 1 when there is none, or negative. */
+static int read_block(struct qcow2_check *check, uint64_t cluster)
+{
+    struct qcow2 *s = check->s;
+    uint64_t index = cluster >> s->refblock_bits;
+
+    if (index == check->block_index)
+        return check->block_status;
+    check->block_index = index;
+    uint64_t offset = index < s->refcount_table_size ? s->refcount_table[index] & ~511ull : 0;
+    if (offset == 0)
+        return check->block_status = 1;
+    if (img_aligned(offset, s->cluster_size))
+        return check->block_status = qcow2_read(check->image, check->block, offset, s->cluster_size);
+    /* When it is going to be mended there is no reason to mark the image. */
+    if (!check->repair)
+        qcow2_signal_corrupt(check->image, false,
+                             "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")", offset, index);
+    return check->block_status = -EIO;
+}
+
+int qcow2_check_stored(struct qcow2_check *check, uint64_t cluster, uint64_t *count)
+{
+    int status = read_block(check, cluster);
+
+    *count = 0;
+    if (status == 0)
+        *count = qcow2_refcount_at(check->s, check->block, cluster & ((1ull << check->s->refblock_bits) - 1));
+    return status < 0 ? status : 0;
+}
+
+/* ---- Mending ------------------------------------------------------------------------ */
+
+static void remember_freed(struct qcow2_check *check, uint64_t cluster)
+{
+    uint64_t offset = cluster << check->s->h.cluster_bits;
+    size_t n = check->freed.count;
+
+    if (n && check->freed.at[n - 1].offset + check->freed.at[n - 1].length == offset)
+        check->freed.at[n - 1].length += check->s->cluster_size;
+    else if (n < MAX_FREED_RANGES)
+        IMG_VECTOR_PUSH(&check->freed, (struct qcow2_range){ offset, check->s->cluster_size });
+}
+
+/* Store `count`; there is a block for it, or it could not be wrong. */
+static int store(struct qcow2_check *check, uint64_t cluster, uint64_t count)
+{
+    struct qcow2 *s = check->s;
+    uint64_t offset = s->refcount_table[cluster >> s->refblock_bits] & ~511ull;
+    uint64_t index = cluster & ((1ull << s->refblock_bits) - 1);
+    uint8_t *block;
+
+    int status = qcow2_cache_get(s->refblock_cache, offset, &block);
+    if (status < 0)
+        return status;
+    qcow2_refcount_put(s, block, index, count);
+    qcow2_cache_dirty(s->refblock_cache, offset);
+    qcow2_refcount_put(s, check->block, index, count);
+    if (count == 0) {
+        remember_freed(check, cluster);
+        s->free_cluster_index = img_min(s->free_cluster_index, cluster);
+    }
+    return 0;
+}
+
+/* ---- Comparing ---------------------------------------------------------------------- */
+
+static int differ(struct qcow2_check *check, uint64_t cluster, uint64_t stored, uint64_t counted, unsigned repair)
+{
+    uint64_t *fixed = NULL;
+
+    if (stored == 0)
+        check->rebuild = true;
+    else if (stored > counted && repair & IMG_REPAIR_LEAKS)
+        fixed = &check->result->leaks_fixed;
+    else if (stored < counted && repair & IMG_REPAIR_ERRORS)
+        fixed = &check->result->corruptions_fixed;
+
+    img_notice(IMG_NOTE, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
+               fixed ? "Repairing" : stored < counted ? "ERROR" : "Leaked", cluster, stored, counted);
+    if (fixed) {
+        int status = store(check, cluster, counted);
+        if (status == 0) {
+            ++*fixed;
+            return 0;
+        }
+        check->result->check_errors++;
+    }
+    if (stored < counted)
+        check->result->corruptions++;
+    else
+        check->result->leaks++;
+    return qcow2_count_differs(&check->counts, cluster);
+}
+
+/* The clusters of [first, end), which one block counts. `highest` becomes the last one in use. */
+static int compare_block(struct qcow2_check *check, uint64_t first, uint64_t end, unsigned repair, uint64_t *highest)
+{
+    const struct qcow2 *s = check->s;
+    uint64_t start = first & ~((1ull << s->refblock_bits) - 1);
+    int status = read_block(check, first);
+
+    for (uint64_t cluster = first; cluster < end; cluster++) {
+        if (status < 0) {
+            img_notice(IMG_NOTE, "Can't get refcount for cluster %" PRIu64 ": %s", cluster, strerror(-status));
+            check->result->check_errors++;
+            int noted = qcow2_count_differs(&check->counts, cluster);
+            if (noted < 0)
+                return noted;
+            continue;
+        }
+        uint64_t counted = qcow2_count_get(&check->counts, cluster);
+        uint64_t stored = status == 0 ? qcow2_refcount_at(s, check->block, cluster - start) : 0;
+        if (stored || counted)
+            *highest = cluster;
+        if (stored != counted) {
+            int differs = differ(check, cluster, stored, counted, repair);
+            if (differs < 0)
+                return differs;
+        }
+    }
+    return 0;
+}
+
+/* Where the run of clusters ends that one block counts, or that nobody counts and nobody refers to. */
+static uint64_t skip_unused(const struct qcow2_check *check, uint64_t cluster)
+{
+    const struct qcow2 *s = check->s;
+    uint64_t next = cluster;
+
+    while (next < check->clusters) {
+        uint64_t index = next >> s->refblock_bits;
+        if (index < s->refcount_table_size && s->refcount_table[index])
+            break;
+        if (qcow2_count_group(&check->counts, next))
+            break;
+        uint64_t group_end = (next | (QCOW2_GROUP_CLUSTERS - 1)) + 1;
+        uint64_t block_end = (index + 1) << s->refblock_bits;
+        next = img_min(group_end, block_end);
+    }
+    return next;
+}
+
+int qcow2_check_compare(struct qcow2_check *check, unsigned repair)
+{
+    const struct qcow2 *s = check->s;
+    uint64_t highest = 0;
+    int status = 0;
+
+    for (uint64_t cluster = 0; status == 0 && cluster < check->clusters; ) {
+        cluster = skip_unused(check, cluster);
+        uint64_t block_end = ((cluster >> s->refblock_bits) + 1) << s->refblock_bits;
+        uint64_t end = img_min(block_end, check->clusters);
+        if (cluster < end)
+            status = compare_block(check, cluster, end, repair, &highest);
+        cluster = end;
+    }
+    check->result->image_end_offset = (highest + 1) << s->h.cluster_bits;
+    return status;
+}
+
+int qcow2_check_write_blocks(struct qcow2_check *check)
+{
+    int status = qcow2_cache_write(check->s->refblock_cache);
+
+    return status < 0 ? status : qcow2_barrier(check->image);
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * L2 tables for writing, the L1 table, and the order in which all of it reaches the disk.
+ * Specification: "Cluster mapping".
+ *
+ * An L2 table that is new, or copied because a snapshot shares it, is entered into the L1 table in
+ * memory; the L1 entries go to disk on flush, after the tables that they name.  Clusters that
+ * lose their last use wait in `dropped` until no table on disk names them any more.
+ * So at each moment what is on disk is consistent, at worst with leaked clusters.
+ */
+#include "qcow2.h"
+
+enum { MAX_DROPPED = 4096 };
+
+/* ---- What goes to disk, and when ------------------------------------------------ */
+
+static int write_l1(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t from = s->l1_dirty_from, to = img_min(s->l1_dirty_to, s->h.l1_size);
+
+    if (from >= to)
+        return 0;
+    CLEANUP_FREE uint64_t *raw = malloc((to - from) * 8);
+    if (!raw)
+        return -ENOMEM;
+    for (uint64_t i = from; i < to; i++)
+        raw[i - from] = IMG_BE64(s->l1[i]);
+    uint64_t at = s->h.l1_offset + from * 8;
+    int status = qcow2_check_overlap(image, QCOW2_AT_ACTIVE_L1, at, (to - from) * 8);
+    if (status < 0 || (status = qcow2_barrier(image)) < 0 ||
+        (status = img_pwrite(image->file, raw, at, (size_t)(to - from) * 8)) < 0)
+        return status;
+    s->l1_dirty_from = s->l1_dirty_to = 0;
+    return 0;
+}
+
+void qcow2_set_l1(struct qcow2 *s, uint64_t index, uint64_t entry)
+{
+    s->l1[index] = entry;
+    if (s->l1_dirty_from >= s->l1_dirty_to) {
+        s->l1_dirty_from = index;
+        s->l1_dirty_to = index + 1;
+        return;
+    }
+    s->l1_dirty_from = img_min(s->l1_dirty_from, index);
+    s->l1_dirty_to = img_max(s->l1_dirty_to, index + 1);
+}
+
+/* Discard what became free in the file below, cluster by cluster since parts may still be in use. */
+static void discard_freed(struct img *image, const struct qcow2_range *range)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t first = range->offset >> s->h.cluster_bits;
+    uint64_t end = (range->offset + range->length + s->cluster_size - 1) >> s->h.cluster_bits, run = first;
+
+    for (uint64_t cluster = first; cluster <= end; cluster++) {
+        uint64_t count = 1;
+        if (cluster < end && qcow2_refcount_get(image, cluster, &count) == 0 && count == 0)
+            continue;
+        if (run < cluster)
+            img_discard(image->file, run << s->h.cluster_bits, (cluster - run) << s->h.cluster_bits);
+        run = cluster + 1;
+    }
+}
+
+static int settle_dropped(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+    struct qcow2_range *ranges = s->dropped.at;
+    size_t count = s->dropped.count;
+
+    if (count == 0)
+        return 0;
+    int status = qcow2_barrier(image);
+    if (status < 0)
+        return status;
+    s->dropped.at = NULL;
+    s->dropped.count = s->dropped.capacity = 0;
+    for (size_t i = 0; i < count; i++) {
+        /* A count that cannot go down is damage for check to find, not a reason to fail the write. */
+        int change = qcow2_refcount_change(image, ranges[i].offset, ranges[i].length, -1);
+        if (change == 0 && s->discard_freed)
+            discard_freed(image, &ranges[i]);
+        else if (change < 0 && change != -EINVAL)
+            status = change;
+    }
+    free(ranges);
+    return status < 0 ? status : qcow2_cache_write(s->refblock_cache);
+}
+
+int qcow2_flush(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+    int status;
+
+    if ((status = qcow2_cache_write(s->refblock_cache)) < 0 || (status = qcow2_cache_write(s->l2_cache)) < 0 ||
+        (status = write_l1(image)) < 0)
+        return status;
+    return settle_dropped(image);
+}
+
+/* The list of what waits is bounded: a long one is worked off. */
+int qcow2_settle(struct img *image)
+{
+    return qcow2_state(image)->dropped.count > MAX_DROPPED ? qcow2_flush(image) : 0;
+}
+
+void qcow2_drop(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct qcow2 *s = qcow2_state(image);
+    struct qcow2_range *last = s->dropped.count ? &s->dropped.at[s->dropped.count - 1] : NULL;
+
+    if (last && last->offset + last->length == offset && img_aligned(offset, s->cluster_size)) {
+        last->length += length;
+        return;
+    }
+    IMG_VECTOR_PUSH(&s->dropped, (struct qcow2_range){ offset, length });
+}
+
+void qcow2_drop_entry(struct img *image, uint64_t entry)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t host = entry & QCOW2_OFFSET_MASK, length = s->cluster_size;
+
+    if (image->data_file) {
+        if (entry & QCOW2_COPIED && s->discard_freed)
+            img_discard(image->data_file, host, length);
+        return;
+    }
+    if (entry & QCOW2_COMPRESSED)
+        qcow2_coded_range(s, entry, &host, &length);
+    if (host)
+        qcow2_drop(image, host, length);
+}
+
+int qcow2_mark_dirty(struct img *image)
+{
+    return qcow2_set_incompatible(image, QCOW2_INCOMPAT_DIRTY, true);
+}
+
+int qcow2_mark_clean(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+
+    if (!(s->h.incompatible & QCOW2_INCOMPAT_DIRTY))
+        return 0;
+    int status = qcow2_flush(image);
+    if (status < 0 || (status = qcow2_barrier(image)) < 0)
+        return status;
+    return qcow2_set_incompatible(image, QCOW2_INCOMPAT_DIRTY, false);
+}
+
+/* ---- L2 tables for writing -------------------------------------------------------- */
+
+/* A new table for this L1 entry: empty, or a copy of the one that a snapshot keeps. */
+static int new_l2(struct img *image, uint64_t l1_index)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t old = s->l1[l1_index] & QCOW2_OFFSET_MASK, offset;
+    CLEANUP_FREE uint8_t *copy = NULL;
+    uint8_t *table;
+
+    int status = qcow2_alloc_clusters(image, s->cluster_size, &offset);
+    if (status < 0)
+        return status;
+    if (offset == 0)
+        return qcow2_signal_corrupt(image, true, "Preventing invalid allocation of L2 table at offset 0");
+    if (old) {
+        copy = malloc(s->cluster_size);
+        status = copy ? qcow2_cache_get(s->l2_cache, old, &table) : -ENOMEM;
+        if (status == 0)
+            memcpy(copy, table, s->cluster_size);
+    }
+    if (status == 0)
+        status = qcow2_check_overlap(image, 0, offset, s->cluster_size);
+    if (status == 0)
+        status = qcow2_cache_new_table(s->l2_cache, offset, &table);
+    if (status < 0) {
+        qcow2_free_clusters(image, offset, s->cluster_size);
+        return status;
+    }
+    if (old) {
+        memcpy(table, copy, s->cluster_size);
+        qcow2_drop(image, old, s->cluster_size);
+    }
+    qcow2_set_l1(s, l1_index, offset | QCOW2_COPIED);
+    qcow2_note_metadata(image, offset);
+    return 0;
+}
+
+static int check_l2_offset(struct img *image, uint64_t offset, uint64_t l1_index)
+{
+    if (img_aligned(offset, qcow2_state(image)->cluster_size))
+        return 0;
+    return qcow2_signal_corrupt(image, true, "L2 table offset %#llx unaligned (L1 index: %#llx)",
+                                (unsigned long long)offset, (unsigned long long)l1_index);
+}
+
+int qcow2_l2_for_write(struct img *image, uint64_t guest, struct qcow2_l2 *l2)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t l1_index = guest >> (s->h.cluster_bits + s->l2_bits);
+    int status = 0;
+
+    if (s->broken || l1_index >= s->h.l1_size)
+        return -EIO;
+    uint64_t entry = s->l1[l1_index];
+    if ((status = check_l2_offset(image, entry & QCOW2_OFFSET_MASK, l1_index)) < 0)
+        return status;
+    if (!(entry & QCOW2_OFFSET_MASK) || !(entry & QCOW2_COPIED)) {
+        if ((status = new_l2(image, l1_index)) < 0)
+            return status;
+        entry = s->l1[l1_index];
+    }
+    l2->offset = entry & QCOW2_OFFSET_MASK;
+    l2->index = (uint32_t)(guest >> s->h.cluster_bits) & ((1u << s->l2_bits) - 1);
+    l2->left = (1u << s->l2_bits) - l2->index;
+    return qcow2_cache_get(s->l2_cache, l2->offset, &l2->table);
+}
+
+/* ---- A larger L1 table --------------------------------------------------------------- */
+
+static int write_new_l1(struct img *image, const uint64_t *l1, uint64_t entries, uint64_t offset)
+{
+    struct qcow2 *s = qcow2_state(image);
+    CLEANUP_FREE uint64_t *raw = malloc(entries * 8);
+    uint8_t pointer[12];
+    int status;
+
+    if (!raw)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < entries; i++)
+        raw[i] = IMG_BE64(l1[i]);
+    if ((status = qcow2_check_overlap(image, 0, offset, entries * 8)) < 0 ||
+        (status = img_pwrite(image->file, raw, offset, (size_t)entries * 8)) < 0 ||
+        (status = qcow2_barrier(image)) < 0)
+        return status;
+    img_put_be32(pointer, (uint32_t)entries);
+    img_put_be64(pointer + 4, offset);
+    status = img_pwrite(image->file, pointer, 36, sizeof pointer);
+    if (status == 0) {
+        s->h.l1_size = (uint32_t)entries;
+        s->h.l1_offset = offset;
+    }
+    return status;
+}
+
+int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t old_offset = s->h.l1_offset, old_bytes = (uint64_t)s->h.l1_size * 8, offset;
+    int status;
+
+    if (entries <= s->h.l1_size)
+        return 0;
+    if (!exact) {
+        uint64_t wanted = s->h.l1_size ? s->h.l1_size : 1;
+        while (wanted < entries)
+            wanted = (wanted * 3 + 1) / 2;
+        entries = wanted;
+    }
+    if (entries > QCOW2_MAX_L1_BYTES / 8)
+        return -EFBIG;
+    uint64_t *l1 = calloc(entries, 8);
+    if (!l1)
+        return -ENOMEM;
+    if (old_bytes)
+        memcpy(l1, s->l1, (size_t)old_bytes);
+    if ((status = qcow2_alloc_clusters(image, entries * 8, &offset)) < 0) {
+        free(l1);
+        return status;
+    }
+    /* The copy names only tables that are on disk. */
+    if ((status = qcow2_flush(image)) < 0 || (status = write_new_l1(image, l1, entries, offset)) < 0) {
+        qcow2_free_clusters(image, offset, entries * 8);
+        free(l1);
+        return status;
+    }
+    free(s->l1);
+    s->l1 = l1;
+    if (old_offset)
+        qcow2_drop(image, old_offset, img_align_up(old_bytes, s->cluster_size));
+    return qcow2_flush(image);
+}

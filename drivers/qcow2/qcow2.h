@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2.h - state shared by the files of the qcow2 driver.
+ * Specification: "Qcow2 Image File Format" (docs/interop/qcow2 of the QEMU documentation).
+ *
+ *   header.c    header: parse, check, write
+ *   extension.c header extensions and feature names
+ *   open.c      the vtable, open and close
+ *   info.c      format specific information
+ *   options.c   the option table
+ *   cache.c     L2 tables and refcount blocks in memory, written back in order
+ *   map.c       guest range -> extent; decode
+ *   reserve.c   reserve, publish, zero, discard: guest writes
+ *   refcount.c  reference counts, cluster allocation, growth of the refcount table, overlap rule
+ *   snapshot.c  snapshot table
+ *   bitmap.c    bitmap directory
+ *   create.c    new images and preallocation
+ *   check.c     what is wrong; repair.c: mending it
+ */
+#ifndef QCOW2_H
+#define QCOW2_H
+
+#include "../../libimg/driver.h"
+#include "../../libimg/util/checked.h"
+#include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/endian.h"
+#include "../../libimg/util/vector.h"
+
+#define QCOW2_MAGIC 0x514649fbu
+#define QCOW2_MIN_CLUSTER_BITS 9
+#define QCOW2_MAX_CLUSTER_BITS 21
+#define QCOW2_MAX_L1_BYTES (32u << 20)
+#define QCOW2_MAX_REFCOUNT_TABLE_BYTES (8u << 20)
+#define QCOW2_MAX_SNAPSHOTS 65536
+#define QCOW2_MAX_SNAPSHOT_TABLE_BYTES (1024u * QCOW2_MAX_SNAPSHOTS)
+#define QCOW2_MAX_BACKING_NAME 1023
+
+/* L1 and L2 entries */
+#define QCOW2_COPIED (1ull << 63)
+#define QCOW2_COMPRESSED (1ull << 62)
+#define QCOW2_ZERO 1ull
+#define QCOW2_OFFSET_MASK 0x00fffffffffffe00ull
+#define QCOW2_L1_RESERVED 0x7f000000000001ffull
+#define QCOW2_L2_RESERVED 0x3f000000000001feull
+
+enum { QCOW2_INCOMPAT_DIRTY = 1, QCOW2_INCOMPAT_CORRUPT = 2, QCOW2_INCOMPAT_DATA_FILE = 4,
+       QCOW2_INCOMPAT_COMPRESSION = 8, QCOW2_INCOMPAT_EXTENDED_L2 = 16, QCOW2_INCOMPAT_KNOWN = 31 };
+enum { QCOW2_COMPAT_LAZY_REFCOUNTS = 1, QCOW2_COMPAT_KNOWN = 1 };
+enum { QCOW2_AUTOCLEAR_BITMAPS = 1, QCOW2_AUTOCLEAR_DATA_FILE_RAW = 2, QCOW2_AUTOCLEAR_KNOWN = 3 };
+
+enum { QCOW2_EXT_END = 0, QCOW2_EXT_BACKING_FORMAT = 0xe2792aca, QCOW2_EXT_FEATURE_NAMES = 0x6803f857,
+       QCOW2_EXT_BITMAPS = 0x23852875, QCOW2_EXT_CRYPTO = 0x0537be77, QCOW2_EXT_DATA_FILE = 0x44415441 };
+
+enum { QCOW2_ZLIB = 0, QCOW2_ZSTD = 1 };
+enum { QCOW2_BITMAP_IN_USE = 1, QCOW2_BITMAP_AUTO = 2 };
+
+struct qcow2_header {               /* in host byte order */
+    uint32_t version;
+    uint64_t backing_offset; uint32_t backing_length;
+    uint32_t cluster_bits;
+    uint64_t size;
+    uint32_t crypt_method;
+    uint32_t l1_size; uint64_t l1_offset;
+    uint64_t refcount_table_offset; uint32_t refcount_table_clusters;
+    uint32_t snapshot_count; uint64_t snapshots_offset;
+    uint64_t incompatible, compatible, autoclear;
+    uint32_t refcount_order, length;
+    uint8_t compression;
+    /* header bytes behind what we know, kept as they are */
+    uint8_t *unknown; uint32_t unknown_length;
+};
+
+struct qcow2_extension {            /* one that we do not interpret, kept in place */
+    uint32_t type, length;
+    uint8_t *data;
+};
+
+struct qcow2_feature_name { uint8_t kind, bit; char name[47]; };
+
+struct qcow2_snapshot {
+    struct img_snapshot shown;
+    uint64_t l1_offset; uint32_t l1_size;
+    uint8_t *extra; uint32_t extra_length;   /* whole extra data area as read */
+};
+
+struct qcow2_bitmap {
+    char *name;
+    uint64_t table_offset; uint32_t table_size;
+    uint32_t flags;                 /* bit 0 in use, 1 auto, 2 extra data compatible */
+    uint8_t type, granularity_bits;
+    uint8_t *extra; uint32_t extra_length;
+};
+
+/* cache.c: tables of one cluster each (L2 tables, or refcount blocks), big-endian as on disk. */
+struct qcow2_cache;
+
+struct qcow2_range { uint64_t offset, length; };
+
+struct qcow2 {
+    struct qcow2_header h;
+    uint32_t cluster_size;
+    unsigned l2_entry_size;         /* 8, or 16 with extended L2 */
+    unsigned l2_bits;               /* log2 of entries in an L2 table */
+    unsigned subclusters;           /* 1 or 32 a cluster */
+    uint32_t subcluster_size;
+    unsigned refcount_bits;         /* 1 << h.refcount_order */
+    uint64_t refcount_max;
+    unsigned refblock_bits;         /* log2 of entries in a refcount block */
+
+    uint64_t *l1;                   /* active L1 in host byte order; h.l1_size entries; the snapshot's while one is shown */
+    uint64_t *refcount_table;       /* host byte order, refcount_table_size entries; loaded by open */
+    uint32_t refcount_table_size;
+    struct qcow2_cache *l2_cache, *refblock_cache;
+
+    uint64_t free_cluster_index;    /* no free cluster below */
+    uint64_t coded_tail;            /* where the next compressed cluster may be packed; 0: nowhere */
+    bool corrupt_reported;          /* one notice an image is enough */
+    bool broken;                    /* fatal damage was met: nothing may be read or written any more */
+    bool prealloc_known, prealloc;  /* metadata preallocation suspected: DATA extents recurse */
+
+    bool has_crypto;                /* crypto header extension: where the LUKS header lies */
+    uint64_t crypto_offset, crypto_length;
+
+    char *data_file_name;           /* as the header extension stores it, NULL */
+    IMG_VECTOR(struct qcow2_extension) extensions;
+    IMG_VECTOR(struct qcow2_feature_name) features;
+    IMG_VECTOR(struct qcow2_snapshot) snapshots;
+    IMG_VECTOR(struct qcow2_bitmap) bitmaps;
+    uint32_t bitmap_count; uint64_t bitmap_directory_offset, bitmap_directory_size;
+    bool bitmaps_valid;             /* autoclear bit was set on open */
+
+    /* Guest writes (reserve.c, refcount.c, overlap.c).  All empty after qcow2_flush, so close needs nothing more than that. */
+    unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against; open sets qcow2_overlap_template() */
+    uint64_t l1_dirty_from, l1_dirty_to;    /* L1 entries that are newer in memory than on disk: [from, to) */
+    IMG_VECTOR(struct qcow2_range) dropped; /* host ranges whose count goes down once no table on disk names them */
+    uint64_t *metadata_filter;      /* overlap.c; free() in close */
+    uint64_t metadata_filter_mask;
+    bool discard_freed;             /* freed clusters are discarded in the file below (open option discard=unmap, pass-discard-*) */
+    bool keep_discarded;            /* open option discard-no-unref */
+    bool lazy;                      /* lazy refcounts in force: no order between refcounts and L2 tables */
+};
+
+static inline struct qcow2 *qcow2_state(const struct img *image)
+{
+    return image->state;
+}
+
+/* Node that holds guest clusters: the external data file, or the image file. */
+static inline struct img *qcow2_data_node(const struct img *image)
+{
+    return image->data_file ? image->data_file : image->file;
+}
+
+/* header.c -------------------------------------------------------------------- */
+/* Read and validate the header with its extensions into s (spec: Header, Header extensions). `flags`: IMG_CHECK tolerates. */
+int qcow2_read_header(struct img *image, struct img_error *err);
+/* Write header, extensions and backing name from s into cluster 0. -ENOSPC when they do not fit. */
+int qcow2_write_header(struct img *image);
+/* The header cluster as bytes (cluster_size, caller frees); for create before there is an open image.
+ * backing name and format are taken from image->backing_name, backing_format. */
+int qcow2_build_header(const struct img *image, uint8_t *cluster);
+void qcow2_free_header(struct qcow2 *s);
+/* Read metadata from the image file; what lies behind its end reads as zeroes, as in the peer. */
+int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length);
+
+/* extension.c ----------------------------------------------------------------- */
+/* Parse the extensions in [offset, end) of the header cluster. Only the feature names: `names_only`. */
+int qcow2_read_extensions(struct img *image, uint64_t offset, uint64_t end, bool names_only, struct img_error *err);
+/* Append all extensions with the end marker at *at of `cluster`; -ENOSPC when they do not fit. */
+int qcow2_build_extensions(const struct img *image, uint8_t *cluster, size_t *at);
+void qcow2_free_extensions(struct qcow2 *s);
+/* "dirty bit, Unknown incompatible feature: 100"; caller frees. */
+char *qcow2_feature_list(const struct qcow2 *s, uint64_t incompatible);
+/* Set or clear one incompatible bit on disk right away. */
+int qcow2_set_incompatible(struct img *image, uint64_t bit, bool on);
+/* Derived numbers (cluster_size, l2_bits, ...) from s->h. */
+void qcow2_derive(struct qcow2 *s);
+
+/* open.c */
+extern const struct img_driver img_driver_qcow2;
+/* Report damage once ("qcow2: Marking image as corrupt: ..."), set the corrupt bit when writable; returns -EIO. */
+int qcow2_signal_corrupt(struct img *image, bool fatal, const char *format, ...) IMG_PRINTF(3, 4);
+
+/* cache.c --------------------------------------------------------------------- */
+/* `section`: QCOW2_AT_ACTIVE_L2 or QCOW2_AT_REFBLOCK, what the tables are; `memory`: bytes that it may hold. */
+struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t memory);
+void qcow2_cache_free(struct qcow2_cache *cache);       /* drops what is dirty */
+/* `after` is written out before anything dirty of `cache` is: refcounts before L2 tables. */
+void qcow2_cache_depends(struct qcow2_cache *cache, struct qcow2_cache *after);
+/* The table at host `offset`, read from disk if need be. The pointer is good until the next get/new on this cache. */
+int qcow2_cache_get(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
+/* The same without reading: a zeroed new table, dirty. */
+int qcow2_cache_new_table(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
+void qcow2_cache_dirty(struct qcow2_cache *cache, uint64_t offset);
+void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset);   /* drop without writing */
+int qcow2_cache_write(struct qcow2_cache *cache);       /* all dirty ones, in order */
+
+/* map.c ----------------------------------------------------------------------- */
+int qcow2_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
+int qcow2_decode(struct img *image, const void *coded, size_t coded_length, void *plain, size_t length);
+int64_t qcow2_encode(struct img *image, const void *plain, size_t length, void *coded, size_t capacity);
+/* Host offset and byte length (whole sectors less the start inside the first) of a compressed L2 entry (spec: Compressed Clusters Descriptor). */
+void qcow2_coded_range(const struct qcow2 *s, uint64_t entry, uint64_t *host, uint64_t *length);
+/* Read an L1 table of `size` entries into a fresh host-order array. */
+int qcow2_read_l1(struct img *image, uint64_t offset, uint32_t size, uint64_t **l1);
+
+/* refcount-table.c --------------------------------------------------------------- */
+/* A run of new refcount blocks and a new table at `start`, to count `clusters` clusters behind them too. */
+struct qcow2_refcount_area {
+    uint64_t start, clusters;
+    uint64_t block_index, block_offset;     /* a block that the new table shall name already; offset 0: none */
+    bool exact;                             /* no reserve for later growth */
+};
+int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_area *area, uint64_t *end);
+
+/* refcount.c -------------------------------------------------------------------- */
+/* What was written is to be durable before what comes next. */
+int qcow2_barrier(struct img *image);
+int qcow2_read_refcount_table(struct img *image, struct img_error *err);
+/* Raw access to entry `index` of a refcount block of this width. */
+uint64_t qcow2_refcount_at(const struct qcow2 *s, const uint8_t *block, uint64_t index);
+void qcow2_refcount_put(const struct qcow2 *s, uint8_t *block, uint64_t index, uint64_t value);
+int qcow2_refcount_get(struct img *image, uint64_t cluster, uint64_t *count);
+/* Add +1 or -1 to the clusters of [offset, offset+length); clusters that reach 0 are free again. */
+int qcow2_refcount_change(struct img *image, uint64_t offset, uint64_t length, int delta);
+/* Allocate `length` bytes of consecutive clusters, first fit; count 1 each. */
+int qcow2_alloc_clusters(struct img *image, uint64_t length, uint64_t *offset);
+/* Up to *length bytes exactly at `offset`, as many as are free; *length says how many were taken (0: none). */
+int qcow2_alloc_at(struct img *image, uint64_t offset, uint64_t *length);
+/* Room for coded bytes, packed behind the previous ones where they fit (spec: compressed clusters may share host clusters). */
+int qcow2_alloc_coded(struct img *image, uint64_t length, uint64_t *offset);
+int qcow2_free_clusters(struct img *image, uint64_t offset, uint64_t length);
+/* Would a write to [offset, +length) of the image file hit metadata (other than of kind `except`)? Then it is
+ * signalled as corruption and -EIO comes back. */
+enum qcow2_section { QCOW2_AT_HEADER = 1, QCOW2_AT_ACTIVE_L1 = 2, QCOW2_AT_ACTIVE_L2 = 4, QCOW2_AT_REFBLOCK = 8,
+                     QCOW2_AT_REFTABLE = 16, QCOW2_AT_SNAPSHOT_TABLE = 32, QCOW2_AT_INACTIVE_L1 = 64,
+                     QCOW2_AT_INACTIVE_L2 = 128, QCOW2_AT_BITMAP_DIRECTORY = 256 };
+enum { QCOW2_SECTIONS = 9 };
+int qcow2_check_overlap(struct img *image, unsigned except, uint64_t offset, uint64_t length);
+/* overlap.c: the sections of a template by name (none constant cached all); -EINVAL. */
+int qcow2_overlap_template(const char *name, unsigned *sections);
+/* overlap.c: a table (L2, refcount block) was put at `offset`; keeps the filter true. */
+void qcow2_note_metadata(struct img *image, uint64_t offset);
+
+/* l2.c --------------------------------------------------------------------------- */
+/* An L2 table that may be written, and the entry of a guest cluster in it. */
+struct qcow2_l2 {
+    uint64_t offset;                /* of the table, for qcow2_cache_dirty */
+    uint8_t *table;                 /* good until the next call that takes a table */
+    uint32_t index, left;           /* the entry; entries from it to the end of the table */
+};
+/* The table for this guest offset, made or copied if need be. */
+int qcow2_l2_for_write(struct img *image, uint64_t guest, struct qcow2_l2 *l2);
+static inline uint64_t qcow2_l2_entry(const struct qcow2 *s, const struct qcow2_l2 *l2, uint32_t ahead)
+{
+    return img_get_be64(l2->table + (size_t)(l2->index + ahead) * s->l2_entry_size);
+}
+/* Extended L2: bits 0-31 allocated, 32-63 zero; 0 without it. */
+static inline uint64_t qcow2_l2_bitmap(const struct qcow2 *s, const struct qcow2_l2 *l2, uint32_t ahead)
+{
+    return s->subclusters > 1 ? img_get_be64(l2->table + (size_t)(l2->index + ahead) * s->l2_entry_size + 8) : 0;
+}
+static inline void qcow2_l2_put(const struct qcow2 *s, struct qcow2_l2 *l2, uint32_t ahead, uint64_t entry,
+                                uint64_t bitmap)
+{
+    uint8_t *at = l2->table + (size_t)(l2->index + ahead) * s->l2_entry_size;
+
+    img_put_be64(at, entry);
+    if (s->subclusters > 1)
+        img_put_be64(at + 8, bitmap);
+}
+/* Change an entry of the L1 table in memory; it goes to disk with the next flush. */
+void qcow2_set_l1(struct qcow2 *s, uint64_t index, uint64_t entry);
+/* One use less of these host bytes, counted once no table on disk names them; of what an L2 entry names. */
+void qcow2_drop(struct img *image, uint64_t offset, uint64_t length);
+void qcow2_drop_entry(struct img *image, uint64_t entry);
+/* Keeps the list of what was dropped short; to be called when the tables are in order. */
+int qcow2_settle(struct img *image);
+
+/* reserve.c ---------------------------------------------------------------------- */
+int qcow2_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
+int qcow2_reserve_coded(struct img *image, uint64_t offset, size_t coded_length, struct img_reservation *to);
+int qcow2_publish(struct img *image, struct img_reservation *at);
+void qcow2_cancel(struct img *image, struct img_reservation *at);
+int qcow2_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
+int qcow2_discard(struct img *image, uint64_t offset, uint64_t length);
+int qcow2_flush(struct img *image);
+int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact);
+int qcow2_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
+/* preallocate.c: give the guest clusters of [offset, end) a place; `end` of the disk is not in the header yet. */
+enum qcow2_preallocation { QCOW2_PREALLOC_OFF, QCOW2_PREALLOC_METADATA, QCOW2_PREALLOC_FALLOC, QCOW2_PREALLOC_FULL };
+int qcow2_preallocation_parse(const char *name, enum qcow2_preallocation *mode);
+int qcow2_preallocate(struct img *image, uint64_t offset, uint64_t end, enum qcow2_preallocation mode,
+                      struct img_error *err);
+/* resize.c: entries of the L1 table for a disk of this size. */
+uint64_t qcow2_l1_entries(const struct qcow2 *s, uint64_t size);
+int qcow2_mark_dirty(struct img *image);      /* lazy refcounts: before the first refcount is left behind */
+int qcow2_mark_clean(struct img *image);
+
+/* info.c: the format specific "data" object. */
+int qcow2_info(struct img *image, struct img_doc *data, struct img_error *err);
+
+/* create.c, snapshot.c, bitmap.c, check.c, repair.c --------------------------------- */
+int qcow2_create(const struct img_create *request, struct img_error *err);
+extern const struct img_option qcow2_options[];   /* options.c */
+int qcow2_read_snapshots(struct img *image, struct img_error *err);
+int qcow2_snapshots(struct img *image, struct img_snapshot **list, struct img_error *err);
+int qcow2_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err);
+void qcow2_free_snapshots(struct qcow2 *s);
+int qcow2_read_bitmaps(struct img *image, struct img_error *err);
+void qcow2_free_bitmaps(struct qcow2 *s);
+int qcow2_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
+
+/* What IMG_AT_CREATE options fill. */
+struct qcow2_create_options {
+    int64_t size, cluster_size, refcount_bits, extent_size_hint;
+    char *compat, *backing_file, *backing_fmt, *preallocation, *compression_type, *data_file;
+    char *encrypt_format, *encrypt_key_secret, *encrypt_cipher_alg, *encrypt_cipher_mode;
+    char *encrypt_ivgen_alg, *encrypt_ivgen_hash_alg, *encrypt_hash_alg;
+    int64_t encrypt_iter_time;
+    int8_t lazy_refcounts, extended_l2, data_file_raw, keep_data_file, nocow, encryption;
+};
+
+/* What IMG_AT_OPEN options fill. */
+struct qcow2_open_options {
+    int8_t lazy_refcounts, pass_discard_request, pass_discard_snapshot, pass_discard_other, discard_no_unref;
+    char *overlap_check, *overlap_template;
+    int8_t overlap[QCOW2_SECTIONS];         /* by bit number of enum qcow2_section */
+    int64_t cache_size, l2_cache_size, l2_cache_entry_size, refcount_cache_size, cache_clean_interval;
+};
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Internal snapshots: the table, listing, and showing one instead of the active disk.
+ * Specification: "Snapshots", "Snapshot table".
+ */
+#include "qcow2.h"
+
+enum { FIXED_PART = 40, MAX_EXTRA = 1024, EXTRA_DISK_SIZE = 16, EXTRA_ICOUNT = 24 };
+
+static int too_big(const struct qcow2 *s, uint32_t index, struct img_error *err)
+{
+    img_error_hint(err, "You can force-remove all %u overhanging snapshots with qemu-img check -r all",
+                   s->h.snapshot_count - index);
+    return img_error_set(err, EFBIG, "Snapshot table is too big");
+}
+
+static int cannot_read(int status, struct img_error *err)
+{
+    return img_error_errno(err, -status, "Failed to read snapshot table");
+}
+
+/* A string of the table as a C string; what follows a NUL in it is not shown. */
+static int read_text(struct img *image, uint64_t offset, uint16_t length, char **text)
+{
+    *text = img_xcalloc(1, (size_t)length + 1);
+    return qcow2_read(image, *text, offset, length);
+}
+
+static void read_extra(const struct qcow2 *s, struct qcow2_snapshot *snapshot)
+{
+    struct img_snapshot *shown = &snapshot->shown;
+
+    shown->disk_size = s->h.size;
+    if (snapshot->extra_length >= 8)
+        shown->vm_state_size = img_get_be64(snapshot->extra);
+    if (snapshot->extra_length >= EXTRA_DISK_SIZE)
+        shown->disk_size = img_get_be64(snapshot->extra + 8);
+    if (snapshot->extra_length >= EXTRA_ICOUNT) {
+        shown->icount = img_get_be64(snapshot->extra + 16);
+        shown->has_icount = shown->icount != UINT64_MAX;
+    }
+}
+
+static void parse_fixed(const uint8_t *raw, struct qcow2_snapshot *snapshot)
+{
+    snapshot->l1_offset = img_get_be64(raw);
+    snapshot->l1_size = img_get_be32(raw + 8);
+    snapshot->shown.date_sec = img_get_be32(raw + 16);
+    snapshot->shown.date_nsec = img_get_be32(raw + 20);
+    snapshot->shown.vm_clock_nsec = img_get_be64(raw + 24);
+    snapshot->shown.vm_state_size = img_get_be32(raw + 32);
+    snapshot->extra_length = img_get_be32(raw + 36);
+}
+
+/* Read the entry at *at; the pointers it owns are set even on failure. */
+static int read_entry(struct img *image, uint32_t index, uint64_t *at, struct qcow2_snapshot *snapshot,
+                      struct img_error *err)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint8_t raw[FIXED_PART];
+
+    int status = qcow2_read(image, raw, *at, sizeof raw);
+    if (status < 0)
+        return cannot_read(status, err);
+    parse_fixed(raw, snapshot);
+    if (snapshot->extra_length > MAX_EXTRA) {
+        img_error_hint(err, "You can force-remove this extra metadata with qemu-img check -r all");
+        return img_error_set(err, EINVAL, "Too much extra metadata in snapshot table entry %u", index);
+    }
+
+    uint16_t id_length = img_get_be16(raw + 12), name_length = img_get_be16(raw + 14);
+    uint64_t offset = *at + FIXED_PART;
+    snapshot->extra = img_xcalloc(1, (size_t)snapshot->extra_length + 1);
+    status = qcow2_read(image, snapshot->extra, offset, snapshot->extra_length);
+    offset += snapshot->extra_length;
+    if (status == 0)
+        status = read_text(image, offset, id_length, &snapshot->shown.id);
+    offset += id_length;
+    if (status == 0)
+        status = read_text(image, offset, name_length, &snapshot->shown.name);
+    offset += name_length;
+    if (status < 0)
+        return cannot_read(status, err);
+    read_extra(s, snapshot);
+    *at = img_align_up(offset, 8);
+    return 0;
+}
+
+static void free_snapshot(struct qcow2_snapshot *snapshot)
+{
+    free(snapshot->shown.id);
+    free(snapshot->shown.name);
+    free(snapshot->extra);
+}
+
+int qcow2_read_snapshots(struct img *image, struct img_error *err)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t at = s->h.snapshots_offset;
+
+    qcow2_free_snapshots(s);
+    if (s->h.snapshot_count == 0)
+        return 0;
+    if (s->h.snapshot_count > QCOW2_MAX_SNAPSHOTS)
+        return too_big(s, QCOW2_MAX_SNAPSHOTS, err);
+    if (at > INT64_MAX - QCOW2_MAX_SNAPSHOT_TABLE_BYTES)
+        return cannot_read(-EIO, err);
+    for (uint32_t i = 0; i < s->h.snapshot_count; i++) {
+        struct qcow2_snapshot snapshot = {0};
+        int status = read_entry(image, i, &at, &snapshot, err);
+        if (status == 0 && at - s->h.snapshots_offset > QCOW2_MAX_SNAPSHOT_TABLE_BYTES)
+            status = too_big(s, i, err);
+        if (status < 0) {
+            free_snapshot(&snapshot);
+            return status;
+        }
+        IMG_VECTOR_PUSH(&s->snapshots, snapshot);
+    }
+    return 0;
+}
+
+void qcow2_free_snapshots(struct qcow2 *s)
+{
+    for (size_t i = 0; i < s->snapshots.count; i++)
+        free_snapshot(&s->snapshots.at[i]);
+    free(s->snapshots.at);
+    memset(&s->snapshots, 0, sizeof s->snapshots);
+}
+
+int qcow2_snapshots(struct img *image, struct img_snapshot **list, struct img_error *err)
+{
+    const struct qcow2 *s = qcow2_state(image);
+
+    (void)err;
+    *list = img_xcalloc(s->snapshots.count + 1, sizeof **list);
+    for (size_t i = 0; i < s->snapshots.count; i++) {
+        (*list)[i] = s->snapshots.at[i].shown;
+        (*list)[i].id = img_xstrdup(s->snapshots.at[i].shown.id);
+        (*list)[i].name = img_xstrdup(s->snapshots.at[i].shown.name);
+    }
+    return (int)s->snapshots.count;
+}
+
+static const struct qcow2_snapshot *find_snapshot(const struct qcow2 *s, const char *id, const char *name)
+{
+    for (size_t i = 0; id && i < s->snapshots.count; i++)
+        if (strcmp(s->snapshots.at[i].shown.id, id) == 0)
+            return &s->snapshots.at[i];
+    for (size_t i = 0; name && i < s->snapshots.count; i++)
+        if (strcmp(s->snapshots.at[i].shown.name, name) == 0)
+            return &s->snapshots.at[i];
+    return NULL;
+}
+
+int qcow2_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err)
+{
+    struct qcow2 *s = qcow2_state(image);
+    const struct qcow2_snapshot *snapshot = find_snapshot(s, id, name);
+    uint64_t *l1, end;
+
+    if (!snapshot)
+        return img_error_set(err, ENOENT, "Can't find snapshot");
+    if (snapshot->l1_size > QCOW2_MAX_L1_BYTES / 8)
+        return img_error_set(err, EFBIG, "Snapshot L1 table too large");
+    if (!img_aligned(snapshot->l1_offset, s->cluster_size) ||
+        !img_add(snapshot->l1_offset, snapshot->l1_size * 8ull, &end) || end > INT64_MAX)
+        return img_error_set(err, EINVAL, "Snapshot L1 table offset invalid");
+
+    int status = qcow2_read_l1(image, snapshot->l1_offset, snapshot->l1_size, &l1);
+    if (status < 0)
+        return img_error_set(err, -status, "Failed to read l1 table for snapshot");
+    free(s->l1);
+    s->l1 = l1;
+    s->h.l1_size = snapshot->l1_size;
+    image->size = snapshot->shown.disk_size;
+    image->snapshot_view = true;
+    return 0;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * raw: the guest's bytes are the bytes of the file below, or of a window of it
+ * (offset=, size=).  Everything is a file node's answer shifted by the offset.
+ */
+#include "../../libimg/driver.h"
+#include "../../libimg/util/checked.h"
+#include <inttypes.h>
+
+#define RAW_SECTOR 512u
+
+struct raw_open_options {
+    int64_t offset, size;
+};
+
+struct raw_create_options {
+    int64_t size;
+};
+
+struct raw_state {
+    uint64_t offset;
+    bool fixed_size;                /* a window with a size= of its own */
+};
+
+static const struct img_option raw_options[] = {
+    { .name = "offset", .help = "offset in the disk where the image starts", .type = IMG_OPT_SIZE,
+      .when = IMG_AT_OPEN, .offset = offsetof(struct raw_open_options, offset) },
+    { .name = "size", .help = "virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_OPEN,
+      .offset = offsetof(struct raw_open_options, size) },
+    { .name = "size", .help = "Virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE,
+      .offset = offsetof(struct raw_create_options, size) },
+    { .name = NULL }
+};
+
+static const char *const strong_options[] = { "offset", "size", NULL };
+
+/* Anything can be raw, so everything else is more likely. */
+static int raw_probe(const uint8_t *head, size_t length, const char *name)
+{
+    (void)head, (void)length, (void)name;
+    return 1;
+}
+
+static int raw_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
+{
+    const struct raw_open_options *given = parsed;
+    struct raw_state *raw = image->state;
+    uint64_t total = image->file->size, left;
+
+    (void)options;
+    raw->offset = given->offset == -1 ? 0 : (uint64_t)given->offset;
+    raw->fixed_size = given->size != -1;
+    if (raw->offset > total)
+        return img_error_set(err, EINVAL, "Offset (%" PRIu64 ") cannot be greater than size of the containing file "
+                             "(%" PRIu64 ")", raw->offset, total);
+    left = total - raw->offset;
+    if (!raw->fixed_size) {
+        image->size = img_align_up(left, RAW_SECTOR);
+        return 0;
+    }
+    image->size = (uint64_t)given->size;
+    if (image->size > left)
+        return img_error_set(err, EINVAL, "The sum of offset (%" PRIu64 ") and size (%" PRIu64 ") has to be smaller or "
+                             "equal to the  actual size of the containing file (%" PRIu64 ")", raw->offset,
+                             image->size, total);
+    if (!img_aligned(image->size, RAW_SECTOR))
+        return img_error_set(err, EINVAL, "Specified size is not multiple of %u", RAW_SECTOR);
+    return 0;
+}
+
+/* Bytes of the guest range from `offset` that the file has: with an odd offset= the last sector is not all there. */
+static uint64_t present(const struct img *image, uint64_t offset, uint64_t length)
+{
+    const struct raw_state *raw = image->state;
+    uint64_t start, end = image->file->size;
+
+    return img_add(raw->offset, offset, &start) && start < end ? img_min(length, end - start) : 0;
+}
+
+static int raw_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    const struct raw_state *raw = image->state;
+    uint64_t here = present(image, offset, length);
+
+    *extent = (struct img_extent){
+        .offset = offset, .length = here ? here : length, .kind = here ? IMG_DATA : IMG_ZERO,
+        .host_valid = true, .recurse = here > 0, .file = image->file, .host = raw->offset + offset,
+    };
+    extent->end_of_file = offset + extent->length >= image->size;
+    return 0;
+}
+
+static int raw_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
+{
+    const struct raw_state *raw = image->state;
+
+    to->offset = offset;
+    to->length = length;
+    to->file = image->file;
+    to->host = raw->offset + offset;
+    to->published = true;
+    return 0;
+}
+
+static int raw_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    const struct raw_state *raw = image->state;
+
+    length = present(image, offset, length);
+    return length ? img_zero(image->file, raw->offset + offset, length, flags) : 0;
+}
+
+static int raw_discard(struct img *image, uint64_t offset, uint64_t length)
+{
+    const struct raw_state *raw = image->state;
+
+    length = present(image, offset, length);
+    return length ? img_discard(image->file, raw->offset + offset, length) : 0;
+}
+
+static int raw_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err)
+{
+    const struct raw_state *raw = image->state;
+    uint64_t total;
+
+    if (raw->fixed_size)
+        return img_error_set(err, ENOTSUP, "Cannot resize fixed-size raw disks");
+    if (!img_add(raw->offset, size, &total) || total > INT64_MAX)
+        return img_error_set(err, EINVAL, "Disk size too large for the chosen offset");
+    int status = img_resize_file(image->file, total, preallocation, err);
+    if (status == 0)
+        image->size = img_align_up(size, RAW_SECTOR);
+    return status;
+}
+
+static int raw_create(const struct img_create *request, struct img_error *err)
+{
+    const struct raw_create_options *options = request->options;
+    uint64_t size = options->size == -1 ? 0 : (uint64_t)options->size;
+    struct img *file = NULL;
+    int status = img_create_file(request->name, img_align_up(size, RAW_SECTOR), request->rest, &file, err);
+
+    return status < 0 ? status : img_close(file, err);
+}
+
+static int64_t raw_allocated(struct img *image)
+{
+    return img_allocated(image->file);
+}
+
+static bool raw_zero_initialised(struct img *image)
+{
+    return img_zero_initialised(image->file);
+}
+
+static void raw_limits(struct img *image, struct img_limits *limits)
+{
+    img_limits(image->file, limits);
+}
+
+const struct img_driver img_driver_raw = {
+    .name = "raw", .title = "Plain bytes", .kind = IMG_FORMAT, .traits = IMG_PASS_THROUGH,
+    .state_size = sizeof(struct raw_state), .options = raw_options,
+    .create_size = sizeof(struct raw_create_options), .open_size = sizeof(struct raw_open_options),
+    .probe = raw_probe, .open = raw_open, .create = raw_create, .zero = raw_zero, .discard = raw_discard,
+    .map = raw_map, .reserve = raw_reserve, .resize = raw_resize, .allocated = raw_allocated,
+    .zero_initialised = raw_zero_initialised, .limits = raw_limits, .strong_options = strong_options,
+};

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * chain.c - opening: a format node over a protocol node, its backing chain and
+ * its data file; and closing them again.
+ *
+ * A node is asked for with a struct request: a name as the user (or an image)
+ * wrote it, or options, or both.  The options object travels down: each node
+ * takes what is its own, hands the nested objects "file", "backing" and
+ * "data-file" to its children, and refuses the rest.
+ */
+#include "node.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+#include <string.h>
+
+/* Far above any chain in use, below what file descriptors and stack would bear. */
+enum { MAX_CHAIN = 200, MAX_NESTING = 16 };
+
+struct request {
+    const char *name;               /* NULL: all is in options */
+    struct img_doc *options;        /* belongs to the one who opens; NULL: none */
+    const char *format;             /* NULL: options or a probe tell */
+    enum img_role role;
+    unsigned flags, perm, shared;
+    enum img_cache cache;
+    enum img_gate gate;
+    unsigned nesting;               /* nodes above in the same image */
+    const struct above *above;      /* images above in the chain */
+};
+
+/* One image of the chain that is being opened, for finding loops. */
+struct above {
+    const struct img *image;
+    const struct above *next;
+    unsigned depth;
+};
+
+static int open_node(struct img **image, struct request *request, struct img_error *err);
+
+/* ---- Names and options ------------------------------------------------------ */
+
+/* Merge what a json: name says into the options; the name is gone then. */
+static int unfold_json(struct request *request, struct img_error *err)
+{
+    struct img_doc *parsed;
+
+    if (!request->name || strncmp(request->name, "json:", 5) != 0)
+        return 0;
+    parsed = img_doc_parse_options(request->name + 5, err);
+    if (!parsed)
+        return -err->code;
+    /* What came beside the name wins. */
+    for (size_t i = 0; i < img_doc_count(request->options); i++)
+        img_doc_put(parsed, img_doc_key_at(request->options, i), img_doc_copy(img_doc_at(request->options, i)));
+    img_doc_free(request->options);
+    request->options = parsed;
+    request->name = NULL;
+    return 0;
+}
+
+static int no_such_node(const char *reference, struct img_error *err)
+{
+    return img_error_set(err, ENODEV, "Cannot find device='%s' nor node-name='%s'", reference, reference);
+}
+
+/* The driver that options or caller name; *driver is NULL when neither does. */
+static int named_driver(struct request *request, const struct img_driver **driver, struct img_error *err)
+{
+    CLEANUP_FREE char *name = NULL;
+    const char *given = request->format ? request->format : img_doc_string_at(request->options, "driver");
+
+    *driver = NULL;
+    name = given ? img_xstrdup(given) : NULL;
+    img_doc_remove(request->options, "driver");
+    if (!name)
+        return 0;
+    *driver = img_driver_find(name);
+    if (!*driver)
+        return img_error_set(err, EINVAL, "Unknown driver '%s'", name);
+    return img_driver_need(*driver, err);
+}
+
+static struct img *start_node(const struct img_driver *driver, const struct request *request)
+{
+    struct img *image = img_node_new(driver, request->flags, request->cache, request->gate);
+
+    image->perm = request->perm;
+    image->shared = request->shared;
+    return image;
+}
+
+/* Options that describe this node alone, as they were given. */
+static void keep_options(struct img *image, const struct img_doc *options)
+{
+    image->options = img_doc_copy(options);
+    img_doc_remove(image->options, "file");
+    img_doc_remove(image->options, "backing");
+    img_doc_remove(image->options, "data-file");
+    img_doc_remove(image->options, "filename");
+}
+
+/* Hand the driver its parsed options and let it open. */
+static int call_open(struct img *image, struct img_doc *options, struct img_error *err)
+{
+    const struct img_driver *driver = image->driver;
+    CLEANUP_FREE void *parsed = img_xcalloc(1, driver->open_size ? driver->open_size : 1);
+    int ret = 0;
+
+    if (driver->options && driver->open_size) {
+        ret = img_options_read(driver->options, IMG_AT_OPEN, options, parsed, err);
+        if (ret < 0)
+            return ret;
+    }
+    ret = driver->open(image, parsed, options, err);
+    if (driver->options && driver->open_size)
+        img_options_release(driver->options, IMG_AT_OPEN, parsed);
+    if (driver->kind == IMG_PROTOCOL)
+        img_doc_remove(options, "filename");
+    if (ret < 0 && !err->text)
+        img_error_errno(err, -ret, "Could not open image");
+    return ret;
+}
+
+/* The node did not come to life whole. */
+static int give_up(struct img *image, bool opened, struct img_error *err)
+{
+    if (opened && image->driver->close)
+        image->driver->close(image);
+    img_node_free(image);
+    return -err->code;
+}
+
+/* ---- Protocols ---------------------------------------------------------------- */
+
+static int open_protocol(struct img **opened, const struct img_driver *driver, const char *plain,
+                         struct request *request, struct img_error *err)
+{
+    struct img *image = start_node(driver, request);
+    const char *filename = plain ? plain : img_doc_string_at(request->options, "filename");
+
+    keep_options(image, request->options);
+    if (filename && *filename)
+        image->filename = img_xstrdup(filename);
+    if (plain)
+        img_doc_put_string(request->options, "filename", plain);
+    if (img_node_options(image, request->options, err) < 0)
+        return give_up(image, false, err);
+    if (call_open(image, request->options, err) < 0)
+        return give_up(image, false, err);
+    if (img_node_leftover(image, request->options, err) < 0)
+        return give_up(image, true, err);
+    img_name_node(image);
+    *opened = image;
+    return 0;
+}
+
+/* A child that holds bytes: its driver is a protocol unless the options say otherwise. */
+static int open_storage(struct img **image, struct request *request, struct img_error *err)
+{
+    const struct img_driver *driver;
+    const char *plain = NULL, *filename;
+    int ret = named_driver(request, &driver, err);
+
+    if (ret < 0)
+        return ret;
+    if (driver && driver->kind != IMG_PROTOCOL) {
+        request->format = driver->name;
+        return open_node(image, request, err);
+    }
+    filename = img_doc_string_at(request->options, "filename");
+    if (request->name) {
+        const struct img_driver *by_name = img_protocol_for_name(request->name, &plain, err);
+        if (!by_name)
+            return -err->code;
+        driver = driver ? driver : by_name;
+    } else if (!driver && filename) {
+        /* A name among options is taken as it stands. */
+        driver = img_protocol_for_plain(filename);
+        driver = driver ? driver : img_driver_find("file");
+    }
+    if (!driver)
+        return img_error_set(err, EINVAL, "Must specify either driver or file");
+    ret = img_driver_need(driver, err);
+    return ret < 0 ? ret : open_protocol(image, driver, plain, request, err);
+}
+
+/* ---- Children -------------------------------------------------------------------- */
+
+static struct request child_request(const struct img *parent, enum img_role role, const struct request *from)
+{
+    struct request child = { .role = role, .flags = parent->flags, .cache = parent->cache, .gate = parent->gate };
+
+    child.flags &= ~(unsigned)(IMG_NO_BACKING | IMG_NO_WRITERS);
+    if (from) {
+        child.nesting = from->nesting + 1;
+        child.above = from->above;
+    }
+    img_node_permissions(parent, role, &child.perm, &child.shared);
+    return child;
+}
+
+/* Take the object, or the reference, that describes a child: *options is NULL when there is none. */
+static int take_child(struct img_doc *options, const char *role, struct img_doc **child, struct img_error *err)
+{
+    const char *reference = img_doc_string_at(options, role);
+
+    *child = NULL;
+    if (reference)
+        return no_such_node(reference, err);
+    if (img_doc_type(img_doc_get(options, role)) == IMG_DOC_OBJECT)
+        *child = img_doc_take(options, role);
+    return 0;
+}
+
+/* The node below.  `probing`: for a look at the content alone, before the format and with it the right
+ * permissions are known; the options stay for the real one. */
+static int open_file_child(struct img *image, struct request *request, bool probing, struct img **file,
+                           struct img_error *err)
+{
+    struct request child = child_request(image, IMG_ROLE_FILE, request);
+    int ret;
+
+    if (request->name && img_doc_string_at(request->options, "file"))
+        return img_error_set(err, EINVAL, "Cannot reference an existing block device with additional options or a "
+                             "new filename");
+    ret = take_child(request->options, "file", &child.options, err);
+    if (ret < 0)
+        return ret;
+    child.name = request->name;
+    if (!child.options && !child.name)
+        return img_error_set(err, EINVAL, "A block device must be specified for \"file\"");
+    if (child.options && probing)
+        img_doc_put(request->options, "file", img_doc_copy(child.options));
+    if (!child.options)
+        child.options = img_doc_object();
+    if (probing) {
+        child.flags &= ~(unsigned)IMG_RDWR;
+        child.perm = 0;
+        child.shared = IMG_PERM_ALL;
+    }
+    if (child.nesting > MAX_NESTING)
+        ret = img_error_set(err, ELOOP, "Too many nested nodes");
+    else
+        ret = open_storage(file, &child, err);
+    img_doc_free(child.options);
+    return ret;
+}
+
+/* Find out the format of `image`, which has been started as some format. */
+static int find_format(struct img *image, struct request *request, struct img_error *err)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+    const struct img_driver *driver;
+    struct img *file = NULL;
+    int ret = open_file_child(image, request, true, &file, err);
+
+    if (ret < 0)
+        return ret;
+    driver = img_probe(file, err);
+    img_close(file, &ignored);
+    img_error_clear(&ignored);
+    if (!driver || img_driver_need(driver, err) < 0)
+        return -err->code;
+    image->probed = true;
+    image->driver = driver;
+    free(image->state);
+    image->state = img_xcalloc(1, driver->state_size ? driver->state_size : 1);
+    return 0;
+}
+
+int img_open_child(struct img *parent, const char *role, const char *name, const char *format,
+                   const struct img_doc *options, struct img **opened, struct img_error *err)
+{
+    struct request child = child_request(parent, IMG_ROLE_DATA, NULL);
+    bool described = img_doc_get(options, "driver") || img_doc_get(options, "file") || img_doc_get(options, "filename");
+    CLEANUP_FREE char *resolved = NULL;
+    int ret;
+
+    *opened = NULL;
+    if (img_doc_type(options) == IMG_DOC_STRING)
+        return no_such_node(img_doc_get_string(options), err);
+    if (!described && !name)
+        return img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", role);
+    if (!described) {
+        ret = img_gate_check(parent, role, name, err);
+        if (ret < 0)
+            return ret;
+        resolved = img_name_resolve(parent, name, err);
+        if (!resolved)
+            return -err->code;
+        child.name = resolved;
+    }
+    child.options = options ? img_doc_copy(options) : img_doc_object();
+    child.format = format;
+    child.nesting = 1;
+    ret = unfold_json(&child, err);
+    if (ret == 0)
+        ret = open_storage(opened, &child, err);
+    img_doc_free(child.options);
+    return ret;
+}
+
+int img_open_protocol(struct img **image, const char *name, unsigned flags, unsigned perm, unsigned shared,
+                      struct img_error *err)
+{
+    struct request request = { .name = name, .role = IMG_ROLE_FILE, .flags = flags, .perm = perm, .shared = shared };
+    int ret;
+
+    request.options = img_doc_object();
+    ret = open_storage(image, &request, err);
+    img_doc_free(request.options);
+    return ret;
+}
+
+/* ---- Backing files ----------------------------------------------------------------- */
+
+/* `backing` may be null, or "" as of old: no backing file then. */
+static void take_no_backing(struct img *image, struct img_doc *options)
+{
+    struct img_doc *backing = img_doc_get(options, "backing");
+    const char *text = img_doc_get_string(backing);
+
+    if (!backing || (img_doc_type(backing) != IMG_DOC_NULL && !(text && !*text)))
+        return;
+    if (text)
+        img_notice(IMG_WARNING, "Use of \"backing\": \"\" is deprecated; use \"backing\": null instead");
+    img_doc_remove(options, "backing");
+    image->flags |= IMG_NO_BACKING;
+}
+
+/* An image that (through others) backs itself would be opened for ever. */
+static int check_loop(const struct above *above, const char *name, struct img_error *err)
+{
+    const char *plain = name;
+    size_t prefix = img_name_prefix(name);
+
+    if (above->depth >= MAX_CHAIN)
+        return img_error_set(err, ELOOP, "More than %d backing files", MAX_CHAIN);
+    if (prefix == 4 && memcmp(name, "file", 4) == 0)
+        plain += 5;
+    for (; above; above = above->next) {
+        if (above->image->filename && strcmp(above->image->filename, plain) == 0)
+            return img_error_set(err, ELOOP, "Backing file '%s' creates an infinite loop.", name);
+    }
+    return 0;
+}
+
+/* Prepare the request from what the image stores and what the options change in it. */
+static int describe_backing(struct img *image, struct request *child, char **resolved, struct img_error *err)
+{
+    const struct img_doc *file = img_doc_get(child->options, "file");
+    /* Anything less than another file only adds to what the image names. */
+    bool described = img_doc_get(file, "filename") || img_doc_get(file, "file");
+    int ret;
+
+    if (!image->backing_name) {
+        if (!child->options)
+            return 0;
+        return described || img_doc_get(child->options, "driver")
+                   ? 0 : img_error_set(err, EINVAL, "Must specify either driver or file");
+    }
+    if (!img_doc_get(child->options, "driver"))
+        child->format = image->backing_format;
+    if (described)
+        return 0;
+    ret = img_gate_check(image, "backing", image->backing_name, err);
+    if (ret < 0)
+        return ret;
+    *resolved = img_name_resolve(image, image->backing_name, err);
+    if (!*resolved)
+        return -err->code;
+    child->name = *resolved;
+    return check_loop(child->above, *resolved, err);
+}
+
+static int open_backing(struct img *image, struct request *request, struct img_error *err)
+{
+    struct above here = { .image = image, .next = request->above, .depth = request->above ? request->above->depth + 1 : 1 };
+    struct request child = child_request(image, IMG_ROLE_BACKING, NULL);
+    CLEANUP_FREE char *resolved = NULL;
+    int ret;
+
+    if (image->flags & IMG_NO_BACKING)
+        return 0;
+    if (img_doc_get(request->options, "backing") && !(image->driver->traits & IMG_CAN_BACK))
+        return img_error_set(err, EINVAL, "Driver doesn't support backing files");
+    ret = take_child(request->options, "backing", &child.options, err);
+    if (ret < 0)
+        return img_error_prefix(err, "Could not open backing file: ");
+    if (!child.options && !image->backing_name)
+        return 0;
+    child.flags = (child.flags | (image->flags & IMG_NO_IO)) & ~(unsigned)(IMG_RDWR | IMG_RESIZE | IMG_CHECK);
+    child.above = &here;
+    ret = describe_backing(image, &child, &resolved, err);
+    if (ret == 0) {
+        if (!child.options)
+            child.options = img_doc_object();
+        ret = open_node(&image->backing, &child, err);
+    }
+    img_doc_free(child.options);
+    return ret < 0 ? img_error_prefix(err, "Could not open backing file: ") : 0;
+}
+
+/* ---- Formats -------------------------------------------------------------------------- */
+
+static int open_format(struct img **opened, const struct img_driver *driver, struct request *request,
+                       struct img_error *err)
+{
+    /* Until the format is known, raw stands for it. */
+    const struct img_driver *first = driver ? driver : img_driver_find("raw");
+    struct img *image;
+    bool alive = false;
+
+    if (!first)
+        return img_error_set(err, ENOTSUP, "raw support is not built in");
+    image = start_node(first, request);
+    keep_options(image, request->options);
+    if (img_node_options(image, request->options, err) < 0)
+        goto fail;
+    take_no_backing(image, request->options);
+    if (!driver && find_format(image, request, err) < 0)
+        goto fail;
+    driver = image->driver;
+    if (open_file_child(image, request, false, &image->file, err) < 0)
+        goto fail;
+    if (driver->decode)
+        image->decoded = img_decoded_new();
+    img_name_node(image);
+    if (call_open(image, request->options, err) < 0)
+        goto fail;
+    alive = true;
+    if (open_backing(image, request, err) < 0)
+        goto fail;
+    if (img_node_leftover(image, request->options, err) < 0)
+        goto fail;
+    img_name_node(image);
+    if (image->probed && image->driver->traits & IMG_PASS_THROUGH && image->flags & IMG_RDWR)
+        img_probe_warn(image);
+    *opened = image;
+    return 0;
+fail:
+    return give_up(image, alive, err);
+}
+
+/* An image: the driver may be a format, a protocol, or have to be found out. */
+static int open_node(struct img **image, struct request *request, struct img_error *err)
+{
+    const struct img_driver *driver;
+    int ret = unfold_json(request, err);
+
+    if (ret < 0)
+        return ret;
+    ret = named_driver(request, &driver, err);
+    if (ret < 0)
+        return ret;
+    if (driver && driver->kind == IMG_PROTOCOL) {
+        const char *plain = NULL;
+        if (request->name && !img_protocol_for_name(request->name, &plain, err))
+            return -err->code;
+        return open_protocol(image, driver, plain, request, err);
+    }
+    if (!driver && !request->name && !img_doc_get(request->options, "file"))
+        return img_error_set(err, EINVAL, "Must specify either driver or file");
+    return open_format(image, driver, request, err);
+}
+
+/* ---- The public calls ----------------------------------------------------------------- */
+
+static int open_root(struct img **image, const char *name, struct img_doc *options, const struct img_open *how,
+                     struct img_error *err)
+{
+    struct request request = { .name = name, .options = options, .format = how->format, .role = IMG_ROLE_ROOT,
+                               .flags = how->flags, .cache = how->cache, .gate = how->gate };
+    int ret;
+
+    request.perm = how->flags & IMG_NO_IO ? 0 : IMG_PERM_READ;
+    if (how->flags & IMG_RDWR)
+        request.perm |= IMG_PERM_WRITE;
+    if (how->flags & IMG_RESIZE)
+        request.perm |= IMG_PERM_RESIZE;
+    request.shared = how->flags & IMG_NO_WRITERS && !(how->flags & IMG_SHARE)
+                         ? IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED : IMG_PERM_ALL;
+    ret = open_node(image, &request, err);
+    img_doc_free(request.options);
+    return ret;
+}
+
+int img_open_options(struct img **image, const char *name, const struct img_doc *options,
+                     const struct img_open *how, struct img_error *err)
+{
+    struct img_doc *own = options ? img_doc_copy(options) : img_doc_object();
+    int ret;
+
+    *image = NULL;
+    ret = open_root(image, name, own, how, err);
+    return ret < 0 && name ? img_error_prefix(err, "Could not open '%s': ", name) : ret;
+}
+
+int img_open(struct img **image, const char *name, const struct img_open *how, struct img_error *err)
+{
+    struct img_doc *options;
+    int ret;
+
+    *image = NULL;
+    if (!how->image_opts)
+        return img_open_options(image, name, NULL, how, err);
+    options = img_options_parse(name, "file", err);
+    ret = options ? open_root(image, NULL, options, how, err) : -err->code;
+    return ret < 0 ? img_error_prefix(err, "Could not open '%s': ", name) : ret;
+}
+
+int img_close(struct img *image, struct img_error *err)
+{
+    int ret = 0, r;
+
+    if (!image)
+        return 0;
+    if (image->flags & IMG_RDWR)
+        ret = img_flush(image);
+    if (image->driver->close) {
+        r = image->driver->close(image);
+        ret = ret ? ret : r;
+    }
+    r = img_node_free(image);
+    ret = ret ? ret : r;
+    return ret < 0 ? img_error_errno(err, -ret, "Could not close image") : 0;
+}

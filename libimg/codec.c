@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Compressed units.  Deflate by libdeflate where it is built in (one call a unit, several times as
+ * fast as zlib), else by zlib; zstd by its own library.  What libdeflate will not take goes to zlib too,
+ * which also gives what comes before the end of a unit when the stream is longer or its end is damaged.  What
+ * a library wants to keep between calls (hash tables, work space) is kept once a thread and freed when it ends.
+ */
+#include "codec.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef HAVE_LIBDEFLATE
+#include <libdeflate.h>
+#endif
+#ifdef HAVE_ZLIB
+#include <zlib.h>
+#endif
+#ifdef HAVE_ZSTD
+#include <zstd.h>
+#include <zstd_errors.h>
+#endif
+
+#if defined HAVE_LIBDEFLATE || defined HAVE_ZLIB
+#define HAVE_DEFLATE 1
+#endif
+
+#if defined HAVE_LIBDEFLATE || defined HAVE_ZSTD
+/* ---- What a thread keeps ------------------------------------------------------------ */
+
+struct workspace {
+#ifdef HAVE_LIBDEFLATE
+    struct libdeflate_compressor *deflater;
+    struct libdeflate_decompressor *inflater;
+#endif
+#ifdef HAVE_ZSTD
+    ZSTD_CCtx *zstd_encoder;
+    ZSTD_DCtx *zstd_decoder;
+#endif
+};
+
+static pthread_key_t workspace_key;
+static pthread_once_t workspace_once = PTHREAD_ONCE_INIT;
+static bool workspace_usable;
+
+static void free_workspace(void *pointer)
+{
+    struct workspace *workspace = pointer;
+#ifdef HAVE_LIBDEFLATE
+    if (workspace->deflater)
+        libdeflate_free_compressor(workspace->deflater);
+    if (workspace->inflater)
+        libdeflate_free_decompressor(workspace->inflater);
+#endif
+#ifdef HAVE_ZSTD
+    ZSTD_freeCCtx(workspace->zstd_encoder);
+    ZSTD_freeDCtx(workspace->zstd_decoder);
+#endif
+    free(workspace);
+}
+
+static void make_workspace_key(void)
+{
+    workspace_usable = pthread_key_create(&workspace_key, free_workspace) == 0;
+}
+
+/* This thread's own; NULL when there is no memory for it. */
+static struct workspace *workspace(void)
+{
+    pthread_once(&workspace_once, make_workspace_key);
+    if (!workspace_usable)
+        return NULL;
+    struct workspace *own = pthread_getspecific(workspace_key);
+    if (own)
+        return own;
+    own = calloc(1, sizeof *own);
+    if (own && pthread_setspecific(workspace_key, own) != 0) {
+        free(own);
+        own = NULL;
+    }
+    return own;
+}
+#endif
+
+/* ---- Deflate ---------------------------------------------------------------------------- */
+
+#ifdef HAVE_ZLIB
+/* Windows as zlib wants them: negative without the zlib wrapper. */
+enum { RAW_WINDOW_READ = -15, ZLIB_WINDOW = 15 };
+
+static int inflate_by_zlib(bool zlib, const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    z_stream stream = { 0 };
+    if (length > UINT_MAX || coded_length > UINT_MAX)
+        return -EINVAL;
+    if (inflateInit2(&stream, zlib ? ZLIB_WINDOW : RAW_WINDOW_READ) != Z_OK)
+        return -ENOMEM;
+    stream.next_in = (Bytef *)(uintptr_t)coded;
+    stream.avail_in = (uInt)coded_length;
+    stream.next_out = plain;
+    stream.avail_out = (uInt)length;
+    int result = inflate(&stream, Z_FINISH);
+    bool full = stream.avail_out == 0;
+    inflateEnd(&stream);
+    /* Full without an end: the stream gives more than its unit, or its end was cut off. */
+    return full && (result == Z_STREAM_END || result == Z_BUF_ERROR || result == Z_OK) ? 0 : -EIO;
+}
+#endif
+
+#ifdef HAVE_LIBDEFLATE
+/* Fast, and as a rule still smaller than what zlib's default level makes within the peer's window of 4 KiB. */
+enum { DEFLATE_LEVEL = 2 };
+
+static int64_t deflate_encode(bool zlib, const void *plain, size_t length, void *coded, size_t capacity)
+{
+    struct workspace *own = workspace();
+    if (own && !own->deflater)
+        own->deflater = libdeflate_alloc_compressor(DEFLATE_LEVEL);
+    if (!own || !own->deflater)
+        return -ENOMEM;
+    size_t size = zlib ? libdeflate_zlib_compress(own->deflater, plain, length, coded, capacity)
+                       : libdeflate_deflate_compress(own->deflater, plain, length, coded, capacity);
+    return size ? (int64_t)size : -ENOSPC;
+}
+
+static int deflate_decode(bool zlib, const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    struct workspace *own = workspace();
+    if (own && !own->inflater)
+        own->inflater = libdeflate_alloc_decompressor();
+    if (!own || !own->inflater)
+        return -ENOMEM;
+    size_t used, got = 0;
+    enum libdeflate_result result =
+        zlib ? libdeflate_zlib_decompress_ex(own->inflater, coded, coded_length, plain, length, &used, &got)
+             : libdeflate_deflate_decompress_ex(own->inflater, coded, coded_length, plain, length, &used, &got);
+    if (result == LIBDEFLATE_SUCCESS)
+        return got == length ? 0 : -EIO;
+#ifdef HAVE_ZLIB
+    return inflate_by_zlib(zlib, coded, coded_length, plain, length);
+#else
+    return -EIO;
+#endif
+}
+
+#elif defined HAVE_ZLIB
+/* The peer's window of 4 KiB, and the most memory for its tables. */
+enum { RAW_WINDOW_WRITTEN = -12, MEMORY_LEVEL = 9 };
+
+static int64_t deflate_encode(bool zlib, const void *plain, size_t length, void *coded, size_t capacity)
+{
+    z_stream stream = { 0 };
+    if (length > UINT_MAX)
+        return -EINVAL;
+    if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, zlib ? ZLIB_WINDOW : RAW_WINDOW_WRITTEN,
+                     MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
+        return -ENOMEM;
+    stream.next_in = (Bytef *)(uintptr_t)plain;
+    stream.avail_in = (uInt)length;
+    stream.next_out = coded;
+    stream.avail_out = capacity > UINT_MAX ? UINT_MAX : (uInt)capacity;
+    int result = deflate(&stream, Z_FINISH);
+    int64_t size = (int64_t)stream.total_out;
+    deflateEnd(&stream);
+    return result == Z_STREAM_END ? size : -ENOSPC;
+}
+
+static int deflate_decode(bool zlib, const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    return inflate_by_zlib(zlib, coded, coded_length, plain, length);
+}
+#endif
+
+/* ---- Zstd --------------------------------------------------------------------------------- */
+
+#ifdef HAVE_ZSTD
+static int64_t zstd_encode(const void *plain, size_t length, void *coded, size_t capacity)
+{
+    struct workspace *own = workspace();
+    if (own && !own->zstd_encoder)
+        own->zstd_encoder = ZSTD_createCCtx();
+    if (!own || !own->zstd_encoder)
+        return -ENOMEM;
+    size_t size = ZSTD_compressCCtx(own->zstd_encoder, coded, capacity, plain, length, ZSTD_CLEVEL_DEFAULT);
+    if (!ZSTD_isError(size))
+        return (int64_t)size;
+    return ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation ? -ENOMEM : -ENOSPC;
+}
+
+/* Frame after frame until the unit is full.  Whole frames are decoded in place, so that the window which a
+ * frame's header asks for is never allocated. */
+static int zstd_decode(const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    struct workspace *own = workspace();
+    if (own && !own->zstd_decoder)
+        own->zstd_decoder = ZSTD_createDCtx();
+    if (!own || !own->zstd_decoder)
+        return -ENOMEM;
+    const char *at = coded;
+    size_t left = coded_length, done = 0;
+    do {
+        size_t frame = ZSTD_findFrameCompressedSize(at, left);
+        if (ZSTD_isError(frame) || frame == 0)
+            return -EIO;
+        size_t got = ZSTD_decompressDCtx(own->zstd_decoder, (char *)plain + done, length - done, at, frame);
+        if (ZSTD_isError(got))
+            return -EIO;
+        at += frame;
+        left -= frame;
+        done += got;
+    } while (done < length);
+    return 0;
+}
+#endif
+
+/* ---- By codec --------------------------------------------------------------------------------- */
+
+bool img_codec_available(enum img_codec codec)
+{
+    switch (codec) {
+#ifdef HAVE_DEFLATE
+    case IMG_CODEC_DEFLATE:
+    case IMG_CODEC_ZLIB:
+        return true;
+#endif
+#ifdef HAVE_ZSTD
+    case IMG_CODEC_ZSTD:
+        return true;
+#endif
+    default:
+        return false;
+    }
+}
+
+int64_t img_encode(enum img_codec codec, const void *plain, size_t length, void *coded, size_t capacity)
+{
+    (void)plain, (void)length, (void)coded, (void)capacity;
+    switch (codec) {
+#ifdef HAVE_DEFLATE
+    case IMG_CODEC_DEFLATE:
+    case IMG_CODEC_ZLIB:
+        return deflate_encode(codec == IMG_CODEC_ZLIB, plain, length, coded, capacity);
+#endif
+#ifdef HAVE_ZSTD
+    case IMG_CODEC_ZSTD:
+        return zstd_encode(plain, length, coded, capacity);
+#endif
+    default:
+        return -ENOTSUP;
+    }
+}
+
+int img_decode(enum img_codec codec, const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    (void)coded, (void)coded_length, (void)plain, (void)length;
+    switch (codec) {
+#ifdef HAVE_DEFLATE
+    case IMG_CODEC_DEFLATE:
+    case IMG_CODEC_ZLIB:
+        return deflate_decode(codec == IMG_CODEC_ZLIB, coded, coded_length, plain, length);
+#endif
+#ifdef HAVE_ZSTD
+    case IMG_CODEC_ZSTD:
+        return zstd_decode(coded, coded_length, plain, length);
+#endif
+    default:
+        return -ENOTSUP;
+    }
+}

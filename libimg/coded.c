@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coded.c - compressed clusters in two steps: encoded by any thread at any time,
+ * given a place and written in order later.
+ */
+#include "copy-internal.h"
+#include "driver.h"
+#include "util/cleanup.h"
+#include <stdlib.h>
+#include <string.h>
+
+int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, void *coded, size_t capacity)
+{
+    int64_t n;
+    unsigned char *padded;
+
+    if (!image->driver->encode)
+        return -ENOTSUP;
+    /* As long as the plain bytes or longer is no gain. */
+    if (capacity >= image->cluster_size)
+        capacity = image->cluster_size - 1;
+    if (length == image->cluster_size)
+        return image->driver->encode(image, plain, length, coded, capacity);
+    /* The short cluster at the end of the disk is coded as a whole one. */
+    padded = calloc(1, image->cluster_size);
+    if (!padded)
+        return -ENOMEM;
+    memcpy(padded, plain, length);
+    n = image->driver->encode(image, padded, image->cluster_size, coded, capacity);
+    free(padded);
+    return n;
+}
+
+/* Places for a run of clusters; *count says for how many. */
+static int reserve_run(struct img *image, const struct coded_cluster *clusters, size_t count,
+                       struct img_reservation *places)
+{
+    LOCK_SCOPE(&image->lock);
+    for (size_t i = 0; i < count; i++) {
+        int ret = image->driver->reserve_coded(image, clusters[i].offset, clusters[i].length, &places[i]);
+        if (ret < 0) {
+            while (i-- > 0)
+                image->driver->cancel(image, &places[i]);
+            return ret;
+        }
+    }
+    return 0;
+}
+
+/* Bytes that follow each other in memory and on the host go out in one write. */
+static int write_run(const struct coded_cluster *clusters, size_t count, const struct img_reservation *places)
+{
+    for (size_t i = 0; i < count; ) {
+        size_t bytes = clusters[i].length, next = i + 1;
+        int ret;
+        while (next < count && clusters[next].bytes == clusters[i].bytes + bytes &&
+               places[next].host == places[i].host + bytes && places[next].file == places[i].file)
+            bytes += clusters[next++].length;
+        ret = img_pwrite(places[i].file, clusters[i].bytes, places[i].host, bytes);
+        if (ret < 0)
+            return ret;
+        i = next;
+    }
+    return 0;
+}
+
+static int publish_run(struct img *image, struct img_reservation *places, size_t count, int error)
+{
+    LOCK_SCOPE(&image->lock);
+    for (size_t i = 0; i < count; i++) {
+        if (error == 0)
+            error = image->driver->publish(image, &places[i]);
+        else
+            image->driver->cancel(image, &places[i]);
+    }
+    return error;
+}
+
+int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, size_t count)
+{
+    struct img_reservation *places;
+    int ret;
+
+    if (!image->driver->reserve_coded)
+        return -ENOTSUP;
+    places = calloc(count, sizeof *places);
+    if (!places)
+        return -ENOMEM;
+    ret = reserve_run(image, clusters, count, places);
+    if (ret == 0)
+        ret = publish_run(image, places, count, write_run(clusters, count, places));
+    free(places);
+    return ret;
+}

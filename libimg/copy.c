@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * copy.c - cursor, workers and order of the copy engine.
+ *
+ * There is no pass over the image before the copy: the cursor maps ahead as it
+ * goes, so the first bytes move at once.  Only taking a window and, in order,
+ * writing it are serialised; the result of an in-order copy does not depend on
+ * the number of workers.
+ */
+#include "copy-internal.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    WINDOW = 512 << 10,         /* stays in the second-level cache between read and write */
+    COMPRESS_WINDOW = 1 << 20,
+    STACK = 512 << 10,
+    BUFFER_ALIGNMENT = 4096
+};
+
+int copy_fail(struct copy_job *job, enum img_copy_stage stage, uint64_t offset, int error)
+{
+    LOCK_SCOPE(&job->turn_lock);
+    if (!job->error) {
+        job->error = error;
+        job->fault = (struct img_copy_fault){ .stage = stage, .offset = offset };
+    }
+    pthread_cond_broadcast(&job->turn_changed);
+    return error;
+}
+
+int copy_take_turn(struct copy_worker *worker, const struct copy_window *window)
+{
+    struct copy_job *job = worker->job;
+
+    LOCK_SCOPE(&job->turn_lock);
+    while (job->what->in_order && !job->error && job->turn != window->sequence)
+        pthread_cond_wait(&job->turn_changed, &job->turn_lock);
+    if (job->error)
+        return -ECANCELED;
+    worker->holds_turn = true;
+    return 0;
+}
+
+/* The window is done: let the next one write, and tell how far we are. */
+static void give_turn(struct copy_worker *worker, const struct copy_window *window)
+{
+    struct copy_job *job = worker->job;
+
+    LOCK_SCOPE(&job->turn_lock);
+    worker->holds_turn = false;
+    job->turn = window->sequence + 1;
+    job->done += window->length;
+    if (job->what->progress)
+        job->what->progress(job->what->context, job->done, job->total);
+    pthread_cond_broadcast(&job->turn_changed);
+}
+
+void copy_account(struct copy_job *job, uint64_t bytes)
+{
+    struct timespec now;
+    double due, spent;
+
+    if (!job->what->rate)
+        return;
+    pthread_mutex_lock(&job->turn_lock);
+    job->written += bytes;
+    due = (double)job->written / (double)job->what->rate;
+    pthread_mutex_unlock(&job->turn_lock);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    spent = (double)(now.tv_sec - job->started.tv_sec) + (double)(now.tv_nsec - job->started.tv_nsec) / 1e9;
+    if (due > spent) {
+        double wait = due - spent;
+        struct timespec pause = { (time_t)wait, (long)((wait - (double)(time_t)wait) * 1e9) };
+        nanosleep(&pause, NULL);
+    }
+}
+
+struct img *copy_source_at(const struct copy_job *job, uint64_t offset, uint64_t *inside, uint64_t *left)
+{
+    for (size_t i = 0; i < job->what->source_count; i++) {
+        uint64_t size = img_size(job->what->sources[i]);
+        if (offset < size) {
+            *inside = offset;
+            *left = size - offset;
+            return job->what->sources[i];
+        }
+        offset -= size;
+    }
+    return NULL;
+}
+
+/*
+ * What the source does not hold itself shows through a hole of the target, up
+ * to the end of the target's backing file.  Behind that end a hole reads as zeroes.
+ */
+static int settle_hole(const struct copy_job *job, struct img *source, uint64_t inside, struct img_extent *extent)
+{
+    uint64_t end = job->what->target_backing_size, offset = extent->offset;
+    int ret;
+
+    if (!job->what->top_layer_only) {
+        if (extent->kind == IMG_HOLE)
+            extent->kind = IMG_ZERO;
+        return 0;
+    }
+    if (extent->kind != IMG_HOLE && extent->kind != IMG_ZERO)
+        return 0;
+    if (offset < end) {
+        extent->length = img_min(extent->length, end - offset);
+        return 0;
+    }
+    ret = img_map_chain(source, NULL, inside, extent->length, extent);
+    extent->offset = offset;
+    if (ret == 0 && extent->kind == IMG_ZERO)
+        extent->kind = IMG_HOLE;
+    return ret;
+}
+
+int copy_map(struct copy_job *job, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    uint64_t inside = 0, left = 0;
+    struct img *source = copy_source_at(job, offset, &inside, &left);
+    struct img *base = job->what->top_layer_only && source ? img_backing(source) : NULL;
+    int ret;
+
+    if (!source)
+        return -EINVAL;
+    ret = img_map_chain(source, base, inside, img_min(length, left), extent);
+    if (ret < 0)
+        return ret;
+    /* Reading goes by guest offset; `host` stays what offloading needs. */
+    extent->offset = offset;
+    return settle_hole(job, source, inside, extent);
+}
+
+static bool needs_data(const struct copy_job *job, const struct img_extent *extent)
+{
+    if (extent->kind == IMG_DATA || extent->kind == IMG_CODED)
+        return true;
+    return extent->kind == IMG_ZERO && job->what->sparse == 0;
+}
+
+/* Fill the worker's buffer from the stream.  The length read, 0 at the end. */
+static int64_t read_stream(int fd, unsigned char *buffer, uint64_t capacity)
+{
+    uint64_t have = 0;
+
+    while (have < capacity) {
+        ssize_t n = read(fd, buffer + have, capacity - have);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        have += (uint64_t)n;
+    }
+    return (int64_t)have;
+}
+
+/* 1: *window is the next piece of the stream, 0: it ended. Sizes of images are whole sectors. */
+static int next_of_stream(struct copy_worker *worker, struct copy_window *window)
+{
+    struct copy_job *job = worker->job;
+    int64_t n;
+
+    if (job->stream_end)
+        return 0;
+    n = read_stream(job->what->source_fd, worker->buffer, job->window_size);
+    if (n < 0) {
+        job->stream_end = true;
+        return copy_fail(job, IMG_COPY_READING, job->position, (int)n);
+    }
+    if (n == 0) {
+        job->stream_end = true;
+        return 0;
+    }
+    *window = (struct copy_window){ .offset = job->position, .length = (uint64_t)n,
+                                    .sequence = job->next_sequence++, .streamed = true };
+    if ((uint64_t)n < job->window_size)
+        job->stream_end = true;
+    if (job->what->target && window->length % 512) {
+        uint64_t padded = img_align_up(window->length, 512);
+        memset(worker->buffer + n, 0, padded - window->length);
+        window->length = padded;
+    }
+    job->position += window->length;
+    return 1;
+}
+
+/* Make job->ahead cover job->position. */
+static int look_ahead(struct copy_job *job)
+{
+    struct img_extent *ahead = &job->ahead;
+    int ret;
+
+    if (ahead->length && job->position < ahead->offset + ahead->length) {
+        uint64_t gone = job->position - ahead->offset;
+        ahead->offset += gone;
+        ahead->length -= gone;
+        ahead->host += gone;
+        return 0;
+    }
+    ahead->length = 0;
+    ret = copy_map(job, job->position, job->total - job->position, ahead);
+    if (ret < 0)
+        ahead->length = 0;
+    return ret;
+}
+
+static int next_of_images(struct copy_job *job, struct copy_window *window)
+{
+    uint64_t left = job->total - job->position, length;
+    int ret;
+
+    if (left == 0)
+        return 0;
+    length = img_min(left, job->window_size - job->position % job->window_size);
+    ret = look_ahead(job);
+    if (ret < 0 && !job->what->salvage)
+        return copy_fail(job, IMG_COPY_MAPPING, job->position, ret);
+    *window = (struct copy_window){ .offset = job->position, .length = length, .first = job->ahead };
+    if (job->ahead.length >= length && !needs_data(job, &job->ahead) && job->ahead.kind != IMG_CODED) {
+        /* No data: as far as it goes in whole windows, in one step. */
+        uint64_t end = job->position + job->ahead.length;
+        if (end < job->total)
+            end = img_max(img_align_down(end, job->window_size), job->position + length);
+        window->length = end - job->position;
+        window->uniform = true;
+    }
+    window->sequence = job->next_sequence++;
+    job->position += window->length;
+    return 1;
+}
+
+/* 1: *window is to be done; 0: nothing is left; negative: stop. */
+static int next_window(struct copy_worker *worker, struct copy_window *window)
+{
+    struct copy_job *job = worker->job;
+    bool failed;
+
+    LOCK_SCOPE(&job->cursor_lock);
+    pthread_mutex_lock(&job->turn_lock);
+    failed = job->error != 0;
+    pthread_mutex_unlock(&job->turn_lock);
+    if (failed)
+        return -ECANCELED;
+    if (job->what->source_count == 0)
+        return next_of_stream(worker, window);
+    return next_of_images(job, window);
+}
+
+static void *work(void *argument)
+{
+    struct copy_worker *worker = argument;
+    struct copy_window window;
+
+    while (next_window(worker, &window) > 0) {
+        if (copy_do_window(worker, &window) < 0)
+            break;
+        if (!worker->holds_turn && copy_take_turn(worker, &window) < 0)
+            break;
+        give_turn(worker, &window);
+    }
+    return NULL;
+}
+
+static int prepare_worker(struct copy_job *job, struct copy_worker *worker)
+{
+    void *buffer;
+
+    worker->job = job;
+    if (posix_memalign(&buffer, BUFFER_ALIGNMENT, job->window_size))
+        return -ENOMEM;
+    worker->buffer = buffer;
+    if (job->what->compress) {
+        worker->coded = malloc(job->window_size);
+        if (!worker->coded)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static void release_worker(struct copy_worker *worker)
+{
+    free(worker->buffer);
+    free(worker->coded);
+}
+
+/* The calling thread is worker 0; the others are started when they are wanted.  Fewer threads
+ * than asked for is no failure. */
+static int run_workers(struct copy_job *job, unsigned count)
+{
+    struct copy_worker workers[IMG_COPY_MAX_WORKERS] = { 0 };
+    unsigned started = 1;
+    pthread_attr_t attributes;
+    int ret = prepare_worker(job, &workers[0]);
+
+    if (ret < 0)
+        goto out;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
+    for (; started < count; started++) {
+        if (prepare_worker(job, &workers[started]) < 0)
+            break;
+        if (pthread_create(&workers[started].thread, &attributes, work, &workers[started]))
+            break;
+    }
+    pthread_attr_destroy(&attributes);
+    work(&workers[0]);
+    for (unsigned i = 1; i < started; i++)
+        pthread_join(workers[i].thread, NULL);
+out:
+    for (unsigned i = 0; i < IMG_COPY_MAX_WORKERS; i++)
+        release_worker(&workers[i]);
+    return ret;
+}
+
+static uint64_t floor_power_of_two(uint64_t value)
+{
+    return 1ull << (63 - __builtin_clzll(value));
+}
+
+static void choose_sizes(struct copy_job *job)
+{
+    uint64_t cluster = job->what->target ? img_cluster_size(job->what->target) : 0;
+
+    job->window_size = img_max(job->what->compress ? COMPRESS_WINDOW : WINDOW, cluster);
+    job->write_unit = job->what->target ? img_write_unit(job->what->target) : 1;
+    job->unit = job->what->sparse ? img_min(floor_power_of_two(img_max(job->what->sparse, 512)), job->window_size) : 512;
+}
+
+static uint64_t total_length(const struct img_copy *what)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < what->source_count; i++)
+        total += img_size(what->sources[i]);
+    return total;
+}
+
+int img_copy(const struct img_copy *what, uint64_t *copied, struct img_copy_fault *fault)
+{
+    struct copy_job job = { .what = what, .total = total_length(what) };
+    unsigned count = what->workers ? what->workers : 1;
+    int ret;
+
+    choose_sizes(&job);
+    pthread_mutex_init(&job.cursor_lock, NULL);
+    pthread_mutex_init(&job.turn_lock, NULL);
+    pthread_cond_init(&job.turn_changed, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &job.started);
+    if (what->source_count)
+        count = (unsigned)img_min(count, img_max(img_div_up(job.total, job.window_size), 1));
+    ret = run_workers(&job, count > IMG_COPY_MAX_WORKERS ? IMG_COPY_MAX_WORKERS : count);
+    if (ret < 0)
+        copy_fail(&job, IMG_COPY_STARTING, 0, ret);
+    if (job.error)
+        *fault = job.fault;
+    if (copied)
+        *copied = job.position;
+    pthread_cond_destroy(&job.turn_changed);
+    pthread_mutex_destroy(&job.turn_lock);
+    pthread_mutex_destroy(&job.cursor_lock);
+    return job.error;
+}

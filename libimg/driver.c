@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* driver.c - the drivers that are linked, by name, by prefix and by what they can do. */
+#include "node.h"
+#include <string.h>
+
+const struct img_driver *img_driver_find(const char *name)
+{
+    for (size_t i = 0; img_drivers[i]; i++) {
+        if (strcmp(img_drivers[i]->name, name) == 0)
+            return img_drivers[i];
+    }
+    return NULL;
+}
+
+const struct img_driver *img_driver_next(const struct img_driver *previous)
+{
+    if (!previous)
+        return img_drivers[0];
+    for (size_t i = 0; img_drivers[i]; i++) {
+        if (img_drivers[i] == previous)
+            return img_drivers[i + 1];
+    }
+    return NULL;
+}
+
+const char *img_driver_name(const struct img_driver *driver)
+{
+    return driver->name;
+}
+
+enum img_kind img_driver_kind(const struct img_driver *driver)
+{
+    return driver->kind;
+}
+
+bool img_driver_usable(const struct img_driver *driver)
+{
+    return !(driver->traits & IMG_RECOGNISED_ONLY);
+}
+
+bool img_driver_can_create(const struct img_driver *driver)
+{
+    return driver->create != NULL;
+}
+
+bool img_driver_can_back(const struct img_driver *driver)
+{
+    return (driver->traits & IMG_CAN_BACK) != 0;
+}
+
+bool img_driver_can_compress(const struct img_driver *driver)
+{
+    return (driver->traits & IMG_CAN_COMPRESS) != 0;
+}
+
+const struct img_option *img_driver_options(const struct img_driver *driver)
+{
+    return driver->options;
+}
+
+int img_driver_need(const struct img_driver *driver, struct img_error *err)
+{
+    if (img_driver_usable(driver))
+        return 0;
+    return img_error_set(err, ENOTSUP, "%s support is not built in", driver->name);
+}
+
+const struct img_driver *img_protocol_for_plain(const char *name)
+{
+    const struct img_driver *best = NULL;
+    int best_score = 0;
+
+    for (size_t i = 0; img_drivers[i]; i++) {
+        const struct img_driver *driver = img_drivers[i];
+        int score;
+        if (driver->kind != IMG_PROTOCOL || !driver->probe)
+            continue;
+        score = driver->probe(NULL, 0, name);
+        if (score > best_score) {
+            best = driver;
+            best_score = score;
+        }
+    }
+    return best;
+}
+
+const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t length)
+{
+    for (size_t i = 0; img_drivers[i]; i++) {
+        const struct img_driver *driver = img_drivers[i];
+        if (driver->kind == IMG_PROTOCOL && driver->prefix && strlen(driver->prefix) == length &&
+            memcmp(driver->prefix, prefix, length) == 0)
+            return driver;
+    }
+    return NULL;
+}
+
+const struct img_driver *img_protocol_for_name(const char *name, const char **plain, struct img_error *err)
+{
+    size_t prefix = img_name_prefix(name);
+    const struct img_driver *driver;
+
+    *plain = name;
+    if (prefix == SIZE_MAX) {
+        driver = img_protocol_for_plain(name);
+        if (!driver)
+            driver = img_driver_find("file");
+        if (!driver)
+            img_error_set(err, ENOTSUP, "file support is not built in");
+        return driver;
+    }
+    driver = img_protocol_by_prefix(name, prefix);
+    if (!driver) {
+        img_error_set(err, EINVAL, "Unknown protocol '%.*s'", (int)prefix, name);
+        return NULL;
+    }
+    /* A driver of paths sees the path; one with addresses of its own sees all of it. */
+    if (driver->probe)
+        *plain = name + prefix + 1;
+    return driver;
+}

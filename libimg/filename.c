@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * filename.c - names: "proto:rest", names relative to the image that stores
+ * them, and the name under which a node is shown: the plain one where it says all, else json:{...}.
+ */
+#include "node.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+#include <string.h>
+
+/* What the peer shows of a longer json: name ends in "...". */
+enum { MAX_JSON_NAME = 4095 };
+
+size_t img_name_prefix(const char *name)
+{
+    size_t length = strcspn(name, ":/");
+
+    return name[length] == ':' ? length : SIZE_MAX;
+}
+
+/* Length of the part of `base` that stays when another name takes the place of the last one. */
+static size_t directory_length(const char *base)
+{
+    const char *slash = strrchr(base, '/');
+    size_t prefix = img_name_prefix(base);
+
+    if (slash)
+        return (size_t)(slash - base) + 1;
+    return prefix == SIZE_MAX ? 0 : prefix + 1;
+}
+
+char *img_name_combine(const char *base, const char *name)
+{
+    if (name[0] == '/')
+        return img_xstrdup(name);
+    return img_xasprintf("%.*s%s", (int)directory_length(base), base, name);
+}
+
+/* The plain name nearest to the image: its own, or that of what it lies in. */
+static const char *name_of_place(const struct img *image)
+{
+    for (; image; image = image->file) {
+        if (image->filename && *image->filename)
+            return image->filename;
+    }
+    return NULL;
+}
+
+char *img_name_resolve(const struct img *image, const char *name, struct img_error *err)
+{
+    const char *place;
+
+    if (name[0] == '/' || img_name_prefix(name) != SIZE_MAX)
+        return img_xstrdup(name);
+    place = name_of_place(image);
+    if (!place) {
+        img_error_set(err, EINVAL, "Cannot generate a base directory for %s nodes", image->driver->name);
+        return NULL;
+    }
+    return img_name_combine(place, name);
+}
+
+char *img_backing_full_name(const struct img *image, struct img_error *err)
+{
+    if (!image->backing_name) {
+        img_error_set(err, ENOENT, "No backing file");
+        return NULL;
+    }
+    return img_name_resolve(image, image->backing_name, err);
+}
+
+/* ---- json: names -------------------------------------------------------------- */
+
+static bool is_strong(const struct img_driver *driver, const char *key)
+{
+    for (const char *const *strong = driver->strong_options; strong && *strong; strong++) {
+        if (strcmp(*strong, key) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool has_strong_options(const struct img *image)
+{
+    for (size_t i = 0; i < img_doc_count(image->options); i++) {
+        if (is_strong(image->driver, img_doc_key_at(image->options, i)))
+            return true;
+    }
+    return false;
+}
+
+/* The backing file is another one than the image names. */
+static bool has_other_backing(const struct img *image)
+{
+    struct img_error unused = IMG_ERROR_INIT;
+    CLEANUP_FREE char *stored = NULL;
+    const char *plain;
+
+    if (!image->backing)
+        return false;
+    if (!image->backing_name)
+        return true;
+    if (strncmp(image->backing_name, "json:", 5) == 0)
+        return false;
+    stored = img_name_resolve(image, image->backing_name, &unused);
+    img_error_clear(&unused);
+    if (!stored)
+        return true;
+    plain = strncmp(stored, "file:", 5) == 0 ? stored + 5 : stored;
+    return strcmp(img_filename(image->backing), plain) != 0 && strcmp(img_filename(image->backing), stored) != 0;
+}
+
+/* Keys come in the order in which the peer's hash table holds them. */
+static const char *const key_order[] = { "offset", "driver", "size", "backing", "data-file", "file", "filename", NULL };
+
+static void put_member(const struct img *image, const char *key, struct img_doc *options);
+
+/* Everything that it takes to open the node again. */
+static struct img_doc *full_options(const struct img *image)
+{
+    struct img_doc *options = img_doc_object();
+
+    for (const char *const *key = key_order; *key; key++)
+        put_member(image, *key, options);
+    for (size_t i = 0; i < img_doc_count(image->options); i++) {
+        const char *key = img_doc_key_at(image->options, i);
+        if (is_strong(image->driver, key) && !img_doc_get(options, key))
+            img_doc_put(options, key, img_doc_copy(img_doc_at(image->options, i)));
+    }
+    return options;
+}
+
+static void put_member(const struct img *image, const char *key, struct img_doc *options)
+{
+    const struct img_doc *given = img_doc_get(image->options, key);
+
+    if (strcmp(key, "driver") == 0)
+        img_doc_put_string(options, key, image->driver->name);
+    else if (strcmp(key, "file") == 0 && image->file)
+        img_doc_put(options, key, full_options(image->file));
+    else if (strcmp(key, "backing") == 0 && has_other_backing(image))
+        img_doc_put(options, key, full_options(image->backing));
+    else if (strcmp(key, "filename") == 0 && image->driver->kind == IMG_PROTOCOL && image->filename)
+        img_doc_put_string(options, key, image->filename);
+    else if (given && is_strong(image->driver, key))
+        img_doc_put(options, key, img_doc_copy(given));
+}
+
+/* Would opening the plain name give the same node? */
+static const char *plain_name(const struct img *image)
+{
+    const struct img *file = image->file;
+
+    if (has_strong_options(image))
+        return NULL;
+    if (image->driver->kind == IMG_PROTOCOL)
+        return image->filename;
+    if (!file || file->driver->kind != IMG_PROTOCOL || has_other_backing(image))
+        return NULL;
+    return file->shown_name && strncmp(file->shown_name, "json:", 5) != 0 ? file->shown_name : NULL;
+}
+
+void img_name_node(struct img *image)
+{
+    const char *plain = plain_name(image);
+    CLEANUP_FREE char *json = NULL;
+    struct img_doc *options;
+    char *shown;
+
+    if (plain) {
+        shown = img_xstrdup(plain);
+    } else {
+        options = full_options(image);
+        json = img_doc_json(options, -1);
+        img_doc_free(options);
+        shown = img_xasprintf("json:%s", json);
+        if (strlen(shown) > MAX_JSON_NAME)
+            strcpy(shown + MAX_JSON_NAME - 3, "...");
+    }
+    free(image->shown_name);
+    image->shown_name = shown;
+    if (image->driver->kind == IMG_PROTOCOL) {
+        if (!image->filename)
+            image->filename = img_xstrdup("");
+        return;
+    }
+    shown = img_xstrdup(plain ? plain : "");
+    free(image->filename);
+    image->filename = shown;
+}
+
+const char *img_filename(const struct img *image)
+{
+    return image->shown_name ? image->shown_name : "";
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* info.c - what there is to know about an open image, and the calls that go straight to its driver. */
+#include "node.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+#include <string.h>
+
+const struct img_driver *img_driver_of(const struct img *image)
+{
+    return image->driver;
+}
+
+uint64_t img_size(const struct img *image)
+{
+    return __atomic_load_n(&image->size, __ATOMIC_RELAXED);
+}
+
+bool img_read_only(const struct img *image)
+{
+    return !(image->flags & IMG_RDWR) || image->snapshot_view;
+}
+
+bool img_probed(const struct img *image)
+{
+    return image->probed;
+}
+
+bool img_encrypted(const struct img *image)
+{
+    return image->encrypted;
+}
+
+bool img_dirty(const struct img *image)
+{
+    return image->dirty;
+}
+
+uint32_t img_cluster_size(const struct img *image)
+{
+    /* Raw over a format with clusters is written best in these. */
+    if (image->driver->traits & IMG_PASS_THROUGH && image->file)
+        return img_cluster_size(image->file);
+    return image->cluster_size;
+}
+
+uint32_t img_write_unit(const struct img *image)
+{
+    if (image->driver->traits & IMG_PASS_THROUGH && image->file)
+        return img_write_unit(image->file);
+    if (image->write_unit)
+        return image->write_unit;
+    return image->cluster_size ? image->cluster_size : 1;
+}
+
+bool img_has_bitmaps(const struct img *image)
+{
+    return image->driver->has_bitmaps && image->driver->has_bitmaps(image);
+}
+
+struct img *img_backing(const struct img *image)
+{
+    return image->backing;
+}
+
+struct img *img_file(const struct img *image)
+{
+    return image->file;
+}
+
+struct img *img_data_file(const struct img *image)
+{
+    return image->data_file;
+}
+
+const char *img_backing_name(const struct img *image)
+{
+    return image->backing_name ? image->backing_name : "";
+}
+
+const char *img_backing_format(const struct img *image)
+{
+    return image->backing_format ? image->backing_format : "";
+}
+
+int64_t img_allocated(struct img *image)
+{
+    int64_t total, more;
+
+    if (image->driver->allocated)
+        return image->driver->allocated(image);
+    if (!image->file)
+        return -ENOTSUP;
+    total = img_allocated(image->file);
+    if (total < 0 || !image->data_file)
+        return total;
+    more = img_allocated(image->data_file);
+    return more < 0 ? more : total + more;
+}
+
+bool img_zero_initialised(struct img *image)
+{
+    if (image->backing)
+        return false;
+    return image->driver->zero_initialised && image->driver->zero_initialised(image);
+}
+
+struct img_doc *img_format_specific(struct img *image, struct img_error *err)
+{
+    struct img_doc *data, *info;
+
+    if (!image->driver->info)
+        return NULL;
+    data = img_doc_object();
+    if (image->driver->info(image, data, err) < 0) {
+        img_doc_free(data);
+        return NULL;
+    }
+    info = img_doc_object();
+    img_doc_put_string(info, "type", image->driver->name);
+    img_doc_put(info, "data", data);
+    return info;
+}
+
+/* ---- Snapshots ------------------------------------------------------------------ */
+
+int img_snapshots(struct img *image, struct img_snapshot **list, struct img_error *err)
+{
+    *list = NULL;
+    return image->driver->snapshots ? image->driver->snapshots(image, list, err) : 0;
+}
+
+void img_snapshots_free(struct img_snapshot *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(list[i].id);
+        free(list[i].name);
+    }
+    free(list);
+}
+
+int img_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err)
+{
+    int ret;
+
+    if (!image->driver->snapshot_load)
+        return img_error_set(err, ENOTSUP, "Block format '%s' used by device '' does not support temporarily loading internal snapshots",
+                             image->driver->name);
+    ret = image->driver->snapshot_load(image, id, name, err);
+    if (ret == 0 && image->decoded)
+        img_decoded_forget(image, 0, UINT64_MAX);
+    return ret;
+}
+
+/* ---- Check, resize, limits --------------------------------------------------------- */
+
+int img_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err)
+{
+    memset(result, 0, sizeof *result);
+    if (!image->driver->check)
+        return img_error_set(err, ENOTSUP, "This image format does not support checks");
+    if (repair && !(image->flags & IMG_RDWR))
+        return img_error_set(err, EPERM, "The image is open for reading only");
+    return image->driver->check(image, repair, result, err);
+}
+
+int img_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err)
+{
+    int ret;
+
+    if (!(image->flags & IMG_RDWR) || image->snapshot_view)
+        return img_error_set(err, EPERM, "Image is read-only");
+    if (size > INT64_MAX)
+        return img_error_set(err, EFBIG, "Required too big image size, it must be not greater than %llu",
+                             (unsigned long long)INT64_MAX);
+    if (!image->driver->resize)
+        return img_error_set(err, ENOTSUP, "Image format driver does not support resize");
+    ret = image->driver->resize(image, size, preallocation, err);
+    if (ret < 0 && !err->text)
+        img_error_errno(err, -ret, "Failed to resize");
+    return ret;
+}
+
+static uint64_t tighter(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b && b < a) ? b : a;
+}
+
+/* A format takes over what its storage can do; its own callback refines that. */
+void img_limits(struct img *image, struct img_limits *limits)
+{
+    *limits = (struct img_limits){ .request_alignment = 1, .min_mem_alignment = 512, .opt_mem_alignment = 4096,
+                                   .max_iov = 1024 };
+    if (image->file) {
+        struct img_limits below;
+        img_limits(image->file, &below);
+        limits->opt_transfer = below.opt_transfer;
+        limits->max_transfer = below.max_transfer;
+        limits->max_hw_transfer = below.max_hw_transfer;
+        limits->min_mem_alignment = below.min_mem_alignment;
+        limits->opt_mem_alignment = below.opt_mem_alignment;
+        limits->max_iov = (int)tighter((uint64_t)limits->max_iov, (uint64_t)below.max_iov);
+        limits->max_hw_iov = below.max_hw_iov;
+    }
+    if (image->driver->limits)
+        image->driver->limits(image, limits);
+}

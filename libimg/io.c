@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * io.c - guest bytes: reading through map, writing through reserve and publish.
+ *
+ * The lock of a format node is held around calls of its driver only, never
+ * while bytes move.  A write puts its data in place first and is linked in
+ * afterwards, so what is cut short shows the old content.
+ */
+#include "copy-internal.h"
+#include "node.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+#include <string.h>
+
+/* Up to here the bytes around a write go out with it in one piece. */
+enum { MERGE_LIMIT = 256 << 10 };
+
+static bool is_format(const struct img *image)
+{
+    return image->driver->kind != IMG_PROTOCOL;
+}
+
+static bool passes_through(const struct img *image)
+{
+    return (image->driver->traits & IMG_PASS_THROUGH) != 0;
+}
+
+/* A protocol node becomes longer by the writes of any thread. */
+static void grow_to(struct img *image, uint64_t end)
+{
+    uint64_t size = img_size(image);
+
+    while (size < end && !__atomic_compare_exchange_n(&image->size, &size, end, true, __ATOMIC_RELAXED,
+                                                      __ATOMIC_RELAXED)) { }
+}
+
+/* ---- Reading ------------------------------------------------------------------ */
+
+/* What lies behind the end of the storage reads as zeroes: metadata may point there. */
+static int read_storage(struct img *image, unsigned char *buffer, uint64_t offset, size_t length)
+{
+    uint64_t size = img_size(image);
+    size_t inside = offset < size ? (size_t)img_min(length, size - offset) : 0;
+
+    memset(buffer + inside, 0, length - inside);
+    return inside ? image->driver->pread(image, buffer, offset, inside) : 0;
+}
+
+int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offset, size_t length)
+{
+    uint64_t host = extent->host + (offset - extent->offset);
+
+    switch (extent->kind) {
+    case IMG_HOLE:
+    case IMG_ZERO:
+        memset(buffer, 0, length);
+        return 0;
+    case IMG_CODED:
+        return img_decoded_read(extent->layer, extent, buffer, offset, length);
+    case IMG_DATA:
+        break;
+    }
+    return img_pread(extent->file, buffer, host, length);
+}
+
+static int read_mapped(struct img *image, unsigned char *buffer, uint64_t offset, size_t length)
+{
+    while (length > 0) {
+        struct img_extent extent;
+        size_t part;
+        int ret = img_find_layer(image, NULL, offset, length, &extent);
+
+        if (ret < 0)
+            return ret;
+        part = (size_t)img_min(extent.length, length);
+        if (part == 0)
+            return -EIO;
+        ret = img_read_extent(&extent, buffer, offset, part);
+        if (ret < 0)
+            return ret;
+        buffer += part;
+        offset += part;
+        length -= part;
+    }
+    return 0;
+}
+
+int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    if (length == 0)
+        return 0;
+    if (!is_format(image))
+        return offset > INT64_MAX - length ? -EINVAL : read_storage(image, buffer, offset, length);
+    if (!img_within(offset, length, image->size))
+        return -EINVAL;
+    if (!image->driver->pread)
+        return read_mapped(image, buffer, offset, length);
+    LOCK_SCOPE(&image->lock);
+    return image->driver->pread(image, buffer, offset, length);
+}
+
+/* ---- Writing -------------------------------------------------------------------- */
+
+static int check_writable(const struct img *image, uint64_t offset, uint64_t length)
+{
+    if (!(image->flags & IMG_RDWR) || image->snapshot_view)
+        return -EPERM;
+    if (is_format(image))
+        return img_within(offset, length, image->size) ? 0 : -EINVAL;
+    return img_within(offset, length, INT64_MAX) ? 0 : -EINVAL;
+}
+
+static void forget_decoded(struct img *image, uint64_t offset, uint64_t length)
+{
+    if (image->decoded)
+        img_decoded_forget(image, offset, length);
+}
+
+/* The new bytes with the old ones around them, in one write. */
+static int write_merged(struct img *image, const struct img_reservation *at, const void *buffer)
+{
+    size_t head = (size_t)at->head, tail = (size_t)at->tail, length = (size_t)at->length;
+    CLEANUP_FREE unsigned char *all = malloc(head + length + tail);
+    int ret;
+
+    if (!all)
+        return -ENOMEM;
+    ret = img_pread(image, all, at->offset - head, head);
+    if (ret == 0)
+        ret = img_pread(image, all + head + length, at->offset + length, tail);
+    if (ret < 0)
+        return ret;
+    memcpy(all + head, buffer, length);
+    return img_pwrite(at->file, all, at->host - head, head + length + tail);
+}
+
+/* Old guest bytes to their new place. */
+static int copy_old(struct img *image, struct img *file, uint64_t offset, uint64_t host, uint64_t length)
+{
+    size_t capacity = (size_t)img_min(length, MERGE_LIMIT);
+    CLEANUP_FREE void *bytes = NULL;
+
+    if (length == 0)
+        return 0;
+    bytes = malloc(capacity);
+    if (!bytes)
+        return -ENOMEM;
+    while (length > 0) {
+        size_t part = (size_t)img_min(length, capacity);
+        int ret = img_pread(image, bytes, offset, part);
+        if (ret == 0)
+            ret = img_pwrite(file, bytes, host, part);
+        if (ret < 0)
+            return ret;
+        offset += part;
+        host += part;
+        length -= part;
+    }
+    return 0;
+}
+
+static int write_reserved(struct img *image, const struct img_reservation *at, const void *buffer)
+{
+    int ret;
+
+    if (at->head == 0 && at->tail == 0)
+        return img_pwrite(at->file, buffer, at->host, (size_t)at->length);
+    if (at->head + at->length + at->tail <= MERGE_LIMIT)
+        return write_merged(image, at, buffer);
+    ret = copy_old(image, at->file, at->offset - at->head, at->host - at->head, at->head);
+    if (ret == 0)
+        ret = img_pwrite(at->file, buffer, at->host, (size_t)at->length);
+    if (ret == 0)
+        ret = copy_old(image, at->file, at->offset + at->length, at->host + at->length, at->tail);
+    return ret;
+}
+
+static int reserve(struct img *image, uint64_t offset, size_t length, struct img_reservation *at)
+{
+    int ret;
+
+    *at = (struct img_reservation){ .offset = offset };
+    pthread_mutex_lock(&image->lock);
+    ret = image->driver->reserve(image, offset, length, at);
+    pthread_mutex_unlock(&image->lock);
+    return ret;
+}
+
+/* Link the written bytes in, or give their place back. */
+static int settle(struct img *image, struct img_reservation *at, int error)
+{
+    if (at->published)
+        return error;
+    LOCK_SCOPE(&image->lock);
+    if (error == 0)
+        return image->driver->publish(image, at);
+    if (image->driver->cancel)
+        image->driver->cancel(image, at);
+    return error;
+}
+
+static int write_mapped(struct img *image, const unsigned char *buffer, uint64_t offset, size_t length)
+{
+    while (length > 0) {
+        struct img_reservation at;
+        int ret = reserve(image, offset, length, &at);
+
+        if (ret < 0)
+            return ret;
+        ret = at.length && at.length <= length && at.head <= offset ? write_reserved(image, &at, buffer) : -EIO;
+        ret = settle(image, &at, ret);
+        forget_decoded(image, offset - at.head, at.head + at.length + at.tail);
+        if (ret < 0)
+            return ret;
+        buffer += at.length;
+        offset += at.length;
+        length -= (size_t)at.length;
+    }
+    return 0;
+}
+
+static int write_through(struct img *image, const unsigned char *buffer, uint64_t offset, size_t length)
+{
+    int ret = img_probe_guard(image, buffer, offset, length);
+
+    while (ret == 0 && length > 0) {
+        struct img_extent extent;
+        size_t part;
+        ret = img_map(image, offset, length, &extent);
+        if (ret < 0)
+            return ret;
+        part = (size_t)img_min(extent.length, length);
+        ret = part ? img_pwrite(extent.file, buffer, extent.host, part) : -EIO;
+        buffer += part;
+        offset += part;
+        length -= part;
+    }
+    return ret;
+}
+
+int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
+{
+    int ret = check_writable(image, offset, length);
+
+    if (ret < 0 || length == 0)
+        return ret;
+    if (passes_through(image))
+        return write_through(image, buffer, offset, length);
+    if (!image->driver->pwrite)
+        return image->driver->reserve ? write_mapped(image, buffer, offset, length) : -ENOTSUP;
+    if (is_format(image)) {
+        LOCK_SCOPE(&image->lock);
+        return image->driver->pwrite(image, buffer, offset, length);
+    }
+    ret = image->driver->pwrite(image, buffer, offset, length);
+    if (ret == 0)
+        grow_to(image, offset + length);
+    return ret;
+}
+
+int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset, size_t length)
+{
+    uint32_t unit = image->cluster_size;
+    CLEANUP_FREE void *coded = NULL;
+    struct coded_cluster cluster = { .offset = offset };
+    int64_t n;
+    int ret = check_writable(image, offset, length);
+
+    if (ret < 0)
+        return ret;
+    if (!image->driver->encode || !image->driver->reserve_coded)
+        return -ENOTSUP;
+    if (length == 0 || offset % unit || (length != unit && (length > unit || offset + length != image->size)))
+        return -EINVAL;
+    coded = malloc(unit);
+    if (!coded)
+        return -ENOMEM;
+    n = img_encode_cluster(image, buffer, length, coded, unit);
+    if (n == -ENOSPC)
+        return img_pwrite(image, buffer, offset, length);
+    if (n < 0)
+        return (int)n;
+    cluster.bytes = coded;
+    cluster.length = (size_t)n;
+    ret = img_pwrite_coded(image, &cluster, 1);
+    forget_decoded(image, offset, unit);
+    return ret;
+}
+
+/* ---- Flushing ----------------------------------------------------------------------- */
+
+static int flush_node(struct img *image)
+{
+    if (!image->driver->flush)
+        return 0;
+    if (!is_format(image))
+        return image->cache == IMG_CACHE_UNSAFE ? 0 : image->driver->flush(image);
+    LOCK_SCOPE(&image->lock);
+    return image->driver->flush(image);
+}
+
+int img_flush(struct img *image)
+{
+    int ret;
+
+    if (!(image->flags & IMG_RDWR))
+        return 0;
+    ret = flush_node(image);
+    if (ret == 0 && image->data_file)
+        ret = img_flush(image->data_file);
+    if (ret == 0 && image->file)
+        ret = img_flush(image->file);
+    return ret;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * map.c - what is where: one image's own answer, and the walk through the
+ * backing chain and down into the storage.
+ */
+#include "node.h"
+#include "util/cleanup.h"
+#include "util/checked.h"
+
+int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    const struct img_driver *driver = image->driver;
+    int ret;
+
+    if (!img_within(offset, length, img_size(image)) || length == 0)
+        return -EINVAL;
+    *extent = (struct img_extent){ .offset = offset, .length = length, .layer = image };
+    if (!driver->map) {
+        /* Bytes that only the driver can read: data that lies nowhere else. */
+        extent->kind = IMG_DATA;
+        extent->host_valid = driver->kind == IMG_PROTOCOL;
+        extent->file = image;
+        extent->host = offset;
+        return 0;
+    }
+    if (driver->kind == IMG_PROTOCOL || driver->traits & IMG_PASS_THROUGH)
+        return driver->map(image, offset, length, extent);
+    pthread_mutex_lock(&image->lock);
+    ret = driver->map(image, offset, length, extent);
+    pthread_mutex_unlock(&image->lock);
+    return ret;
+}
+
+/* The storage may know that bytes which the image calls data are a hole. */
+static int look_below(struct img_extent *extent)
+{
+    struct img_extent below;
+    bool through = extent->layer->driver->traits & IMG_PASS_THROUGH;
+    struct img *file = extent->file;
+    uint64_t length = extent->length, size = img_size(file);
+    int ret;
+
+    if (extent->host >= size) {
+        /* Metadata may point behind the end of a file: nothing is there. */
+        extent->kind = IMG_ZERO;
+        return 0;
+    }
+    length = img_min(length, size - extent->host);
+    ret = img_map_chain(file, NULL, extent->host, length, &below);
+    if (ret < 0)
+        return ret;
+    extent->length = below.length;
+    if (through && file->driver->kind != IMG_PROTOCOL) {
+        /* Raw over another format: what is below is what is here; coded bytes only that format can read. */
+        if (below.kind == IMG_CODED) {
+            extent->host_valid = false;
+            return 0;
+        }
+        extent->kind = below.kind;
+        extent->host_valid = below.host_valid;
+        extent->file = below.file;
+        extent->host = below.host;
+        extent->host_length = below.host_length;
+        return 0;
+    }
+    if (below.kind == IMG_ZERO || below.kind == IMG_HOLE)
+        extent->kind = IMG_ZERO;
+    extent->end_of_file = below.end_of_file;
+    return 0;
+}
+
+int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_t length,
+                   struct img_extent *extent)
+{
+    struct img *layer = image;
+    unsigned depth = 0;
+
+    for (;;) {
+        struct img *next = layer->backing;
+        int ret = img_map(layer, offset, length, extent);
+        if (ret < 0)
+            return ret;
+        extent->depth = depth;
+        extent->layer = layer;
+        if (extent->kind != IMG_HOLE || !next || next == base)
+            return 0;
+        length = extent->length;
+        if (offset >= next->size) {
+            /* Zeroes for good, whatever lies further down. */
+            if (base)
+                extent->kind = IMG_ZERO;
+            return 0;
+        }
+        length = img_min(length, next->size - offset);
+        layer = next;
+        depth++;
+    }
+}
+
+int img_map_chain(struct img *image, struct img *base, uint64_t offset, uint64_t length,
+                  struct img_extent *extent)
+{
+    int ret = img_find_layer(image, base, offset, length, extent);
+
+    if (ret < 0 || extent->kind != IMG_DATA || !extent->recurse || !extent->host_valid)
+        return ret;
+    return look_below(extent);
+}

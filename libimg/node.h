@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * node.h - what the files of the core that open, name and read nodes share.
+ * Drivers see driver.h, applets see img.h; this is neither's business.
+ */
+#ifndef IMG_NODE_H
+#define IMG_NODE_H
+
+#include "driver.h"
+
+/* driver.c ------------------------------------------------------------------ */
+
+/* Drivers by their probe on a plain name, or by `prefix` of [name, name+length). NULL: none. */
+const struct img_driver *img_protocol_for_plain(const char *name);
+const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t length);
+/* The protocol of a name as the user writes it, with "proto:" in front or not; *plain is what the
+ * driver gets to see, a part of name.  NULL with *err set: no such protocol. */
+const struct img_driver *img_protocol_for_name(const char *name, const char **plain, struct img_error *err);
+/* Refuses a driver that is only recognised. */
+int img_driver_need(const struct img_driver *driver, struct img_error *err);
+
+/* probe.c -------------------------------------------------------------------- */
+
+/* The format of what lies in `file`, by its first bytes; raw when nothing else fits. */
+const struct img_driver *img_probe(struct img *file, struct img_error *err);
+/* A raw image whose format was guessed must not be made to look like another one: -EPERM when this write would. */
+int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size_t length);
+/* Say that writing to a guessed raw image is restricted. */
+void img_probe_warn(const struct img *image);
+
+/* gate.c ---------------------------------------------------------------------- */
+
+/* May the file `name` that `image` names as its `role` ("backing", "data-file") be opened? */
+int img_gate_check(const struct img *image, const char *role, const char *name, struct img_error *err);
+
+/* filename.c ------------------------------------------------------------------ */
+
+/* Length of the "proto" in "proto:rest", or SIZE_MAX when the name is a path (also "./a:b"). */
+size_t img_name_prefix(const char *name);
+/* `name` as seen from the directory of `base`. Caller frees. */
+char *img_name_combine(const char *base, const char *name);
+/* A name that is stored in `image`, as it is to be opened; caller frees. NULL with *err set. */
+char *img_name_resolve(const struct img *image, const char *name, struct img_error *err);
+/* Set filename and shown_name once the node and its children are open. */
+void img_name_node(struct img *image);
+
+/* node.c ------------------------------------------------------------------------ */
+
+struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum img_cache cache, enum img_gate gate);
+/* Close children and free everything; driver->close has been called or open has failed. */
+int img_node_free(struct img *image);
+/* Take the options that every node has (read-only, cache.direct ...) out of `options` and apply them. */
+int img_node_options(struct img *image, struct img_doc *options, struct img_error *err);
+/* Take the boolean `key` out of options: 0 with *value untouched when it is not there. */
+int img_node_take_bool(struct img_doc *options, const char *key, const char *shown, bool *value, struct img_error *err);
+/* Refuse what nobody took. */
+int img_node_leftover(const struct img *image, const struct img_doc *options, struct img_error *err);
+/* What `parent` needs of and leaves to others on its child. */
+enum img_role { IMG_ROLE_ROOT, IMG_ROLE_FILE, IMG_ROLE_DATA, IMG_ROLE_BACKING };
+void img_node_permissions(const struct img *parent, enum img_role role, unsigned *perm, unsigned *shared);
+
+/* chain.c ------------------------------------------------------------------------- */
+
+/* Open a protocol by its plain name for create.c. */
+int img_open_protocol(struct img **image, const char *name, unsigned flags, unsigned perm, unsigned shared,
+                      struct img_error *err);
+
+/* map.c --------------------------------------------------------------------------- */
+
+/* Down the chain to the first layer that has an answer, like img_map_chain without a look into the storage. */
+int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_t length,
+                   struct img_extent *extent);
+
+/* decoded.c ------------------------------------------------------------------------- */
+
+struct img_decoded *img_decoded_new(void);
+void img_decoded_free(struct img_decoded *cache);
+/* Read `length` bytes from guest `offset` behind the CODED `extent` of `image`. */
+int img_decoded_read(struct img *image, const struct img_extent *extent, void *buffer, uint64_t offset, size_t length);
+/* The guest range is written to: what was decoded of it is stale. */
+void img_decoded_forget(struct img *image, uint64_t offset, uint64_t length);
+
+#endif

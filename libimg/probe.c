@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * probe.c - the format of an image by its content, never by its name; and the
+ * rule that keeps a raw image, whose format was only guessed, from being turned by its
+ * guest into something that the next guess takes for another format.
+ */
+#include "node.h"
+#include "util/checked.h"
+#include <string.h>
+
+enum { PROBE_BYTES = 2048, SECTOR = 512 };
+
+static const struct img_driver *best_of(const uint8_t *head, size_t length, const char *name)
+{
+    const struct img_driver *best = NULL;
+    int best_score = 0;
+
+    for (size_t i = 0; img_drivers[i]; i++) {
+        const struct img_driver *driver = img_drivers[i];
+        int score;
+        if (driver->kind != IMG_FORMAT || !driver->probe)
+            continue;
+        score = driver->probe(head, length, name);
+        if (score > best_score) {
+            best = driver;
+            best_score = score;
+        }
+    }
+    return best ? best : img_driver_find("raw");
+}
+
+const struct img_driver *img_probe(struct img *file, struct img_error *err)
+{
+    uint8_t head[PROBE_BYTES] = { 0 };
+    size_t length = (size_t)img_min(img_size(file), sizeof head);
+    const struct img_driver *driver;
+    int ret = length ? img_pread(file, head, 0, length) : 0;
+
+    if (ret < 0) {
+        img_error_errno(err, -ret, "Could not read image for determining its format");
+        return NULL;
+    }
+    driver = best_of(head, length, file->filename ? file->filename : "");
+    if (!driver)
+        img_error_set(err, ENOENT, "Could not determine image format: No compatible driver found");
+    return driver;
+}
+
+int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size_t length)
+{
+    uint8_t sector[SECTOR] = { 0 };
+    size_t have = (size_t)img_min(image->size, SECTOR);
+    int ret;
+
+    if (!image->probed || !(image->driver->traits & IMG_PASS_THROUGH) || offset >= SECTOR)
+        return 0;
+    ret = img_pread(image, sector, 0, have);
+    if (ret < 0)
+        return ret;
+    if (buffer)
+        memcpy(sector + offset, buffer, img_min(length, SECTOR - offset));
+    else
+        memset(sector + offset, 0, img_min(length, SECTOR - offset));
+    return best_of(sector, sizeof sector, "") == image->driver ? 0 : -EPERM;
+}
+
+void img_probe_warn(const struct img *image)
+{
+    const char *name = image->file && image->file->filename ? image->file->filename : image->shown_name;
+
+    img_notice(IMG_NOTE, "WARNING: Image format was not specified for '%s' and probing guessed %s.", name,
+               image->driver->name);
+    img_notice(IMG_NOTE, "         Automatically detecting the format is dangerous for raw images, "
+               "write operations on block 0 will be restricted.");
+    img_notice(IMG_NOTE, "         Specify the '%s' format explicitly to remove the restrictions.",
+               image->driver->name);
+}

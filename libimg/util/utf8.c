@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* UTF-8 (RFC 3629) with the long lead bytes of RFC 2279 recognised, so that a bad sequence ends where it should. */
+#include "utf8.h"
+
+bool img_utf8_valid(uint32_t code)
+{
+    if (code > 0x10FFFF || (code & 0xFFFE) == 0xFFFE)
+        return false;
+    return !(code >= 0xD800 && code <= 0xDFFF) && !(code >= 0xFDD0 && code <= 0xFDEF);
+}
+
+/* Length that the lead byte promises; 0 when it is none. */
+static unsigned promised_length(unsigned char lead)
+{
+    if (lead < 0xC0 || lead >= 0xFE)
+        return 0;
+    return lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF8 ? 4 : lead < 0xFC ? 5 : 6;
+}
+
+int32_t img_utf8_next(const char **at, const char *end)
+{
+    static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000, 0x200000, 0x4000000 };
+    unsigned char lead = (unsigned char)*(*at)++;
+    if (lead < 0x80)
+        return lead;
+    unsigned length = promised_length(lead);
+    if (length == 0)
+        return -1;
+    uint32_t code = lead & (0x7Fu >> length);
+    for (unsigned i = 1; i < length; i++) {
+        if (*at == end || ((unsigned char)**at & 0xC0) != 0x80)
+            return -1;
+        code = code << 6 | ((unsigned char)*(*at)++ & 0x3F);
+    }
+    if (code < smallest[length] && !(code == 0 && length == 2))
+        return -1;
+    return img_utf8_valid(code) ? (int32_t)code : -1;
+}
+
+unsigned img_utf8_put(char *to, uint32_t code)
+{
+    if (code > 0 && code < 0x80) {
+        to[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        to[0] = (char)(0xC0 | code >> 6);
+        to[1] = (char)(0x80 | (code & 0x3F));
+        return 2;
+    }
+    if (code < 0x10000) {
+        to[0] = (char)(0xE0 | code >> 12);
+        to[1] = (char)(0x80 | (code >> 6 & 0x3F));
+        to[2] = (char)(0x80 | (code & 0x3F));
+        return 3;
+    }
+    to[0] = (char)(0xF0 | code >> 18);
+    to[1] = (char)(0x80 | (code >> 12 & 0x3F));
+    to[2] = (char)(0x80 | (code >> 6 & 0x3F));
+    to[3] = (char)(0x80 | (code & 0x3F));
+    return 4;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Zero detection.  Every block of a convert passes here, so it has to run at the
+ * speed of memory.  Most blocks that hold data show it in their first or last bytes, which
+ * are looked at before anything else; what is left is a scan by the widest
+ * registers that the CPU has, chosen once at run time (the build must run on all of them).
+ */
+#include "img.h"
+#include "util/checked.h"
+
+#include <string.h>
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define HAVE_X86_VECTORS 1
+#include <immintrin.h>
+#endif
+
+/* Scanners take at least this many bytes; the last, partly repeated step covers any rest. */
+enum { STEP = 128 };
+
+typedef bool scan_fn(const unsigned char *bytes, size_t length);
+
+static uint64_t word_at(const unsigned char *bytes)
+{
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+#ifndef HAVE_X86_VECTORS
+static uint64_t words_or(const unsigned char *bytes)
+{
+    uint64_t all = 0;
+    for (int i = 0; i < STEP; i += 8)
+        all |= word_at(bytes + i);
+    return all;
+}
+
+static bool scan_words(const unsigned char *bytes, size_t length)
+{
+    const unsigned char *last = bytes + length - STEP;
+    for (; bytes < last; bytes += STEP) {
+        if (words_or(bytes))
+            return false;
+    }
+    return !words_or(last);
+}
+#else
+/* Part of x86-64, so it is there without asking. */
+static inline bool step_sse2(const unsigned char *bytes)
+{
+    const __m128i *at = (const __m128i *)(const void *)bytes;
+    __m128i a = _mm_or_si128(_mm_loadu_si128(at), _mm_loadu_si128(at + 1));
+    __m128i b = _mm_or_si128(_mm_loadu_si128(at + 2), _mm_loadu_si128(at + 3));
+    __m128i c = _mm_or_si128(_mm_loadu_si128(at + 4), _mm_loadu_si128(at + 5));
+    __m128i d = _mm_or_si128(_mm_loadu_si128(at + 6), _mm_loadu_si128(at + 7));
+    __m128i all = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d));
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) == 0xFFFF;
+}
+
+static bool scan_sse2(const unsigned char *bytes, size_t length)
+{
+    const unsigned char *last = bytes + length - STEP;
+    for (; bytes < last; bytes += STEP) {
+        if (!step_sse2(bytes))
+            return false;
+    }
+    return step_sse2(last);
+}
+
+__attribute__((target("avx2")))
+static inline bool step_avx2(const unsigned char *bytes)
+{
+    const __m256i *at = (const __m256i *)(const void *)bytes;
+    __m256i a = _mm256_or_si256(_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1));
+    __m256i b = _mm256_or_si256(_mm256_loadu_si256(at + 2), _mm256_loadu_si256(at + 3));
+    __m256i all = _mm256_or_si256(a, b);
+    return _mm256_testz_si256(all, all);
+}
+
+__attribute__((target("avx2")))
+static bool scan_avx2(const unsigned char *bytes, size_t length)
+{
+    const unsigned char *last = bytes + length - STEP;
+    for (; bytes < last; bytes += STEP) {
+        if (!step_avx2(bytes))
+            return false;
+    }
+    return step_avx2(last);
+}
+#endif
+
+static scan_fn *choose(void)
+{
+#ifdef HAVE_X86_VECTORS
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") ? scan_avx2 : scan_sse2;
+#else
+    return scan_words;
+#endif
+}
+
+/* Several threads may choose at once: they choose the same. */
+static scan_fn *scanner(void)
+{
+    static scan_fn *chosen;
+    scan_fn *scan = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
+    if (!scan) {
+        scan = choose();
+        __atomic_store_n(&chosen, scan, __ATOMIC_RELAXED);
+    }
+    return scan;
+}
+
+static bool is_zero_short(const unsigned char *bytes, size_t length)
+{
+    if (length < 8) {
+        unsigned char all = 0;
+        for (size_t i = 0; i < length; i++)
+            all |= bytes[i];
+        return all == 0;
+    }
+    uint64_t all = word_at(bytes + length - 8);
+    for (size_t i = 0; i + 8 <= length; i += 8)
+        all |= word_at(bytes + i);
+    return all == 0;
+}
+
+bool img_is_zero(const void *buffer, size_t length)
+{
+    const unsigned char *bytes = buffer;
+    if (length < STEP)
+        return is_zero_short(bytes, length);
+    if (word_at(bytes) | word_at(bytes + length - 8))
+        return false;
+    return scanner()(bytes, length);
+}
+
+size_t img_zero_run(const void *buffer, size_t length, size_t unit, bool *zero)
+{
+    const unsigned char *bytes = buffer;
+    *zero = false;
+    if (length == 0)
+        return 0;
+    size_t done = unit ? (size_t)img_min(unit, length) : length;
+    *zero = img_is_zero(bytes, done);
+    while (done < length) {
+        size_t next = (size_t)img_min(unit, length - done);
+        if (img_is_zero(bytes + done, next) != *zero)
+            break;
+        done += next;
+    }
+    return done;
+}

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Write the build's configuration as a makefile fragment on standard output.
+#
+# usage: config.sh [FILE]
+#
+# FILE (make CONFIG=FILE) chooses by hand, a line each: `zstd=off`, `zlib=on` (then a
+# missing library is an error), `driver.qcow2=off`.  What it does not name is
+# built in when its library is found.  Comment lines of the result are what `make config` shows.
+set -eu
+file=${1-}
+pkg=${PKG_CONFIG:-pkg-config}
+
+choice() {
+    chosen=
+    if [ -n "$file" ]; then
+        chosen=$(sed -n "s/^$1=\(on\|off\)[[:space:]]*\$/\1/p" "$file" | tail -n 1)
+    fi
+    echo "${chosen:-auto}"
+}
+
+cflags='' libs=''
+codec() {  # name, pkg-config module, macro, what it is for
+    want=$(choice "$1")
+    if [ "$want" = off ]; then
+        echo "# $1: off by choice ($4)"
+    elif "$pkg" --exists "$2" 2>/dev/null; then
+        cflags="$cflags -D$3 $("$pkg" --cflags "$2")"
+        libs="$libs $("$pkg" --libs "$2")"
+        echo "# $1: yes, $("$pkg" --modversion "$2") ($4)"
+    elif [ "$want" = on ]; then
+        echo "config: $1 is asked for, but pkg-config does not find $2" >&2
+        exit 1
+    else
+        echo "# $1: not found, left out ($4)"
+    fi
+}
+
+codec libdeflate libdeflate HAVE_LIBDEFLATE 'fast deflate, for compressed clusters'
+codec zlib zlib HAVE_ZLIB 'deflate where libdeflate is not built in'
+codec zstd libzstd HAVE_ZSTD 'compression_type=zstd'
+
+off=
+for driver in ${DRIVERS-}; do
+    if [ "$(choice "driver.$driver")" = off ]; then
+        off="$off $driver"
+        echo "# driver $driver: off by choice, its images are only recognised"
+    else
+        echo "# driver $driver: yes"
+    fi
+done
+
+static=''
+if command -v musl-gcc > /dev/null 2>&1; then
+    static=musl-gcc
+    echo '# static build: with musl'
+else
+    echo '# static build: with the C library of the compiler (musl-gcc is not installed; it makes a smaller file)'
+fi
+
+cat <<EOF
+CONFIG_CFLAGS := $cflags
+CONFIG_LIBS := $libs
+DRIVERS_OFF := $off
+STATIC_CC := $static
+EOF

@@ -1,0 +1,85 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# img-convert with `-` and pipes: raw from standard input, raw to standard output.
+
+load ../helper
+
+# a pipeline, failing when a part of it fails
+in_shell() {
+    (set -o pipefail; eval "$1")
+}
+
+@test "pipe: raw from standard input" {
+    beyond
+    sample a.raw
+    cmd 0 in_shell 'cat a.raw | qemu-img convert -f raw -O qcow2 - a.qcow2'
+    silent
+    img 0 check -q a.qcow2
+    img 0 compare -q -f raw -F qcow2 a.raw a.qcow2
+    cmd 0 in_shell 'qemu-img convert -c -O qcow2 -f raw - a.qcow2 < a.raw'
+    img 0 compare -q -f raw -F qcow2 a.raw a.qcow2
+}
+
+@test "pipe: raw to standard output" {
+    beyond
+    sample a.raw
+    img 0 convert -c -f raw -O qcow2 a.raw a.qcow2
+    cmd 0 in_shell 'qemu-img convert -O raw a.qcow2 - | cat > b.raw'
+    err ''
+    cmp a.raw b.raw
+    cmd 0 in_shell 'qemu-img convert -O raw a.qcow2 - > c.raw'
+    cmp a.raw c.raw
+}
+
+@test "pipe: both ends" {
+    beyond
+    sample a.raw
+    cmd 0 in_shell 'cat a.raw | qemu-img convert -f raw -O raw - - | cat > b.raw'
+    silent
+    cmp a.raw b.raw
+}
+
+@test "pipe: a stream that is no multiple of 512, an empty one" {
+    beyond
+    head -c 100001 /dev/urandom > a.raw
+    cmd 0 in_shell 'cat a.raw | qemu-img convert -f raw -O qcow2 - a.qcow2'
+    img 0 convert -O raw a.qcow2 b.raw
+    cmp -n 100001 a.raw b.raw
+    cmd 0 in_shell 'cat a.raw | qemu-img convert -f raw -O raw - - | cat > b.raw'
+    cmp -n 100001 a.raw b.raw
+    cmd 0 in_shell ': | qemu-img convert -f raw -O qcow2 - a.qcow2'
+    img 0 check -q a.qcow2
+}
+
+@test "pipe: a reader that goes away is an error" {
+    beyond
+    truncate -s 64M a.raw
+    pattern a.raw 11 0 16M
+    cmd 0 in_shell '{ qemu-img convert -f raw -O raw a.raw -; echo $? > rc; } | head -c 1000 > /dev/null'
+    [ "$(cat rc)" -ne 0 ]
+}
+
+@test "pipe: progress never gets into the data" {
+    beyond
+    sample a.raw
+    cmd 1 in_shell 'qemu-img convert -p -f raw -O raw a.raw - > b.raw'
+    [ ! -s b.raw ]
+    has "$ERR" '^qemu-img: .*-p'
+}
+
+@test "pipe: formats that cannot be streamed are refused" {
+    beyond
+    sample a.raw
+    img 1 convert -f raw -O qcow2 a.raw -
+    out ''
+    has "$ERR" '^qemu-img: '
+    cmd 1 in_shell 'qemu-img convert -f qcow2 -O raw - b.raw < a.raw'
+    has "$ERR" '^qemu-img: '
+}
+
+@test "pipe: a file of the name -" {
+    sample a.raw
+    cp a.raw ./-
+    img 0 convert -f raw -O raw ./- b.raw
+    cmp a.raw b.raw
+}

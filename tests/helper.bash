@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# What the bats files share.  A test runs the tool with `img`, which keeps
+# standard output, standard error and exit code apart, and compares them
+# exactly with `out`, `err` and `rc` (given with `img`).  All works in a fresh folder.
+
+ROOT=${ROOT:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
+BUILD=${BUILD:-$ROOT/build}
+IMG=${IMG:-$BUILD/bin/qemu-img}
+IMGBOX=${IMGBOX:-$BUILD/imgbox}
+export LC_ALL=C TZ=UTC
+unset IMGBOX_COMPAT
+. "$ROOT/tests/peers.bash"
+[ -n "${IMG_IS_PEER+set}" ] || find_peers
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return 1
+    OUT=$BATS_TEST_TMPDIR/.out
+    ERR=$BATS_TEST_TMPDIR/.err
+}
+
+# ---- what a test needs
+
+# Marks a test of something that the real tool does not have.
+beyond() {
+    [ -z "$IMG_IS_PEER" ] || skip 'beyond the real tool'
+}
+
+need_peer() {
+    [ -n "$PEER" ] && [ -n "$PEER_IO" ] || skip 'no reference tool'
+}
+
+# AddressSanitizer reserves more address space than the limit of a test.
+no_asan() {
+    case $IMG in
+        */asan/*) skip 'not with AddressSanitizer' ;;
+    esac
+}
+
+need_root() {
+    [ "$(id -u)" -eq 0 ] || skip 'not root'
+}
+
+# ---- running and comparing
+
+# img RC ARGUMENT...: run the tool under the name qemu-img, expect that exit code.
+img() {
+    cmd "$1" qemu-img "${@:2}"
+}
+
+# (a run away ends after 30 seconds of processor time)
+qemu-img() {
+    (ulimit -t 30; exec -a qemu-img "$IMG" "$@")
+}
+
+# cmd RC COMMAND...: the same with any command.
+cmd() {
+    local want=$1 got=0
+    shift
+    "$@" > "$OUT" 2> "$ERR" || got=$?
+    if [ "$got" -ne "$want" ]; then
+        echo "exit code $got instead of $want: $*"
+        show
+        return 1
+    fi
+}
+
+show() {
+    echo '--- standard output'
+    head -c 4000 "$OUT"
+    echo '--- standard error'
+    head -c 4000 "$ERR"
+}
+
+# same FILE [LINE...]: FILE holds exactly these lines; without a LINE, what stands on standard input.
+same() {
+    local file=$1
+    shift
+    if [ $# -eq 0 ]; then
+        cat > "$file.want"
+    elif [ $# -eq 1 ] && [ -z "$1" ]; then
+        : > "$file.want"
+    else
+        printf '%s\n' "$@" > "$file.want"
+    fi
+    diff -u "$file.want" "$file" || { show; return 1; }
+}
+
+# out LINE..., err LINE...: all of standard output, of standard error.  `out ''`: silent.
+out() {
+    same "$OUT" "$@"
+}
+
+err() {
+    same "$ERR" "$@"
+}
+
+# Nothing on both.
+silent() {
+    out '' && err ''
+}
+
+has() {  # FILE PATTERN: a line matches the extended regular expression
+    grep -q -E -e "$2" "$1" || { echo "no line matches: $2"; show; return 1; }
+}
+
+# Replace what depends on the machine in standard output: sizes on disk.
+mask() {
+    sed -i -E -e 's/^( *disk size:) .*/\1 N/' \
+        -e 's/^( *"actual-size":) [0-9]+/\1 N/' "$OUT"
+}
+
+# ---- making and looking at files
+
+# pattern FILE BYTE OFFSET LENGTH: write LENGTH times the byte (two hex digits), sizes with k M G.
+pattern() {
+    head -c "$(bytes "$4")" /dev/zero | LC_ALL=C tr '\0' "\\$(printf '%03o' "0x$2")" |
+        dd of="$1" bs=64k seek="$(bytes "$3")" oflag=seek_bytes conv=notrunc iflag=fullblock status=none
+}
+
+bytes() {
+    case $1 in
+        *k) echo $((${1%k} * 1024)) ;;
+        *M) echo $((${1%M} * 1048576)) ;;
+        *G) echo $((${1%G} * 1073741824)) ;;
+        *) echo "$1" ;;
+    esac
+}
+
+# poke FILE OFFSET HEX: overwrite bytes, given as hex digits
+poke() {
+    printf '%b' "$(echo "$3" | sed 's/ //g; s/../\\x&/g')" |
+        dd of="$1" bs=1 seek="$(($2))" conv=notrunc status=none
+}
+
+# peek FILE OFFSET COUNT: that many bytes as hex digits
+peek() {
+    od -An -v -tx1 -j "$(($2))" -N "$(($3))" "$1" | tr -d ' \n'
+}
+
+# A raw image of 8 MiB: data, holes, zeroes that are written, and random bytes.
+sample() {
+    truncate -s 8M "$1"
+    pattern "$1" 11 0 64k
+    pattern "$1" 22 1M 192k
+    pattern "$1" 00 2M 1M
+    head -c 300000 /dev/urandom | dd of="$1" bs=4096 seek=1024 conv=notrunc status=none
+    pattern "$1" 33 8388096 512
+}
+
+# Contents are the same as those of a raw file.
+raw_is() {
+    cmp "$1" "$2"
+}
+
+sum() {
+    sha256sum < "$1" | cut -d ' ' -f 1
+}
+
+# An image of tests/images, unpacked here.
+fixture() {
+    gzip -dc "$ROOT/tests/images/$1.gz" > "$1"
+}

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""What the interop programs share: the tools, running them side by side, TAP.
+
+environment: IMG    tool to test (build/bin/qemu-img)
+             PEER   reference tool of version 10.0, PEER_IO its qemu-io, PEER72 that of 7.2
+             SEED   first seed, COUNT number of cases; case N is SEED=N COUNT=1 alone
+             KEEP   folder that keeps the files of failed cases
+"""
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), '../../..'))
+PEERS = os.environ.get('PEERS', '/opt/peers')
+
+
+def installed(name, default):
+    path = os.environ.get(name, default)
+    return path if path and os.access(path, os.X_OK) else ''
+
+
+IMG = os.environ.get('IMG', os.path.join(os.environ.get('BUILD', ROOT + '/build'), 'bin/qemu-img'))
+PEER = installed('PEER', PEERS + '/10.0/usr/bin/qemu-img')
+PEER_IO = installed('PEER_IO', os.path.join(os.path.dirname(PEER), 'qemu-io') if PEER else '')
+PEER72 = installed('PEER72', PEERS + '/7.2/usr/bin/qemu-img')
+IMG_IS_PEER = bool(os.environ.get('IMG_IS_PEER'))
+KEEP = os.environ.get('KEEP')
+TIMEOUT = 120
+
+
+class Result:
+    """Exit code, standard output and standard error of one run."""
+
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+    def differs(self, other):
+        """The parts that are not the same, as text; empty when all are."""
+        found = []
+        for what in 'code', 'out', 'err':
+            a, b = getattr(self, what), getattr(other, what)
+            if a != b:
+                found.append(f'{what}: ours {a!r}\n  peer {b!r}')
+        return '\n  '.join(found)
+
+
+def run(tool, arguments, cwd, compat=None, stdin=None):
+    """Run a tool under the name qemu-img, so that messages are the same."""
+    environment = dict(os.environ, LC_ALL='C', TZ='UTC')
+    environment.pop('IMGBOX_COMPAT', None)
+    if compat:
+        environment['IMGBOX_COMPAT'] = compat
+    try:
+        done = subprocess.run(['qemu-img' if 'qemu-img' in tool else os.path.basename(tool)] + arguments,
+                              executable=tool, cwd=cwd, env=environment, timeout=TIMEOUT,
+                              stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except subprocess.TimeoutExpired:
+        return Result('timeout', '', '')
+    return Result(done.returncode, done.stdout.decode(errors='backslashreplace'),
+                  done.stderr.decode(errors='backslashreplace'))
+
+
+class Journal:
+    """The commands of a case as a shell script that repeats them."""
+
+    def __init__(self):
+        self.lines = []
+
+    def add(self, cwd, tool, arguments, compat=None):
+        words = [tool] + arguments
+        text = ' '.join(shlex.quote(word) for word in words)
+        self.lines.append(f"(cd {cwd} && {'IMGBOX_COMPAT=' + compat + ' ' if compat else ''}{text})")
+
+
+class Tap:
+    """Numbered results on standard output."""
+
+    def __init__(self, name, count):
+        self.name, self.count, self.number, self.failed = name, count, 0, 0
+        print(f'1..{count}')
+
+    def result(self, title, problems, more=()):
+        self.number += 1
+        if not problems:
+            print(f'ok {self.number} - {self.name} {title}')
+        else:
+            self.failed += 1
+            print(f'not ok {self.number} - {self.name} {title}')
+            for line in '\n'.join(problems).split('\n') + list(more):
+                print(f'#   {line}')
+        sys.stdout.flush()
+
+    def end(self):
+        sys.exit(1 if self.failed else 0)
+
+
+def cases(name, default):
+    """Seeds to run, and where to report them; ends here where there is no reference tool."""
+    seed = int(os.environ.get('SEED', '1'))
+    count = int(os.environ.get('COUNT', str(default)))
+    tap = Tap(name, count)
+    if not PEER or not PEER_IO:
+        for number in range(1, count + 1):
+            print(f'ok {number} - {name} # SKIP no reference tool')
+        sys.exit(0)
+    return range(seed, seed + count), tap
+
+
+class Folder:
+    """A fresh folder for one case; kept in KEEP when `keep` was called."""
+
+    def __init__(self, title):
+        self.title = title
+
+    def __enter__(self):
+        self.path = tempfile.mkdtemp(prefix='imgbox-')
+        return self
+
+    def keep(self):
+        if KEEP:
+            shutil.rmtree(os.path.join(KEEP, self.title), ignore_errors=True)
+            shutil.copytree(self.path, os.path.join(KEEP, self.title), symlinks=True)
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def without(text, *patterns):
+    """Text with the parts that may differ replaced by N."""
+    for pattern in patterns:
+        text = re.sub(pattern, lambda match: match.group(1) + 'N', text)
+    return text

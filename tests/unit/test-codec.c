@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* Codecs: round trips, streams that are cut, garbled, padded, too short or too long; several threads at once. */
+#include "libimg/codec.h"
+#include "test.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+enum { UNIT = 65536, ROOM = UNIT * 2 };
+
+static const char *const names[] = { "deflate", "zlib", "zstd" };
+static unsigned char plain[UNIT], back[UNIT], coded[ROOM];
+
+static void fill_compressible(unsigned char *bytes, size_t length, unsigned long long seed)
+{
+    for (size_t i = 0; i < length; i++)
+        bytes[i] = (unsigned char)(test_random(&seed) % 8 ? 'a' + i % 13 : test_random(&seed));
+}
+
+static void fill_random(unsigned char *bytes, size_t length, unsigned long long seed)
+{
+    for (size_t i = 0; i < length; i++)
+        bytes[i] = (unsigned char)test_random(&seed);
+}
+
+static void round_trip(enum img_codec codec, size_t length)
+{
+    fill_compressible(plain, length, length);
+    int64_t size = img_encode(codec, plain, length, coded, ROOM);
+    bool good = size > 0;
+    memset(back, 0xEE, sizeof back);
+    good = good && img_decode(codec, coded, (size_t)size, back, length) == 0 && memcmp(plain, back, length) == 0;
+    OK(good, "%s: %zu bytes come back", names[codec], length);
+    /* As in a file: the stream ends somewhere inside of the last sector. */
+    memset(coded + size, 0, 512);
+    good = img_decode(codec, coded, (size_t)size + 512, back, length) == 0 && memcmp(plain, back, length) == 0;
+    OK(good, "%s: %zu bytes with padding", names[codec], length);
+}
+
+static void incompressible(enum img_codec codec)
+{
+    fill_random(plain, UNIT, 7);
+    OK(img_encode(codec, plain, UNIT, coded, UNIT - 1) == -ENOSPC, "%s: random bytes do not shrink", names[codec]);
+    OK(img_encode(codec, plain, UNIT, coded, 0) == -ENOSPC, "%s: no room", names[codec]);
+    int64_t size = img_encode(codec, plain, UNIT, coded, ROOM);
+    OK(size > UNIT && img_decode(codec, coded, (size_t)size, back, UNIT) == 0 && memcmp(plain, back, UNIT) == 0,
+       "%s: random bytes come back when there is room", names[codec]);
+}
+
+static void damaged(enum img_codec codec)
+{
+    fill_compressible(plain, UNIT, 3);
+    int64_t size = img_encode(codec, plain, UNIT, coded, ROOM);
+    int accepted = 0;
+    for (int64_t cut = 0; cut < size - 16; cut += 37)
+        accepted += img_decode(codec, coded, (size_t)cut, back, UNIT) != -EIO;
+    OK(accepted == 0, "%s: a stream that is cut gives -EIO", names[codec]);
+
+    /* Flipped bits may go unseen (there is no checksum in all of them) but must do no harm. */
+    unsigned long long seed = 11;
+    int odd = 0;
+    for (int round = 0; round < 2000; round++) {
+        size_t at = test_random(&seed) % (size_t)size;
+        unsigned char old = coded[at];
+        coded[at] ^= (unsigned char)(1 + test_random(&seed) % 255);
+        int status = img_decode(codec, coded, (size_t)size, back, UNIT);
+        odd += status != 0 && status != -EIO;
+        coded[at] = old;
+    }
+    OK(odd == 0, "%s: garbled streams give bytes or -EIO", names[codec]);
+    for (int round = 0; round < 2000; round++) {
+        unsigned char noise[256];
+        fill_random(noise, sizeof noise, (unsigned)round);
+        int status = img_decode(codec, noise, sizeof noise, back, UNIT);
+        odd += status != 0 && status != -EIO;
+    }
+    OK(odd == 0, "%s: noise gives -EIO", names[codec]);
+    OK(img_decode(codec, coded, 0, back, UNIT) == -EIO, "%s: no stream at all", names[codec]);
+}
+
+static void other_lengths(enum img_codec codec)
+{
+    fill_compressible(plain, UNIT, 5);
+    int64_t size = img_encode(codec, plain, UNIT / 2, coded, ROOM);
+    OK(img_decode(codec, coded, (size_t)size, back, UNIT) == -EIO, "%s: too few bytes give -EIO", names[codec]);
+#ifdef HAVE_ZLIB
+    if (codec == IMG_CODEC_ZSTD)
+        return;
+    static const size_t wanted[] = { UNIT / 2 - 1, UNIT / 4, UNIT / 8 + 3 };
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        memset(back, 0xEE, sizeof back);
+        bool good = img_decode(codec, coded, (size_t)size, back, wanted[i]) == 0 &&
+                    memcmp(plain, back, wanted[i]) == 0 && back[wanted[i]] == 0xEE;
+        OK(good, "%s: a stream that gives more is cut to %zu", names[codec], wanted[i]);
+    }
+#endif
+}
+
+static void *worker(void *pointer)
+{
+    unsigned char *own = malloc(UNIT * 3);
+    int *failures = pointer;
+    for (int round = 0; own && round < 20; round++) {
+        fill_compressible(own, UNIT, (unsigned long long)(uintptr_t)pointer + (unsigned)round);
+        for (int codec = IMG_CODEC_DEFLATE; codec <= IMG_CODEC_ZSTD; codec++) {
+            if (!img_codec_available(codec))
+                continue;
+            int64_t size = img_encode(codec, own, UNIT, own + UNIT, UNIT);
+            *failures += size < 0 || img_decode(codec, own + UNIT, (size_t)size, own + UNIT * 2, UNIT) != 0 ||
+                         memcmp(own, own + UNIT * 2, UNIT) != 0;
+        }
+    }
+    *failures += !own;
+    free(own);
+    return NULL;
+}
+
+static void threads(void)
+{
+    pthread_t list[4];
+    int failures[4] = { 0 }, all = 0;
+    for (int i = 0; i < 4; i++)
+        all += pthread_create(&list[i], NULL, worker, &failures[i]) != 0;
+    for (int i = 0; i < 4; i++) {
+        pthread_join(list[i], NULL);
+        all += failures[i];
+    }
+    OK(all == 0, "four threads at once");
+}
+
+int main(void)
+{
+    for (int codec = IMG_CODEC_DEFLATE; codec <= IMG_CODEC_ZSTD; codec++) {
+        if (!img_codec_available(codec)) {
+            OK(img_encode(codec, plain, 1, coded, ROOM) == -ENOTSUP, "%s: encode is not built in", names[codec]);
+            OK(img_decode(codec, coded, 1, back, 1) == -ENOTSUP, "%s: decode is not built in", names[codec]);
+            continue;
+        }
+        static const size_t lengths[] = { 1, 2, 511, 512, 4096, UNIT - 1, UNIT };
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+            round_trip(codec, lengths[i]);
+        incompressible(codec);
+        damaged(codec);
+        other_lengths(codec);
+    }
+    threads();
+    return test_end();
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* libimg/util and the error object: numbers in byte order, checked arithmetic, strings, vectors, UTF-8. */
+#include "libimg/img.h"
+#include "libimg/util/checked.h"
+#include "libimg/util/endian.h"
+#include "libimg/util/strbuf.h"
+#include "libimg/util/utf8.h"
+#include "libimg/util/vector.h"
+#include "test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void endian(void)
+{
+    static const unsigned char bytes[] = { 0, 1, 2, 3, 4, 5, 6, 7, 0xF8 };
+    OK(img_get_be16(bytes + 1) == 0x0102 && img_get_le16(bytes + 1) == 0x0201, "16 bits");
+    OK(img_get_be32(bytes + 1) == 0x01020304 && img_get_le32(bytes + 1) == 0x04030201, "32 bits");
+    OK(img_get_be64(bytes + 1) == 0x01020304050607F8 && img_get_le64(bytes + 1) == 0xF807060504030201, "64 bits");
+    unsigned char to[9] = { 0 };
+    img_put_be64(to + 1, 0x01020304050607F8);
+    OK(memcmp(to, bytes, 9) == 0, "put 64 bits, big end first");
+    img_put_le32(to + 1, 0x04030201);
+    img_put_be16(to + 5, 0x0506);
+    OK(memcmp(to, bytes, 9) == 0, "put 32 and 16 bits");
+}
+
+static void checked(void)
+{
+    uint64_t value;
+    OK(img_add(1, 2, &value) && value == 3, "sum");
+    OK(img_add(UINT64_MAX, 0, &value) && !img_add(UINT64_MAX, 1, &value), "sum at the limit");
+    OK(img_mul(UINT64_C(1) << 32, 3, &value) && value == UINT64_C(3) << 32, "product");
+    OK(!img_mul(UINT64_C(1) << 32, UINT64_C(1) << 32, &value), "product over the limit");
+    OK(img_within(0, 10, 10) && img_within(10, 0, 10), "range that ends at the limit");
+    OK(!img_within(1, 10, 10) && !img_within(11, 0, 10), "range over the limit");
+    OK(!img_within(UINT64_MAX, 2, 10) && !img_within(2, UINT64_MAX, 10), "range that wraps around");
+    OK(img_align_up(1, 512) == 512 && img_align_up(512, 512) == 512 && img_align_up(0, 512) == 0, "align up");
+    OK(img_align_up(UINT64_MAX, 512) == UINT64_MAX - 511, "align up saturates");
+    OK(img_align_down(1023, 512) == 512 && img_aligned(1024, 512) && !img_aligned(1025, 512), "align down");
+    OK(img_div_up(0, 7) == 0 && img_div_up(7, 7) == 1 && img_div_up(8, 7) == 2, "divide up");
+    OK(img_div_up(UINT64_MAX, 2) == UINT64_C(1) << 63, "divide up at the limit");
+    OK(img_power_of_two(1) && img_power_of_two(UINT64_C(1) << 63), "powers of two");
+    OK(!img_power_of_two(0) && !img_power_of_two(3), "no powers of two");
+}
+
+static void strings(void)
+{
+    struct img_strbuf buffer = { 0 };
+    for (int i = 0; i < 1000; i++)
+        img_strbuf_printf(&buffer, "%d,", i % 10);
+    OK(buffer.length == 2000 && strncmp(buffer.text + 1990, "5,6,7,8,9,", 10) == 0, "a long string");
+    img_strbuf_add_bytes(&buffer, "a\0b", 3);
+    img_strbuf_add_char(&buffer, 'c');
+    img_strbuf_add(&buffer, "");
+    OK(buffer.length == 2004 && memcmp(buffer.text + 2000, "a\0bc", 5) == 0, "bytes with a NUL inside");
+    img_strbuf_free(&buffer);
+    char *text = img_strbuf_take(&buffer);
+    test_same(text, "", "an empty buffer gives an empty string");
+    free(text);
+    text = img_xstrndup("abc", 2);
+    test_same(text, "ab", "a shortened copy");
+    free(text);
+    text = img_xasprintf("%s-%d", "x", 5);
+    test_same(text, "x-5", "a printed copy");
+    free(text);
+
+    IMG_VECTOR(int) list = { 0 };
+    for (int i = 0; i < 100; i++)
+        IMG_VECTOR_PUSH(&list, i);
+    OK(list.count == 100 && list.at[99] == 99, "a vector grows");
+    free(list.at);
+}
+
+static int32_t decode(const char *bytes, size_t *used)
+{
+    const char *at = bytes;
+    int32_t code = img_utf8_next(&at, bytes + strlen(bytes));
+    *used = (size_t)(at - bytes);
+    return code;
+}
+
+static void utf8(void)
+{
+    static const struct { const char *bytes; int32_t code; size_t used; } cases[] = {
+        { "A", 'A', 1 }, { "\x7F", 0x7F, 1 }, { "\xC3\xA9", 0xE9, 2 }, { "\xE2\x82\xAC", 0x20AC, 3 },
+        { "\xF0\x9F\x98\x80", 0x1F600, 4 }, { "\xEE\x80\x80", 0xE000, 3 }, { "\xC0\x80", 0, 2 },
+        { "\x80x", -1, 1 }, { "\xBF", -1, 1 }, { "\xFEx", -1, 1 }, { "\xFF\x80", -1, 1 },
+        { "\xC1\xBF", -1, 2 }, { "\xE0\x80\x80", -1, 3 }, { "\xF0\x80\x80\x80", -1, 4 },
+        { "\xED\xA0\x80", -1, 3 }, { "\xEF\xBF\xBF", -1, 3 }, { "\xEF\xB7\x90", -1, 3 },
+        { "\xF4\x8F\xBF\xBF", -1, 4 }, { "\xF4\x90\x80\x80", -1, 4 }, { "\xF8\x88\x80\x80\x80", -1, 5 },
+        { "\xFC\x80\x80\x80\x80\x80", -1, 6 }, { "\xFD\xBF\xBF\xBF\xBF\xBF", -1, 6 },
+        { "\xE2\x82z", -1, 2 }, { "\xC3\xC3", -1, 1 }, { "\xF0\x9F\x98", -1, 3 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t used;
+        int32_t code = decode(cases[i].bytes, &used);
+        OK(code == cases[i].code && used == cases[i].used, "UTF-8 case %zu", i);
+        char written[5] = "";
+        if (code >= 0)
+            OK(img_utf8_put(written, (uint32_t)code) == used && strcmp(written, cases[i].bytes) == 0,
+               "UTF-8 case %zu written", i);
+    }
+}
+
+static char noticed[200];
+
+static void notice(enum img_notice kind, const char *text)
+{
+    snprintf(noticed, sizeof noticed, "%d %s", kind, text);
+}
+
+static void errors(void)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    OK(img_error_set(&err, EINVAL, "bad %s", "thing") == -EINVAL && err.code == EINVAL, "the error returns its code");
+    test_same(err.text, "bad thing", "error text");
+    OK(img_error_set(&err, EIO, "later") == -EINVAL, "the root cause wins");
+    test_same(err.text, "bad thing", "and keeps its text");
+    OK(img_error_prefix(&err, "In %d: ", 5) == -EINVAL, "prefix returns the code");
+    test_same(err.text, "In 5: bad thing", "prefixed text");
+    img_error_hint(&err, "Try %s", "this");
+    img_error_hint(&err, "Try that");
+    test_same(err.hint, "Try that", "the last hint stays");
+    img_error_clear(&err);
+    OK(!err.text && !err.hint && err.code == 0, "cleared");
+    OK(img_error_errno(&err, ENOENT, "Could not open '%s'", "x") == -ENOENT, "errno is returned");
+    test_same(err.text, "Could not open 'x': No such file or directory", "errno in words");
+    img_error_clear(&err);
+    OK(img_error_errno(&err, -ENOSPC, "y") == -ENOSPC, "a negative errno is taken too");
+    img_error_clear(&err);
+
+    img_notice(IMG_WARNING, "dropped");
+    OK(noticed[0] == '\0', "without a handler notices are dropped");
+    img_set_notice(notice);
+    img_notice(IMG_NOTE, "seen %d", 1);
+    test_same(noticed, "1 seen 1", "a notice arrives");
+    img_set_notice(NULL);
+}
+
+int main(void)
+{
+    endian();
+    checked();
+    strings();
+    utf8();
+    errors();
+    return test_end();
+}
