@@ -19,7 +19,7 @@
 /*
  * One option.  `letter` is its short letter, or a number from APP_LONG on for
  * one that has only a long name; app_next() returns it.  `name` is the long name
- * or NULL.  A row whose `help` is NULL is a further spelling of a row above: parsed, not shown.
+ * or NULL.  A row whose `help` is NULL is a further spelling of the row that it stands below.
  * The table ends with a row of zeroes.  -h/--help is in every table by itself.
  */
 struct app_option {
@@ -106,8 +106,8 @@ enum app_output app_output_format(const struct app *app);
 /* Cache mode by name; false (after "Invalid WHAT option: x", WHAT "cache" or "source cache") for a bad one. */
 bool app_cache(const char *text, const char *what, enum img_cache *mode);
 /*
- * A size given by the user (suffix optional, bytes without one), 0 to INT64_MAX; false with a message about `what` ("image size",
- * "sparse size", "start offset" ...) in the peer's words for a bad one.
+ * A size given by the user (suffix optional, bytes without one), 0 to INT64_MAX; false with a message
+ * about `what` ("image size", "start offset" ...) in the peer's words for a bad one.
  */
 bool app_size(const char *text, const char *what, uint64_t *size);
 /* The same for a plain or suffixed number with its own bounds ("number of coroutines", 1, 16). */
@@ -119,6 +119,8 @@ void app_object(const char *text);
 void app_object_status(int status);
 /* The image, or NULL after the error was printed (no message prefix is needed: img_open words it). */
 struct img *app_open(const char *name, const struct img_open *how);
+/* Take the "Could not open 'NAME': " off that img_open put in front, where another wording stands around it. */
+void app_cut_prefix(struct img_error *err, const char *name);
 /* Close; an error is printed and makes the status 1 where it was 0. */
 int app_close(struct img *image, int status);
 

@@ -2,6 +2,7 @@
 /* What all tools share: how they speak, and the arguments that several of them take. */
 #include "applet.h"
 #include "../libimg/util/cleanup.h"
+#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -84,7 +85,7 @@ int app_finish(int status)
 
     if (!failed && !ferror(stdout))
         return status;
-    app_error("Could not write to standard output: %s", failed ? strerror(errno) : "an earlier write failed");
+    app_error("Could not write to standard output: %s", failed ? img_strerror(errno) : "an earlier write failed");
     clearerr(stdout);
     return status ? status : 1;
 }
@@ -157,6 +158,15 @@ struct img *app_open(const char *name, const struct img_open *how)
         return NULL;
     }
     return image;
+}
+
+void app_cut_prefix(struct img_error *err, const char *name)
+{
+    CLEANUP_FREE char *prefix = img_xasprintf("Could not open '%s': ", name);
+    size_t length = strlen(prefix);
+
+    if (err->text && strncmp(err->text, prefix, length) == 0)
+        memmove(err->text, err->text + length, strlen(err->text + length) + 1);
 }
 
 int app_close(struct img *image, int status)

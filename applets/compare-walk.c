@@ -80,6 +80,7 @@ static void found(struct walk *w, const struct compare_finding *finding)
 static bool map_both(struct walk *w)
 {
     struct compare_finding finding = { .offset = w->cursor };
+    struct img *const *images = w->what->images;
 
     for (unsigned side = 0; side < 2; side++) {
         int rc = map_side(w, side);
@@ -92,7 +93,7 @@ static bool map_both(struct walk *w)
         found(w, &finding);
         return false;
     }
-    if (!w->what->strict || status_of(&w->extent[0], w->what->images[0]) == status_of(&w->extent[1], w->what->images[1]))
+    if (!w->what->strict || status_of(&w->extent[0], images[0]) == status_of(&w->extent[1], images[1]))
         return true;
     finding.result = COMPARE_STATUS;
     found(w, &finding);

@@ -7,6 +7,7 @@
 #include "applet.h"
 #include "../libimg/util/strbuf.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,9 +235,10 @@ static void print_indented(const char *text, const char *indent)
     }
 }
 
-static void print_option(const struct applet *applet, const struct app_option *option)
+/* Row `index`, and the further spellings that stand below it. */
+static void print_option(const struct applet *applet, size_t index)
 {
-    const struct app_option *other;
+    const struct app_option *option = row(applet, index), *other;
 
     if (option->letter < APP_LONG)
         printf("  -%c%s", option->letter, option->name ? ", " : "");
@@ -248,10 +250,11 @@ static void print_option(const struct applet *applet, const struct app_option *o
         printf(" %s", option->argument);
     printf("\n");
     print_indented(option->help, "     ");
-    for (size_t i = 0; (other = row(applet, i)); i++) {
-        if (other->help || other->letter != option->letter)
-            continue;
-        printf("     (also spelled --%s)\n", other->name);
+    while ((other = row(applet, ++index)) && !other->help) {
+        if (other->name)
+            printf("     (also spelled --%s)\n", other->name);
+        else
+            printf("     (also spelled -%c)\n", other->letter);
     }
 }
 
@@ -261,10 +264,10 @@ void app_help(const struct app *app)
     const struct app_option *option;
 
     printf("Usage: %s %s\n\n", app->called, applet->synopsis);
-    printf("%s\n\nOptions:\n", applet->title);
+    printf("%c%s.\n\nOptions:\n", toupper((unsigned char)*applet->title), applet->title + 1);
     for (size_t i = 0; (option = row(applet, i)); i++)
         if (option->help)
-            print_option(applet, option);
+            print_option(applet, i);
     if (applet->operands) {
         printf("\n");
         print_indented(applet->operands, "");

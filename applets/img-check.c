@@ -124,7 +124,7 @@ static int check_once(struct img *image, unsigned repair, struct img_check *chec
         app_error("This image format does not support checks");
         return STATUS_UNSUPPORTED;
     }
-    app_error("Check failed: %s", strerror(-rc));
+    app_error("Check failed: %s", img_strerror(rc));
     return STATUS_FAILED;
 }
 
@@ -190,7 +190,7 @@ static void parse(struct app *app, struct request *r)
 
 static int run(struct app *app)
 {
-    struct request r = { .how = { .flags = IMG_CHECK | IMG_NO_BACKING }, .cache = "writeback" };
+    struct request r = { .how = { .flags = IMG_CHECK }, .cache = "writeback" };
     struct img *image;
 
     parse(app, &r);
@@ -208,7 +208,7 @@ static int run(struct app *app)
 
 const struct applet applet_check = {
     .name = "check",
-    .title = "Tell whether the metadata of an image is consistent, and repair it on request.",
+    .title = "tell whether the metadata of an image is consistent, and repair it on request",
     .synopsis = "[-q] [-f FMT | --image-opts] [-T CACHE_MODE] [-U] [-r leaks|all] [--output human|json] "
                 "[--object OBJDEF] FILENAME",
     .options = options,

@@ -89,7 +89,7 @@ static int conclude(const struct request *r, const struct compare_finding *findi
         return STATUS_MAP;
     case COMPARE_READ_FAILED:
         app_error("Error while reading offset %" PRIu64 " of %s: %s", finding->offset, names[finding->side],
-                  strerror(finding->code));
+                  img_strerror(finding->code));
         return STATUS_READ;
     case COMPARE_SAME:
         break;
@@ -171,6 +171,15 @@ static int give_up(const struct request *r, int status)
     return status;
 }
 
+static bool open_image(struct request *r, unsigned i)
+{
+    if (r->how[i].image_opts && r->how[i].format)
+        app_error("--image-opts and --format are mutually exclusive");
+    else
+        r->images[i] = app_open(r->names[i], &r->how[i]);
+    return r->images[i] != NULL;
+}
+
 static int open_and_compare(struct request *r)
 {
     int status;
@@ -178,17 +187,9 @@ static int open_and_compare(struct request *r)
     if (!app_cache(r->cache, "source cache", &r->how[0].cache))
         return give_up(r, STATUS_OPEN);
     r->how[1].cache = r->how[0].cache;
-    for (unsigned i = 0; i < 2; i++) {
-        if (r->how[i].image_opts && r->how[i].format) {
-            app_error("--image-opts and --format are mutually exclusive");
-            return give_up(r, STATUS_OPEN);
-        }
-    }
-    r->images[0] = app_open(r->names[0], &r->how[0]);
-    if (!r->images[0])
+    if (!open_image(r, 0))
         return give_up(r, STATUS_OPEN);
-    r->images[1] = app_open(r->names[1], &r->how[1]);
-    if (!r->images[1])
+    if (!open_image(r, 1))
         return app_close(r->images[0], give_up(r, STATUS_OPEN));
     status = compare_open(r);
     status = app_close(r->images[1], status);
@@ -230,7 +231,7 @@ static int run(struct app *app)
 
 const struct applet applet_compare = {
     .name = "compare",
-    .title = "Tell whether two images have the same content.",
+    .title = "tell whether two images have the same content",
     .synopsis = "[-f FMT] [-F FMT | --image-opts] [-s] [-p] [-q] [-T CACHE_MODE] [-U] [--object OBJDEF] "
                 "[--output human|json] FILENAME1 FILENAME2",
     .options = options,

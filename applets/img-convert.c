@@ -342,7 +342,7 @@ static bool settle_backing(struct request *r)
         img_doc_put_string(r->create_options, "backing_fmt", r->backing_format);
     name = img_doc_string_at(r->create_options, "backing_file");
     format = img_doc_string_at(r->create_options, "backing_fmt");
-    if (format && !img_driver_can_back(r->driver)) {
+    if (format && !name && !img_driver_can_back(r->driver)) {
         app_error("Backing file format not supported for file format '%s'", r->target_format);
         return false;
     }
@@ -356,6 +356,30 @@ static bool settle_backing(struct request *r)
         return refuse("Use of backing file requires explicit backing format");
     r->backing = name;
     return true;
+}
+
+/* A backing file that can't be opened is found before an old target is gone. */
+static int try_backing(const struct request *r)
+{
+    struct img_open how = { .format = img_doc_string_at(r->create_options, "backing_fmt"), .flags = IMG_SHARE };
+    char *full = img_name_beside(r->target_name, r->backing);
+    struct img_error err = IMG_ERROR_INIT;
+    struct img *image = NULL;
+    int ret;
+
+    if (!img_driver_find(how.format)) {
+        free(full);
+        return 0;       /* creating words it */
+    }
+    ret = img_open(&image, full, &how, &err);
+    if (ret < 0) {
+        app_cut_prefix(&err, full);
+        app_report_with(&err, "Could not open '%s': Could not open backing file: ", r->target_name);
+    } else {
+        img_close(image, &err);
+    }
+    free(full);
+    return ret;
 }
 
 static int create_target(struct request *r)
@@ -440,7 +464,7 @@ static int prepare_target(struct request *r)
         return -1;
     if (r->target_cache_name && !app_cache(r->target_cache_name, "cache", &r->target_cache))
         return -1;
-    if (!r->no_create && create_target(r) < 0)
+    if (!r->no_create && ((r->backing && try_backing(r) < 0) || create_target(r) < 0))
         return -1;
     return open_target(r);
 }
@@ -451,7 +475,7 @@ static void tell_salvaged(void *context, uint64_t offset, int error)
 {
     (void)context;
     if (!app_quiet)
-        app_warning("error while reading offset %llu: %s", (unsigned long long)offset, strerror(error));
+        app_warning("error while reading offset %llu: %s", (unsigned long long)offset, img_strerror(error));
 }
 
 static void explain(const struct img_copy_fault *fault, int error)
@@ -460,19 +484,19 @@ static void explain(const struct img_copy_fault *fault, int error)
 
     switch (fault->stage) {
     case IMG_COPY_MAPPING:
-        app_error("error while reading block status at offset %llu: %s", at, strerror(error));
+        app_error("error while reading block status at offset %llu: %s", at, img_strerror(error));
         break;
     case IMG_COPY_READING:
-        app_error("error while reading at byte %llu: %s", at, strerror(error));
+        app_error("error while reading at byte %llu: %s", at, img_strerror(error));
         break;
     case IMG_COPY_WRITING:
-        app_error("error while writing at byte %llu: %s", at, strerror(error));
+        app_error("error while writing at byte %llu: %s", at, img_strerror(error));
         break;
     case IMG_COPY_GROWING:
-        app_error("error while growing the target at byte %llu: %s", at, strerror(error));
+        app_error("error while growing the target at byte %llu: %s", at, img_strerror(error));
         break;
     case IMG_COPY_STARTING:
-        app_error("error while starting to copy: %s", strerror(error));
+        app_error("error while starting to copy: %s", img_strerror(error));
         break;
     }
 }
@@ -495,7 +519,7 @@ static int open_stream(const struct request *r)
         return STDOUT_FILENO;
     fd = open(r->target_name, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
-        app_error("Could not open '%s': %s", r->target_name, strerror(errno));
+        app_error("Could not open '%s': %s", r->target_name, img_strerror(errno));
     return fd;
 }
 
@@ -503,7 +527,7 @@ static int close_stream(int fd, int status)
 {
     if (fd == STDOUT_FILENO || close(fd) == 0)
         return status;
-    app_error("error while closing the target: %s", strerror(errno));
+    app_error("error while closing the target: %s", img_strerror(errno));
     return 1;
 }
 

@@ -109,46 +109,25 @@ static int print_help(const struct request *r)
 
 /* ---- The backing file --------------------------------------------------------------- */
 
-static bool has_protocol(const char *name)
-{
-    size_t length = strcspn(name, ":/");
-
-    return name[length] == ':';
-}
-
-/* Where a backing name of the new image leads: relative ones start at its directory. */
-static char *resolve(const char *image, const char *backing)
-{
-    const char *start = has_protocol(image) ? strchr(image, ':') + 1 : image;
-    const char *slash = strrchr(start, '/');
-
-    if (*backing == '/' || has_protocol(backing) || !slash)
-        return img_xstrdup(backing);
-    return img_xasprintf("%.*s%s", (int)(slash + 1 - image), image, backing);
-}
-
-/* libimg says "Could not open 'NAME': " before the cause; the creation of an image words that with a hint instead. */
 static void say_backing_failed(struct img_error *err, const char *backing)
 {
-    CLEANUP_FREE char *prefix = img_xasprintf("Could not open '%s': ", backing);
-    const char *text = err->text ? err->text : "";
-    size_t length = strlen(prefix);
-    char *cause = img_xstrdup(strncmp(text, prefix, length) ? text : text + length);
-
-    free(err->text);
-    err->text = cause;
+    app_cut_prefix(err, backing);
     img_error_hint(err, "Could not open backing image.");
 }
 
 /* Open the backing file to see that it is one, and for its size where none was given. */
 static int check_backing(struct request *r, const char *backing, const char *format, struct img_error *err)
 {
-    CLEANUP_FREE char *full = resolve(r->name, backing);
-    struct img_open how = { .format = format, .flags = IMG_NO_BACKING | IMG_NO_IO };
+    CLEANUP_FREE char *full = img_name_beside(r->name, backing);
+    /* A look is no use of it: one that somebody writes to will do. */
+    struct img_open how = { .format = format, .flags = IMG_NO_BACKING | IMG_NO_IO | IMG_SHARE };
     struct img *image = NULL;
     struct img_error ignored = IMG_ERROR_INIT;
-    int rc = img_open(&image, full, &how, err);
+    int rc;
 
+    if (!*r->name && img_name_is_relative(backing))
+        return img_error_set(err, EINVAL, "Cannot use relative backing file names for ''");
+    rc = img_open(&image, full, &how, err);
     if (rc < 0) {
         say_backing_failed(err, full);
         return rc;
@@ -244,7 +223,7 @@ static int check(struct request *r, struct img_error *err)
 /* All options with their values, of the format and of the storage that the name leads to. */
 static char *describe(const struct request *r)
 {
-    const char *colon = has_protocol(r->name) ? strchr(r->name, ':') : NULL;
+    const char *colon = *r->name != '/' && !img_name_is_relative(r->name) ? strchr(r->name, ':') : NULL;
     CLEANUP_FREE char *protocol = colon ? img_xstrndup(r->name, (size_t)(colon - r->name)) : img_xstrdup("file");
     const struct img_driver *storage = img_driver_find(protocol);
     const struct img_option *tables[2] = { img_driver_options(r->driver),
@@ -252,6 +231,18 @@ static char *describe(const struct request *r)
     size_t count = img_driver_kind(r->driver) == IMG_PROTOCOL ? 1 : 2;
 
     return img_options_describe(tables, count, r->options);
+}
+
+/* Whatever was too large, it is the image that the user asked for. */
+static void say_too_large(const struct request *r, struct img_error *err)
+{
+    const struct img_option *option = img_driver_options(r->driver);
+
+    while (option && option->name && strcmp(option->name, "cluster_size"))
+        option++;
+    img_error_clear(err);
+    img_error_set(err, EFBIG, "The image size is too large for file format '%s'%s", r->format,
+                  option && option->name ? " (try using a larger cluster size)" : "");
 }
 
 static int create(struct request *r, struct img_error *err)
@@ -266,7 +257,10 @@ static int create(struct request *r, struct img_error *err)
         printf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format, *description ? " " : "", description);
         fflush(stdout);
     }
-    return img_create(r->driver, r->name, r->options, err);
+    rc = img_create(r->driver, r->name, r->options, err);
+    if (rc == -EFBIG)
+        say_too_large(r, err);
+    return rc;
 }
 
 static int run(struct app *app)
@@ -290,7 +284,7 @@ static int run(struct app *app)
 
 const struct applet applet_create = {
     .name = "create",
-    .title = "Make a new image, empty or as an overlay of a backing file.",
+    .title = "make a new image, empty or as an overlay of a backing file",
     .synopsis = "[-q] [-f FMT] [-o FMT_OPTS] [-b BACKING_FILENAME [-F BACKING_FMT]] [-u] [--object OBJDEF] "
                 "FILENAME [SIZE]",
     .options = options,

@@ -145,7 +145,7 @@ static int run(struct app *app)
 
 const struct applet applet_info = {
     .name = "info",
-    .title = "Tell what an image is.",
+    .title = "tell what an image is",
     .synopsis = "[-f FMT | --image-opts] [-b] [-U] [--limits] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
     .main = run,

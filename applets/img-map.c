@@ -139,7 +139,7 @@ static int walk(struct img *image, const struct request *r)
         int rc = img_map_chain(image, NULL, at, end - at, &extent);
 
         if (rc < 0) {
-            app_error("Could not read file metadata: %s", strerror(-rc));
+            app_error("Could not read file metadata: %s", img_strerror(rc));
             return 1;
         }
         next = entry_of(&extent);
@@ -209,7 +209,7 @@ static int run(struct app *app)
 
 const struct applet applet_map = {
     .name = "map",
-    .title = "Tell where the bytes of an image lie.",
+    .title = "tell where the bytes of an image lie",
     .synopsis = "[-f FMT | --image-opts] [-s OFFSET] [-l LENGTH] [-U] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
     .main = run,

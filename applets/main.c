@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void print_notice(enum img_notice kind, const char *text)
@@ -96,13 +97,36 @@ static int list(void)
     return 0;
 }
 
+/* What stands in the way may be replaced if it is a link of an earlier installation: never a file of somebody else. */
+static bool may_replace(const char *self, const char *path, bool *same)
+{
+    struct stat ours, theirs;
+
+    *same = false;
+    if (lstat(path, &theirs) < 0)
+        return true;
+    if (S_ISLNK(theirs.st_mode))
+        return true;
+    *same = stat(self, &ours) == 0 && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+    if (!*same)
+        errno = EEXIST;
+    return *same;
+}
+
 static bool install_one(const char *self, const char *directory, const char *name, bool symbolic)
 {
     CLEANUP_FREE char *path = img_xasprintf("%s/%s", directory, name);
+    CLEANUP_FREE char *fresh = img_xasprintf("%s.%ld", path, (long)getpid());
+    bool same;
 
-    if ((symbolic ? symlink(self, path) : link(self, path)) == 0)
-        return true;
+    if (may_replace(self, path, &same)) {
+        if (same && !symbolic)
+            return true;
+        if ((symbolic ? symlink(self, fresh) : link(self, fresh)) == 0 && rename(fresh, path) == 0)
+            return true;
+    }
     app_error("%s: %s", path, strerror(errno));
+    unlink(fresh);
     return false;
 }
 
@@ -120,7 +144,7 @@ static int install(int argc, char **argv)
     directory = argv[2 + symbolic];
     self = compat_self_path(argv[0]);
     if (!self) {
-        app_error("Could not find the running program: %s", strerror(errno));
+        app_error("Could not find the running program: %s", img_strerror(errno));
         return 1;
     }
     good = install_one(self, directory, "qemu-img", symbolic);

@@ -95,6 +95,31 @@ static const char *take_value(const char *at, struct img_strbuf *value)
     return *at ? at + 1 : at;
 }
 
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Names joined by dots; one that is all digits (an index) may not come first. */
+static bool is_key(const char *key)
+{
+    const char *first = key;
+
+    for (;;) {
+        size_t digits = strspn(key, "0123456789"), length = strcspn(key, ".");
+        bool index = length && digits == length && key != first;
+
+        if (!index && !is_letter(*key))
+            return false;
+        for (size_t i = 1; i < length; i++)
+            if (!is_letter(key[i]) && !strchr("0123456789_-", key[i]))
+                return false;
+        if (!key[length])
+            return true;
+        key += length + 1;
+    }
+}
+
 static const char *parse_pair(struct img_doc *object, const char *at, bool first, bool *help)
 {
     size_t length = strcspn(at, "=,");
@@ -106,16 +131,15 @@ static const char *parse_pair(struct img_doc *object, const char *at, bool first
             *help = true;
             return at + length + (at[length] == ',');
         }
-        if (!first || !length) {
-            if (length)
-                refuse_text("Expected '=' after parameter '%s'", key);
-            refuse_text("Invalid parameter ''");
-        }
+        if (!length || (!first && !is_key(key)))
+            refuse_text("Invalid parameter '%s'", key);
+        if (!first)
+            refuse_text("Expected '=' after parameter '%s'", key);
         img_doc_put_string(object, "qom-type", key);
         return at + length + (at[length] == ',');
     }
-    if (!length)
-        refuse_text("Invalid parameter ''");
+    if (!is_key(key))
+        refuse_text("Invalid parameter '%s'", key);
     at = take_value(at + length + 1, &value);
     img_doc_put_string(object, key, value.text);
     img_strbuf_free(&value);
@@ -167,11 +191,6 @@ static const char *needed_string(const struct img_doc *object, const char *key)
     return text;
 }
 
-static bool is_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
 static void check_id(const char *id)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -219,13 +238,13 @@ static char *read_secret_file(const char *name)
     ssize_t length;
 
     if (fd < 0)
-        refuse_text("Unable to read %s: Failed to open file “%s”: %s", name, name, strerror(errno));
+        refuse_text("Unable to read %s: Failed to open file “%s”: %s", name, name, img_strerror(errno));
     if (fstat(fd, &status) == 0 && S_ISDIR(status.st_mode))
-        refuse_text("Unable to read %s: Error reading file “%s”: %s", name, name, strerror(EISDIR));
+        refuse_text("Unable to read %s: Error reading file “%s”: %s", name, name, img_strerror(EISDIR));
     text = img_xmalloc(SECRET_FILE_MAX + 1);
     length = read(fd, text, SECRET_FILE_MAX);
     if (length < 0)
-        refuse_text("Unable to read %s: Error reading file “%s”: %s", name, name, strerror(errno));
+        refuse_text("Unable to read %s: Error reading file “%s”: %s", name, name, img_strerror(errno));
     text[length] = 0;
     return img_xstrdup(text);
 }

@@ -25,6 +25,8 @@ struct request {
     enum img_cache cache;
     enum img_gate gate;
     unsigned nesting;               /* nodes above in the same image */
+    bool inherits;                  /* perm and shared are those of the node above */
+    bool refused_user;              /* out: a lock was refused that the user of the whole chain asks for */
     const struct above *above;      /* images above in the chain */
 };
 
@@ -58,8 +60,19 @@ static int unfold_json(struct request *request, struct img_error *err)
     return 0;
 }
 
-static int no_such_node(const char *reference, struct img_error *err)
+/* Nodes cannot be shared.  `options` are those beside the reference for `role`. */
+static int refuse_reference(const char *reference, const char *role, const struct img_doc *options, bool named,
+                            struct img_error *err)
 {
+    size_t length = strlen(role);
+
+    for (size_t i = 0; i < img_doc_count(options); i++) {
+        const char *key = img_doc_key_at(options, i);
+        named |= strncmp(key, role, length) == 0 && key[length] == '.';
+    }
+    if (named)
+        return img_error_set(err, EINVAL, "Cannot reference an existing block device with additional options or a "
+                             "new filename");
     return img_error_set(err, ENODEV, "Cannot find device='%s' nor node-name='%s'", reference, reference);
 }
 
@@ -106,6 +119,9 @@ static int call_open(struct img *image, struct img_doc *options, struct img_erro
     CLEANUP_FREE void *parsed = img_xcalloc(1, driver->open_size ? driver->open_size : 1);
     int ret = 0;
 
+    ret = img_node_claim_name(image, err);
+    if (ret < 0)
+        return ret;
     if (driver->options && driver->open_size) {
         ret = img_options_read(driver->options, IMG_AT_OPEN, options, parsed, err);
         if (ret < 0)
@@ -136,17 +152,28 @@ static int open_protocol(struct img **opened, const struct img_driver *driver, c
                          struct request *request, struct img_error *err)
 {
     struct img *image = start_node(driver, request);
-    const char *filename = plain ? plain : img_doc_string_at(request->options, "filename");
+    CLEANUP_FREE char *guarded = NULL;
+    const char *filename;
 
+    if (plain && img_doc_get(request->options, "filename")) {
+        img_error_set(err, EINVAL, "Can't specify 'file' and 'filename' options at the same time");
+        return give_up(image, false, err);
+    }
     keep_options(image, request->options);
-    if (filename && *filename)
-        image->filename = img_xstrdup(filename);
+    /* A path that was told apart by "file:" must not look like another protocol from now on. */
+    if (plain && plain != request->name && driver->probe && img_name_prefix(plain) != SIZE_MAX)
+        plain = guarded = img_xasprintf("./%s", plain);
     if (plain)
         img_doc_put_string(request->options, "filename", plain);
-    if (img_node_options(image, request->options, err) < 0)
+    filename = img_doc_string_at(request->options, "filename");
+    if (filename && *filename)
+        image->filename = img_xstrdup(filename);
+    if (img_node_options(image, request->options, request->role, err) < 0)
         return give_up(image, false, err);
-    if (call_open(image, request->options, err) < 0)
+    if (call_open(image, request->options, err) < 0) {
+        request->refused_user = request->inherits && err->code == EAGAIN;
         return give_up(image, false, err);
+    }
     if (img_node_leftover(image, request->options, err) < 0)
         return give_up(image, true, err);
     img_name_node(image);
@@ -191,6 +218,9 @@ static struct request child_request(const struct img *parent, enum img_role role
     struct request child = { .role = role, .flags = parent->flags, .cache = parent->cache, .gate = parent->gate };
 
     child.flags &= ~(unsigned)(IMG_NO_BACKING | IMG_NO_WRITERS);
+    if (role == IMG_ROLE_FILE)
+        child.flags &= ~(unsigned)IMG_NO_IO;
+    child.inherits = role == IMG_ROLE_FILE && parent->driver->traits & IMG_PASS_THROUGH;
     if (from) {
         child.nesting = from->nesting + 1;
         child.above = from->above;
@@ -199,14 +229,16 @@ static struct request child_request(const struct img *parent, enum img_role role
     return child;
 }
 
-/* Take the object, or the reference, that describes a child: *options is NULL when there is none. */
-static int take_child(struct img_doc *options, const char *role, struct img_doc **child, struct img_error *err)
+/* Take the object, or the reference, that describes a child: *child is NULL when there is none.  `named`: there is a
+ * file name for it too. */
+static int take_child(struct img_doc *options, const char *role, bool named, struct img_doc **child,
+                      struct img_error *err)
 {
     const char *reference = img_doc_string_at(options, role);
 
     *child = NULL;
     if (reference)
-        return no_such_node(reference, err);
+        return refuse_reference(reference, role, options, named, err);
     if (img_doc_type(img_doc_get(options, role)) == IMG_DOC_OBJECT)
         *child = img_doc_take(options, role);
     return 0;
@@ -220,10 +252,7 @@ static int open_file_child(struct img *image, struct request *request, bool prob
     struct request child = child_request(image, IMG_ROLE_FILE, request);
     int ret;
 
-    if (request->name && img_doc_string_at(request->options, "file"))
-        return img_error_set(err, EINVAL, "Cannot reference an existing block device with additional options or a "
-                             "new filename");
-    ret = take_child(request->options, "file", &child.options, err);
+    ret = take_child(request->options, "file", request->name != NULL, &child.options, err);
     if (ret < 0)
         return ret;
     child.name = request->name;
@@ -242,6 +271,7 @@ static int open_file_child(struct img *image, struct request *request, bool prob
         ret = img_error_set(err, ELOOP, "Too many nested nodes");
     else
         ret = open_storage(file, &child, err);
+    request->refused_user = child.refused_user;
     img_doc_free(child.options);
     return ret;
 }
@@ -272,23 +302,20 @@ int img_open_child(struct img *parent, const char *role, const char *name, const
                    const struct img_doc *options, struct img **opened, struct img_error *err)
 {
     struct request child = child_request(parent, IMG_ROLE_DATA, NULL);
-    bool described = img_doc_get(options, "driver") || img_doc_get(options, "file") || img_doc_get(options, "filename");
-    CLEANUP_FREE char *resolved = NULL;
+    const char *reference = img_doc_get_string(options);
     int ret;
 
     *opened = NULL;
-    if (img_doc_type(options) == IMG_DOC_STRING)
-        return no_such_node(img_doc_get_string(options), err);
-    if (!described && !name)
-        return img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", role);
-    if (!described) {
+    if (reference)
+        return refuse_reference(reference, role, parent->options, false, err);
+    /* The stored name is for the case that nothing at all is said about the file. */
+    if (img_doc_count(options) == 0) {
+        if (!name)
+            return img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", role);
         ret = img_gate_check(parent, role, name, err);
         if (ret < 0)
             return ret;
-        resolved = img_name_resolve(parent, name, err);
-        if (!resolved)
-            return -err->code;
-        child.name = resolved;
+        child.name = name;
     }
     child.options = options ? img_doc_copy(options) : img_doc_object();
     child.format = format;
@@ -348,20 +375,14 @@ static int check_loop(const struct above *above, const char *name, struct img_er
 /* Prepare the request from what the image stores and what the options change in it. */
 static int describe_backing(struct img *image, struct request *child, char **resolved, struct img_error *err)
 {
-    const struct img_doc *file = img_doc_get(child->options, "file");
-    /* Anything less than another file only adds to what the image names. */
-    bool described = img_doc_get(file, "filename") || img_doc_get(file, "file");
     int ret;
 
-    if (!image->backing_name) {
-        if (!child->options)
-            return 0;
-        return described || img_doc_get(child->options, "driver")
-                   ? 0 : img_error_set(err, EINVAL, "Must specify either driver or file");
-    }
+    if (!image->backing_name)
+        return 0;
     if (!img_doc_get(child->options, "driver"))
         child->format = image->backing_format;
-    if (described)
+    /* Anything less than another file only adds to what the image names. */
+    if (img_doc_get(img_doc_get(child->options, "file"), "filename"))
         return 0;
     ret = img_gate_check(image, "backing", image->backing_name, err);
     if (ret < 0)
@@ -375,7 +396,8 @@ static int describe_backing(struct img *image, struct request *child, char **res
 
 static int open_backing(struct img *image, struct request *request, struct img_error *err)
 {
-    struct above here = { .image = image, .next = request->above, .depth = request->above ? request->above->depth + 1 : 1 };
+    struct above here = { .image = image, .next = request->above,
+                          .depth = request->above ? request->above->depth + 1 : 1 };
     struct request child = child_request(image, IMG_ROLE_BACKING, NULL);
     CLEANUP_FREE char *resolved = NULL;
     int ret;
@@ -384,7 +406,7 @@ static int open_backing(struct img *image, struct request *request, struct img_e
         return 0;
     if (img_doc_get(request->options, "backing") && !(image->driver->traits & IMG_CAN_BACK))
         return img_error_set(err, EINVAL, "Driver doesn't support backing files");
-    ret = take_child(request->options, "backing", &child.options, err);
+    ret = take_child(request->options, "backing", false, &child.options, err);
     if (ret < 0)
         return img_error_prefix(err, "Could not open backing file: ");
     if (!child.options && !image->backing_name)
@@ -398,7 +420,10 @@ static int open_backing(struct img *image, struct request *request, struct img_e
         ret = open_node(&image->backing, &child, err);
     }
     img_doc_free(child.options);
-    return ret < 0 ? img_error_prefix(err, "Could not open backing file: ") : 0;
+    request->refused_user = child.refused_user;
+    if (ret < 0 && !child.refused_user)
+        img_error_prefix(err, "Could not open backing file: ");
+    return ret;
 }
 
 /* ---- Formats -------------------------------------------------------------------------- */
@@ -415,7 +440,7 @@ static int open_format(struct img **opened, const struct img_driver *driver, str
         return img_error_set(err, ENOTSUP, "raw support is not built in");
     image = start_node(first, request);
     keep_options(image, request->options);
-    if (img_node_options(image, request->options, err) < 0)
+    if (img_node_options(image, request->options, request->role, err) < 0)
         goto fail;
     take_no_backing(image, request->options);
     if (!driver && find_format(image, request, err) < 0)
@@ -505,7 +530,9 @@ int img_open(struct img **image, const char *name, const struct img_open *how, s
     if (!how->image_opts)
         return img_open_options(image, name, NULL, how, err);
     options = img_options_parse(name, "file", err);
-    ret = options ? open_root(image, NULL, options, how, err) : -err->code;
+    if (!options)
+        return -err->code;
+    ret = open_root(image, NULL, options, how, err);
     return ret < 0 ? img_error_prefix(err, "Could not open '%s': ", name) : ret;
 }
 

@@ -4,7 +4,7 @@
  * given a place and written in order later.
  */
 #include "copy-internal.h"
-#include "driver.h"
+#include "node.h"
 #include "util/cleanup.h"
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +89,8 @@ int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, si
     ret = reserve_run(image, clusters, count, places);
     if (ret == 0)
         ret = publish_run(image, places, count, write_run(clusters, count, places));
+    for (size_t i = 0; i < count && image->decoded; i++)
+        img_decoded_forget(image, clusters[i].offset, image->cluster_size);
     free(places);
     return ret;
 }

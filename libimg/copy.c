@@ -104,11 +104,11 @@ static int settle_hole(const struct copy_job *job, struct img *source, uint64_t 
     uint64_t end = job->what->target_backing_size, offset = extent->offset;
     int ret;
 
-    if (!job->what->top_layer_only) {
-        if (extent->kind == IMG_HOLE)
-            extent->kind = IMG_ZERO;
+    /* Where nothing lies below the source its holes are zeroes, which the target's backing file must not hide. */
+    if (extent->kind == IMG_HOLE && (!job->what->top_layer_only || !img_backing(source)))
+        extent->kind = IMG_ZERO;
+    if (!job->what->top_layer_only)
         return 0;
-    }
     if (extent->kind != IMG_HOLE && extent->kind != IMG_ZERO)
         return 0;
     if (offset < end) {

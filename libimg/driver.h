@@ -50,6 +50,8 @@ struct img {
                                      * "file:" and the like are cut off where the driver has a probe for plain names */
     char *shown_name;               /* plain or json:, for img_filename */
     struct img_doc *options;        /* options given explicitly to this node, children left out */
+    char *node_name;                /* node-name=, NULL: none given */
+    struct img *next_named;         /* node.c: all open nodes with a name */
     bool probed;                    /* the format was guessed */
 
     struct img *file;               /* node below: protocol, or inner format; NULL for a PROTOCOL */
@@ -88,6 +90,17 @@ struct img_reservation {
     bool coded;
     uint64_t tag[4];                /* the driver's own */
 };
+
+/* O_DIRECT; no flush reaches the storage. */
+static inline bool img_cache_direct(enum img_cache mode)
+{
+    return mode == IMG_CACHE_NONE || mode == IMG_CACHE_DIRECTSYNC || mode == IMG_CACHE_DIRECT_UNSAFE;
+}
+
+static inline bool img_cache_unsafe(enum img_cache mode)
+{
+    return mode == IMG_CACHE_UNSAFE || mode == IMG_CACHE_DIRECT_UNSAFE;
+}
 
 /* A request to create an image. */
 struct img_create {
@@ -149,6 +162,7 @@ struct img_driver {
     int (*resize)(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
     int (*check)(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
     int (*info)(struct img *image, struct img_doc *data, struct img_error *err);  /* fill the "data" object */
+    const char *info_type;                               /* "type" beside it, NULL: the name */
     int64_t (*allocated)(struct img *image);             /* PROTOCOL: bytes on storage */
     bool (*zero_initialised)(struct img *image);         /* fresh image reads as zeroes */
     void (*limits)(struct img *image, struct img_limits *limits);
@@ -157,7 +171,8 @@ struct img_driver {
     int (*snapshots)(struct img *image, struct img_snapshot **list, struct img_error *err);
     int (*snapshot_load)(struct img *image, const char *id, const char *name, struct img_error *err);
 
-    /* Options of image->options that are strong enough to appear in a json: name. */
+    /* Options that change what the guest sees and so appear in a json: name; "encrypt." stands for all with that
+     * beginning. */
     const char *const *strong_options;
 };
 
@@ -176,8 +191,8 @@ extern const struct img_driver *const img_drivers[];
  * (removed from it), `size` bytes long, and open it for writing (file NULL: do not open it).  What stays in rest is
  * refused by name. */
 int img_create_file(const char *name, uint64_t size, struct img_doc *rest, struct img **file, struct img_error *err);
-/* Open a file that image names (data file): asks the gate, resolves relative to the image. `options`: a nested
- * object from the caller of open ("data-file"), or NULL. */
+/* Open a file that image names (data file): asks the gate; a relative name starts at the current folder, as in the
+ * peer. `options`: a nested object from the caller of open ("data-file"), then the name is not used; or NULL. */
 int img_open_child(struct img *parent, const char *role, const char *name, const char *format,
                    const struct img_doc *options, struct img **child, struct img_error *err);
 /* Change the length of a PROTOCOL node. preallocation: "off" "falloc" "full" or NULL. */

@@ -11,22 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* strerror is not thread-safe by the letter; strerror_r comes in two shapes.  These pick by its type. */
-static inline const char *text_of_gnu(const char *result, const char *buffer)
-{
-    (void)buffer;
-    return result;
-}
-
-static inline const char *text_of_posix(int result, const char *buffer)
-{
-    return result == 0 || result == ERANGE ? buffer : "Unknown error";
-}
-
-#define ERRNO_TEXT(code, buffer) \
-    _Generic(strerror_r(code, buffer, sizeof(buffer)), char *: text_of_gnu, int: text_of_posix) \
-        (strerror_r(code, buffer, sizeof(buffer)), buffer)
-
 __attribute__((format(printf, 1, 0), nonnull(1)))
 static char *formatted(const char *format, va_list arguments)
 {
@@ -72,9 +56,7 @@ int img_error_errno(struct img_error *err, int code, const char *format, ...)
     char *text = formatted(format, arguments);
     va_end(arguments);
 
-    char reason[128] = "";
-    int positive = code < 0 ? -code : code;
-    char *whole = img_xasprintf("%s: %s", text, ERRNO_TEXT(positive, reason));
+    char *whole = img_xasprintf("%s: %s", text, img_strerror(code));
     free(text);
     return settle(err, code, whole);
 }

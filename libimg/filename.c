@@ -36,6 +36,16 @@ char *img_name_combine(const char *base, const char *name)
     return img_xasprintf("%.*s%s", (int)directory_length(base), base, name);
 }
 
+bool img_name_is_relative(const char *name)
+{
+    return name[0] != '/' && img_name_prefix(name) == SIZE_MAX;
+}
+
+char *img_name_beside(const char *beside, const char *name)
+{
+    return img_name_is_relative(name) ? img_name_combine(beside, name) : img_xstrdup(name);
+}
+
 /* The plain name nearest to the image: its own, or that of what it lies in. */
 static const char *name_of_place(const struct img *image)
 {
@@ -50,7 +60,7 @@ char *img_name_resolve(const struct img *image, const char *name, struct img_err
 {
     const char *place;
 
-    if (name[0] == '/' || img_name_prefix(name) != SIZE_MAX)
+    if (!img_name_is_relative(name))
         return img_xstrdup(name);
     place = name_of_place(image);
     if (!place) {
@@ -74,19 +84,33 @@ char *img_backing_full_name(const struct img *image, struct img_error *err)
 static bool is_strong(const struct img_driver *driver, const char *key)
 {
     for (const char *const *strong = driver->strong_options; strong && *strong; strong++) {
-        if (strcmp(*strong, key) == 0)
+        size_t length = strlen(*strong);
+        if ((*strong)[length - 1] == '.' ? strncmp(key, *strong, length) == 0 : strcmp(key, *strong) == 0)
             return true;
     }
     return false;
 }
 
+/* Flat: "encrypt.key-secret". */
+static struct img_doc *strong_options(const struct img *image)
+{
+    struct img_doc *strong = img_doc_object(), *flat = img_options_flatten(image->options);
+
+    for (size_t i = 0; i < img_doc_count(flat); i++) {
+        if (is_strong(image->driver, img_doc_key_at(flat, i)))
+            img_doc_put(strong, img_doc_key_at(flat, i), img_doc_copy(img_doc_at(flat, i)));
+    }
+    img_doc_free(flat);
+    return strong;
+}
+
 static bool has_strong_options(const struct img *image)
 {
-    for (size_t i = 0; i < img_doc_count(image->options); i++) {
-        if (is_strong(image->driver, img_doc_key_at(image->options, i)))
-            return true;
-    }
-    return false;
+    struct img_doc *strong = strong_options(image);
+    bool any = img_doc_count(strong) > 0;
+
+    img_doc_free(strong);
+    return any;
 }
 
 /* The backing file is another one than the image names. */
@@ -111,38 +135,42 @@ static bool has_other_backing(const struct img *image)
 }
 
 /* Keys come in the order in which the peer's hash table holds them. */
-static const char *const key_order[] = { "offset", "driver", "size", "backing", "data-file", "file", "filename", NULL };
+static const char *const key_order[] = { "encrypt.key-secret", "offset", "data-file", "driver", "size", "backing",
+                                         "file", "filename", NULL };
 
-static void put_member(const struct img *image, const char *key, struct img_doc *options);
+static void put_member(const struct img *image, const char *key, const struct img_doc *strong, struct img_doc *options);
 
 /* Everything that it takes to open the node again. */
 static struct img_doc *full_options(const struct img *image)
 {
-    struct img_doc *options = img_doc_object();
+    struct img_doc *options = img_doc_object(), *strong = strong_options(image);
 
     for (const char *const *key = key_order; *key; key++)
-        put_member(image, *key, options);
-    for (size_t i = 0; i < img_doc_count(image->options); i++) {
-        const char *key = img_doc_key_at(image->options, i);
-        if (is_strong(image->driver, key) && !img_doc_get(options, key))
-            img_doc_put(options, key, img_doc_copy(img_doc_at(image->options, i)));
+        put_member(image, *key, strong, options);
+    for (size_t i = 0; i < img_doc_count(strong); i++) {
+        const char *key = img_doc_key_at(strong, i);
+        if (!img_doc_get(options, key))
+            img_doc_put(options, key, img_doc_copy(img_doc_at(strong, i)));
     }
+    img_doc_free(strong);
     return options;
 }
 
-static void put_member(const struct img *image, const char *key, struct img_doc *options)
+static void put_member(const struct img *image, const char *key, const struct img_doc *strong, struct img_doc *options)
 {
-    const struct img_doc *given = img_doc_get(image->options, key);
+    const struct img_doc *given = img_doc_get(strong, key);
 
     if (strcmp(key, "driver") == 0)
         img_doc_put_string(options, key, image->driver->name);
+    else if (strcmp(key, "data-file") == 0 && image->data_file)
+        img_doc_put(options, key, full_options(image->data_file));
     else if (strcmp(key, "file") == 0 && image->file)
         img_doc_put(options, key, full_options(image->file));
     else if (strcmp(key, "backing") == 0 && has_other_backing(image))
         img_doc_put(options, key, full_options(image->backing));
     else if (strcmp(key, "filename") == 0 && image->driver->kind == IMG_PROTOCOL && image->filename)
         img_doc_put_string(options, key, image->filename);
-    else if (given && is_strong(image->driver, key))
+    else if (given)
         img_doc_put(options, key, img_doc_copy(given));
 }
 

@@ -46,7 +46,10 @@ struct img_error {
 /* Set *err; returns -code, so that a caller can write `return img_error_set(...)`.
  * If *err is set already the first text stays (the root cause wins). */
 int img_error_set(struct img_error *err, int code, const char *format, ...) IMG_PRINTF(3, 4);
-/* The same with ": strerror(code)" behind the text. */
+/* The words for an errno value (of either sign), the same with every C library; valid until the
+ * thread asks again (compat/strerror.c). */
+const char *img_strerror(int code);
+/* The same as img_error_set with ": img_strerror(code)" behind the text. */
 int img_error_errno(struct img_error *err, int code, const char *format, ...) IMG_PRINTF(3, 4);
 /* Put text in front of the one that is set ("Could not open 'x': "); returns -err->code. */
 int img_error_prefix(struct img_error *err, const char *format, ...) IMG_PRINTF(2, 3);
@@ -221,7 +224,8 @@ const struct img_option *img_driver_options(const struct img_driver *driver);
 /* ---- Opening (chain.c, probe.c, gate.c) -------------------------------- */
 
 enum img_cache { IMG_CACHE_WRITEBACK, IMG_CACHE_NONE, IMG_CACHE_WRITETHROUGH,
-                 IMG_CACHE_DIRECTSYNC, IMG_CACHE_UNSAFE };
+                 IMG_CACHE_DIRECTSYNC, IMG_CACHE_UNSAFE,
+                 IMG_CACHE_DIRECT_UNSAFE /* without a name: cache.direct and cache.no-flush together */ };
 /* By its name (none writeback writethrough directsync unsafe off): 0 or -EINVAL. */
 int img_cache_parse(const char *name, enum img_cache *mode);
 
@@ -286,6 +290,10 @@ const char *img_backing_name(const struct img *image);
 const char *img_backing_format(const struct img *image);
 /* The backing name made absolute relative to the image, as `info` prints it; caller frees. NULL with *err set. */
 char *img_backing_full_name(const struct img *image, struct img_error *err);
+/* A name that leads somewhere else from another folder: no "/" and no "proto:" in front. */
+bool img_name_is_relative(const char *name);
+/* `name` as an image of the name `beside` would find it: relative ones start at its directory.  Caller frees. */
+char *img_name_beside(const char *beside, const char *name);
 /* True while every byte of a fresh image reads as zeroes without being written. */
 bool img_zero_initialised(struct img *image);
 

@@ -116,7 +116,7 @@ struct img_doc *img_format_specific(struct img *image, struct img_error *err)
         return NULL;
     }
     info = img_doc_object();
-    img_doc_put_string(info, "type", image->driver->name);
+    img_doc_put_string(info, "type", image->driver->info_type ? image->driver->info_type : image->driver->name);
     img_doc_put(info, "data", data);
     return info;
 }

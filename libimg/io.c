@@ -282,9 +282,7 @@ int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset
         return (int)n;
     cluster.bytes = coded;
     cluster.length = (size_t)n;
-    ret = img_pwrite_coded(image, &cluster, 1);
-    forget_decoded(image, offset, unit);
-    return ret;
+    return img_pwrite_coded(image, &cluster, 1);
 }
 
 /* ---- Flushing ----------------------------------------------------------------------- */
@@ -294,7 +292,7 @@ static int flush_node(struct img *image)
     if (!image->driver->flush)
         return 0;
     if (!is_format(image))
-        return image->cache == IMG_CACHE_UNSAFE ? 0 : image->driver->flush(image);
+        return img_cache_unsafe(image->cache) ? 0 : image->driver->flush(image);
     LOCK_SCOPE(&image->lock);
     return image->driver->flush(image);
 }

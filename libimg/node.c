@@ -22,6 +22,41 @@ struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum i
     return image;
 }
 
+/* ---- Names of nodes ----------------------------------------------------------- */
+
+static pthread_mutex_t names_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct img *named;           /* every open node that has a name, through next_named */
+
+int img_node_claim_name(struct img *image, struct img_error *err)
+{
+    if (!image->node_name)
+        return 0;
+    LOCK_SCOPE(&names_lock);
+    for (const struct img *other = named; other; other = other->next_named) {
+        if (strcmp(other->node_name, image->node_name) == 0)
+            return img_error_set(err, EINVAL, "Duplicate nodes with node-name='%s'", image->node_name);
+    }
+    image->next_named = named;
+    named = image;
+    return 0;
+}
+
+static void drop_name(struct img *image)
+{
+    if (!image->node_name)
+        return;
+    LOCK_SCOPE(&names_lock);
+    for (struct img **at = &named; *at; at = &(*at)->next_named) {
+        if (*at == image) {
+            *at = image->next_named;
+            break;
+        }
+    }
+    free(image->node_name);
+}
+
+/* ---- Life ----------------------------------------------------------------------- */
+
 int img_node_free(struct img *image)
 {
     struct img *const children[] = { image->backing, image->data_file, image->file };
@@ -35,6 +70,7 @@ int img_node_free(struct img *image)
         img_error_clear(&err);
     }
     img_decoded_free(image->decoded);
+    drop_name(image);
     img_doc_free(image->options);
     pthread_mutex_destroy(&image->lock);
     free(image->state);
@@ -84,12 +120,12 @@ int img_cache_parse(const char *name, enum img_cache *mode)
 static int take_cache(struct img *image, struct img_doc *options, struct img_error *err)
 {
     struct img_doc *cache = img_doc_get(options, "cache");
-    bool direct = image->cache == IMG_CACHE_NONE || image->cache == IMG_CACHE_DIRECTSYNC;
+    bool direct = img_cache_direct(image->cache);
     bool through = image->cache == IMG_CACHE_WRITETHROUGH || image->cache == IMG_CACHE_DIRECTSYNC;
-    bool no_flush = image->cache == IMG_CACHE_UNSAFE;
+    bool no_flush = image->cache == IMG_CACHE_UNSAFE || image->cache == IMG_CACHE_DIRECT_UNSAFE;
     int ret;
 
-    if (img_doc_type(cache) != IMG_DOC_OBJECT)
+    if (img_doc_type(cache) != IMG_DOC_OBJECT || img_doc_count(cache) == 0)
         return 0;
     ret = img_node_take_bool(cache, "direct", "cache.direct", &direct, err);
     if (ret == 0)
@@ -98,10 +134,10 @@ static int take_cache(struct img *image, struct img_doc *options, struct img_err
         return ret;
     if (img_doc_count(cache) == 0)
         img_doc_remove(options, "cache");
-    if (direct)
+    if (no_flush)
+        image->cache = direct ? IMG_CACHE_DIRECT_UNSAFE : IMG_CACHE_UNSAFE;
+    else if (direct)
         image->cache = through ? IMG_CACHE_DIRECTSYNC : IMG_CACHE_NONE;
-    else if (no_flush)
-        image->cache = IMG_CACHE_UNSAFE;
     else
         image->cache = through ? IMG_CACHE_WRITETHROUGH : IMG_CACHE_WRITEBACK;
     return 0;
@@ -116,7 +152,8 @@ static bool one_of(const char *text, const char *const *choices)
     return false;
 }
 
-static int take_discard(struct img_doc *options, struct img_error *err)
+/* `unmaps`: without a word about it the node passes discards on. */
+static int take_discard(struct img_doc *options, bool unmaps, struct img_error *err)
 {
     static const char *const discards[] = { "ignore", "off", "unmap", "on", NULL };
     static const char *const detects[] = { "off", "on", "unmap", NULL };
@@ -127,8 +164,9 @@ static int take_discard(struct img_doc *options, struct img_error *err)
         return img_error_set(err, EINVAL, "Invalid discard option");
     if (detect && !one_of(detect, detects))
         return img_error_set(err, EINVAL, "invalid parameter value: %s", detect);
-    if (detect && strcmp(detect, "unmap") == 0 &&
-        !(discard && (strcmp(discard, "unmap") == 0 || strcmp(discard, "on") == 0)))
+    if (discard)
+        unmaps = strcmp(discard, "unmap") == 0 || strcmp(discard, "on") == 0;
+    if (detect && strcmp(detect, "unmap") == 0 && !unmaps)
         return img_error_set(err, EINVAL, "setting detect-zeroes to unmap is not allowed without setting discard "
                              "operation to unmap");
     if (discard)
@@ -145,7 +183,7 @@ static bool well_formed_name(const char *name)
     return name[length] == '\0' && length > 0 && ((name[0] | 0x20) >= 'a' && (name[0] | 0x20) <= 'z');
 }
 
-int img_node_options(struct img *image, struct img_doc *options, struct img_error *err)
+int img_node_options(struct img *image, struct img_doc *options, enum img_role role, struct img_error *err)
 {
     const char *node_name = img_doc_string_at(options, "node-name");
     bool read_only = !(image->flags & IMG_RDWR), share = (image->flags & IMG_SHARE) != 0, automatic = false;
@@ -155,8 +193,10 @@ int img_node_options(struct img *image, struct img_doc *options, struct img_erro
         return img_error_set(err, EINVAL, "Invalid node-name: '%s'", node_name);
     if (node_name && strlen(node_name) >= MAX_NODE_NAME)
         return img_error_set(err, EINVAL, "Node name too long");
-    if (node_name)
+    if (node_name) {
+        image->node_name = img_xstrdup(node_name);
         img_doc_remove(options, "node-name");
+    }
     ret = img_node_take_bool(options, "read-only", "read-only", &read_only, err);
     if (ret == 0)
         ret = img_node_take_bool(options, "auto-read-only", "auto-read-only", &automatic, err);
@@ -165,7 +205,7 @@ int img_node_options(struct img *image, struct img_doc *options, struct img_erro
     if (ret == 0)
         ret = take_cache(image, options, err);
     if (ret == 0)
-        ret = take_discard(options, err);
+        ret = take_discard(options, role != IMG_ROLE_ROOT, err);
     if (ret < 0)
         return ret;
     if (read_only && image->flags & IMG_RDWR)

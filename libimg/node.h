@@ -49,14 +49,17 @@ void img_name_node(struct img *image);
 struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum img_cache cache, enum img_gate gate);
 /* Close children and free everything; driver->close has been called or open has failed. */
 int img_node_free(struct img *image);
+/* What a node is to the one above it. */
+enum img_role { IMG_ROLE_ROOT, IMG_ROLE_FILE, IMG_ROLE_DATA, IMG_ROLE_BACKING };
 /* Take the options that every node has (read-only, cache.direct ...) out of `options` and apply them. */
-int img_node_options(struct img *image, struct img_doc *options, struct img_error *err);
+int img_node_options(struct img *image, struct img_doc *options, enum img_role role, struct img_error *err);
+/* From now on until the node is freed no other one may have its node-name. */
+int img_node_claim_name(struct img *image, struct img_error *err);
 /* Take the boolean `key` out of options: 0 with *value untouched when it is not there. */
 int img_node_take_bool(struct img_doc *options, const char *key, const char *shown, bool *value, struct img_error *err);
 /* Refuse what nobody took. */
 int img_node_leftover(const struct img *image, const struct img_doc *options, struct img_error *err);
 /* What `parent` needs of and leaves to others on its child. */
-enum img_role { IMG_ROLE_ROOT, IMG_ROLE_FILE, IMG_ROLE_DATA, IMG_ROLE_BACKING };
 void img_node_permissions(const struct img *parent, enum img_role role, unsigned *perm, unsigned *shared);
 
 /* chain.c ------------------------------------------------------------------------- */

@@ -8,7 +8,8 @@
 #include "util/checked.h"
 #include <string.h>
 
-enum { PROBE_BYTES = 2048, SECTOR = 512 };
+/* No more, as in the peer: what a probe looks for further behind is not found. */
+enum { PROBE_BYTES = 512 };
 
 static const struct img_driver *best_of(const uint8_t *head, size_t length, const char *name)
 {
@@ -48,19 +49,19 @@ const struct img_driver *img_probe(struct img *file, struct img_error *err)
 
 int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size_t length)
 {
-    uint8_t sector[SECTOR] = { 0 };
-    size_t have = (size_t)img_min(image->size, SECTOR);
+    uint8_t sector[PROBE_BYTES] = { 0 };
+    size_t have = (size_t)img_min(image->size, PROBE_BYTES);
     int ret;
 
-    if (!image->probed || !(image->driver->traits & IMG_PASS_THROUGH) || offset >= SECTOR)
+    if (!image->probed || !(image->driver->traits & IMG_PASS_THROUGH) || offset >= PROBE_BYTES)
         return 0;
     ret = img_pread(image, sector, 0, have);
     if (ret < 0)
         return ret;
     if (buffer)
-        memcpy(sector + offset, buffer, img_min(length, SECTOR - offset));
+        memcpy(sector + offset, buffer, img_min(length, PROBE_BYTES - offset));
     else
-        memset(sector + offset, 0, img_min(length, SECTOR - offset));
+        memset(sector + offset, 0, img_min(length, PROBE_BYTES - offset));
     return best_of(sector, sizeof sector, "") == image->driver ? 0 : -EPERM;
 }
 

@@ -8,6 +8,7 @@ set -eu
 
 cd "$(dirname "$0")/.."
 root=$(pwd)
+unset BUILD IMG
 
 # An image of a disk with real files on it, through the tools and back.
 demo() {
@@ -32,13 +33,14 @@ demo() {
 case ${1-} in
     build)
         sh packaging/install-deps.sh build
-        make -j "$(nproc)"
+        make -s -j "$(nproc)"
         demo
         echo 'Built: build/imgbox, and its links in build/bin/.'
         ;;
     test)
         sh packaging/install-deps.sh test
-        make -j "$(nproc)" check
+        make -s -j "$(nproc)" all static asan
+        make -s -j "$(nproc)" check
         ;;
     *)
         echo "usage: $0 build | test" >&2

@@ -35,7 +35,7 @@ static void set_attributes(int fd, const struct file_create_options *options)
         return;
     int status = file_set_extent_size(fd, hint);
     if (status < 0 && asked)
-        img_notice(IMG_WARNING, "Failed to set extent size hint: %s", strerror(-status));
+        img_notice(IMG_WARNING, "Failed to set extent size hint: %s", img_strerror(status));
 }
 
 int file_create(const struct img_create *request, struct img_error *err)

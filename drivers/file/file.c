@@ -61,11 +61,6 @@ static int probe_device(const uint8_t *head, size_t length, const char *name)
     return stat(file_strip_prefix(name), &status) == 0 && is_device(status.st_mode) ? 100 : 0;
 }
 
-static bool bypasses_cache(const struct img *image)
-{
-    return image->cache == IMG_CACHE_NONE || image->cache == IMG_CACHE_DIRECTSYNC;
-}
-
 static int check_options(const struct img *image, const struct file_open_options *options,
                          enum file_locking *locking, struct img_error *err)
 {
@@ -82,7 +77,7 @@ static int check_options(const struct img *image, const struct file_open_options
         return -EINVAL;
     if (options->pr_manager)
         return img_error_set(err, EINVAL, "No persistent reservation manager with id '%s'", options->pr_manager);
-    if (engine == 1 && !bypasses_cache(image))
+    if (engine == 1 && !img_cache_direct(image->cache))
         return img_error_set(err, EINVAL, "aio=native was specified, but it requires cache.direct=on, "
                              "which was not specified.");
     return 0;
@@ -110,7 +105,7 @@ static int open_flags(const struct img *image)
     int flags = (image->flags & IMG_RDWR ? O_RDWR : O_RDONLY) | O_CLOEXEC;
 
 #ifdef O_DIRECT
-    if (bypasses_cache(image))
+    if (img_cache_direct(image->cache))
         flags |= O_DIRECT;
 #endif
     if ((image->flags & IMG_RDWR) &&
@@ -127,7 +122,7 @@ static int open_descriptor(struct img *image, const char *name, bool device, str
     if (stat(name, &status) == 0 && file_check_kind(&status, device, name, err) < 0)
         return -EINVAL;
     file->fd = open(name, open_flags(image));
-    if (file->fd < 0 && errno == EINVAL && bypasses_cache(image))
+    if (file->fd < 0 && errno == EINVAL && img_cache_direct(image->cache))
         return img_error_set(err, EINVAL, "Could not open '%s': filesystem does not support O_DIRECT", name);
     if (file->fd < 0)
         return img_error_errno(err, errno, "Could not open '%s'", name);
@@ -146,7 +141,7 @@ static bool direct_works(const struct img *image)
 #ifdef O_DIRECT
     const struct file_state *file = image->state;
 
-    return bypasses_cache(image) && (file->block || !file->device);
+    return img_cache_direct(image->cache) && (file->block || !file->device);
 #else
     (void)image;
     return false;
@@ -296,6 +291,6 @@ const struct img_driver img_driver_host_device = {
     .create_size = sizeof(struct file_create_options), .open_size = sizeof(struct file_open_options),
     .prefix = "host_device", .probe = probe_device, .open = open_device, .close = close_file,
     .create = file_create_on_device, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero,
-    .discard = file_discard, .flush = file_flush, .map = file_map, .resize = file_resize, .info = info,
-    .allocated = allocated, .zero_initialised = zero_initialised, .limits = limits,
+    .discard = file_discard, .flush = file_flush, .map = file_map, .resize = file_resize,
+    .info = info, .info_type = "file", .allocated = allocated, .zero_initialised = zero_initialised, .limits = limits,
 };

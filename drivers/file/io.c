@@ -222,7 +222,7 @@ int file_flush(struct img *image)
     struct file_state *file = image->state;
     int failed = atomic_load(&file->sync_error);
 
-    if (image->cache == IMG_CACHE_UNSAFE)
+    if (img_cache_unsafe(image->cache))
         return 0;
     if (failed)
         return failed;

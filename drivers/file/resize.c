@@ -129,7 +129,7 @@ int file_set_length(int fd, uint64_t size, enum file_preallocation mode, struct 
     int result = preallocate(fd, before, size, mode, err);
     bool touched = mode == FILE_PREALLOC_FALLOC || mode == FILE_PREALLOC_FULL;
     if (result < 0 && touched && ftruncate(fd, (off_t)before) < 0)
-        img_notice(IMG_WARNING, "Failed to restore old file length: %s", strerror(errno));
+        img_notice(IMG_WARNING, "Failed to restore old file length: %s", img_strerror(errno));
     return result;
 }
 

@@ -5,14 +5,14 @@
  */
 #include "qcow2.h"
 
-enum { FIXED_PART = 24, MAX_NAME = 1023, MIN_GRANULARITY_BITS = 9, MAX_GRANULARITY_BITS = 31, DIRTY_TRACKING = 1 };
-enum { MAX_TABLE = 0x8000000 };
+enum { MAX_NAME = 1023, MIN_GRANULARITY_BITS = 9, MAX_GRANULARITY_BITS = 31, DIRTY_TRACKING = 1 };
+enum { MAX_TABLE = 0x8000000, MAX_BYTES = 512 << 20 };
 
 void qcow2_free_bitmaps(struct qcow2 *s)
 {
     for (size_t i = 0; i < s->bitmaps.count; i++) {
         free(s->bitmaps.at[i].name);
-        free(s->bitmaps.at[i].extra);
+        free(s->bitmaps.at[i].bits);
     }
     free(s->bitmaps.at);
     memset(&s->bitmaps, 0, sizeof s->bitmaps);
@@ -21,6 +21,7 @@ void qcow2_free_bitmaps(struct qcow2 *s)
 static bool sound(const struct qcow2 *s, const struct qcow2_bitmap *bitmap, size_t name_length)
 {
     if (bitmap->table_size == 0 || bitmap->table_size > MAX_TABLE ||
+        (uint64_t)bitmap->table_size * s->cluster_size > MAX_BYTES ||
         bitmap->table_offset == 0 || !img_aligned(bitmap->table_offset, s->cluster_size))
         return false;
     if (name_length == 0 || name_length > MAX_NAME || bitmap->type != DIRTY_TRACKING)
@@ -30,8 +31,7 @@ static bool sound(const struct qcow2 *s, const struct qcow2_bitmap *bitmap, size
     return !(bitmap->flags & ~(uint32_t)(QCOW2_BITMAP_IN_USE | QCOW2_BITMAP_AUTO));
 }
 
-/* Clusters of bits that a disk of this size has at this granularity. */
-static uint64_t needed_table(const struct qcow2 *s, unsigned granularity_bits)
+uint64_t qcow2_bitmap_clusters(const struct qcow2 *s, unsigned granularity_bits)
 {
     uint64_t bits = img_div_up(s->h.size, 1ull << granularity_bits);
 
@@ -41,32 +41,55 @@ static uint64_t needed_table(const struct qcow2 *s, unsigned granularity_bits)
 static int parse_entry(const struct qcow2 *s, const uint8_t *raw, size_t left, struct qcow2_bitmap *bitmap,
                        size_t *used, struct img_error *err)
 {
-    if (left < FIXED_PART)
+    if (left < QCOW2_BITMAP_ENTRY)
         return img_error_set(err, EINVAL, "Broken bitmap directory");
     size_t name_length = img_get_be16(raw + 18);
-    if (img_get_be32(raw + 20) != 0)
-        return img_error_set(err, ENOTSUP, "Bitmap extra data is not supported");
-    *used = img_align_up(FIXED_PART + name_length, 8);
-    if (*used > left)
+    uint32_t extra = img_get_be32(raw + 20);
+    *used = (uint32_t)img_align_up(QCOW2_BITMAP_ENTRY + name_length + extra, 8);    /* the peer's width */
+    if (*used > left && *used <= INT32_MAX)
         return img_error_set(err, EINVAL, "Broken bitmap directory");
+    if (extra != 0)
+        return img_error_set(err, ENOTSUP, "Bitmap extra data is not supported");
 
     bitmap->table_offset = img_get_be64(raw);
     bitmap->table_size = img_get_be32(raw + 8);
     bitmap->flags = img_get_be32(raw + 12);
     bitmap->type = raw[16];
     bitmap->granularity_bits = raw[17];
-    bitmap->name = img_xstrndup((const char *)raw + FIXED_PART, name_length);
+    bitmap->name = img_xstrndup((const char *)raw + QCOW2_BITMAP_ENTRY, name_length);
     if (!sound(s, bitmap, name_length))
         return img_error_set(err, EINVAL, "Bitmap '%s' doesn't satisfy the constraints", bitmap->name);
     return 0;
 }
 
-/* A bitmap that nobody has open must be whole. */
-static int check_size(const struct qcow2 *s, const struct qcow2_bitmap *bitmap, struct img_error *err)
+/* A table entry: a cluster of bits, or (without one) all of them 0 or 1. */
+static bool entry_sound(const struct qcow2 *s, uint64_t entry)
 {
-    if (bitmap->flags & QCOW2_BITMAP_IN_USE || bitmap->table_size == needed_table(s, bitmap->granularity_bits))
+    uint64_t offset = entry & QCOW2_OFFSET_MASK;
+
+    return img_aligned(offset, s->cluster_size) && !(entry & ~QCOW2_OFFSET_MASK & (offset ? UINT64_MAX : ~1ull));
+}
+
+/* A bitmap that was not left in use must be whole. */
+static int check_table(struct img *image, const struct qcow2_bitmap *bitmap, struct img_error *err)
+{
+    const struct qcow2 *s = qcow2_state(image);
+    uint64_t *table;
+
+    if (bitmap->flags & QCOW2_BITMAP_IN_USE)
         return 0;
-    return img_error_errno(err, EINVAL, "Could not read bitmap '%s' from image", bitmap->name);
+    int status = qcow2_read_l1(image, bitmap->table_offset, bitmap->table_size, &table);
+    if (status == 0) {
+        for (uint32_t i = 0; i < bitmap->table_size && status == 0; i++)
+            status = entry_sound(s, table[i]) ? 0 : -EINVAL;
+        free(table);
+    }
+    if (status < 0)
+        return img_error_errno(err, -status, "Could not read bitmap_table table from image for bitmap '%s'",
+                               bitmap->name);
+    if (bitmap->table_size != qcow2_bitmap_clusters(s, bitmap->granularity_bits))
+        return img_error_errno(err, EINVAL, "Could not read bitmap '%s' from image", bitmap->name);
+    return 0;
 }
 
 static int parse_directory(struct qcow2 *s, const uint8_t *directory, struct img_error *err)
@@ -75,7 +98,7 @@ static int parse_directory(struct qcow2 *s, const uint8_t *directory, struct img
 
     for (const uint8_t *at = directory; left > 0; at += used, left -= used) {
         struct qcow2_bitmap bitmap = {0};
-        if (s->bitmaps.count == s->bitmap_count)
+        if (left >= QCOW2_BITMAP_ENTRY && s->bitmaps.count == s->bitmap_count)
             return img_error_set(err, EINVAL, "More bitmaps found than specified in header extension");
         int status = parse_entry(s, at, left, &bitmap, &used, err);
         if (status < 0) {
@@ -96,6 +119,8 @@ int qcow2_read_bitmaps(struct img *image, struct img_error *err)
     qcow2_free_bitmaps(s);
     if (s->bitmap_count == 0)
         return 0;
+    if (s->bitmap_directory_size == 0)
+        return img_error_set(err, EINVAL, "Requested bitmap directory size is zero");
     CLEANUP_FREE uint8_t *directory = malloc(s->bitmap_directory_size + 1);
     if (!directory)
         return img_error_set(err, ENOMEM, "Failed to read bitmap directory");
@@ -104,6 +129,6 @@ int qcow2_read_bitmaps(struct img *image, struct img_error *err)
         return img_error_errno(err, -status, "Failed to read bitmap directory");
     status = parse_directory(s, directory, err);
     for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++)
-        status = check_size(s, &s->bitmaps.at[i], err);
+        status = check_table(image, &s->bitmaps.at[i], err);
     return status;
 }

@@ -12,7 +12,7 @@
  */
 #include "qcow2.h"
 
-enum { LEAST_TABLES = 4 };
+enum { LEAST_TABLES = 4, FIRST_BUCKETS = 16 };
 
 struct table {
     uint64_t offset;
@@ -44,9 +44,7 @@ struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t 
     cache->capacity = memory / cache->table_size;
     if (cache->capacity < LEAST_TABLES)
         cache->capacity = LEAST_TABLES;
-    cache->bucket_count = 16;
-    while (cache->bucket_count < cache->capacity)
-        cache->bucket_count *= 2;
+    cache->bucket_count = FIRST_BUCKETS;
     cache->buckets = img_xcalloc(cache->bucket_count, sizeof *cache->buckets);
     return cache;
 }
@@ -129,8 +127,28 @@ static void detach(struct qcow2_cache *cache, struct table *table)
         cache->dirty_count--;
 }
 
+/* The hash grows with what is held: small images have small caches. */
+static void grow_buckets(struct qcow2_cache *cache)
+{
+    size_t count = cache->bucket_count * 2;
+    struct table **old = cache->buckets, **buckets = calloc(count, sizeof *buckets);
+    if (!buckets)
+        return;                     /* slower, no worse */
+
+    cache->buckets = buckets;
+    cache->bucket_count = count;
+    for (struct table *table = cache->newest; table; table = table->older) {
+        struct table **bucket = bucket_of(cache, table->offset);
+        table->next = *bucket;
+        *bucket = table;
+    }
+    free(old);
+}
+
 static void attach(struct qcow2_cache *cache, struct table *table, uint64_t offset)
 {
+    if (cache->count >= cache->bucket_count)
+        grow_buckets(cache);
     struct table **bucket = bucket_of(cache, offset);
 
     table->offset = offset;
@@ -153,7 +171,7 @@ static int barrier(struct qcow2_cache *cache)
 {
     if (!cache->unsynced)
         return 0;
-    int status = cache->image->cache == IMG_CACHE_UNSAFE ? 0 : img_flush(cache->image->file);
+    int status = img_cache_unsafe(cache->image->cache) ? 0 : img_flush(cache->image->file);
     if (status == 0)
         cache->unsynced = false;
     return status;

@@ -99,13 +99,14 @@ static int write_table(struct qcow2_check *check, uint64_t offset, const uint8_t
     int status = qcow2_check_overlap(check->image, QCOW2_AT_ACTIVE_L2, offset, check->s->cluster_size);
 
     if (status < 0) {
-        img_notice(IMG_NOTE, "ERROR: Could not write L2 table; metadata overlap check failed: %s", strerror(-status));
+        img_notice(IMG_NOTE, "ERROR: Could not write L2 table; metadata overlap check failed: %s",
+                   img_strerror(status));
         check->result->check_errors++;
         return status;
     }
     status = img_pwrite(check->image->file, table, offset, check->s->cluster_size);
     if (status < 0) {
-        img_notice(IMG_NOTE, "ERROR: Could not write L2 table: %s", strerror(-status));
+        img_notice(IMG_NOTE, "ERROR: Could not write L2 table: %s", img_strerror(status));
         check->result->check_errors++;
     }
     qcow2_cache_forget(check->s->l2_cache, offset);
@@ -122,7 +123,7 @@ static int check_table(struct qcow2_check *check, struct qcow2_table_reader *rea
         return status < 0 ? status : 0;
     status = qcow2_reader_table(reader, index, &table);
     if (status < 0) {
-        img_notice(IMG_NOTE, "ERROR: Could not read L2 table: %s", strerror(-status));
+        img_notice(IMG_NOTE, "ERROR: Could not read L2 table: %s", img_strerror(status));
         check->result->check_errors++;
         return status;
     }
@@ -143,7 +144,7 @@ int qcow2_check_copied(struct qcow2_check *check)
     struct qcow2_table_reader reader;
     bool mend = check->repair & IMG_REPAIR_ERRORS;
 
-    /* In a sound image the bit follows from the counts; so it is mended too when those were all that was wrong. */
+    /* The bit follows from the counts: it is mended with the leaks when those were all that was wrong. */
     if (!mend && check->repair)
         mend = !so_far->check_errors && !so_far->corruptions && !so_far->leaks;
 

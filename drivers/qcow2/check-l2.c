@@ -149,7 +149,7 @@ static int drop_allocation(struct qcow2_check *check, const struct place *at)
     }
     status = img_pwrite(check->image->file, at->bytes, offset, 8);
     if (status < 0) {
-        img_notice(IMG_NOTE, "ERROR: Failed to overwrite L2 table entry: %s", strerror(-status));
+        img_notice(IMG_NOTE, "ERROR: Failed to overwrite L2 table entry: %s", img_strerror(status));
         check->result->check_errors++;
         return 0;
     }

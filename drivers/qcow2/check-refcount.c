@@ -115,7 +115,7 @@ static int compare_block(struct qcow2_check *check, uint64_t first, uint64_t end
 
     for (uint64_t cluster = first; cluster < end; cluster++) {
         if (status < 0) {
-            img_notice(IMG_NOTE, "Can't get refcount for cluster %" PRIu64 ": %s", cluster, strerror(-status));
+            img_notice(IMG_NOTE, "Can't get refcount for cluster %" PRIu64 ": %s", cluster, img_strerror(status));
             check->result->check_errors++;
             int noted = qcow2_count_differs(&check->counts, cluster);
             if (noted < 0)

@@ -23,7 +23,7 @@ struct cursor {
 static int unreadable(int status)
 {
     img_notice(IMG_FAULT, "ERROR failed to read the snapshot table: Failed to read snapshot table: %s",
-               strerror(-status));
+               img_strerror(status));
     return status;
 }
 
@@ -142,7 +142,7 @@ static int cut_count(struct qcow2_check *check, bool mend)
     img_put_be32(count, s->h.snapshot_count);
     int status = img_pwrite(check->image->file, count, HEADER_SNAPSHOTS, sizeof count);
     if (status < 0)
-        img_notice(IMG_NOTE, "ERROR failed to update the snapshot count in the image header: %s", strerror(-status));
+        img_notice(IMG_NOTE, "ERROR failed to update the snapshot count in the image header: %s", img_strerror(status));
     return status;
 }
 
@@ -307,7 +307,7 @@ int qcow2_mend_snapshot_table(struct qcow2_check *check)
 
     int status = table ? put_table(check, table, length) : -ENOMEM;
     if (status < 0) {
-        img_notice(IMG_NOTE, "ERROR failed to update snapshot table: %s", strerror(-status));
+        img_notice(IMG_NOTE, "ERROR failed to update snapshot table: %s", img_strerror(status));
         check->result->check_errors++;
         return status;
     }

@@ -237,7 +237,7 @@ static int grow_to_block(struct qcow2_check *check, uint64_t offset)
     else
         status = img_resize_file(check->image->file, end, NULL, &err);
     if (status < 0)
-        img_notice(IMG_FAULT, "%s", err.text ? err.text : strerror(-status));
+        img_notice(IMG_FAULT, "%s", err.text ? err.text : img_strerror(status));
     img_error_clear(&err);
     if (status == 0) {
         check->file_size = img_max(check->file_size, end);
@@ -257,7 +257,7 @@ static int check_outside_block(struct qcow2_check *check, uint32_t index, uint64
     }
     int status = grow_to_block(check, offset);
     if (status < 0) {
-        img_notice(IMG_NOTE, "ERROR could not resize image: %s", strerror(-status));
+        img_notice(IMG_NOTE, "ERROR could not resize image: %s", img_strerror(status));
         check->result->corruptions++;
         check->rebuild = true;
         return 0;

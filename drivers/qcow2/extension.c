@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 enum { MAX_BITMAPS = 65535, MAX_FORMAT_NAME = 15, FEATURE_ENTRY = 48 };
-#define MAX_BITMAP_DIRECTORY (32u << 20)
+#define MAX_BITMAP_DIRECTORY (MAX_BITMAPS * 1024)
 
 /* Written into every version 3 header, so that older programs can name what they refuse. */
 static const struct qcow2_feature_name known_features[] = {
@@ -42,13 +42,16 @@ static int read_feature_names(struct img *image, uint64_t offset, uint32_t lengt
     uint8_t raw[FEATURE_ENTRY];
 
     s->features.count = 0;
-    for (uint32_t at = 0; length - at >= FEATURE_ENTRY; at += FEATURE_ENTRY) {
-        int status = qcow2_read(image, raw, offset + at, sizeof raw);
+    for (uint64_t at = 0; at < length; at += FEATURE_ENTRY) {
+        memset(raw, 0, sizeof raw);
+        int status = qcow2_read(image, raw, offset + at, img_min(length - at, sizeof raw));
         if (status < 0)
             return img_error_errno(err, -status, "ERROR: ext_feature_table: Could not read table");
         struct qcow2_feature_name name = { .kind = raw[0], .bit = raw[1] };
         memcpy(name.name, raw + 2, FEATURE_ENTRY - 2);
         name.name[FEATURE_ENTRY - 2] = '\0';
+        if (!name.name[0])
+            break;
         IMG_VECTOR_PUSH(&s->features, name);
     }
     return 0;
@@ -100,8 +103,10 @@ static int read_bitmaps(struct img *image, uint64_t offset, uint32_t length, str
 
     if (length != sizeof raw)
         return img_error_set(err, EINVAL, "bitmaps_ext: Invalid extension length");
-    if (bitmaps_stale(image))
+    if (bitmaps_stale(image)) {
+        s->bitmaps_stale = true;
         return 0;
+    }
     int status = qcow2_read(image, raw, offset, sizeof raw);
     if (status < 0)
         return img_error_errno(err, -status, "bitmaps_ext: Could not read ext header");
@@ -297,8 +302,7 @@ char *qcow2_feature_list(const struct qcow2 *s, uint64_t incompatible)
         const struct qcow2_feature_name *name = &s->features.at[i];
         if (name->kind != 0 || name->bit > 63 || !(incompatible & (1ull << name->bit)))
             continue;
-        if (name->name[0])
-            img_strbuf_printf(&list, "%s%s", list.length ? ", " : "", name->name);
+        img_strbuf_printf(&list, "%s%s", list.length ? ", " : "", name->name);
         incompatible &= ~(1ull << name->bit);
     }
     if (incompatible)

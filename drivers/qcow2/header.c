@@ -130,9 +130,9 @@ static int check_features(struct img *image, uint64_t extensions_end, struct img
     }
     if (h->incompatible & QCOW2_INCOMPAT_CORRUPT && image->flags & IMG_RDWR && !(image->flags & IMG_CHECK))
         return img_error_set(err, EACCES, "qcow2: Image is corrupt; cannot be opened read/write");
-    qcow2_derive(s);
-    if (s->subclusters > 1 && s->subcluster_size < 512)
-        return img_error_set(err, EINVAL, "Unsupported subcluster size: %u", s->subcluster_size);
+    uint32_t subcluster = (1u << h->cluster_bits) / 32;
+    if (h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2 && subcluster < 512)
+        return img_error_set(err, EINVAL, "Unsupported subcluster size: %u", subcluster);
     return 0;
 }
 
@@ -322,5 +322,5 @@ int qcow2_set_incompatible(struct img *image, uint64_t bit, bool on)
     if (status < 0)
         return status;
     s->h.incompatible = wanted;
-    return image->cache == IMG_CACHE_UNSAFE ? 0 : img_flush(image->file);
+    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
 }

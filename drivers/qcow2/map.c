@@ -10,7 +10,7 @@
 #include "qcow2.h"
 #include "../../libimg/codec.h"
 
-enum { MAX_LOOKED_AT = 65536 };
+enum { MAX_LOOKED_AT = 65536, RUN_ENDS = 1 };
 
 /* What a run of subclusters of one L2 entry is. */
 struct piece {
@@ -28,8 +28,11 @@ struct walk {
     unsigned looked_at;
 };
 
-static int bad_entry(struct walk *walk, const char *what, uint64_t index)
+/* An entry that has no meaning.  One that only ends a run is not looked into before a run begins with it. */
+static int bad_entry(struct walk *walk, bool ends_run, const char *what, uint64_t index)
 {
+    if (ends_run && walk->extent->length)
+        return RUN_ENDS;
     return qcow2_signal_corrupt(walk->image, true, "%s (L2 offset: %#llx, L2 index: %#llx)", what,
                                 (unsigned long long)walk->l2_offset, (unsigned long long)index);
 }
@@ -58,7 +61,7 @@ static int decode_standard(struct walk *walk, uint64_t entry, uint64_t index, st
     piece->host_valid = entry_has_host(image, entry);
     if (entry & QCOW2_ZERO) {
         if (qcow2_state(image)->h.version < 3)
-            return bad_entry(walk, "Zero cluster entry found in pre-v3 image", index);
+            return bad_entry(walk, true, "Zero cluster entry found in pre-v3 image", index);
         piece->kind = IMG_ZERO;
     } else {
         piece->kind = piece->host_valid ? IMG_DATA : IMG_HOLE;
@@ -84,7 +87,7 @@ static int decode_extended(struct walk *walk, uint64_t entry, uint64_t index, un
 
     piece->host_valid = entry_has_host(walk->image, entry);
     if (allocated & zero || (allocated && !piece->host_valid))
-        return bad_entry(walk, "Invalid cluster entry found ", index);
+        return bad_entry(walk, false, "Invalid cluster entry found ", index);
     piece->host = (entry & QCOW2_OFFSET_MASK) + (uint64_t)sub * s->subcluster_size;
     if (zero >> sub & 1)
         piece->kind = IMG_ZERO;
@@ -103,7 +106,8 @@ static int decode_entry(struct walk *walk, uint64_t index, unsigned sub, struct 
 
     if (entry & QCOW2_COMPRESSED) {
         if (walk->image->data_file)
-            return bad_entry(walk, "Compressed cluster entry found in image with external data file", index);
+            return bad_entry(walk, true, "Compressed cluster entry found in image with external data file",
+                             index);
         piece->kind = IMG_CODED;
         piece->host_valid = true;
         piece->host = entry;
@@ -172,7 +176,7 @@ static bool continues(const struct img_extent *extent, const struct piece *piece
     return !piece->host_valid || piece->host == extent->host + extent->length;
 }
 
-/* Go through one L2 table from guest offset `at` to `limit`. 1: the extent ends in it, 0: it may go on behind. */
+/* Go through one L2 table from guest offset `at` to `limit`. 0: the extent may go on behind it. */
 static int walk_table(struct walk *walk, uint64_t at, uint64_t limit)
 {
     const struct qcow2 *s = qcow2_state(walk->image);
@@ -184,21 +188,21 @@ static int walk_table(struct walk *walk, uint64_t at, uint64_t limit)
         struct piece piece = { .subclusters = 1 };
 
         int status = decode_entry(walk, index, sub, &piece);
-        if (status < 0)
+        if (status != 0)
             return status;
         if (extent->length == 0) {
             status = start_extent(walk, index, sub, at, &piece);
             if (status < 0)
                 return status;
         } else if (!continues(extent, &piece)) {
-            return 1;
+            return RUN_ENDS;
         }
         uint64_t end = img_align_down(at, s->subcluster_size) + (uint64_t)piece.subclusters * s->subcluster_size;
         end = img_min(end, limit);
         extent->length += end - at;
         at = end;
         if (extent->kind == IMG_CODED || ++walk->looked_at >= MAX_LOOKED_AT)
-            return 1;
+            return RUN_ENDS;
     }
     return 0;
 }
@@ -209,7 +213,7 @@ static int walk_nothing(struct walk *walk, uint64_t at, uint64_t limit)
     struct img_extent *extent = walk->extent;
 
     if (extent->length && (extent->kind != IMG_HOLE || extent->host_valid))
-        return 1;
+        return RUN_ENDS;
     extent->kind = IMG_HOLE;
     extent->length += limit - at;
     return 0;

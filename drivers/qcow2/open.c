@@ -197,7 +197,7 @@ static int prepare_to_write(struct img *image, struct img_error *err)
 
     if (!(image->flags & IMG_RDWR) || image->flags & IMG_CHECK)
         return 0;
-    if (s->h.autoclear & ~(uint64_t)QCOW2_AUTOCLEAR_KNOWN) {
+    if (s->h.autoclear & ~(uint64_t)QCOW2_AUTOCLEAR_KNOWN || s->bitmaps_stale) {
         s->h.autoclear &= QCOW2_AUTOCLEAR_KNOWN;
         int status = qcow2_write_header(image);
         if (status < 0)
@@ -259,8 +259,7 @@ static int qcow2_close(struct img *image)
     int status = 0;
 
     if (image->flags & IMG_RDWR && !s->broken) {
-        status = qcow2_flush(image);
-        if (status == 0)
+        if ((status = qcow2_bitmaps_store(image)) == 0 && (status = qcow2_flush(image)) == 0)
             status = qcow2_mark_clean(image);
     }
     release(image);
@@ -288,25 +287,58 @@ static void qcow2_limits(struct img *image, struct img_limits *limits)
     limits->discard_alignment = s->cluster_size;
 }
 
-/* After fatal damage nothing goes through any more. */
+/* ---- On the way of the bytes ----------------------------------------------------------- */
+
+/* After fatal damage nothing goes through any more; stored bitmaps learn of every change. */
+static int before_change(struct img *image, uint64_t offset, uint64_t length)
+{
+    return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_bitmaps_track(image, offset, length);
+}
+
 static int guarded_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
 {
-    return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_reserve(image, offset, length, to);
+    int status = before_change(image, offset, 0);
+
+    if (status == 0)
+        status = qcow2_reserve(image, offset, length, to);
+    return status < 0 ? status : qcow2_bitmaps_track(image, to->offset, to->length);
 }
 
 static int guarded_reserve_coded(struct img *image, uint64_t offset, size_t length, struct img_reservation *to)
 {
-    return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_reserve_coded(image, offset, length, to);
+    uint64_t cluster = qcow2_state(image)->cluster_size;
+    int status = before_change(image, offset, img_min(cluster, image->size - offset));
+
+    return status < 0 ? status : qcow2_reserve_coded(image, offset, length, to);
 }
 
 static int guarded_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
-    return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_zero(image, offset, length, flags);
+    int status = before_change(image, offset, length);
+
+    return status < 0 ? status : qcow2_zero(image, offset, length, flags);
 }
 
 static int guarded_discard(struct img *image, uint64_t offset, uint64_t length)
 {
-    return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_discard(image, offset, length);
+    int status = before_change(image, offset, length);
+
+    return status < 0 ? status : qcow2_discard(image, offset, length);
+}
+
+static int guarded_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t old_size = s->h.size;
+    int status = s->broken ? -ENOMEDIUM : qcow2_bitmaps_before_resize(image);
+
+    if (status < 0)
+        return img_error_errno(err, -status, "Could not load persistent bitmaps");
+    status = qcow2_resize(image, size, preallocation, err);
+    if (status < 0)
+        return status;
+    status = qcow2_bitmaps_after_resize(image, old_size);
+    return status < 0 ? img_error_errno(err, -status, "Could not resize persistent bitmaps") : 0;
 }
 
 static int guarded_publish(struct img *image, struct img_reservation *at)
@@ -319,9 +351,7 @@ static int guarded_flush(struct img *image)
     return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_flush(image);
 }
 
-static const char *const strong_options[] = {
-    "encrypt", "lazy-refcounts", "overlap-check", "overlap-check.template", NULL
-};
+static const char *const strong_options[] = { "encrypt.", NULL };
 
 const struct img_driver img_driver_qcow2 = {
     .name = "qcow2",
@@ -346,7 +376,7 @@ const struct img_driver img_driver_qcow2 = {
     .encode = qcow2_encode,
     .decode = qcow2_decode,
     .reserve_coded = guarded_reserve_coded,
-    .resize = qcow2_resize,
+    .resize = guarded_resize,
     .check = qcow2_check,
     .info = qcow2_info,
     .zero_initialised = qcow2_zero_initialised,

@@ -222,6 +222,9 @@ int qcow2_preallocate(struct img *image, uint64_t offset, uint64_t end, enum qco
     struct qcow2 *s = qcow2_state(image);
     bool raw = s->h.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 
+    /* The start of the cluster that the old disk ends in may still show the backing file. */
+    if (image->backing || (image->backing_name && offset > 0))
+        offset = img_min(img_align_up(offset, s->cluster_size), end);
     if (image->data_file) {
         /* One that is longer already keeps what it has. */
         if (img_size(image->data_file) < end) {

@@ -13,7 +13,7 @@
  *   reserve.c   reserve, publish, zero, discard: guest writes
  *   refcount.c  reference counts, cluster allocation, growth of the refcount table, overlap rule
  *   snapshot.c  snapshot table
- *   bitmap.c    bitmap directory
+ *   bitmap.c    bitmap directory; bitmap-write.c: bits that follow what is written
  *   create.c    new images and preallocation
  *   check.c     what is wrong; repair.c: mending it
  */
@@ -88,7 +88,7 @@ struct qcow2_bitmap {
     uint64_t table_offset; uint32_t table_size;
     uint32_t flags;                 /* bit 0 in use, 1 auto, 2 extra data compatible */
     uint8_t type, granularity_bits;
-    uint8_t *extra; uint32_t extra_length;
+    uint8_t *bits;                  /* loaded because they change (bitmap-write.c), else NULL */
 };
 
 /* cache.c: tables of one cluster each (L2 tables, or refcount blocks), big-endian as on disk. */
@@ -127,7 +127,8 @@ struct qcow2 {
     IMG_VECTOR(struct qcow2_snapshot) snapshots;
     IMG_VECTOR(struct qcow2_bitmap) bitmaps;
     uint32_t bitmap_count; uint64_t bitmap_directory_offset, bitmap_directory_size;
-    bool bitmaps_valid;             /* autoclear bit was set on open */
+    bool bitmaps_valid;             /* there is a directory that counts */
+    bool bitmaps_stale;             /* the last writer did not know of them: to be dropped */
 
     /* Guest writes (reserve.c, refcount.c, overlap.c).  All empty after qcow2_flush, so close needs nothing more than that. */
     unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against; open sets qcow2_overlap_template() */
@@ -309,6 +310,15 @@ int qcow2_snapshot_load(struct img *image, const char *id, const char *name, str
 void qcow2_free_snapshots(struct qcow2 *s);
 int qcow2_read_bitmaps(struct img *image, struct img_error *err);
 void qcow2_free_bitmaps(struct qcow2 *s);
+enum { QCOW2_BITMAP_ENTRY = 24 };       /* fixed part of a directory entry */
+/* Clusters of bits that a disk of this size has at this granularity. */
+uint64_t qcow2_bitmap_clusters(const struct qcow2 *s, unsigned granularity_bits);
+/* bitmap-write.c: the guest range is about to change. */
+int qcow2_bitmaps_track(struct img *image, uint64_t offset, uint64_t length);
+/* Before the image is closed: bits that changed go back. */
+int qcow2_bitmaps_store(struct img *image);
+int qcow2_bitmaps_before_resize(struct img *image);
+int qcow2_bitmaps_after_resize(struct img *image, uint64_t old_size);
 int qcow2_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
 
 /* What IMG_AT_CREATE options fill. */

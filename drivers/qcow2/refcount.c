@@ -47,7 +47,7 @@ void qcow2_refcount_put(const struct qcow2 *s, uint8_t *block, uint64_t index, u
 
 int qcow2_barrier(struct img *image)
 {
-    return image->cache == IMG_CACHE_UNSAFE ? 0 : img_flush(image->file);
+    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
 }
 
 int qcow2_read_refcount_table(struct img *image, struct img_error *err)

@@ -217,11 +217,11 @@ static int write_all(const struct rebuilt *new)
         if (new->table[i])
             status = write_block(check, i, new->table[i]);
     if (status < 0) {
-        img_notice(IMG_FAULT, "ERROR writing refblock: %s", strerror(-status));
+        img_notice(IMG_FAULT, "ERROR writing refblock: %s", img_strerror(status));
         return status;
     }
     if ((status = write_table(new)) < 0)
-        img_notice(IMG_FAULT, "ERROR writing reftable: %s", strerror(-status));
+        img_notice(IMG_FAULT, "ERROR writing reftable: %s", img_strerror(status));
     return status < 0 ? status : qcow2_barrier(check->image);
 }
 
@@ -242,7 +242,7 @@ static int switch_over(const struct rebuilt *new)
     if (status == 0)
         status = qcow2_barrier(check->image);
     if (status < 0) {
-        img_notice(IMG_FAULT, "ERROR setting reftable: %s", strerror(-status));
+        img_notice(IMG_FAULT, "ERROR setting reftable: %s", img_strerror(status));
         free(table);
         return status;
     }

@@ -132,7 +132,10 @@ int qcow2_snapshots(struct img *image, struct img_snapshot **list, struct img_er
     const struct qcow2 *s = qcow2_state(image);
 
     (void)err;
-    *list = img_xcalloc(s->snapshots.count + 1, sizeof **list);
+    *list = NULL;
+    if (s->snapshots.count == 0)
+        return 0;
+    *list = img_xcalloc(s->snapshots.count, sizeof **list);
     for (size_t i = 0; i < s->snapshots.count; i++) {
         (*list)[i] = s->snapshots.at[i].shown;
         (*list)[i].id = img_xstrdup(s->snapshots.at[i].shown.id);
@@ -143,16 +146,16 @@ int qcow2_snapshots(struct img *image, struct img_snapshot **list, struct img_er
 
 static const struct qcow2_snapshot *find_snapshot(const struct qcow2 *s, const char *id, const char *name)
 {
-    for (size_t i = 0; id && i < s->snapshots.count; i++)
-        if (strcmp(s->snapshots.at[i].shown.id, id) == 0)
+    for (size_t i = 0; i < s->snapshots.count; i++) {
+        const struct img_snapshot *shown = &s->snapshots.at[i].shown;
+        if (id ? strcmp(shown->id, id) == 0 : strcmp(shown->name, name) == 0)
             return &s->snapshots.at[i];
-    for (size_t i = 0; name && i < s->snapshots.count; i++)
-        if (strcmp(s->snapshots.at[i].shown.name, name) == 0)
-            return &s->snapshots.at[i];
+    }
     return NULL;
 }
 
-int qcow2_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err)
+/* Show the snapshot with that id or, where it is NULL, that name.  The disk keeps the size that it has now. */
+static int load_one(struct img *image, const char *id, const char *name, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
     const struct qcow2_snapshot *snapshot = find_snapshot(s, id, name);
@@ -172,7 +175,21 @@ int qcow2_snapshot_load(struct img *image, const char *id, const char *name, str
     free(s->l1);
     s->l1 = l1;
     s->h.l1_size = snapshot->l1_size;
-    image->size = snapshot->shown.disk_size;
     image->snapshot_view = true;
     return 0;
+}
+
+int qcow2_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err)
+{
+    struct img_error first = IMG_ERROR_INIT;
+
+    if (!id || !name)
+        return load_one(image, id, name ? name : "", err);
+    int status = load_one(image, id, NULL, &first);
+    if (status == -ENOENT || status == -EINVAL) {
+        img_error_clear(&first);
+        return load_one(image, NULL, name, err);
+    }
+    *err = first;
+    return status;
 }

@@ -81,9 +81,6 @@ def one(seed, folder, span):
     rng = random.Random(seed)
     new = rng.random() < 0.5
     path = os.path.join(folder, 't.img')
-    if os.path.exists(path):
-        os.unlink(path)
-    made = [] if new else target(folder, rng)
     words = ['convert', '-f', 'raw', '-O', 'qcow2']
     words += rng.choice(NEW) if new else ['-n'] + rng.choice([[], [], ['-c'], ['-S', '0']])
     words += ['-t', rng.choice(['writeback', 'unsafe', 'none', 'writethrough'])]
@@ -91,8 +88,15 @@ def one(seed, folder, span):
     words += ['source', 't.img']
     # `span` is the time that such a convert took lately; it adapts to the machine
     delay = rng.random() * span[0]
-    running = killed(words, folder, delay)
-    span[0] = min(3.0, span[0] * 1.1) if running else max(0.01, span[0] * 0.9)
+    for _ in range(5):
+        if os.path.exists(path):
+            os.unlink(path)
+        made = [] if new else target(folder, random.Random(seed))
+        running = killed(words, folder, delay)
+        span[0] = min(3.0, span[0] * 1.1) if running else max(0.01, span[0] * 0.9)
+        if running:
+            break
+        delay /= 2
     title = f"seed {seed}: {' '.join(made + ['|'] if made else [])} {' '.join(words)} killed after {delay:.3f} s" \
             f"{'' if running else ' (too late)'}"
     problems = []
