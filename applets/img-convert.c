@@ -32,6 +32,7 @@ static const struct app_option options[] = {
     { 'o', "options", "TGT_OPTS", NULL },
     { 'c', "compress", NULL, "write compressed clusters" },
     { 't', "target-cache", "TGT_CACHE", "cache mode of the target (unsafe)" },
+    { 't', "output-cache", "TGT_CACHE", NULL },
     { 't', "cache", "TGT_CACHE", NULL },
     { 'B', "backing", "BACKING_FILENAME", "make the target an overlay of this file, and copy\n"
                                           "only what the source itself holds" },
@@ -316,21 +317,6 @@ static int find_driver(struct request *r)
     return 0;
 }
 
-static int print_create_help(const struct request *r)
-{
-    struct img_error err = IMG_ERROR_INIT;
-    char *text;
-
-    text = img_create_help(r->driver, r->target_name, &err);
-    if (!text) {
-        app_report(&err);
-        return 1;
-    }
-    fputs(text, stdout);
-    free(text);
-    return 0;
-}
-
 /* Backing file of the target, from -B and -F or from -o; into the creation options. */
 static bool settle_backing(struct request *r)
 {
@@ -559,21 +545,17 @@ static int copy(struct request *r)
         else
             what.target_backing_size = UINT64_MAX;
     }
-    app_progress_start(r->progress && !app_quiet, 1.0);
     ret = img_copy(&what, NULL, &fault);
-    app_progress_end(ret == 0);
     if (ret < 0)
         explain(&fault, -ret);
     status = ret < 0 ? 1 : 0;
     return r->to_stream ? close_stream(what.target_fd, status) : status;
 }
 
-static int convert(struct request *r)
+static int open_and_copy(struct request *r)
 {
     int status;
 
-    if (r->source_opts && r->source_format)
-        return refuse(EXCLUSIVE), 1;
     if (!r->from_stream && open_sources(r) < 0)
         return 1;
     if (r->snapshot && load_snapshot(r) < 0)
@@ -583,6 +565,18 @@ static int convert(struct request *r)
     status = copy(r);
     status = app_close(r->target, status);
     r->target = NULL;
+    return status;
+}
+
+static int convert(struct request *r)
+{
+    int status;
+
+    if (r->source_opts && r->source_format)
+        return refuse(EXCLUSIVE), 1;
+    app_progress_start(r->progress && !app_quiet, 1.0);
+    status = open_and_copy(r);
+    app_progress_end(status == 0);
     return status;
 }
 
@@ -608,7 +602,7 @@ static int convert_main(struct app *app)
     if ( split_operands(&r) < 0 || !check_streams(&r))
         goto out;
     if (r.want_help) {
-        status = find_driver(&r) < 0 ? 1 : print_create_help(&r);
+        status = find_driver(&r) < 0 ? 1 : app_create_help(r.driver, r.target_name);
         goto out;
     }
     if (r.no_create && r.create_options && !r.to_stream)

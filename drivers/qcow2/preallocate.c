@@ -49,22 +49,29 @@ static uint32_t unused_entries(const struct qcow2 *s, const struct qcow2_l2 *l2,
     return n;
 }
 
+/* Clusters that were in use before must not show what is in them. */
+static int clear_reused(struct img *image, uint64_t host, uint64_t length, uint64_t file_size)
+{
+    if (host >= file_size)
+        return 0;
+    return img_zero(image->file, host, img_min(length, file_size - host), IMG_ZERO_MAY_UNMAP);
+}
+
 /* Host clusters for `count` guest clusters; fewer when the run that it goes on with is not free that far. */
 static int place(struct img *image, struct placing *at, uint64_t guest, uint64_t *count, uint64_t *host)
 {
     struct qcow2 *s = qcow2_state(image);
-    uint64_t length = *count << s->h.cluster_bits;
+    uint64_t length = *count << s->h.cluster_bits, file_size = img_size(image->file);
+    int status;
 
-    if (image->data_file) {
-        *host = guest;
+    if (image->data_file || at->reserved) {
+        *host = image->data_file ? guest : at->next;
         return 0;
     }
-    if (!at->fixed)
-        return qcow2_alloc_clusters(image, length, host);
     *host = at->next;
-    int status = at->reserved ? 0 : qcow2_alloc_at(image, at->next, &length);
+    status = at->fixed ? qcow2_alloc_at(image, at->next, &length) : qcow2_alloc_clusters(image, length, host);
     *count = length >> s->h.cluster_bits;
-    return status;
+    return status < 0 ? status : clear_reused(image, *host, length, file_size);
 }
 
 /* Place what the slice of the L2 table at `guest` covers of [guest, end); *done moves to where it stopped. */
@@ -206,7 +213,9 @@ static int preallocate_data(struct img *image, uint64_t guest, uint64_t end, enu
     area.clusters = count + img_div_up(count, 1ull << s->l2_bits);
     if ((status = qcow2_write_refcount_area(image, &area, &at.next)) < 0)
         return img_error_errno(err, -status, "Failed to resize refcount structures");
-    if ((status = grow_file(image->file, at.next + bytes, mode, err)) < 0)
+    /* What is behind the last cluster in use, if anything, is not to become data. */
+    if ((img_size(image->file) > at.next && (status = img_resize_file(image->file, at.next, NULL, err)) < 0) ||
+        (status = grow_file(image->file, at.next + bytes, mode, err)) < 0)
         return status;
     /* The data before the tables, which then lie around it. */
     if (count > 0 && ((status = qcow2_alloc_at(image, at.next, &bytes)) < 0 || bytes >> s->h.cluster_bits != count))
@@ -223,8 +232,11 @@ int qcow2_preallocate(struct img *image, uint64_t offset, uint64_t end, enum qco
     bool raw = s->h.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 
     /* The start of the cluster that the old disk ends in may still show the backing file. */
-    if (image->backing || (image->backing_name && offset > 0))
-        offset = img_min(img_align_up(offset, s->cluster_size), end);
+    if ((image->backing || image->backing_name) && !img_aligned(offset, s->cluster_size)) {
+        offset = img_align_up(offset, s->cluster_size);
+        if (offset >= end && !image->data_file)
+            return 0;
+    }
     if (image->data_file) {
         /* One that is longer already keeps what it has. */
         if (img_size(image->data_file) < end) {
