@@ -243,16 +243,22 @@ static bool detect_preallocation(struct img *image)
     if (allocated < 0)
         return false;
 
-    uint64_t really = (uint64_t)allocated / s->cluster_size, counted = 0, count;
-    uint64_t enough = img_max(really * 10 / 9, really + 2);
+    uint64_t really = (uint64_t)allocated / s->cluster_size, counted = 0;
+    uint64_t enough = img_max(really * 10 / 9, really + 2), per_block = 1ull << s->refblock_bits;
     uint64_t clusters = img_div_up(img_size(image->file), s->cluster_size);
-    for (uint64_t cluster = 0; cluster < clusters && counted + (clusters - cluster) >= enough; cluster++) {
-        if (qcow2_refcount_get(image, cluster, &count) < 0)
+    if (clusters < enough)
+        return false;
+    for (uint32_t i = 0; i < s->refcount_table_size && i * per_block < clusters && counted < enough; i++) {
+        uint64_t offset = s->refcount_table[i] & ~511ull;
+        uint8_t *block;
+        if (offset == 0)
+            continue;
+        if (!img_aligned(offset, s->cluster_size) || qcow2_cache_get(s->refblock_cache, offset, &block) < 0)
             return false;
-        if (count && ++counted >= enough)
-            return true;
+        for (uint64_t entry = 0; entry < img_min(per_block, clusters - i * per_block); entry++)
+            counted += qcow2_refcount_at(s, block, entry) != 0;
     }
-    return false;
+    return counted >= enough;
 }
 
 static bool preallocated(struct img *image)

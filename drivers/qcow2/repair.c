@@ -20,6 +20,7 @@ struct rebuilt {
     uint64_t start, clusters;       /* of the table in the file; clusters 0: not placed yet */
     uint64_t file_size;             /* with what is placed */
     struct qcow2_counts spared;     /* clusters that are not counted, but not to be used either */
+    uint64_t full_from, full_to;    /* nothing is free in between: the next search need not look there again */
 };
 
 static int take(struct rebuilt *new, uint64_t cluster)
@@ -32,13 +33,18 @@ static int take(struct rebuilt *new, uint64_t cluster)
 }
 
 /* First run of `count` clusters from `cluster` on that nothing refers to. */
-static uint64_t find_run(const struct rebuilt *new, uint64_t cluster, uint64_t count)
+static uint64_t find_run(struct rebuilt *new, uint64_t cluster, uint64_t count)
 {
-    uint64_t start = cluster;
+    bool known = cluster >= new->full_from && cluster < new->full_to;
+    uint64_t start = known ? new->full_to : cluster;
 
     for (uint64_t at = start; at - start < count; at++)
         if (qcow2_count_get(&new->check->counts, at) || qcow2_count_get(&new->spared, at))
             start = at + 1;
+    if (count == 1) {
+        new->full_from = known ? new->full_from : cluster;
+        new->full_to = start;
+    }
     return start;
 }
 
@@ -151,6 +157,7 @@ static int place_table(struct rebuilt *new)
     struct qcow2_check *check = new->check;
     int status = 0;
 
+    new->full_from = new->full_to = 0;
     for (uint64_t i = 0; status == 0 && i < new->clusters; i++)
         status = qcow2_count_set(&check->counts, new->start + i, 0);
     new->clusters = img_div_up(new->entries * 8, check->s->cluster_size);

@@ -388,8 +388,8 @@ END
     pattern raw 22 1M 100k
     cp base theirs
     cp base x
-    "$PEER" convert -n -f raw -O qcow2 raw theirs
-    img 0 convert -n -f raw -O qcow2 raw x
+    "$PEER" convert -n --target-is-zero -f raw -O qcow2 raw theirs
+    img 0 convert -n --target-is-zero -f raw -O qcow2 raw x
     "$PEER" check -q x
     for name in on off; do
         bits "$name" theirs > want
