@@ -344,6 +344,13 @@ static bool settle_backing(struct request *r)
     return true;
 }
 
+static bool preallocated(const struct request *r)
+{
+    const char *mode = img_doc_string_at(r->create_options, "preallocation");
+
+    return mode && strcmp(mode, "off");
+}
+
 /* A backing file that can't be opened is found before an old target is gone. */
 static int try_backing(const struct request *r)
 {
@@ -375,8 +382,7 @@ static int create_target(struct request *r)
 
     snprintf(size, sizeof size, "%llu", (unsigned long long)r->total);
     img_doc_put_string(r->create_options, "size", size);
-    if (r->from_stream && img_doc_string_at(r->create_options, "preallocation") &&
-        strcmp(img_doc_string_at(r->create_options, "preallocation"), "off")) {
+    if (r->from_stream && preallocated(r)) {
         app_error("Preallocation needs a source of known size");
         return -1;
     }
@@ -435,6 +441,10 @@ static int judge_options(struct request *r)
         return -1;
     if (r->compress && !img_driver_can_compress(r->driver)) {
         app_error("Compression not supported for this file format");
+        return -1;
+    }
+    if (r->compress && preallocated(r)) {
+        app_error("Compression and preallocation not supported at the same time");
         return -1;
     }
     return 0;

@@ -116,8 +116,8 @@ static int read_bitmaps(struct img *image, uint64_t offset, uint32_t length, str
     uint32_t count = img_get_be32(raw);
     uint64_t size = img_get_be64(raw + 8), directory = img_get_be64(raw + 16);
     if (count > MAX_BITMAPS)
-        return img_error_set(err, EINVAL, "bitmaps_ext: Image has %u bitmaps, exceeding the QEMU supported maximum of %d",
-                             count, MAX_BITMAPS);
+        return img_error_set(err, EINVAL, "bitmaps_ext: Image has %u bitmaps, exceeding the QEMU supported maximum of "
+                             "%d", count, MAX_BITMAPS);
     if (count == 0)
         return img_error_set(err, EINVAL, "found bitmaps extension with zero bitmaps");
     if (!img_aligned(directory, s->cluster_size))

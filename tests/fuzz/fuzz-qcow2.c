@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MAX_INPUT = 1 << 20, MAX_EXTENTS = 200, MAX_READ = 1 << 20, CHUNK = 64 << 10 };
+enum { MAX_INPUT = 1 << 20, MAX_EXTENTS = 200, MAX_READ = 1 << 20, MAX_GROWN = 8 << 20, CHUNK = 64 << 10 };
 
 /* Put the input into a file without a name; `name` is how to open it again. */
 static int place(const uint8_t *data, size_t size, char name[64])
@@ -164,7 +164,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     look(name);
     check(name, 0);
     change(name);
-    check(name, 0);
+    if (lseek(fd, 0, SEEK_END) <= MAX_GROWN)    /* a lying table may have led the writes far out */
+        check(name, 0);
     displace(fd, name);
 
     fd = place(data, size, name);
