@@ -182,10 +182,10 @@ class Runner:
                         found[name] = hashlib.sha256(file.read()).digest()
         return found
 
-    def contents(self, tool, side):
+    def contents(self, tool, side, words=None):
         """Digest of the guest's bytes as `tool` reads them."""
-        output = self.case['output']
-        result = self.tool(tool, ['convert', '-f', output, '-O', 'raw', 't.img', '../out.raw'], side)
+        words = words or ['-f', self.case['output'], 't.img']
+        result = self.tool(tool, ['convert', '-O', 'raw'] + words + ['../out.raw'], side)
         if result.code != 0:
             return f'exit {result.code}: {result.err}'
         path = os.path.join(self.folder, 'out.raw')
@@ -194,19 +194,29 @@ class Runner:
         os.unlink(path)
         return f'{len(data)} bytes, {hashlib.sha256(data).hexdigest()}'
 
+    def source_contents(self):
+        """What the sources hold, read without a target format or a backing file in the way."""
+        words = [word for group in self.case['groups'] if group[0] in ('-l', '-f') for word in group]
+        return self.contents(PEER, 'p', words + sum(self.case['sources'], []))
+
     def same_results(self):
         output = self.case['output']
         right = self.contents(PEER, 'p')
-        for who, tool, side in ('the peer reads ours', PEER, 'o'), ('we read the peer', IMG, 'p'), \
+        lost = False
+        for who, tool, side in ('we read the peer', IMG, 'p'), ('the peer reads ours', PEER, 'o'), \
                 ('we read ours', IMG, 'o'):
             got = self.contents(tool, side)
-            if got != right:
+            if got != right and side == 'o' and got == self.source_contents():
+                # with -B and a base that is shorter than the chain, the reference tool loses data
+                lost = True
+            elif got != right:
                 self.problem(f'contents, {who}', f'{got}\n  instead of {right}')
         if output == 'qcow2':
             result = self.tool(PEER, ['check', '-f', 'qcow2', 't.img'], 'o')
             if result.code != 0 and result.code != self.tool(PEER, ['check', '-f', 'qcow2', 't.img'], 'p').code:
                 self.problem('check of our image', result.out + result.err)
-        self.same_map()
+        if not lost:
+            self.same_map()
         self.same_info()
 
     def same_map(self):
