@@ -353,7 +353,14 @@ static int guarded_flush(struct img *image)
 
 static const char *const strong_options[] = { "encrypt.", NULL };
 
+/* The bitmaps extension needs version 3. */
+static bool has_bitmaps(const struct img *image)
+{
+    return qcow2_state(image)->h.version >= 3;
+}
+
 const struct img_driver img_driver_qcow2 = {
+    .has_bitmaps = has_bitmaps,
     .name = "qcow2",
     .title = "qcow2 version 2 and 3",
     .kind = IMG_FORMAT,

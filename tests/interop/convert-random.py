@@ -86,9 +86,8 @@ def existing_target(rng, case, top):
 
 
 def pick_backing(rng, case, top):
-    others = [image for image in case['images'] if image is not top]
-    if others and rng.random() < 0.7:
-        return rng.choice(others)
+    if top['backing']:
+        return top['backing']
     base = images.chain(rng, 'x', 4 * MEGA, 1)[0]
     case['images'].insert(0, base)
     return base
@@ -182,9 +181,9 @@ class Runner:
                         found[name] = hashlib.sha256(file.read()).digest()
         return found
 
-    def contents(self, tool, side, words=None):
+    def contents(self, tool, side):
         """Digest of the guest's bytes as `tool` reads them."""
-        words = words or ['-f', self.case['output'], 't.img']
+        words = ['-f', self.case['output'], 't.img']
         result = self.tool(tool, ['convert', '-O', 'raw'] + words + ['../out.raw'], side)
         if result.code != 0:
             return f'exit {result.code}: {result.err}'
@@ -194,29 +193,19 @@ class Runner:
         os.unlink(path)
         return f'{len(data)} bytes, {hashlib.sha256(data).hexdigest()}'
 
-    def source_contents(self):
-        """What the sources hold, read without a target format or a backing file in the way."""
-        words = [word for group in self.case['groups'] if group[0] in ('-l', '-f') for word in group]
-        return self.contents(PEER, 'p', words + sum(self.case['sources'], []))
-
     def same_results(self):
         output = self.case['output']
         right = self.contents(PEER, 'p')
-        lost = False
         for who, tool, side in ('we read the peer', IMG, 'p'), ('the peer reads ours', PEER, 'o'), \
                 ('we read ours', IMG, 'o'):
             got = self.contents(tool, side)
-            if got != right and side == 'o' and got == self.source_contents():
-                # with -B and a base that is shorter than the chain, the reference tool loses data
-                lost = True
-            elif got != right:
+            if got != right:
                 self.problem(f'contents, {who}', f'{got}\n  instead of {right}')
         if output == 'qcow2':
             result = self.tool(PEER, ['check', '-f', 'qcow2', 't.img'], 'o')
             if result.code != 0 and result.code != self.tool(PEER, ['check', '-f', 'qcow2', 't.img'], 'p').code:
                 self.problem('check of our image', result.out + result.err)
-        if not lost:
-            self.same_map()
+        self.same_map()
         self.same_info()
 
     def same_map(self):
