@@ -208,14 +208,14 @@ static bool check_combination(const struct request *r)
 {
     if (r->skip_broken && !r->bitmaps)
         return refuse("Use of --skip-broken-bitmaps requires --bitmaps");
-    if (r->target_opts && !r->no_create)
-        return refuse("--target-image-opts requires use of -n flag");
     if (r->compress && r->offload)
         return refuse("Cannot enable copy offloading when -c is used");
     if (r->sparse_given && r->offload)
         return refuse("Cannot enable copy offloading when -S is used");
     if (r->salvage && r->offload)
         return refuse("Cannot use copy offloading in salvaging mode");
+    if (r->target_opts && !r->no_create)
+        return refuse("--target-image-opts requires use of -n flag");
     if (r->target_is_zero && !r->no_create)
         return refuse("--target-is-zero requires use of -n flag");
     return true;

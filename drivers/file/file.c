@@ -119,7 +119,8 @@ static int open_descriptor(struct img *image, const char *name, bool device, str
     struct file_state *file = image->state;
     struct stat status;
 
-    if (stat(name, &status) == 0 && file_check_kind(&status, device, name, err) < 0)
+    /* A directory is harmless to open, and the system says more of it. */
+    if (stat(name, &status) == 0 && !S_ISDIR(status.st_mode) && file_check_kind(&status, device, name, err) < 0)
         return -EINVAL;
     file->fd = open(name, open_flags(image));
     if (file->fd < 0 && errno == EINVAL && img_cache_direct(image->cache))

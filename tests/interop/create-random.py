@@ -10,7 +10,6 @@ environment: see lib/harness.py
 """
 import os
 import random
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
@@ -98,6 +97,33 @@ def create(tool, arguments, folder):
     return run(tool, ['create', '-f', 'qcow2'] + arguments, folder)
 
 
+def data_ranges(file, size):
+    """Where the file is no hole."""
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+        except OSError:
+            return
+        at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+        yield start, at
+
+
+def first_difference(a, b):
+    """Offset of the first byte that is not the same, holes left out; None: the files are the same."""
+    with open(a, 'rb') as left, open(b, 'rb') as right:
+        size = os.fstat(left.fileno()).st_size
+        if size != os.fstat(right.fileno()).st_size:
+            return min(size, os.fstat(right.fileno()).st_size)
+        for start, end in sorted([*data_ranges(left, size), *data_ranges(right, size)]):
+            for at in range(start, end, 1 << 20):
+                length = min(1 << 20, end - at)
+                one, two = os.pread(left.fileno(), length, at), os.pread(right.fileno(), length, at)
+                if one != two:
+                    return at + next(i for i in range(length) if one[i] != two[i])
+    return None
+
+
 def compare_files(ours, peer):
     problems = []
     for name in NAMES:
@@ -106,9 +132,10 @@ def compare_files(ours, peer):
             problems.append(f'{name}: only one of the tools has made it')
         if not os.path.exists(a) or not os.path.exists(b):
             continue
-        found = subprocess.run(['cmp', a, b], capture_output=True, text=True)
-        if found.returncode:
-            problems.append(found.stdout + found.stderr)
+        found = first_difference(a, b)
+        if found is not None:
+            problems.append(f'{name}: differs at {found:#x}; ours {os.stat(a).st_size} bytes long, '
+                            f'peer {os.stat(b).st_size}')
         # Preallocating a data file, the reference tool sets aside less than what was asked for.
         if name == 't.qcow2' and os.stat(a).st_blocks > os.stat(b).st_blocks + 8:
             problems.append(f'{name}: {os.stat(a).st_blocks} blocks on disk, peer {os.stat(b).st_blocks}')
@@ -129,7 +156,7 @@ def case(folder, arguments):
 
 
 def main():
-    seeds, tap = cases('create-random', 80)
+    seeds, tap = cases('create-random', 60)
     for seed in seeds:
         arguments = case_arguments(random.Random(seed))
         with Folder(f'create-{seed}') as folder:
