@@ -441,6 +441,10 @@ static int check_bitmaps(const struct request *r)
         app_error("Source lacks bitmap support");
         return -1;
     }
+    if (!r->no_create && !img_driver_can_bitmap(r->driver)) {
+        app_error("Format driver '%s' does not support bitmaps", r->target_format);
+        return -1;
+    }
     /* Until they can be copied, leaving them out in silence would lose somebody's backup chain. */
     if (count_bitmaps(r->images[0]) > 0) {
         app_error("Copying persistent bitmaps is not built in yet");
@@ -634,15 +638,17 @@ static int convert_main(struct app *app)
             goto out;
     if (!check_combination(&r))
         goto out;
-    if ( split_operands(&r) < 0 || !check_streams(&r))
+    if (r.no_create && r.create_options) {
+        app_error("-o has no effect when skipping image creation");
+        goto out;
+    }
+    if (split_operands(&r) < 0 || !check_streams(&r))
         goto out;
     if (r.want_help) {
         status = find_driver(&r) < 0 ? 1 : app_create_help(r.driver, r.target_name);
         goto out;
     }
-    if (r.no_create && r.create_options && !r.to_stream)
-        app_error("-o has no effect when skipping image creation");
-    else if (r.bitmaps && r.source_count > 1)
+    if (r.bitmaps && r.source_count > 1)
         app_error("Copying bitmaps only possible with single source");
     else if (!r.source_cache_name || app_cache(r.source_cache_name, "source cache", &r.source_cache))
         status = convert(&r);

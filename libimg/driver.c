@@ -53,6 +53,11 @@ bool img_driver_can_compress(const struct img_driver *driver)
     return (driver->traits & IMG_CAN_COMPRESS) != 0;
 }
 
+bool img_driver_can_bitmap(const struct img_driver *driver)
+{
+    return driver->has_bitmaps != NULL;
+}
+
 const struct img_option *img_driver_options(const struct img_driver *driver)
 {
     return driver->options;

@@ -219,6 +219,7 @@ bool img_driver_usable(const struct img_driver *driver);
 bool img_driver_can_create(const struct img_driver *driver);
 bool img_driver_can_back(const struct img_driver *driver);     /* images may have a backing file */
 bool img_driver_can_compress(const struct img_driver *driver);
+bool img_driver_can_bitmap(const struct img_driver *driver);   /* images may hold persistent bitmaps */
 const struct img_option *img_driver_options(const struct img_driver *driver);
 
 /* ---- Opening (chain.c, probe.c, gate.c) -------------------------------- */

@@ -298,9 +298,17 @@ EOF
     img 1 convert -n -f raw -O qcow2 -o cluster_size=4k a.raw a.qcow2
     out ''
     err 'qemu-img: -o has no effect when skipping image creation'
-    img 1 convert -n -c -f raw -O qcow2 a.raw a.qcow2
-    out ''
-    err 'qemu-img: error while writing at byte 0: Input/output error'
+}
+
+@test "convert: -n -c replaces what the target holds" {
+    beyond
+    sample a.raw
+    img 0 convert -f raw -O qcow2 a.raw a.qcow2
+    pattern a.raw 77 1M 1M
+    img 0 convert -n -c -f raw -O qcow2 a.raw a.qcow2
+    silent
+    img 0 compare -f raw -F qcow2 a.raw a.qcow2
+    img 0 check -f qcow2 a.qcow2
 }
 
 @test "convert: --target-is-zero trusts what it is told" {
