@@ -94,29 +94,23 @@ static const char *word(bool value)
     return value ? "true" : "false";
 }
 
-static void print_json(const struct entry *entry, bool first, bool with_compressed)
+static void print_json(const struct entry *entry, bool last, bool with_compressed)
 {
-    printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %u, \"present\": %s, \"zero\": %s, "
-           "\"data\": %s", first ? "[" : ",\n", entry->start, entry->length, entry->depth, word(entry->present),
+    printf("{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %u, \"present\": %s, \"zero\": %s, "
+           "\"data\": %s", entry->start, entry->length, entry->depth, word(entry->present),
            word(entry->zero), word(entry->data));
     if (with_compressed)
         printf(", \"compressed\": %s", word(entry->compressed));
     if (entry->has_offset)
         printf(", \"offset\": %" PRIu64, entry->offset);
-    printf("}");
+    printf("%s", last ? "}" : "},\n");
 }
 
-struct printer {
-    enum app_output output;
-    bool first, with_compressed;
-};
-
-static bool print(struct printer *printer, const struct entry *entry)
+static bool print(enum app_output output, const struct entry *entry, bool last)
 {
-    if (printer->output == APP_HUMAN)
+    if (output == APP_HUMAN)
         return print_human(entry);
-    print_json(entry, printer->first, printer->with_compressed);
-    printer->first = false;
+    print_json(entry, last, app_compat() >= 800);
     return true;
 }
 
@@ -125,7 +119,6 @@ static bool print(struct printer *printer, const struct entry *entry)
 /* Even an empty range is one (empty) entry: callers count on an array that is not empty. */
 static int walk(struct img *image, const struct request *r)
 {
-    struct printer printer = { .output = r->output, .first = true, .with_compressed = app_compat() >= 800 };
     uint64_t size = img_size(image), end = size, at = r->start;
     struct entry current = { .start = r->start };
 
@@ -133,6 +126,8 @@ static int walk(struct img *image, const struct request *r)
         end = r->start + r->length;
     if (r->output == APP_HUMAN)
         printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
+    else
+        printf("[");
     while (at < end) {
         struct img_extent extent;
         struct entry next;
@@ -148,11 +143,11 @@ static int walk(struct img *image, const struct request *r)
             current.length += next.length;
             continue;
         }
-        if (current.length && !print(&printer, &current))
+        if (current.length && !print(r->output, &current, false))
             return 1;
         current = next;
     }
-    if (!print(&printer, &current))
+    if (!print(r->output, &current, true))
         return 1;
     if (r->output == APP_JSON)
         printf("]\n");

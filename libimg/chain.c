@@ -320,9 +320,8 @@ int img_open_child(struct img *parent, const char *role, const char *name, const
     child.options = options ? img_doc_copy(options) : img_doc_object();
     child.format = format;
     child.nesting = 1;
-    ret = unfold_json(&child, err);
-    if (ret == 0)
-        ret = open_storage(opened, &child, err);
+    /* A stored name is a file's name, never a json: description of whatever its writer had in mind. */
+    ret = open_storage(opened, &child, err);
     img_doc_free(child.options);
     return ret;
 }

@@ -18,6 +18,9 @@ int qcow2_reader_start(struct qcow2_table_reader *reader, struct img *image, con
 
     if (tables > READ_AHEAD_TABLES)
         tables = READ_AHEAD_TABLES;
+    /* There may be very many snapshots with hardly a table each. */
+    if (tables > size)
+        tables = size ? size : 1;
     *reader = (struct qcow2_table_reader){ .image = image, .l1 = l1, .l1_size = size };
     reader->tables = malloc(tables * cluster_size);
     reader->status = calloc(tables, sizeof *reader->status);

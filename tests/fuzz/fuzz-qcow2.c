@@ -119,17 +119,19 @@ static void look(const char *name)
     close_image(image);
 }
 
-static void check(const char *name, unsigned repair)
+/* Returns where the image's clusters end. */
+static uint64_t check(const char *name, unsigned repair)
 {
     struct img_error err = IMG_ERROR_INIT;
-    struct img_check result;
+    struct img_check result = {0};
     struct img *image = open_image(name, IMG_CHECK | (repair ? IMG_RDWR : 0));
 
     if (!image)
-        return;
+        return 0;
     img_check(image, repair, &result, &err);
     img_error_clear(&err);
     close_image(image);
+    return result.image_end_offset;
 }
 
 static void change(const char *name)
@@ -162,15 +164,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     int fd = place(data, size, name);
     look(name);
-    check(name, 0);
     change(name);
     if (lseek(fd, 0, SEEK_END) <= MAX_GROWN)    /* a lying table may have led the writes far out */
         check(name, 0);
     displace(fd, name);
 
+    /* Counting anew takes time for every cluster up to the last one that is named, as it must. */
     fd = place(data, size, name);
-    check(name, IMG_REPAIR_LEAKS | IMG_REPAIR_ERRORS);
-    check(name, 0);
+    if (check(name, 0) <= MAX_GROWN) {
+        check(name, IMG_REPAIR_LEAKS | IMG_REPAIR_ERRORS);
+        check(name, 0);
+    }
     displace(fd, name);
     return 0;
 }
