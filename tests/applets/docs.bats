@@ -1,0 +1,43 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# The pages and the tools tell the same: every long option of --help stands on its page and the other way
+# round; every creation option of -o help stands on the page of its driver.
+
+load ../helper
+
+long_options() {
+    grep -oE -- '--[a-z][a-z-]+' "$1" | sort -u
+}
+
+@test "docs: the page of each tool has its options, and no others" {
+    beyond
+    for page in "$ROOT"/docs/applets/*.md; do
+        tool=${page##*/}
+        tool=${tool%.md}
+        img 0 "$tool" --help
+        long_options "$OUT" > help.txt
+        # Examples and comparisons aside: what a table row begins with is an option of the tool.
+        grep '^|' "$page" | long_options - > page.txt
+        diff help.txt page.txt
+    done
+}
+
+@test "docs: the page of each driver has its creation options" {
+    beyond
+    for format in raw qcow2 file; do
+        img 0 create -f "$format" -o help x
+        sed -n 's/^  \([a-z_]*\)[=.].*/\1/p' "$OUT" | sort -u > names.txt
+        [ -s names.txt ]
+        while read -r name; do
+            grep -qw -- "$name" "$ROOT"/docs/drivers/{"$format",file}.md || { echo "$format: $name"; false; }
+        done < names.txt
+    done
+}
+
+@test "docs: the README names every tool" {
+    beyond
+    for source in "$ROOT"/applets/img-*.c; do
+        tool=${source##*/}
+        grep -q "\`${tool%.c}\`" "$ROOT/README.md"
+    done
+}
