@@ -109,6 +109,14 @@ static int settle_hole(const struct copy_job *job, struct img *source, uint64_t 
         extent->kind = IMG_ZERO;
     if (!job->what->top_layer_only)
         return 0;
+    if (extent->kind == IMG_HOLE) {
+        /* Behind the end of its backing file the source reads as zeroes, whatever the target's shows there. */
+        uint64_t size = img_size(img_backing(source));
+        if (inside >= size)
+            extent->kind = IMG_ZERO;
+        else
+            extent->length = img_min(extent->length, size - inside);
+    }
     if (extent->kind != IMG_HOLE && extent->kind != IMG_ZERO)
         return 0;
     if (offset < end) {

@@ -131,13 +131,13 @@ static int check_data_file(const struct plan *plan, struct img_error *err)
 {
     const struct qcow2_create_options *given = plan->given;
 
+    if (given->data_file_raw == 1 && !given->data_file)
+        return img_error_set(err, EINVAL, "data-file-raw requires data-file");
     if (given->data_file_raw == 1 && given->backing_file)
         return img_error_set(err, EINVAL, "Backing file and data-file-raw cannot be used at the same time");
     if (given->data_file && plan->state.h.version < 3)
         return img_error_set(err, EINVAL, "External data files are only supported with compatibility level 1.1 and "
                              "above (use version=v3 or greater)");
-    if (given->data_file_raw == 1 && !given->data_file)
-        return img_error_set(err, EINVAL, "data-file-raw requires data-file");
     if (given->keep_data_file == 1 && !given->data_file)
         return img_error_set(err, EINVAL, "keep-data-file requires data-file");
     if (plan->state.h.compression != QCOW2_ZLIB && plan->state.h.version < 3)
@@ -154,7 +154,7 @@ static int check_size(struct plan *plan, struct img_error *err)
     if (rounded > INT64_MAX)
         return img_error_set(err, EINVAL, "Could not resize image: Image size cannot be negative");
     if (rounded > MAX_SIZE)
-        return img_error_set(err, EFBIG, "Could not resize image: offset(%llu) exceeds maximum(%llu)",
+        return img_error_set(err, EINVAL, "Could not resize image: offset(%llu) exceeds maximum(%llu)",
                              (unsigned long long)rounded, (unsigned long long)MAX_SIZE);
     if (qcow2_l1_entries(&plan->state, rounded) > QCOW2_MAX_L1_BYTES / 8)
         return img_error_set(err, EFBIG, "The image size is too large for file format 'qcow2' (try using a larger "
@@ -307,9 +307,15 @@ static int grow(struct plan *plan, struct img_error *err)
 static int write_image(struct plan *plan, const uint8_t *header, struct img_error *err)
 {
     int status = write_first_clusters(plan, header);
+    uint8_t magic[4];
 
     if (status < 0)
         return img_error_errno(err, -status, "Could not write qcow2 header");
+    /* There are files that take everything and keep nothing. */
+    if ((status = qcow2_read(&plan->image, magic, 0, sizeof magic)) < 0)
+        return img_error_errno(err, -status, "Could not read qcow2 header");
+    if (img_get_be32(magic) != QCOW2_MAGIC)
+        return img_error_set(err, EINVAL, "Image is not in qcow2 format");
     return grow(plan, err);
 }
 

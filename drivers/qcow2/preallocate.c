@@ -144,13 +144,6 @@ static int place_all(struct img *image, struct placing *at, uint64_t guest, uint
     return 0;
 }
 
-static int grow_file(struct img *file, uint64_t size, enum qcow2_preallocation mode, struct img_error *err)
-{
-    int status = img_resize_file(file, size, file_mode(mode), err);
-
-    return status < 0 ? img_error_prefix(err, "Failed to resize underlying file: ") : 0;
-}
-
 static int preallocate_metadata(struct img *image, uint64_t guest, uint64_t end, struct img_error *err)
 {
     struct placing at = {0};
@@ -159,7 +152,7 @@ static int preallocate_metadata(struct img *image, uint64_t guest, uint64_t end,
     if (status < 0 || (status = qcow2_flush(image)) < 0)
         return img_error_errno(err, -status, "Could not allocate clusters");
     struct img *file = qcow2_data_node(image);
-    return at.end > img_size(file) ? grow_file(file, at.end, QCOW2_PREALLOC_OFF, err) : 0;
+    return at.end > img_size(file) ? img_resize_file(file, at.end, NULL, err) : 0;
 }
 
 /* Behind the last cluster in use. */
@@ -197,6 +190,20 @@ static int skip_placed(struct img *image, uint64_t *guest, uint64_t end)
     return 0;
 }
 
+/* The room for the data, from `start` on. */
+static int grow_file(struct img *file, uint64_t start, uint64_t bytes, enum qcow2_preallocation mode,
+                     struct img_error *err)
+{
+    struct img_error cut = IMG_ERROR_INIT;
+
+    /* What is behind the last cluster in use, if anything, is not to become data; a device cannot be cut. */
+    if (img_size(file) > start)
+        img_resize_file(file, start, NULL, &cut);
+    img_error_clear(&cut);
+    int status = img_resize_file(file, start + bytes, file_mode(mode), err);
+    return status < 0 ? img_error_prefix(err, "Failed to resize underlying file: ") : 0;
+}
+
 static int preallocate_data(struct img *image, uint64_t guest, uint64_t end, enum qcow2_preallocation mode,
                             struct img_error *err)
 {
@@ -213,9 +220,7 @@ static int preallocate_data(struct img *image, uint64_t guest, uint64_t end, enu
     area.clusters = count + img_div_up(count, 1ull << s->l2_bits);
     if ((status = qcow2_write_refcount_area(image, &area, &at.next)) < 0)
         return img_error_errno(err, -status, "Failed to resize refcount structures");
-    /* What is behind the last cluster in use, if anything, is not to become data. */
-    if ((img_size(image->file) > at.next && (status = img_resize_file(image->file, at.next, NULL, err)) < 0) ||
-        (status = grow_file(image->file, at.next + bytes, mode, err)) < 0)
+    if ((status = grow_file(image->file, at.next, bytes, mode, err)) < 0)
         return status;
     /* The data before the tables, which then lie around it. */
     if (count > 0 && ((status = qcow2_alloc_at(image, at.next, &bytes)) < 0 || bytes >> s->h.cluster_bits != count))

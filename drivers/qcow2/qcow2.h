@@ -10,8 +10,11 @@
  *   options.c   the option table
  *   cache.c     L2 tables and refcount blocks in memory, written back in order
  *   map.c       guest range -> extent; decode
- *   reserve.c   reserve, publish, zero, discard: guest writes
- *   refcount.c  reference counts, cluster allocation, growth of the refcount table, overlap rule
+ *   l2.c        tables for writing, and the order in which all of it reaches the disk
+ *   reserve.c   reserve, publish, cancel: guest writes; zero.c: zero, discard
+ *   resize.c    the size of the disk; preallocate.c: places before there is data
+ *   refcount.c  reference counts, cluster allocation; refcount-table.c: growth of the table
+ *   overlap.c   no write may hit metadata
  *   snapshot.c  snapshot table
  *   bitmap.c    bitmap directory; bitmap-write.c: bits that follow what is written
  *   create.c    new images and preallocation
@@ -134,6 +137,7 @@ struct qcow2 {
     unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against; open sets qcow2_overlap_template() */
     uint64_t l1_dirty_from, l1_dirty_to;    /* L1 entries that are newer in memory than on disk: [from, to) */
     IMG_VECTOR(struct qcow2_range) dropped; /* host ranges whose count goes down once no table on disk names them */
+    uint64_t next_guest, next_host; /* a write that was answered in part goes on here, best there; next_host 0: unknown */
     uint64_t *metadata_filter;      /* overlap.c; free() in close */
     uint64_t metadata_filter_mask;
     bool discard_freed;             /* freed clusters are discarded in the file below (open option discard=unmap, pass-discard-*) */

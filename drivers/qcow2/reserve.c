@@ -144,19 +144,49 @@ static void set_head_and_tail(struct img *image, const struct run *run, struct i
     to->tail = end > run->end ? end - run->end : 0;
 }
 
-static int allocate(struct img *image, struct run *run)
+/* The rest of a write whose start has its place: right behind that, as far as it is free there. */
+static int allocate_behind(struct img *image, struct run *run)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t bytes = (uint64_t)run->count << s->h.cluster_bits;
+
+    if (s->next_host == 0 || s->next_guest != run->offset)
+        return 0;
+    int status = qcow2_alloc_at(image, s->next_host, &bytes);
+    if (status < 0 || bytes == 0)
+        return status;
+    run->host = s->next_host;
+    run->count = (uint32_t)(bytes >> s->h.cluster_bits);
+    run->end = img_min(run->end, run->base + bytes);
+    return 0;
+}
+
+static int allocate(struct img *image, struct run *run)
+{
+    struct qcow2 *s = qcow2_state(image);
+    int status;
 
     if (image->data_file) {
         run->host = run->base;
         return 0;
     }
-    int status = qcow2_alloc_clusters(image, bytes, &run->host);
-    if (status == 0 && (status = qcow2_check_overlap(image, 0, run->host, bytes)) < 0)
+    if ((status = allocate_behind(image, run)) < 0)
+        return status;
+    if (run->host == 0)
+        status = qcow2_alloc_clusters(image, (uint64_t)run->count << s->h.cluster_bits, &run->host);
+    if (status < 0)
+        return status;
+    uint64_t bytes = (uint64_t)run->count << s->h.cluster_bits;
+    if ((status = qcow2_check_overlap(image, 0, run->host, bytes)) < 0)
         qcow2_free_clusters(image, run->host, bytes);
     return status;
+}
+
+/* Remember how a write goes on that is answered in part only. */
+static void expect_rest(struct qcow2 *s, const struct run *run, uint64_t end)
+{
+    s->next_host = run->end < end ? run->host + ((uint64_t)run->count << s->h.cluster_bits) : 0;
+    s->next_guest = run->end;
 }
 
 int qcow2_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
@@ -171,19 +201,21 @@ int qcow2_reserve(struct img *image, uint64_t offset, uint64_t length, struct im
     run.end = img_min(offset + length, run.base + ((uint64_t)run.l2.left << s->h.cluster_bits));
     if ((status = find_run(image, &run)) < 0)
         return status;
-    to->offset = offset;
-    to->length = run.end - offset;
-    to->file = qcow2_data_node(image);
-    to->published = run.kind == IN_PLACE;
-    if (!to->published)
-        set_head_and_tail(image, &run, to);
+    /* Allocating leaves the L2 cache alone, so run.l2 stays good. */
     if (run.kind == FRESH)
         status = allocate(image, &run);
     else if (!image->data_file)
         status = qcow2_check_overlap(image, 0, run.host, (uint64_t)run.count << s->h.cluster_bits);
     if (status < 0)
         return status;
+    expect_rest(s, &run, offset + length);
+    to->offset = offset;
+    to->length = run.end - offset;
+    to->file = qcow2_data_node(image);
     to->host = run.host + (offset - run.base);
+    to->published = run.kind == IN_PLACE;
+    if (!to->published)
+        set_head_and_tail(image, &run, to);
     to->tag[TAG_GUEST] = run.base;
     to->tag[TAG_COUNT] = run.count;
     to->tag[TAG_HOST] = run.host;

