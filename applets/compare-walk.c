@@ -46,10 +46,10 @@ static bool reads_as_zero(const struct img_extent *extent)
     return extent->kind == IMG_HOLE || extent->kind == IMG_ZERO;
 }
 
-/* What strict mode compares: whether and how a range is allocated, and whether it ends the storage. */
+/* What strict mode compares: whether and how a range is allocated, and whether it ends the image. */
 static unsigned status_of(const struct img_extent *extent, struct img *image)
 {
-    bool last = extent->end_of_file || extent->offset + extent->length == img_size(image);
+    bool last = extent->offset + extent->length == img_size(image);
 
     return (unsigned)extent->kind | (extent->kind == IMG_ZERO && extent->recurse ? 8u : 0) | (last ? 16u : 0);
 }
