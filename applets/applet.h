@@ -39,6 +39,7 @@ struct applet {
     const struct app_option *options;
     const char *operands;       /* help lines about the operands and whatever else; may be NULL */
     int usage_status;           /* exit code of a usage error; 0 stands for 1 */
+    bool minus_number;          /* "-512" right behind the first operand is one too, not options */
     int (*main)(struct app *app);   /* returns the exit code */
 };
 /* All applets that are linked, NULL-ended, by name.  Written by the build. */
@@ -123,6 +124,30 @@ struct img *app_open(const char *name, const struct img_open *how);
 void app_cut_prefix(struct img_error *err, const char *name);
 /* Close; an error is printed and makes the status 1 where it was 0. */
 int app_close(struct img *image, int status);
+/* The same behind work whose failure, if `status` is not 0, has been told: a close that fails then too says nothing. */
+int app_close_after(struct img *image, int status);
+/* Print `why`; false, so that a check can end with it. */
+bool app_refuse(const char *why);
+/* An image given as key=value,... has its format there: false after a message if there is another one. */
+bool app_one_format(bool image_opts, const char *format);
+/* Can images of this driver be made?  False after a message. */
+bool app_can_create(const struct img_driver *driver);
+
+/* ---- Streams (stream.c) ---------------------------------------------------------- */
+
+/* Is it a pipe or a socket that is there under this name? */
+bool app_is_stream(const char *name);
+/* Open it for reading or for writing (O_RDONLY, O_WRONLY).  NULL: standard input or output, as the flag tells.  A file
+ * descriptor for app_close_stream, or -1 after a message. */
+int app_open_stream(const char *name, int flag);
+/* Standard streams stay open.  0, or a negative errno; -1 as descriptor is fine. */
+int app_close_stream(int fd);
+
+/* ---- Snapshots (snapshot-arg.c) ------------------------------------------------ */
+
+/* Show of `image` the internal snapshot that the argument of -l names: its id or name, or
+ * snapshot.id=ID,snapshot.name=NAME.  0, or -1 after a message. */
+int app_load_snapshot(struct img *image, const char *text);
 
 /* ---- Creation options (create-help.c) ---------------------------------------- */
 

@@ -179,6 +179,41 @@ int app_close(struct img *image, int status)
     return status ? status : 1;
 }
 
+int app_close_after(struct img *image, int status)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+
+    if (status == 0)
+        return app_close(image, 0);
+    img_close(image, &ignored);
+    img_error_clear(&ignored);
+    return status;
+}
+
+bool app_refuse(const char *why)
+{
+    app_error("%s", why);
+    return false;
+}
+
+bool app_one_format(bool image_opts, const char *format)
+{
+    return !(image_opts && format) || app_refuse("--image-opts and --format are mutually exclusive");
+}
+
+bool app_can_create(const struct img_driver *driver)
+{
+    if (!img_driver_usable(driver)) {
+        app_error("%s support is not built in", img_driver_name(driver));
+        return false;
+    }
+    if (!img_driver_can_create(driver)) {
+        app_error("Format driver '%s' does not support image creation", img_driver_name(driver));
+        return false;
+    }
+    return true;
+}
+
 void app_print_json(const struct img_doc *doc)
 {
     CLEANUP_FREE char *text = img_doc_json(doc, 4);

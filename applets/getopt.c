@@ -199,6 +199,13 @@ static int next_short(struct app *app)
     return accept(app, option, app->argv[app->next++]);
 }
 
+/* A number with a minus where the applet takes one as its second operand? */
+static bool is_minus_number(const struct app *app, const char *word)
+{
+    return app->applet->minus_number && app->operand_count == 1 && app->argv[app->next - 2] == app->operands[0] &&
+           word[1] >= '0' && word[1] <= '9';
+}
+
 int app_next(struct app *app)
 {
     if (app->cluster)
@@ -206,7 +213,7 @@ int app_next(struct app *app)
     while (app->next < app->argc) {
         char *word = app->argv[app->next++];
 
-        if (app->only_operands || word[0] != '-' || !word[1]) {
+        if (app->only_operands || word[0] != '-' || !word[1] || is_minus_number(app, word)) {
             app->operands[app->operand_count++] = word;
             app->only_operands |= app->stop_at_operand;
         } else if (word[1] != '-') {

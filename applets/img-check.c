@@ -145,8 +145,10 @@ static int check_image(struct img *image, const struct request *r)
     if (status != STATUS_GOOD)
         return status;
     print(image, r, &check);
-    if (check.check_errors)
+    if (check.check_errors) {
+        app_error("Check failed");
         return STATUS_FAILED;
+    }
     if (check.corruptions)
         return STATUS_CORRUPT;
     return check.leaks ? STATUS_LEAKS : STATUS_GOOD;
@@ -196,10 +198,8 @@ static int run(struct app *app)
     parse(app, &r);
     if (!app_cache(r.cache, "source cache", &r.how.cache))
         return STATUS_FAILED;
-    if (r.how.image_opts && r.how.format) {
-        app_error("--image-opts and --format are mutually exclusive");
+    if (!app_one_format(r.how.image_opts, r.how.format))
         return STATUS_FAILED;
-    }
     image = app_open(r.name, &r.how);
     if (!image)
         return STATUS_FAILED;

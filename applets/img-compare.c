@@ -173,9 +173,7 @@ static int give_up(const struct request *r, int status)
 
 static bool open_image(struct request *r, unsigned i)
 {
-    if (r->how[i].image_opts && r->how[i].format)
-        app_error("--image-opts and --format are mutually exclusive");
-    else
+    if (app_one_format(r->how[i].image_opts, r->how[i].format))
         r->images[i] = app_open(r->names[i], &r->how[i]);
     return r->images[i] != NULL;
 }

@@ -131,10 +131,8 @@ static int run(struct app *app)
     bool good;
 
     parse(app, &r);
-    if (r.image_opts && r.format) {
-        app_error("--image-opts and --format are mutually exclusive");
+    if (!app_one_format(r.image_opts, r.format))
         return 1;
-    }
     infos = img_doc_array();
     good = gather_chain(&r, infos);
     if (good)

@@ -26,6 +26,7 @@ struct request {
     const char *name;
     struct img_open how;
     enum app_output output;
+    bool with_compressed;           /* 7.2 does not tell */
     uint64_t start, length;
 };
 
@@ -76,41 +77,115 @@ static bool continues(const struct entry *a, const struct entry *b)
 
 /* ---- Output ---------------------------------------------------------------------------- */
 
+/* A fragmented image has millions of lines: they are put together by hand. */
+struct line {
+    char bytes[320];
+    size_t length;
+};
+
+/* Parts of a line have a bounded length; together they fit. */
+static void put(struct line *line, const char *text, size_t length)
+{
+    memcpy(line->bytes + line->length, text, length);
+    line->length += length;
+}
+
+#define PUT(line, literal) put(line, literal, sizeof(literal) - 1)
+
+static void put_decimal(struct line *line, uint64_t value)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+
+    do {
+        digits[--at] = (char)('0' + value % 10);
+    } while ((value /= 10) != 0);
+    put(line, digits + at, sizeof digits - at);
+}
+
+/* As printf's "%#-16x". */
+static void put_column(struct line *line, uint64_t value)
+{
+    char text[18];
+    size_t at = sizeof text, end = line->length + 16;
+
+    do {
+        text[--at] = "0123456789abcdef"[value & 15];
+    } while ((value >>= 4) != 0);
+    if (text[at] != '0') {
+        text[--at] = 'x';
+        text[--at] = '0';
+    }
+    put(line, text + at, sizeof text - at);
+    while (line->length < end)
+        line->bytes[line->length++] = ' ';
+}
+
+static void put_bool(struct line *line, bool value)
+{
+    if (value)
+        PUT(line, "true");
+    else
+        PUT(line, "false");
+}
+
 static bool print_human(const struct entry *entry)
 {
+    struct line line;
+
     if (!entry->data || entry->zero)
         return true;
     if (!entry->has_offset) {
         app_error("File contains external, encrypted or compressed clusters.");
         return false;
     }
-    printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", entry->start, entry->length, entry->offset,
-           img_filename(entry->file));
+    line.length = 0;
+    put_column(&line, entry->start);
+    put_column(&line, entry->length);
+    put_column(&line, entry->offset);
+    fwrite(line.bytes, 1, line.length, stdout);
+    fputs(img_filename(entry->file), stdout);
+    putchar('\n');
     return true;
-}
-
-static const char *word(bool value)
-{
-    return value ? "true" : "false";
 }
 
 static void print_json(const struct entry *entry, bool last, bool with_compressed)
 {
-    printf("{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %u, \"present\": %s, \"zero\": %s, "
-           "\"data\": %s", entry->start, entry->length, entry->depth, word(entry->present),
-           word(entry->zero), word(entry->data));
-    if (with_compressed)
-        printf(", \"compressed\": %s", word(entry->compressed));
-    if (entry->has_offset)
-        printf(", \"offset\": %" PRIu64, entry->offset);
-    printf("%s", last ? "}" : "},\n");
+    struct line line;
+
+    line.length = 0;
+    PUT(&line, "{ \"start\": ");
+    put_decimal(&line, entry->start);
+    PUT(&line, ", \"length\": ");
+    put_decimal(&line, entry->length);
+    PUT(&line, ", \"depth\": ");
+    put_decimal(&line, entry->depth);
+    PUT(&line, ", \"present\": ");
+    put_bool(&line, entry->present);
+    PUT(&line, ", \"zero\": ");
+    put_bool(&line, entry->zero);
+    PUT(&line, ", \"data\": ");
+    put_bool(&line, entry->data);
+    if (with_compressed) {
+        PUT(&line, ", \"compressed\": ");
+        put_bool(&line, entry->compressed);
+    }
+    if (entry->has_offset) {
+        PUT(&line, ", \"offset\": ");
+        put_decimal(&line, entry->offset);
+    }
+    if (last)
+        PUT(&line, "}");
+    else
+        PUT(&line, "},\n");
+    fwrite(line.bytes, 1, line.length, stdout);
 }
 
-static bool print(enum app_output output, const struct entry *entry, bool last)
+static bool print(const struct request *r, const struct entry *entry, bool last)
 {
-    if (output == APP_HUMAN)
+    if (r->output == APP_HUMAN)
         return print_human(entry);
-    print_json(entry, last, app_compat() >= 800);
+    print_json(entry, last, r->with_compressed);
     return true;
 }
 
@@ -143,11 +218,11 @@ static int walk(struct img *image, const struct request *r)
             current.length += next.length;
             continue;
         }
-        if (current.length && !print(r->output, &current, false))
+        if (current.length && !print(r, &current, false))
             return 1;
         current = next;
     }
-    if (!print(r->output, &current, true))
+    if (!print(r, &current, true))
         return 1;
     if (r->output == APP_JSON)
         printf("]\n");
@@ -180,16 +255,12 @@ static bool parse(struct app *app, struct request *r)
     if (app->operand_count != 1)
         app_usage(app, "Expecting one image file name");
     r->name = app->operands[0];
-    if (r->how.image_opts && r->how.format) {
-        app_error("--image-opts and --format are mutually exclusive");
-        return false;
-    }
-    return true;
+    return app_one_format(r->how.image_opts, r->how.format);
 }
 
 static int run(struct app *app)
 {
-    struct request r = { .length = INT64_MAX };
+    struct request r = { .length = INT64_MAX, .with_compressed = app_compat() >= 800 };
     struct img *image;
     static char buffer[1 << 16];
 

@@ -14,11 +14,8 @@ static bool shows_children(void)
 
 static void add_child(struct img_doc *children, const char *name, struct img *child, bool limits)
 {
-    struct img_doc *entry;
+    struct img_doc *entry = img_doc_object();
 
-    if (!child)
-        return;
-    entry = img_doc_object();
     img_doc_put_string(entry, "name", name);
     img_doc_put(entry, "info", info_gather(child, limits));
     img_doc_append(children, entry);
@@ -27,28 +24,31 @@ static void add_child(struct img_doc *children, const char *name, struct img *ch
 static void add_children(struct img_doc *info, struct img *image, bool limits)
 {
     struct img_doc *children;
+    struct img *child;
+    const char *name;
 
     if (!shows_children())
         return;
     children = img_doc_array();
-    add_child(children, "data-file", img_data_file(image), limits);
-    add_child(children, "file", img_file(image), limits);
+    for (size_t i = 0; (child = img_child_at(image, i, &name)); i++)
+        add_child(children, name, child, limits);
     img_doc_put(info, "children", children);
 }
 
-static struct img_doc *describe_snapshot(const struct img_snapshot *snapshot)
+struct img_doc *info_snapshot(const struct img_snapshot *snapshot)
 {
     struct img_doc *entry = img_doc_object();
 
     if (snapshot->has_icount)
-        img_doc_put_uint(entry, "icount", snapshot->icount);
+        img_doc_put(entry, "icount", img_doc_int((int64_t)snapshot->icount));
     img_doc_put_uint(entry, "vm-clock-nsec", snapshot->vm_clock_nsec % 1000000000);
     img_doc_put_string(entry, "name", snapshot->name);
     img_doc_put_uint(entry, "date-sec", snapshot->date_sec);
     img_doc_put_uint(entry, "date-nsec", snapshot->date_nsec);
     img_doc_put_uint(entry, "vm-clock-sec", snapshot->vm_clock_nsec / 1000000000);
     img_doc_put_string(entry, "id", snapshot->id);
-    img_doc_put_uint(entry, "vm-state-size", snapshot->vm_state_size);
+    /* Signed, as in the peer. */
+    img_doc_put(entry, "vm-state-size", img_doc_int((int64_t)snapshot->vm_state_size));
     return entry;
 }
 
@@ -65,7 +65,7 @@ static void add_snapshots(struct img_doc *info, struct img *image)
         return;
     array = img_doc_array();
     for (int i = 0; i < count; i++)
-        img_doc_append(array, describe_snapshot(&list[i]));
+        img_doc_append(array, info_snapshot(&list[i]));
     img_doc_put(info, "snapshots", array);
     img_snapshots_free(list, (size_t)count);
 }
@@ -161,6 +161,7 @@ struct img_doc *info_gather(struct img *image, bool limits)
         img_doc_put_string(info, "backing-filename", backing);
     if (limits)
         add_limits(info, image);
-    img_doc_put_bool(info, "dirty-flag", img_dirty(image));
+    if (img_has_details(image))
+        img_doc_put_bool(info, "dirty-flag", img_dirty(image));
     return info;
 }

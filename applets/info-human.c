@@ -67,8 +67,7 @@ static void print_members(const struct img_doc *container, int indent)
 
 /* ---- Snapshots --------------------------------------------------------------------- */
 
-
-static void print_snapshot(const struct img_doc *snapshot, bool old)
+static void print_snapshot(const struct img_doc *snapshot, bool old, int indent)
 {
     char size[32], date[32] = "", clock[40], icount[24] = "";
     time_t seconds = (time_t)number_at(snapshot, "date-sec");
@@ -76,28 +75,28 @@ static void print_snapshot(const struct img_doc *snapshot, bool old)
     unsigned milliseconds = (unsigned)(number_at(snapshot, "vm-clock-nsec") / 1000000);
     struct tm local;
 
-    img_human_size(size, sizeof size, number_at(snapshot, "vm-state-size"));
+    img_human_size(size, sizeof size, (uint64_t)img_doc_get_int(img_doc_get(snapshot, "vm-state-size")));
     if (localtime_r(&seconds, &local))
         strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &local);
     snprintf(clock, sizeof clock, old ? "%02" PRIu64 ":%02u:%02u.%03u" : "%04" PRIu64 ":%02u:%02u.%03u",
              clock_seconds / 3600, (unsigned)(clock_seconds / 60 % 60), (unsigned)(clock_seconds % 60), milliseconds);
     if (img_doc_get(snapshot, "icount"))
-        snprintf(icount, sizeof icount, "%" PRIu64, number_at(snapshot, "icount"));
+        snprintf(icount, sizeof icount, "%" PRId64, img_doc_get_int(img_doc_get(snapshot, "icount")));
     else if (!old)
         snprintf(icount, sizeof icount, "--");
-    printf(old ? "%-9s %-16s %8s %19s %12s %10s\n" : "%-7s %-16s %8s %19s %15s %10s\n",
+    printf(old ? "%*s%-9s %-16s %8s%20s%13s%11s\n" : "%*s%-7s %-16s %8s %19s %15s %10s\n", indent, "",
            img_doc_string_at(snapshot, "id"), img_doc_string_at(snapshot, "name"), size, date, clock, icount);
 }
 
-static void print_snapshots(const struct img_doc *list)
+void info_print_snapshots(const struct img_doc *list, int indent)
 {
     bool old = app_compat() < APP_10_0;
 
-    printf("Snapshot list:\n");
-    printf(old ? "%-9s %-16s %8s %19s %12s %10s\n" : "%-7s %-16s %8s %19s %15s %10s\n", "ID", "TAG",
+    printf("%*sSnapshot list:\n", indent, "");
+    printf(old ? "%*s%-9s %-16s %8s%20s%13s%11s\n" : "%*s%-7s %-16s %8s %19s %15s %10s\n", indent, "", "ID", "TAG",
            old ? "VM SIZE" : "VM_SIZE", "DATE", old ? "VM CLOCK" : "VM_CLOCK", "ICOUNT");
     for (size_t i = 0; i < img_doc_count(list); i++)
-        print_snapshot(img_doc_at(list, i), old);
+        print_snapshot(img_doc_at(list, i), old, indent);
 }
 
 /* ---- One node ------------------------------------------------------------------------- */
@@ -160,7 +159,7 @@ static void print_image(const struct img_doc *info, int indent)
         printf("%*scleanly shut down: no\n", indent, "");
     print_backing(info, indent);
     if (img_doc_get(info, "snapshots"))
-        print_snapshots(img_doc_get(info, "snapshots"));
+        info_print_snapshots(img_doc_get(info, "snapshots"), indent);
 }
 
 static void print_section(const struct img_doc *object, const char *title, int indent)

@@ -27,7 +27,7 @@ static void print_notice(enum img_notice kind, const char *text)
     else if (kind == IMG_FAULT)
         fprintf(stderr, "%s: %s\n", app_name, text);
     else
-        fprintf(stderr, "%s\n", text);
+        fprintf(stderr, kind == IMG_HINT ? "%s" : "%s\n", text);
 }
 
 /*
@@ -57,6 +57,7 @@ static void set_up(const char *name)
     app_name = name;
     hold_standard_streams();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);     /* a limit of the file size is an error like any other */
     img_set_notice(print_notice);
 }
 

@@ -2,19 +2,18 @@
 /*
  * --object: definitions as "TYPE,id=ID,key=value" or as JSON.  Callers pass
  * them with every image that may be encrypted, so all that is valid is accepted and
- * what is not is refused in the known words; nothing here uses a secret yet.
+ * what is not is refused in the known words.  Secrets and throttle groups go to libimg; the others
+ * have no use in a disk tool.
  */
-#include "applet.h"
+#include "object.h"
 #include "../libimg/util/cleanup.h"
 #include "../libimg/util/strbuf.h"
 #include "../libimg/util/vector.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* Types that a disk tool can be given; `needed` must be among the keys. */
 static const struct object_type {
@@ -28,7 +27,7 @@ static const struct object_type {
 enum { TYPE_COUNT = sizeof object_types / sizeof *object_types };
 
 static const char *const secret_keys[] = { "data", "file", "format", "iv", "keyid" };
-enum { SECRET_KEY_COUNT = sizeof secret_keys / sizeof *secret_keys, SECRET_FILE_MAX = 1 << 20 };
+enum { SECRET_KEY_COUNT = sizeof secret_keys / sizeof *secret_keys };
 
 /* What the process ends with when a definition is bad. */
 static int failure_status = 1;
@@ -36,15 +35,13 @@ static int failure_status = 1;
 /* Ids given so far: no two objects share one, and a keyid names one of them. */
 static IMG_VECTOR(char *) known_ids;
 
-static _Noreturn void refuse(struct img_error *err)
+_Noreturn void object_refuse(struct img_error *err)
 {
     app_report(err);
     exit(app_finish(failure_status));
 }
 
-static _Noreturn void refuse_text(const char *format, ...) IMG_PRINTF(1, 2);
-
-static _Noreturn void refuse_text(const char *format, ...)
+_Noreturn void object_refuse_text(const char *format, ...)
 {
     CLEANUP_FREE char *text = NULL;
     va_list arguments;
@@ -76,6 +73,8 @@ static void show_help(const struct img_doc *object)
         for (size_t i = 0; i < SECRET_KEY_COUNT; i++)
             printf("  %s=<%s>\n", secret_keys[i],
                    strcmp(secret_keys[i], "format") ? "string" : "QCryptoSecretFormat");
+    } else if (name && !strcmp(name, "throttle-group")) {
+        object_throttle_help();
     } else {
         printf("List of user creatable objects:\n");
         for (size_t i = 0; i < TYPE_COUNT; i++)
@@ -132,14 +131,14 @@ static const char *parse_pair(struct img_doc *object, const char *at, bool first
             return at + length + (at[length] == ',');
         }
         if (!length || (!first && !is_key(key)))
-            refuse_text("Invalid parameter '%s'", key);
+            object_refuse_text("Invalid parameter '%s'", key);
         if (!first)
-            refuse_text("Expected '=' after parameter '%s'", key);
+            object_refuse_text("Expected '=' after parameter '%s'", key);
         img_doc_put_string(object, "qom-type", key);
         return at + length + (at[length] == ',');
     }
     if (!is_key(key))
-        refuse_text("Invalid parameter '%s'", key);
+        object_refuse_text("Invalid parameter '%s'", key);
     at = take_value(at + length + 1, &value);
     img_doc_put_string(object, key, value.text);
     img_strbuf_free(&value);
@@ -167,7 +166,7 @@ static struct img_doc *parse_definition(const char *text)
         return parse_keys(text);
     object = img_doc_parse(text, &err);
     if (!object)
-        refuse(&err);
+        object_refuse(&err);
     return object;
 }
 
@@ -178,7 +177,7 @@ static const char *string_of(const struct img_doc *object, const char *key)
     const struct img_doc *value = img_doc_get(object, key);
 
     if (value && img_doc_type(value) != IMG_DOC_STRING)
-        refuse_text("Invalid parameter type for '%s', expected: string", key);
+        object_refuse_text("Invalid parameter type for '%s', expected: string", key);
     return value ? img_doc_get_string(value) : NULL;
 }
 
@@ -187,7 +186,7 @@ static const char *needed_string(const struct img_doc *object, const char *key)
     const char *text = string_of(object, key);
 
     if (!text)
-        refuse_text("Parameter '%s' is missing", key);
+        object_refuse_text("Parameter '%s' is missing", key);
     return text;
 }
 
@@ -202,7 +201,7 @@ static void check_id(const char *id)
         return;
     img_error_set(&err, EINVAL, "Parameter 'id' expects an identifier");
     img_error_hint(&err, "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
-    refuse(&err);
+    object_refuse(&err);
 }
 
 static bool id_is_known(const char *id)
@@ -213,48 +212,12 @@ static bool id_is_known(const char *id)
     return false;
 }
 
-static bool is_base64(const char *text)
-{
-    size_t count = 0, padding = 0;
-
-    for (; *text; text++) {
-        if (*text == '\n' || *text == '\r')
-            continue;
-        if (*text == '=')
-            padding++;
-        else if (padding || !(is_letter(*text) || (*text >= '0' && *text <= '9') || strchr("+/", *text)))
-            return false;
-        count++;
-    }
-    return count % 4 == 0 && padding <= 2;
-}
-
-/* The content of a secret's file; it is read to find out now whether it can be. */
-static char *read_secret_file(const char *name)
-{
-    CLEANUP_FD int fd = open(name, O_RDONLY | O_CLOEXEC);
-    struct stat status;
-    CLEANUP_FREE char *text = NULL;
-    ssize_t length;
-
-    if (fd < 0)
-        refuse_text("Unable to read %s: Failed to open file “%s”: %s", name, name, img_strerror(errno));
-    if (fstat(fd, &status) == 0 && S_ISDIR(status.st_mode))
-        refuse_text("Unable to read %s: Error reading file “%s”: %s", name, name, img_strerror(EISDIR));
-    text = img_xmalloc(SECRET_FILE_MAX + 1);
-    length = read(fd, text, SECRET_FILE_MAX);
-    if (length < 0)
-        refuse_text("Unable to read %s: Error reading file “%s”: %s", name, name, img_strerror(errno));
-    text[length] = 0;
-    return img_xstrdup(text);
-}
-
 static bool is_base64_format(const struct img_doc *object)
 {
     const char *format = string_of(object, "format");
 
     if (format && strcmp(format, "raw") && strcmp(format, "base64"))
-        refuse_text("Parameter 'format' does not accept value '%s'", format);
+        object_refuse_text("Parameter 'format' does not accept value '%s'", format);
     return format && !strcmp(format, "base64");
 }
 
@@ -267,32 +230,25 @@ static void check_secret_keys(const struct img_doc *object)
         for (size_t k = 0; k < SECRET_KEY_COUNT && !known; k++)
             known = !strcmp(key, secret_keys[k]);
         if (!known)
-            refuse_text("Parameter '%s' is unexpected", key);
+            object_refuse_text("Parameter '%s' is unexpected", key);
         string_of(object, key);
     }
     is_base64_format(object);
 }
 
-static void check_secret(const struct img_doc *object)
+static void add_secret(const struct img_doc *object)
 {
-    const char *data, *file, *key_id;
-    CLEANUP_FREE char *content = NULL;
-    bool base64;
+    struct img_error err = IMG_ERROR_INIT;
+    struct img_secret secret = {
+        .id = string_of(object, "id"), .data = string_of(object, "data"), .file = string_of(object, "file"),
+        .base64 = is_base64_format(object), .key_id = string_of(object, "keyid"), .iv = string_of(object, "iv"),
+    };
+    size_t length;
 
-    base64 = is_base64_format(object);
-    data = string_of(object, "data");
-    file = string_of(object, "file");
-    key_id = string_of(object, "keyid");
-    if (data && file)
-        refuse_text("'file' and 'data' are mutually exclusive");
-    if (!data && !file)
-        refuse_text("Either 'file' or 'data' must be provided");
-    if (file)
-        content = read_secret_file(file);
-    if (key_id && !id_is_known(key_id))
-        refuse_text("No secret with id '%s'", key_id);
-    if (base64 && !is_base64(file ? content : data))
-        refuse_text("Base64 data contains invalid characters");
+    if (secret.key_id && id_is_known(secret.key_id) && !img_secret_find(secret.key_id, &length, &err))
+        object_refuse_text("Object with id '%s' is not a secret", secret.key_id);
+    if (img_secret_add(&secret, &err) < 0)
+        object_refuse(&err);
 }
 
 void app_object_status(int status)
@@ -307,17 +263,19 @@ void app_object(const char *text)
     const struct object_type *type = find_type(name);
 
     if (!type)
-        refuse_text("Parameter 'qom-type' does not accept value '%s'", name);
+        object_refuse_text("Parameter 'qom-type' does not accept value '%s'", name);
     id = needed_string(object, "id");
     if (type->needed && !img_doc_get(object, type->needed))
-        refuse_text("Parameter '%s' is missing", type->needed);
+        object_refuse_text("Parameter '%s' is missing", type->needed);
     if (!strcmp(name, "secret"))
         check_secret_keys(object);
     check_id(id);
     if (!strcmp(name, "secret"))
-        check_secret(object);
+        add_secret(object);
+    if (!strcmp(name, "throttle-group"))
+        object_throttle(object, *text == '{');
     if (id_is_known(id))
-        refuse_text("attempt to add duplicate property '%s' to object (type 'container')", id);
+        object_refuse_text("attempt to add duplicate property '%s' to object (type 'container')", id);
     IMG_VECTOR_PUSH(&known_ids, img_xstrdup(id));
     img_doc_free(object);
 }

@@ -13,7 +13,7 @@
 static const struct app_option global_options[] = {
     { 'h', "help", NULL, "show this help, or after a command that of the command" },
     { 'V', "version", NULL, "show the version" },
-    { 'T', "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "accepted; there are no trace events" },
+    { 'T', "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "show events as they come (`-T help`: their names)" },
     { 0, NULL, NULL, NULL }
 };
 
@@ -71,29 +71,6 @@ static const struct applet *find_applet(const char *name)
     return NULL;
 }
 
-/*
- * There is nothing to trace, but what is no trace definition at all is still refused.
- * A bare word at the start is a pattern of events.
- */
-static bool good_trace(const char *text)
-{
-    static const char *const keys[] = { "enable", "events", "file" };
-
-    for (const char *at = text; *at; ) {
-        size_t length = strcspn(at, ","), key = strcspn(at, "=,");
-        bool known = key == length && at == text;
-
-        for (size_t i = 0; i < 3 && !known; i++)
-            known = key == strlen(keys[i]) && !strncmp(at, keys[i], key);
-        if (!known) {
-            app_error("Invalid parameter '%.*s'", (int)key, at);
-            return false;
-        }
-        at += length + (at[length] == ',');
-    }
-    return true;
-}
-
 int compat_qemu_img(int argc, char **argv, compat_run_fn *run)
 {
     struct app app;
@@ -104,16 +81,16 @@ int compat_qemu_img(int argc, char **argv, compat_run_fn *run)
     app_start(&app, &global_face, argv[0], argc, argv);
     app.stop_at_operand = true;
     while ((letter = app_next(&app)) != -1) {
-        bool good = letter != 'T' || good_trace(app.argument);
+        enum compat_trace traced = letter == 'T' ? compat_trace(app.argument) : COMPAT_TRACE_GOOD;
 
-        if (letter == 'T' && good)
+        if (letter == 'T' && traced == COMPAT_TRACE_GOOD)
             continue;
         if (letter == 'h')
             print_help();
         else if (letter == 'V')
             print_version();
         free(app.operands);
-        return good ? 0 : 1;
+        return traced == COMPAT_TRACE_BAD ? 1 : 0;
     }
     if (!app.operand_count)
         app_usage(&app, "Not enough arguments");

@@ -9,6 +9,7 @@
  * "data-file" to its children, and refuses the rest.
  */
 #include "node.h"
+#include "trace.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 #include <string.h>
@@ -27,6 +28,7 @@ struct request {
     unsigned nesting;               /* nodes above in the same image */
     bool inherits;                  /* perm and shared are those of the node above */
     bool refused_user;              /* out: a lock was refused that the user of the whole chain asks for */
+    unsigned backing_flags;         /* flags that only the backing file gets, when it is opened again */
     const struct above *above;      /* images above in the chain */
 };
 
@@ -38,6 +40,10 @@ struct above {
 };
 
 static int open_node(struct img **image, struct request *request, struct img_error *err);
+/* `backing` may be null, or "" as of old: no backing file then. */
+static void take_no_backing(struct img *image, struct img_doc *options);
+static int open_filter(struct img **opened, const struct img_driver *driver, const char *plain, struct request *request,
+                       struct img_error *err);
 
 /* ---- Names and options ------------------------------------------------------ */
 
@@ -93,6 +99,11 @@ static int named_driver(struct request *request, const struct img_driver **drive
     return img_driver_need(*driver, err);
 }
 
+static const char *child_key(const struct img_driver *driver)
+{
+    return driver->child ? driver->child : "file";
+}
+
 static struct img *start_node(const struct img_driver *driver, const struct request *request)
 {
     struct img *image = img_node_new(driver, request->flags, request->cache, request->gate);
@@ -106,7 +117,7 @@ static struct img *start_node(const struct img_driver *driver, const struct requ
 static void keep_options(struct img *image, const struct img_doc *options)
 {
     image->options = img_doc_copy(options);
-    img_doc_remove(image->options, "file");
+    img_doc_remove(image->options, child_key(image->driver));
     img_doc_remove(image->options, "backing");
     img_doc_remove(image->options, "data-file");
     img_doc_remove(image->options, "filename");
@@ -134,6 +145,8 @@ static int call_open(struct img *image, struct img_doc *options, struct img_erro
         img_doc_remove(options, "filename");
     if (ret < 0 && !err->text)
         img_error_errno(err, -ret, "Could not open image");
+    if (ret == 0)
+        IMG_TRACE(open, image, image->size, image->flags);
     return ret;
 }
 
@@ -158,6 +171,11 @@ static int open_protocol(struct img **opened, const struct img_driver *driver, c
     if (plain && img_doc_get(request->options, "filename")) {
         img_error_set(err, EINVAL, "Can't specify 'file' and 'filename' options at the same time");
         return give_up(image, false, err);
+    }
+    if (plain && driver->parse_name) {
+        if (driver->parse_name(plain, request->options, err) < 0)
+            return give_up(image, false, err);
+        plain = NULL;
     }
     keep_options(image, request->options);
     /* A path that was told apart by "file:" must not look like another protocol from now on. */
@@ -208,7 +226,10 @@ static int open_storage(struct img **image, struct request *request, struct img_
     if (!driver)
         return img_error_set(err, EINVAL, "Must specify either driver or file");
     ret = img_driver_need(driver, err);
-    return ret < 0 ? ret : open_protocol(image, driver, plain, request, err);
+    if (ret < 0)
+        return ret;
+    return driver->kind == IMG_FILTER ? open_filter(image, driver, plain, request, err)
+                                      : open_protocol(image, driver, plain, request, err);
 }
 
 /* ---- Children -------------------------------------------------------------------- */
@@ -220,7 +241,7 @@ static struct request child_request(const struct img *parent, enum img_role role
     child.flags &= ~(unsigned)(IMG_NO_BACKING | IMG_NO_WRITERS);
     if (role == IMG_ROLE_FILE)
         child.flags &= ~(unsigned)IMG_NO_IO;
-    child.inherits = role == IMG_ROLE_FILE && parent->driver->traits & IMG_PASS_THROUGH;
+    child.inherits = role == IMG_ROLE_FILE && img_shows_below(parent);
     if (from) {
         child.nesting = from->nesting + 1;
         child.above = from->above;
@@ -250,16 +271,17 @@ static int open_file_child(struct img *image, struct request *request, bool prob
                            struct img_error *err)
 {
     struct request child = child_request(image, IMG_ROLE_FILE, request);
+    const char *key = child_key(image->driver);
     int ret;
 
-    ret = take_child(request->options, "file", request->name != NULL, &child.options, err);
+    ret = take_child(request->options, key, request->name != NULL, &child.options, err);
     if (ret < 0)
         return ret;
     child.name = request->name;
     if (!child.options && !child.name)
-        return img_error_set(err, EINVAL, "A block device must be specified for \"file\"");
+        return img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", key);
     if (child.options && probing)
-        img_doc_put(request->options, "file", img_doc_copy(child.options));
+        img_doc_put(request->options, key, img_doc_copy(child.options));
     if (!child.options)
         child.options = img_doc_object();
     if (probing) {
@@ -275,6 +297,57 @@ static int open_file_child(struct img *image, struct request *request, bool prob
     img_doc_free(child.options);
     return ret;
 }
+
+/* ---- Filters --------------------------------------------------------------------------- */
+
+/* The name of the node below as a text, which stands for a nested object: "x-image". Caller frees; NULL: none. */
+static char *take_child_name(const struct img_driver *driver, struct img_doc *options)
+{
+    CLEANUP_FREE char *key = img_xasprintf("x-%s", child_key(driver));
+    const char *given = driver->parse_name ? img_doc_string_at(options, key) : NULL;
+    char *name = given ? img_xstrdup(given) : NULL;
+
+    if (name)
+        img_doc_remove(options, key);
+    return name;
+}
+
+static int open_filter(struct img **opened, const struct img_driver *driver, const char *plain, struct request *request,
+                       struct img_error *err)
+{
+    struct img *image = start_node(driver, request);
+    CLEANUP_FREE char *below = NULL;
+    bool alive = false;
+
+    request->name = plain;
+    if (plain && driver->parse_name) {
+        request->name = NULL;
+        if (driver->parse_name(plain, request->options, err) < 0)
+            goto fail;
+    }
+    below = take_child_name(driver, request->options);
+    if (below)
+        request->name = below;
+    keep_options(image, request->options);
+    if (img_node_options(image, request->options, request->role, err) < 0)
+        goto fail;
+    take_no_backing(image, request->options);
+    if (open_file_child(image, request, false, &image->file, err) < 0)
+        goto fail;
+    image->size = img_size(image->file);
+    img_name_node(image);
+    if (call_open(image, request->options, err) < 0)
+        goto fail;
+    alive = true;
+    if (img_node_leftover(image, request->options, err) < 0)
+        goto fail;
+    *opened = image;
+    return 0;
+fail:
+    return give_up(image, alive, err);
+}
+
+/* ---- Formats that have to be found out --------------------------------------------------- */
 
 /* Find out the format of `image`, which has been started as some format. */
 static int find_format(struct img *image, struct request *request, struct img_error *err)
@@ -340,7 +413,6 @@ int img_open_protocol(struct img **image, const char *name, unsigned flags, unsi
 
 /* ---- Backing files ----------------------------------------------------------------- */
 
-/* `backing` may be null, or "" as of old: no backing file then. */
 static void take_no_backing(struct img *image, struct img_doc *options)
 {
     struct img_doc *backing = img_doc_get(options, "backing");
@@ -412,6 +484,12 @@ static int open_backing(struct img *image, struct request *request, struct img_e
         return 0;
     child.flags = (child.flags | (image->flags & IMG_NO_IO)) & ~(unsigned)(IMG_RDWR | IMG_RESIZE | IMG_CHECK);
     child.above = &here;
+    image->backing_options = img_doc_copy(child.options);
+    child.flags |= request->backing_flags;
+    if (request->backing_flags & IMG_RDWR)
+        child.perm |= IMG_PERM_WRITE;
+    if (request->backing_flags & IMG_RESIZE)
+        child.perm |= IMG_PERM_RESIZE;
     ret = describe_backing(image, &child, &resolved, err);
     if (ret == 0) {
         if (!child.options)
@@ -420,8 +498,23 @@ static int open_backing(struct img *image, struct request *request, struct img_e
     }
     img_doc_free(child.options);
     request->refused_user = child.refused_user;
-    if (ret < 0 && !child.refused_user)
+    if (ret < 0 && !child.refused_user && !request->backing_flags)
         img_error_prefix(err, "Could not open backing file: ");
+    return ret;
+}
+
+int img_reopen_backing(struct img *overlay, bool resize, struct img_error *err)
+{
+    struct request request = { .options = img_doc_object(), .backing_flags = IMG_RDWR | (resize ? IMG_RESIZE : 0) };
+    int ret = img_close(overlay->backing, err);
+
+    overlay->backing = NULL;
+    if (overlay->backing_options)
+        img_doc_put(request.options, "backing", overlay->backing_options);
+    overlay->backing_options = NULL;
+    if (ret == 0)
+        ret = open_backing(overlay, &request, err);
+    img_doc_free(request.options);
     return ret;
 }
 
@@ -477,8 +570,10 @@ static int open_node(struct img **image, struct request *request, struct img_err
     ret = named_driver(request, &driver, err);
     if (ret < 0)
         return ret;
-    if (driver && driver->kind == IMG_PROTOCOL) {
+    if (driver && driver->kind != IMG_FORMAT) {
         const char *plain = NULL;
+        if (driver->kind == IMG_FILTER)
+            return open_filter(image, driver, request->name, request, err);
         if (request->name && !img_protocol_for_name(request->name, &plain, err))
             return -err->code;
         return open_protocol(image, driver, plain, request, err);
@@ -537,17 +632,22 @@ int img_open(struct img **image, const char *name, const struct img_open *how, s
 
 int img_close(struct img *image, struct img_error *err)
 {
+    const char *unflushed = image ? image->driver->unflushed : NULL;
     int ret = 0, r;
 
     if (!image)
         return 0;
+    IMG_TRACE(close, image, image->size, image->flags);
     if (image->flags & IMG_RDWR)
         ret = img_flush(image);
+    /* A format that gave up over fatal damage said so then. */
+    if (ret == -ENOMEDIUM && image->file)
+        ret = img_flush(image->file);
     if (image->driver->close) {
         r = image->driver->close(image);
         ret = ret ? ret : r;
     }
     r = img_node_free(image);
     ret = ret ? ret : r;
-    return ret < 0 ? img_error_errno(err, -ret, "Could not close image") : 0;
+    return ret < 0 ? img_error_errno(err, -ret, "%s", unflushed ? unflushed : "Could not close image") : 0;
 }

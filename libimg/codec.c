@@ -34,6 +34,7 @@
 struct workspace {
 #ifdef HAVE_LIBDEFLATE
     struct libdeflate_compressor *deflater;
+    int deflater_level;
     struct libdeflate_decompressor *inflater;
 #endif
 #ifdef HAVE_ZSTD
@@ -88,15 +89,15 @@ static struct workspace *workspace(void)
 /* ---- Deflate ---------------------------------------------------------------------------- */
 
 #ifdef HAVE_ZLIB
-/* Windows as zlib wants them: negative without the zlib wrapper. */
-enum { RAW_WINDOW_READ = -15, ZLIB_WINDOW = 15 };
+/* Windows as zlib wants them: negative without the zlib wrapper.  The most memory for its tables. */
+enum { WINDOW_BITS = 15, MEMORY_LEVEL = 9, ZLIB_LEVEL_MAX = 9 };
 
 static int inflate_by_zlib(bool zlib, const void *coded, size_t coded_length, void *plain, size_t length)
 {
     z_stream stream = { 0 };
     if (length > UINT_MAX || coded_length > UINT_MAX)
         return -EINVAL;
-    if (inflateInit2(&stream, zlib ? ZLIB_WINDOW : RAW_WINDOW_READ) != Z_OK)
+    if (inflateInit2(&stream, zlib ? WINDOW_BITS : -WINDOW_BITS) != Z_OK)
         return -ENOMEM;
     stream.next_in = (Bytef *)(uintptr_t)coded;
     stream.avail_in = (uInt)coded_length;
@@ -108,21 +109,76 @@ static int inflate_by_zlib(bool zlib, const void *coded, size_t coded_length, vo
     /* Full without an end: the stream gives more than its unit, or its end was cut off. */
     return full && (result == Z_STREAM_END || result == Z_BUF_ERROR || result == Z_OK) ? 0 : -EIO;
 }
+
+static int window_bits(uint32_t window)
+{
+    int bits = 0;
+    while (window >>= 1)
+        bits++;
+    return bits;
+}
+
+static int64_t deflate_by_zlib(bool zlib, int level, int bits, const void *plain, size_t length,
+                               void *coded, size_t capacity)
+{
+    z_stream stream = { 0 };
+    if (length > UINT_MAX)
+        return -EINVAL;
+    if (deflateInit2(&stream, level, Z_DEFLATED, zlib ? bits : -bits, MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
+        return -ENOMEM;
+    stream.next_in = (Bytef *)(uintptr_t)plain;
+    stream.avail_in = (uInt)length;
+    stream.next_out = coded;
+    stream.avail_out = capacity > UINT_MAX ? UINT_MAX : (uInt)capacity;
+    int result = deflate(&stream, Z_FINISH);
+    int64_t size = (int64_t)stream.total_out;
+    deflateEnd(&stream);
+    return result == Z_STREAM_END ? size : -ENOSPC;
+}
 #endif
 
 #ifdef HAVE_LIBDEFLATE
 /* Fast, and as a rule still smaller than what zlib's default level makes within the peer's window of 4 KiB. */
-enum { DEFLATE_LEVEL = 2 };
+enum { DEFLATE_LEVEL = 2, DEFLATE_LEVEL_MAX = 12 };
 
-static int64_t deflate_encode(bool zlib, const void *plain, size_t length, void *coded, size_t capacity)
+static int deflate_level_max(uint32_t window)
 {
+    if (!window || window == IMG_WINDOW_MAX)
+        return DEFLATE_LEVEL_MAX;
+#ifdef HAVE_ZLIB
+    return ZLIB_LEVEL_MAX;
+#else
+    return 0;
+#endif
+}
+
+static struct libdeflate_compressor *deflater_of(struct workspace *own, int level)
+{
+    if (own->deflater && own->deflater_level != level) {
+        libdeflate_free_compressor(own->deflater);
+        own->deflater = NULL;
+    }
+    if (!own->deflater)
+        own->deflater = libdeflate_alloc_compressor(level);
+    own->deflater_level = level;
+    return own->deflater;
+}
+
+/* libdeflate always looks back as far as the format lets it: shorter windows are made by zlib. */
+static int64_t deflate_encode(bool zlib, const struct img_codec_how *how, const void *plain, size_t length,
+                              void *coded, size_t capacity)
+{
+#ifdef HAVE_ZLIB
+    if (how->window && how->window != IMG_WINDOW_MAX)
+        return deflate_by_zlib(zlib, how->level ? how->level : Z_DEFAULT_COMPRESSION, window_bits(how->window),
+                               plain, length, coded, capacity);
+#endif
     struct workspace *own = workspace();
-    if (own && !own->deflater)
-        own->deflater = libdeflate_alloc_compressor(DEFLATE_LEVEL);
-    if (!own || !own->deflater)
+    struct libdeflate_compressor *deflater = own ? deflater_of(own, how->level ? how->level : DEFLATE_LEVEL) : NULL;
+    if (!deflater)
         return -ENOMEM;
-    size_t size = zlib ? libdeflate_zlib_compress(own->deflater, plain, length, coded, capacity)
-                       : libdeflate_deflate_compress(own->deflater, plain, length, coded, capacity);
+    size_t size = zlib ? libdeflate_zlib_compress(deflater, plain, length, coded, capacity)
+                       : libdeflate_deflate_compress(deflater, plain, length, coded, capacity);
     return size ? (int64_t)size : -ENOSPC;
 }
 
@@ -147,25 +203,20 @@ static int deflate_decode(bool zlib, const void *coded, size_t coded_length, voi
 }
 
 #elif defined HAVE_ZLIB
-/* The peer's window of 4 KiB, and the most memory for its tables. */
-enum { RAW_WINDOW_WRITTEN = -12, MEMORY_LEVEL = 9 };
+/* The peer's window of 4 KiB where none is asked for. */
+enum { WINDOW_BITS_WRITTEN = 12 };
 
-static int64_t deflate_encode(bool zlib, const void *plain, size_t length, void *coded, size_t capacity)
+static int deflate_level_max(uint32_t window)
 {
-    z_stream stream = { 0 };
-    if (length > UINT_MAX)
-        return -EINVAL;
-    if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, zlib ? ZLIB_WINDOW : RAW_WINDOW_WRITTEN,
-                     MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
-        return -ENOMEM;
-    stream.next_in = (Bytef *)(uintptr_t)plain;
-    stream.avail_in = (uInt)length;
-    stream.next_out = coded;
-    stream.avail_out = capacity > UINT_MAX ? UINT_MAX : (uInt)capacity;
-    int result = deflate(&stream, Z_FINISH);
-    int64_t size = (int64_t)stream.total_out;
-    deflateEnd(&stream);
-    return result == Z_STREAM_END ? size : -ENOSPC;
+    (void)window;
+    return ZLIB_LEVEL_MAX;
+}
+
+static int64_t deflate_encode(bool zlib, const struct img_codec_how *how, const void *plain, size_t length,
+                              void *coded, size_t capacity)
+{
+    int bits = how->window ? window_bits(how->window) : zlib ? WINDOW_BITS : WINDOW_BITS_WRITTEN;
+    return deflate_by_zlib(zlib, how->level ? how->level : Z_DEFAULT_COMPRESSION, bits, plain, length, coded, capacity);
 }
 
 static int deflate_decode(bool zlib, const void *coded, size_t coded_length, void *plain, size_t length)
@@ -177,17 +228,36 @@ static int deflate_decode(bool zlib, const void *coded, size_t coded_length, voi
 /* ---- Zstd --------------------------------------------------------------------------------- */
 
 #ifdef HAVE_ZSTD
-static int64_t zstd_encode(const void *plain, size_t length, void *coded, size_t capacity)
+/* A static build may have left the compressors of high levels out; packaging/slim.sh says so by this name. */
+extern const int img_zstd_level_max __attribute__((weak));
+
+static int zstd_level_max(void)
+{
+    return &img_zstd_level_max ? img_zstd_level_max : ZSTD_maxCLevel();
+}
+
+static int64_t zstd_encode(int level, const void *plain, size_t length, void *coded, size_t capacity)
 {
     struct workspace *own = workspace();
     if (own && !own->zstd_encoder)
         own->zstd_encoder = ZSTD_createCCtx();
     if (!own || !own->zstd_encoder)
         return -ENOMEM;
-    size_t size = ZSTD_compressCCtx(own->zstd_encoder, coded, capacity, plain, length, ZSTD_CLEVEL_DEFAULT);
+    size_t size = ZSTD_compressCCtx(own->zstd_encoder, coded, capacity, plain, length,
+                                    level ? level : ZSTD_CLEVEL_DEFAULT);
     if (!ZSTD_isError(size))
         return (int64_t)size;
     return ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation ? -ENOMEM : -ENOSPC;
+}
+
+/* Frames of RFC 8878 only: the library may also know drafts of the format, which no image was ever written in. */
+static bool is_frame(const char *bytes, size_t length)
+{
+    const unsigned char *at = (const unsigned char *)bytes;
+    if (length < 4)
+        return false;
+    uint32_t magic = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+    return magic == ZSTD_MAGICNUMBER || (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
 }
 
 /* Frame after frame until the unit is full.  Whole frames are decoded in place, so that the window which a
@@ -202,6 +272,8 @@ static int zstd_decode(const void *coded, size_t coded_length, void *plain, size
     const char *at = coded;
     size_t left = coded_length, done = 0;
     do {
+        if (!is_frame(at, left))
+            return -EIO;
         size_t frame = ZSTD_findFrameCompressedSize(at, left);
         if (ZSTD_isError(frame) || frame == 0)
             return -EIO;
@@ -235,22 +307,53 @@ bool img_codec_available(enum img_codec codec)
     }
 }
 
-int64_t img_encode(enum img_codec codec, const void *plain, size_t length, void *coded, size_t capacity)
+int img_codec_level_max(enum img_codec codec, uint32_t window)
 {
-    (void)plain, (void)length, (void)coded, (void)capacity;
+    bool window_good = !window || (window >= IMG_WINDOW_MIN && window <= IMG_WINDOW_MAX && !(window & (window - 1)));
     switch (codec) {
 #ifdef HAVE_DEFLATE
     case IMG_CODEC_DEFLATE:
     case IMG_CODEC_ZLIB:
-        return deflate_encode(codec == IMG_CODEC_ZLIB, plain, length, coded, capacity);
+        return window_good ? deflate_level_max(window) : 0;
 #endif
 #ifdef HAVE_ZSTD
     case IMG_CODEC_ZSTD:
-        return zstd_encode(plain, length, coded, capacity);
+        return window ? 0 : zstd_level_max();
+#endif
+    default:
+        (void)window_good;
+        return 0;
+    }
+}
+
+int64_t img_encode_as(enum img_codec codec, const struct img_codec_how *how, const void *plain, size_t length,
+                      void *coded, size_t capacity)
+{
+    (void)plain, (void)length, (void)coded, (void)capacity;
+    if (!img_codec_available(codec))
+        return -ENOTSUP;
+    if (how->level < 0 || how->level > img_codec_level_max(codec, how->window) ||
+        !img_codec_level_max(codec, how->window))
+        return -EINVAL;
+    switch (codec) {
+#ifdef HAVE_DEFLATE
+    case IMG_CODEC_DEFLATE:
+    case IMG_CODEC_ZLIB:
+        return deflate_encode(codec == IMG_CODEC_ZLIB, how, plain, length, coded, capacity);
+#endif
+#ifdef HAVE_ZSTD
+    case IMG_CODEC_ZSTD:
+        return zstd_encode(how->level, plain, length, coded, capacity);
 #endif
     default:
         return -ENOTSUP;
     }
+}
+
+int64_t img_encode(enum img_codec codec, const void *plain, size_t length, void *coded, size_t capacity)
+{
+    static const struct img_codec_how standard = { 0 };
+    return img_encode_as(codec, &standard, plain, length, coded, capacity);
 }
 
 int img_decode(enum img_codec codec, const void *coded, size_t coded_length, void *plain, size_t length)

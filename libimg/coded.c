@@ -5,6 +5,7 @@
  */
 #include "copy-internal.h"
 #include "node.h"
+#include "trace.h"
 #include "util/cleanup.h"
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ static int reserve_run(struct img *image, const struct coded_cluster *clusters, 
 {
     LOCK_SCOPE(&image->lock);
     for (size_t i = 0; i < count; i++) {
+        IMG_TRACE(reserve, image, clusters[i].offset, clusters[i].length);
         int ret = image->driver->reserve_coded(image, clusters[i].offset, clusters[i].length, &places[i]);
         if (ret < 0) {
             while (i-- > 0)
@@ -56,6 +58,7 @@ static int write_run(const struct coded_cluster *clusters, size_t count, const s
         while (next < count && clusters[next].bytes == clusters[i].bytes + bytes &&
                places[next].host == places[i].host + bytes && places[next].file == places[i].file)
             bytes += clusters[next++].length;
+        IMG_EVENT(places[i].file, write_compressed);
         ret = img_pwrite(places[i].file, clusters[i].bytes, places[i].host, bytes);
         if (ret < 0)
             return ret;
@@ -68,6 +71,7 @@ static int publish_run(struct img *image, struct img_reservation *places, size_t
 {
     LOCK_SCOPE(&image->lock);
     for (size_t i = 0; i < count; i++) {
+        IMG_TRACE(publish, image, places[i].offset, places[i].length);
         if (error == 0)
             error = image->driver->publish(image, &places[i]);
         else

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* copy-internal.h - shared by copy.c (cursor, workers, order) and copy-window.c (one window). */
+/* copy-internal.h - shared by copy.c (cursor, workers, order), copy-window.c (one window) and the other copy-*.c. */
 #ifndef IMG_COPY_INTERNAL_H
 #define IMG_COPY_INTERNAL_H
 
 #include "copy.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* One window, or a longer range that needs no data. */
 struct copy_window {
@@ -15,17 +16,32 @@ struct copy_window {
     struct img_extent first;       /* what the cursor knows of its start; length 0: nothing */
 };
 
+/* Part of a window. */
+struct span {
+    uint64_t offset, length;
+    enum img_extent_kind kind;     /* HOLE: leave alone; ZERO; DATA: bytes in the buffer */
+};
+
+struct spans {
+    struct span *at;
+    size_t count, capacity;
+};
+
 struct copy_worker {
     struct copy_job *job;
     pthread_t thread;
     unsigned char *buffer;         /* window_size bytes, aligned for O_DIRECT */
     unsigned char *coded;          /* compress: one window of coded clusters */
+    unsigned char *other;          /* rebase: what the target will show */
+    struct img_segment *segment;   /* tree digest: the segment in work, and digests of those of the window */
+    uint8_t *segment_digests;
     bool holds_turn;
 };
 
 struct copy_job {
     const struct img_copy *what;
-    uint64_t total;                /* 0 while a stream's end is unknown */
+    uint64_t total;                /* bytes to copy; 0 while a stream's end is unknown */
+    uint64_t end;                  /* of the guest range in the target; UINT64_MAX: the end of the stream */
     uint64_t window_size;          /* a power of two, a multiple of the target's cluster */
     uint64_t unit;                 /* granularity of zero detection */
     uint64_t write_unit;           /* what the target allocates at once; 1: bytes */
@@ -38,10 +54,11 @@ struct copy_job {
     pthread_mutex_t turn_lock;     /* turn, done, written, fault, error */
     pthread_cond_t turn_changed;
     uint64_t turn, done, written;
+    uint64_t digest_turn;          /* the window that is hashed next */
     struct timespec started;
     struct img_copy_fault fault;
     int error;
-    bool offload_failed;
+    atomic_bool offload_failed;    /* no worker tries it again */
 };
 
 /* Record the first failure; every later one is dropped. Returns error. */
@@ -55,10 +72,28 @@ int copy_map(struct copy_job *job, uint64_t offset, uint64_t length, struct img_
 /* Wait so that `written` more bytes keep to the rate. */
 void copy_account(struct copy_job *job, uint64_t bytes);
 
-/* Do one window: read, detect, encode, take the turn, write. */
+/* copy-window.c: do one window: read, detect, encode, take the turn, write. */
 int copy_do_window(struct copy_worker *worker, struct copy_window *window);
-/* -C: move [offset, +length) with copy_file_range. 1: done; 0: do it by hand. */
-int copy_offload(struct copy_job *job, const struct img_extent *extent);
+/* Its steps, for the other files.  Those that can fail record it (copy_fail), but for copy_read_source. */
+void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum img_extent_kind kind);
+int copy_read_source(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length);
+int copy_fail_writing(struct copy_job *job, uint64_t offset, int error);
+int copy_write_zero(struct copy_job *job, uint64_t offset, uint64_t length);
+int copy_write_data(struct copy_job *job, const void *bytes, uint64_t offset, uint64_t length);
+/* In its turn, before the window is written: the target is to be as long as the stream. */
+int copy_grow_target(struct copy_job *job, const struct copy_window *window);
+/* copy-rebase.c: what of the source's answer *extent at guest offset `inside` may have to be written: HOLE where the
+ * target keeps reading the same.  Shortens the extent. */
+int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_extent *extent);
+/* Units of the window that the target will show anyway become holes. */
+int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
+/* copy-compress.c: the same way as any window's, from the spans on. */
+int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
+/* copy-digest.c: hash a window whose bytes are there, in its turn; what a worker needs for that.  Nothing is done
+ * without a digest. */
+int copy_digest_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
+int copy_digest_prepare(struct copy_worker *worker);
+void copy_digest_release(struct copy_worker *worker);
 
 /* coded.c: compressed clusters that were encoded before their turn. */
 struct coded_cluster { uint64_t offset; const unsigned char *bytes; size_t length; };

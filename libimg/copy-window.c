@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * copy-window.c - the way of one window of the copy: map, read, look for
- * zeroes, encode, take the turn, write.
+ * zeroes, take the turn, write.
  *
  * A window is described by spans (data, zero, hole).  Spans of data that touch
  * are read next to each other into the worker's buffer, so that a fragmented
@@ -14,23 +14,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SECTOR = 512 };
 
-struct span {
-    uint64_t offset, length;
-    enum img_extent_kind kind;     /* HOLE: leave alone; ZERO; DATA: bytes in the buffer */
-    bool offloaded;                /* DATA that the kernel copied already */
-};
-
-struct spans {
-    struct span *at;
-    size_t count, capacity;
-};
-
-static void add_span(struct spans *spans, uint64_t offset, uint64_t length, enum img_extent_kind kind)
+void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum img_extent_kind kind)
 {
     struct span *last = spans->count ? &spans->at[spans->count - 1] : NULL;
 
@@ -45,7 +33,7 @@ static void add_span(struct spans *spans, uint64_t offset, uint64_t length, enum
 
 /* ---- Reading ----------------------------------------------------------------- */
 
-static int read_source(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length)
+int copy_read_source(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length)
 {
     while (length) {
         uint64_t inside = 0, left = 0;
@@ -66,7 +54,7 @@ static void salvage(struct copy_job *job, unsigned char *buffer, uint64_t offset
 {
     for (uint64_t done = 0; done < length; done += SECTOR) {
         uint64_t n = img_min(SECTOR, length - done);
-        int ret = read_source(job, buffer + done, offset + done, n);
+        int ret = copy_read_source(job, buffer + done, offset + done, n);
         if (ret < 0) {
             memset(buffer + done, 0, n);
             if (job->what->salvaged)
@@ -83,10 +71,10 @@ static int read_extent(struct copy_job *job, const struct img_extent *extent, un
         memset(buffer, 0, length);
         return 0;
     }
-    if (extent->kind == IMG_DATA && extent->host_valid)
+    if (extent->kind == IMG_DATA && extent->host_valid && !extent->via)
         ret = img_read_extent(extent, buffer, extent->offset, length);
     else
-        ret = read_source(job, buffer, extent->offset, length);
+        ret = copy_read_source(job, buffer, extent->offset, length);
     if (ret < 0 && job->what->salvage) {
         salvage(job, buffer, extent->offset, length);
         ret = 0;
@@ -116,6 +104,28 @@ static int map_piece(struct copy_job *job, uint64_t offset, uint64_t length, str
     return ret < 0 ? copy_fail(job, IMG_COPY_MAPPING, offset, ret) : 0;
 }
 
+/* -C: move the first `length` bytes of the extent with copy_file_range.  False: to be done by hand. */
+static bool offload(struct copy_job *job, const struct img_extent *extent, uint64_t length)
+{
+    struct img *target = job->what->target;
+    struct img_reservation to = { 0 };
+    int ret;
+
+    if (!target || extent->kind != IMG_DATA || !extent->host_valid || extent->via || job->offload_failed)
+        return false;
+    if (!(target->driver->traits & IMG_PASS_THROUGH) || !extent->file->driver->copy_range)
+        return false;
+    ret = img_map(target, extent->offset, length, &(struct img_extent){ 0 });
+    if (ret == 0)
+        ret = target->driver->reserve(target, extent->offset, length, &to);
+    if (ret < 0 || to.length != length || to.file->driver != extent->file->driver)
+        return false;
+    ret = extent->file->driver->copy_range(extent->file, extent->host, to.file, to.host, length);
+    if (ret < 0)
+        job->offload_failed = true;
+    return ret == 0;
+}
+
 /* Read all data of the window and say what is where. */
 static int read_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
 {
@@ -131,15 +141,14 @@ static int read_window(struct copy_worker *worker, const struct copy_window *win
             return ret;
         length = img_min(extent.length, end - offset);
         if (extent.kind == IMG_HOLE || (extent.kind == IMG_ZERO && job->what->sparse)) {
-            add_span(spans, offset, length, extent.kind);
-        } else if (job->what->offload && copy_offload(job, &(struct img_extent){ .offset = offset, .length = length,
-                       .kind = extent.kind, .file = extent.file, .host = extent.host, .host_valid = extent.host_valid }) > 0) {
-            add_span(spans, offset, length, IMG_HOLE);
+            copy_add_span(spans, offset, length, extent.kind);
+        } else if (job->what->offload && offload(job, &extent, length)) {
+            copy_add_span(spans, offset, length, IMG_HOLE);
         } else {
             ret = read_extent(job, &extent, worker->buffer + (offset - window->offset), length);
             if (ret < 0)
                 return ret;
-            add_span(spans, offset, length, IMG_DATA);
+            copy_add_span(spans, offset, length, IMG_DATA);
         }
         extent.length = img_min(extent.length, length);
     }
@@ -169,7 +178,7 @@ static void detect_span(struct copy_job *job, const unsigned char *bytes, const 
         /* Seen as a whole a run may be longer than this piece; spans of one kind join. */
         if (zero && run < job->what->sparse && job->unit < job->what->sparse && run < left)
             zero = false;
-        add_span(out, offset, run, zero ? IMG_ZERO : IMG_DATA);
+        copy_add_span(out, offset, run, zero ? IMG_ZERO : IMG_DATA);
         done += run;
     }
 }
@@ -195,9 +204,9 @@ static void widen(struct copy_worker *worker, const struct copy_window *window, 
             to = img_max(img_align_down(to, unit), from);
         memset(worker->buffer + (span.offset - window->offset), 0, span.kind == IMG_ZERO ? from - span.offset : 0);
         memset(worker->buffer + (to - window->offset), 0, span.offset + span.length - to);
-        add_span(&wide, span.offset, from - span.offset, IMG_DATA);
-        add_span(&wide, from, to - from, span.kind);
-        add_span(&wide, to, span.offset + span.length - to, IMG_DATA);
+        copy_add_span(&wide, span.offset, from - span.offset, IMG_DATA);
+        copy_add_span(&wide, from, to - from, span.kind);
+        copy_add_span(&wide, to, span.offset + span.length - to, IMG_DATA);
     }
     free(spans->at);
     *spans = wide;
@@ -209,10 +218,10 @@ static void detect(struct copy_worker *worker, const struct copy_window *window,
 
     for (size_t i = 0; i < spans->count; i++) {
         struct span *span = &spans->at[i];
-        if (span->kind == IMG_DATA)
+        if (span->kind == IMG_DATA && !worker->job->what->keep_data)
             detect_span(worker->job, worker->buffer + (span->offset - window->offset), span, &found);
         else
-            add_span(&found, span->offset, span->length, span->kind);
+            copy_add_span(&found, span->offset, span->length, span->kind);
     }
     free(spans->at);
     *spans = found;
@@ -222,27 +231,27 @@ static void detect(struct copy_worker *worker, const struct copy_window *window,
 
 /* ---- Writing to an image ---------------------------------------------------------- */
 
-static int fail_writing(struct copy_job *job, uint64_t offset, int error)
+int copy_fail_writing(struct copy_job *job, uint64_t offset, int error)
 {
     return copy_fail(job, IMG_COPY_WRITING, offset, error);
 }
 
-static int write_zero(struct copy_job *job, uint64_t offset, uint64_t length)
+int copy_write_zero(struct copy_job *job, uint64_t offset, uint64_t length)
 {
     int ret;
 
     if (job->what->target_is_zero)
         return 0;
     ret = img_zero(job->what->target, offset, length, IMG_ZERO_MAY_UNMAP);
-    return ret < 0 ? fail_writing(job, offset, ret) : 0;
+    return ret < 0 ? copy_fail_writing(job, offset, ret) : 0;
 }
 
-static int write_data(struct copy_job *job, const void *bytes, uint64_t offset, uint64_t length)
+int copy_write_data(struct copy_job *job, const void *bytes, uint64_t offset, uint64_t length)
 {
     int ret = img_pwrite(job->what->target, bytes, offset, length);
 
     if (ret < 0)
-        return fail_writing(job, offset, ret);
+        return copy_fail_writing(job, offset, ret);
     copy_account(job, length);
     return 0;
 }
@@ -254,15 +263,16 @@ static int write_spans(struct copy_worker *worker, const struct copy_window *win
     for (size_t i = 0; i < spans->count && ret == 0; i++) {
         const struct span *span = &spans->at[i];
         if (span->kind == IMG_ZERO)
-            ret = write_zero(worker->job, span->offset, span->length);
+            ret = copy_write_zero(worker->job, span->offset, span->length);
         else if (span->kind == IMG_DATA)
-            ret = write_data(worker->job, worker->buffer + (span->offset - window->offset), span->offset, span->length);
+            ret = copy_write_data(worker->job, worker->buffer + (span->offset - window->offset), span->offset,
+                                  span->length);
     }
     return ret;
 }
 
 /* A stream that is longer than was known: make room before the bytes come. Done in turn, so alone. */
-static int grow_target(struct copy_job *job, const struct copy_window *window)
+int copy_grow_target(struct copy_job *job, const struct copy_window *window)
 {
     uint64_t end = window->offset + window->length;
     struct img_error err = IMG_ERROR_INIT;
@@ -270,134 +280,9 @@ static int grow_target(struct copy_job *job, const struct copy_window *window)
 
     if (!job->what->grow_target || end <= img_size(job->what->target))
         return 0;
-    ret = img_resize(job->what->target, end, NULL, &err);
+    ret = img_resize(job->what->target, img_align_up(end, SECTOR), NULL, &err);
     img_error_clear(&err);
     return ret < 0 ? copy_fail(job, IMG_COPY_GROWING, window->offset, ret) : 0;
-}
-
-/* ---- Compressed clusters --------------------------------------------------------------- */
-
-/* What becomes of one cluster of the window. */
-struct cluster {
-    uint64_t offset, length;
-    enum img_extent_kind kind;     /* HOLE, ZERO, DATA (does not shrink), CODED */
-    const unsigned char *coded;
-    size_t coded_length;
-};
-
-/* Is any of [offset, +length) something else than a hole?  Data holes in a cluster that has more are read. */
-static int complete_cluster(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
-                            struct cluster *cluster)
-{
-    uint64_t end = cluster->offset + cluster->length;
-    bool any = false;
-
-    for (size_t i = 0; i < spans->count; i++) {
-        const struct span *span = &spans->at[i];
-        any |= span->kind != IMG_HOLE && span->offset < end && span->offset + span->length > cluster->offset;
-    }
-    if (!any) {
-        cluster->kind = IMG_HOLE;
-        return 0;
-    }
-    for (size_t i = 0; i < spans->count; i++) {
-        const struct span *span = &spans->at[i];
-        uint64_t from = img_max(span->offset, cluster->offset), to = img_min(span->offset + span->length, end);
-        unsigned char *at = worker->buffer + (from - window->offset);
-        int ret = 0;
-        if (from >= to || span->kind == IMG_DATA)
-            continue;
-        if (span->kind == IMG_ZERO)
-            memset(at, 0, to - from);
-        else
-            ret = read_source(worker->job, at, from, to - from);
-        if (ret < 0)
-            return copy_fail(worker->job, IMG_COPY_READING, from, ret);
-    }
-    cluster->kind = worker->job->what->sparse &&
-                    img_is_zero(worker->buffer + (cluster->offset - window->offset), cluster->length)
-                        ? IMG_ZERO : IMG_DATA;
-    return 0;
-}
-
-static int encode_cluster(struct copy_worker *worker, const struct copy_window *window, size_t *used,
-                          struct cluster *cluster)
-{
-    struct img *target = worker->job->what->target;
-    int64_t n = img_encode_cluster(target, worker->buffer + (cluster->offset - window->offset), cluster->length,
-                                   worker->coded + *used, worker->job->window_size - *used);
-
-    if (n == -ENOSPC)
-        return 0;
-    if (n < 0)
-        return fail_writing(worker->job, cluster->offset, (int)n);
-    cluster->kind = IMG_CODED;
-    cluster->coded = worker->coded + *used;
-    cluster->coded_length = (size_t)n;
-    *used += (size_t)n;
-    return 0;
-}
-
-/* Coded clusters in a row go out as one. */
-static int write_coded(struct copy_job *job, const struct cluster *clusters, size_t count)
-{
-    struct coded_cluster *list = img_xcalloc(count, sizeof *list);
-    int ret;
-
-    for (size_t i = 0; i < count; i++) {
-        list[i] = (struct coded_cluster){ clusters[i].offset, clusters[i].coded, clusters[i].coded_length };
-        copy_account(job, clusters[i].coded_length);
-    }
-    ret = img_pwrite_coded(job->what->target, list, count);
-    free(list);
-    return ret < 0 ? fail_writing(job, clusters[0].offset, ret) : 0;
-}
-
-static int write_clusters(struct copy_worker *worker, const struct copy_window *window,
-                          const struct cluster *clusters, size_t count)
-{
-    struct copy_job *job = worker->job;
-    int ret = 0;
-
-    for (size_t i = 0; i < count && ret == 0; i++) {
-        const struct cluster *cluster = &clusters[i];
-        size_t run = 1;
-        if (cluster->kind == IMG_CODED) {
-            while (i + run < count && clusters[i + run].kind == IMG_CODED)
-                run++;
-            ret = write_coded(job, cluster, run);
-            i += run - 1;
-        } else if (cluster->kind == IMG_ZERO) {
-            ret = write_zero(job, cluster->offset, cluster->length);
-        } else if (cluster->kind == IMG_DATA) {
-            ret = write_data(job, worker->buffer + (cluster->offset - window->offset), cluster->offset, cluster->length);
-        }
-    }
-    return ret;
-}
-
-static int compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
-{
-    uint64_t unit = img_cluster_size(worker->job->what->target), end = window->offset + window->length;
-    size_t count = 0, used = 0;
-    struct cluster *clusters = img_xcalloc(window->length / unit + 2, sizeof *clusters);
-    int ret = 0;
-
-    for (uint64_t offset = window->offset; offset < end && ret == 0; offset += clusters[count++].length) {
-        struct cluster *cluster = &clusters[count];
-        *cluster = (struct cluster){ .offset = offset, .length = img_min(unit - offset % unit, end - offset) };
-        ret = complete_cluster(worker, window, spans, cluster);
-        if (ret == 0 && cluster->kind == IMG_DATA)
-            ret = encode_cluster(worker, window, &used, cluster);
-    }
-    if (ret == 0)
-        ret = copy_take_turn(worker, window);
-    if (ret == 0)
-        ret = grow_target(worker->job, window);
-    if (ret == 0)
-        ret = write_clusters(worker, window, clusters, count);
-    free(clusters);
-    return ret;
 }
 
 /* ---- Writing to a stream --------------------------------------------------------------------- */
@@ -447,46 +332,29 @@ static int stream_window(struct copy_worker *worker, const struct copy_window *w
         ret = write_all(job->what->target_fd, worker->buffer, window->length);
     }
     copy_account(job, window->length);
-    return ret < 0 ? fail_writing(job, window->offset, ret) : 0;
-}
-
-/* ---- Offloading ------------------------------------------------------------------------------------ */
-
-int copy_offload(struct copy_job *job, const struct img_extent *extent)
-{
-    struct img *target = job->what->target;
-    struct img_reservation to = { 0 };
-    int ret;
-
-    if (!target || extent->kind != IMG_DATA || !extent->host_valid || job->offload_failed)
-        return 0;
-    if (!(target->driver->traits & IMG_PASS_THROUGH) || !extent->file->driver->copy_range)
-        return 0;
-    ret = img_map(target, extent->offset, extent->length, &(struct img_extent){ 0 });
-    if (ret == 0)
-        ret = target->driver->reserve(target, extent->offset, extent->length, &to);
-    if (ret < 0 || to.length != extent->length || to.file->driver != extent->file->driver)
-        return 0;
-    ret = extent->file->driver->copy_range(extent->file, extent->host, to.file, to.host, extent->length);
-    if (ret < 0) {
-        job->offload_failed = true;
-        return 0;
-    }
-    return 1;
+    return ret < 0 ? copy_fail_writing(job, window->offset, ret) : 0;
 }
 
 /* ---- The way of a window ------------------------------------------------------------------------------- */
 
+/* False where only the digest is wanted. */
+static bool has_output(const struct copy_job *job)
+{
+    return job->what->target || job->what->target_fd >= 0;
+}
+
 static int write_uniform(struct copy_worker *worker, const struct copy_window *window)
 {
     struct copy_job *job = worker->job;
-    int ret;
+    int ret = copy_digest_window(worker, window, &(struct spans){ 0 });
 
+    if (ret < 0 || !has_output(job))
+        return ret;
     if (!job->what->target)
         return stream_window(worker, window, &(struct spans){ 0 });
     ret = copy_take_turn(worker, window);
     if (ret == 0 && window->first.kind == IMG_ZERO)
-        ret = write_zero(job, window->offset, window->length);
+        ret = copy_write_zero(job, window->offset, window->length);
     return ret;
 }
 
@@ -499,19 +367,27 @@ int copy_do_window(struct copy_worker *worker, struct copy_window *window)
     if (window->uniform)
         return write_uniform(worker, window);
     if (window->streamed)
-        add_span(&spans, window->offset, window->length, IMG_DATA);
+        copy_add_span(&spans, window->offset, window->length, IMG_DATA);
     else
         ret = read_window(worker, window, &spans);
-    if (ret == 0 && !job->what->target) {
+    if (ret == 0 && job->what->rebase)
+        ret = copy_drop_shown(worker, window, &spans);
+    if (ret == 0)
+        ret = copy_digest_window(worker, window, &spans);
+    if (ret < 0 || !has_output(job)) {
+        free(spans.at);
+        return ret;
+    }
+    if (!job->what->target) {
         ret = stream_window(worker, window, &spans);
-    } else if (ret == 0 && job->what->compress) {
-        ret = compress_window(worker, window, &spans);
-    } else if (ret == 0) {
+    } else if (job->what->compress) {
+        ret = copy_compress_window(worker, window, &spans);
+    } else {
         if (job->what->sparse)
             detect(worker, window, &spans);
         ret = copy_take_turn(worker, window);
         if (ret == 0)
-            ret = grow_target(job, window);
+            ret = copy_grow_target(job, window);
         if (ret == 0)
             ret = write_spans(worker, window, &spans);
     }

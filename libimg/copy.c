@@ -8,6 +8,8 @@
  * the number of workers.
  */
 #include "copy-internal.h"
+#include "digest.h"
+#include "driver.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include <errno.h>
@@ -83,6 +85,7 @@ void copy_account(struct copy_job *job, uint64_t bytes)
 
 struct img *copy_source_at(const struct copy_job *job, uint64_t offset, uint64_t *inside, uint64_t *left)
 {
+    offset += job->what->source_offset - job->what->target_offset;
     for (size_t i = 0; i < job->what->source_count; i++) {
         uint64_t size = img_size(job->what->sources[i]);
         if (offset < size) {
@@ -104,6 +107,10 @@ static int settle_hole(const struct copy_job *job, struct img *source, uint64_t 
     uint64_t end = job->what->target_backing_size, offset = extent->offset;
     int ret;
 
+    if (job->what->rebase)
+        return copy_settle_rebase(job, inside, extent);
+    if (job->what->base)
+        return 0;
     /* Where nothing lies below the source its holes are zeroes, which the target's backing file must not hide. */
     if (extent->kind == IMG_HOLE && (!job->what->top_layer_only || !img_backing(source)))
         extent->kind = IMG_ZERO;
@@ -130,16 +137,23 @@ static int settle_hole(const struct copy_job *job, struct img *source, uint64_t 
     return ret;
 }
 
+/* Where the search for data stops. */
+static struct img *base_of(const struct img_copy *what, const struct img *source)
+{
+    if (what->rebase)
+        return what->rebase->old_shared;
+    return what->top_layer_only ? img_backing(source) : what->base;
+}
+
 int copy_map(struct copy_job *job, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     uint64_t inside = 0, left = 0;
     struct img *source = copy_source_at(job, offset, &inside, &left);
-    struct img *base = job->what->top_layer_only && source ? img_backing(source) : NULL;
     int ret;
 
     if (!source)
         return -EINVAL;
-    ret = img_map_chain(source, base, inside, img_min(length, left), extent);
+    ret = img_map_chain(source, base_of(job->what, source), inside, img_min(length, left), extent);
     if (ret < 0)
         return ret;
     /* Reading goes by guest offset; `host` stays what offloading needs. */
@@ -151,7 +165,8 @@ static bool needs_data(const struct copy_job *job, const struct img_extent *exte
 {
     if (extent->kind == IMG_DATA || extent->kind == IMG_CODED)
         return true;
-    return extent->kind == IMG_ZERO && job->what->sparse == 0;
+    /* Zeroes that something else takes the place of are compared with it. */
+    return extent->kind == IMG_ZERO && (job->what->sparse == 0 || job->what->rebase);
 }
 
 /* Fill the worker's buffer from the stream.  The length read, 0 at the end. */
@@ -176,11 +191,12 @@ static int64_t read_stream(int fd, unsigned char *buffer, uint64_t capacity)
 static int next_of_stream(struct copy_worker *worker, struct copy_window *window)
 {
     struct copy_job *job = worker->job;
+    uint64_t capacity = img_min(job->end - job->position, job->window_size - job->position % job->window_size);
     int64_t n;
 
-    if (job->stream_end)
+    if (job->stream_end || capacity == 0)
         return 0;
-    n = read_stream(job->what->source_fd, worker->buffer, job->window_size);
+    n = read_stream(job->what->source_fd, worker->buffer, capacity);
     if (n < 0) {
         job->stream_end = true;
         return copy_fail(job, IMG_COPY_READING, job->position, (int)n);
@@ -191,9 +207,9 @@ static int next_of_stream(struct copy_worker *worker, struct copy_window *window
     }
     *window = (struct copy_window){ .offset = job->position, .length = (uint64_t)n,
                                     .sequence = job->next_sequence++, .streamed = true };
-    if ((uint64_t)n < job->window_size)
+    if ((uint64_t)n < capacity)
         job->stream_end = true;
-    if (job->what->target && window->length % 512) {
+    if (job->what->target && !job->what->exact && window->length % 512) {
         uint64_t padded = img_align_up(window->length, 512);
         memset(worker->buffer + n, 0, padded - window->length);
         window->length = padded;
@@ -216,7 +232,7 @@ static int look_ahead(struct copy_job *job)
         return 0;
     }
     ahead->length = 0;
-    ret = copy_map(job, job->position, job->total - job->position, ahead);
+    ret = copy_map(job, job->position, job->end - job->position, ahead);
     if (ret < 0)
         ahead->length = 0;
     return ret;
@@ -224,7 +240,7 @@ static int look_ahead(struct copy_job *job)
 
 static int next_of_images(struct copy_job *job, struct copy_window *window)
 {
-    uint64_t left = job->total - job->position, length;
+    uint64_t left = job->end - job->position, length;
     int ret;
 
     if (left == 0)
@@ -237,7 +253,7 @@ static int next_of_images(struct copy_job *job, struct copy_window *window)
     if (job->ahead.length >= length && !needs_data(job, &job->ahead) && job->ahead.kind != IMG_CODED) {
         /* No data: as far as it goes in whole windows, in one step. */
         uint64_t end = job->position + job->ahead.length;
-        if (end < job->total)
+        if (end < job->end)
             end = img_max(img_align_down(end, job->window_size), job->position + length);
         window->length = end - job->position;
         window->uniform = true;
@@ -287,18 +303,25 @@ static int prepare_worker(struct copy_job *job, struct copy_worker *worker)
     if (posix_memalign(&buffer, BUFFER_ALIGNMENT, job->window_size))
         return -ENOMEM;
     worker->buffer = buffer;
+    if (job->what->rebase) {
+        if (posix_memalign(&buffer, BUFFER_ALIGNMENT, job->window_size))
+            return -ENOMEM;
+        worker->other = buffer;
+    }
     if (job->what->compress) {
         worker->coded = malloc(job->window_size);
         if (!worker->coded)
             return -ENOMEM;
     }
-    return 0;
+    return copy_digest_prepare(worker);
 }
 
 static void release_worker(struct copy_worker *worker)
 {
+    copy_digest_release(worker);
     free(worker->buffer);
     free(worker->coded);
+    free(worker->other);
 }
 
 /* The calling thread is worker 0; the others are started when they are wanted.  Fewer threads
@@ -340,8 +363,12 @@ static void choose_sizes(struct copy_job *job)
     uint64_t cluster = job->what->target ? img_cluster_size(job->what->target) : 0;
 
     job->window_size = img_max(job->what->compress ? COMPRESS_WINDOW : WINDOW, cluster);
+    if (job->what->digest)
+        job->window_size = img_max(job->window_size, IMG_DIGEST_SEGMENT);
     job->write_unit = job->what->target ? img_write_unit(job->what->target) : 1;
-    job->unit = job->what->sparse ? img_min(floor_power_of_two(img_max(job->what->sparse, 512)), job->window_size) : 512;
+    job->unit = 512;
+    if (job->what->sparse)
+        job->unit = img_min(floor_power_of_two(img_max(job->what->sparse, 512)), job->window_size);
 }
 
 static uint64_t total_length(const struct img_copy *what)
@@ -350,15 +377,38 @@ static uint64_t total_length(const struct img_copy *what)
 
     for (size_t i = 0; i < what->source_count; i++)
         total += img_size(what->sources[i]);
-    return total;
+    return what->length ? what->length : total > what->source_offset ? total - what->source_offset : 0;
 }
 
-int img_copy(const struct img_copy *what, uint64_t *copied, struct img_copy_fault *fault)
+unsigned img_copy_workers(void)
 {
-    struct copy_job job = { .what = what, .total = total_length(what) };
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (cpus < 2)
+        return 2;
+    return cpus > 8 ? 8 : (unsigned)cpus;
+}
+
+/* A filter in front of the target that compresses: the workers do it, each its own clusters. */
+static struct img_copy without_compressor(const struct img_copy *what)
+{
+    struct img_copy own = *what;
+
+    while (own.target && own.target->driver->traits & IMG_COMPRESSES && !own.target->detect_zeroes) {
+        own.target = own.target->file;
+        own.compress = true;
+    }
+    return own;
+}
+
+int img_copy(const struct img_copy *asked, uint64_t *copied, struct img_copy_fault *fault)
+{
+    const struct img_copy own = without_compressor(asked), *what = &own;
+    struct copy_job job = { .what = what, .total = total_length(what), .position = what->target_offset };
     unsigned count = what->workers ? what->workers : 1;
     int ret;
 
+    job.end = what->source_count || what->length ? what->target_offset + job.total : UINT64_MAX;
     choose_sizes(&job);
     pthread_mutex_init(&job.cursor_lock, NULL);
     pthread_mutex_init(&job.turn_lock, NULL);
@@ -372,7 +422,7 @@ int img_copy(const struct img_copy *what, uint64_t *copied, struct img_copy_faul
     if (job.error)
         *fault = job.fault;
     if (copied)
-        *copied = job.position;
+        *copied = job.position - what->target_offset;
     pthread_cond_destroy(&job.turn_changed);
     pthread_mutex_destroy(&job.turn_lock);
     pthread_mutex_destroy(&job.cursor_lock);

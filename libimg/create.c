@@ -34,6 +34,22 @@ int img_create_check(const struct img_driver *driver, const char *name, const st
     return ret < 0 ? ret : img_options_check(tables, 2, IMG_AT_CREATE, options, err);
 }
 
+struct img_doc *img_create_run_options(const struct img_driver *driver, const struct img_doc *options)
+{
+    struct img_doc *own = NULL;
+
+    for (const struct img_option *option = driver->options; option && option->name; option++) {
+        const char *text = option->when & IMG_AT_RUN ? img_doc_string_at(options, option->name) : NULL;
+
+        if (!text)
+            continue;
+        if (!own)
+            own = img_doc_object();
+        img_doc_put_string(own, option->name, text);
+    }
+    return own;
+}
+
 char *img_create_help(const struct img_driver *driver, const char *name, struct img_error *err)
 {
     const struct img_option *tables[2] = { driver->options, NULL };
@@ -49,11 +65,11 @@ char *img_create_help(const struct img_driver *driver, const char *name, struct 
 }
 
 /* Let a driver's table take what it knows out of `options`, then let the driver create. */
-static int call_create(const struct img_driver *driver, const char *name, struct img_doc *options,
+static int call_create(const struct img_driver *driver, const char *name, struct img_doc *options, unsigned shared,
                        bool last, struct img_error *err)
 {
     CLEANUP_FREE void *parsed = img_xcalloc(1, driver->create_size ? driver->create_size : 1);
-    struct img_create request = { .name = name, .options = parsed, .rest = options };
+    struct img_create request = { .name = name, .options = parsed, .rest = options, .shared = shared };
     int ret = 0;
 
     if (driver->options)
@@ -84,12 +100,13 @@ int img_create(const struct img_driver *driver, const char *name, const struct i
     if (ret < 0)
         return ret;
     own = options ? img_doc_copy(options) : img_doc_object();
-    ret = call_create(driver, name, own, driver->kind == IMG_PROTOCOL, err);
+    ret = call_create(driver, name, own, IMG_PERM_ALL, driver->kind == IMG_PROTOCOL, err);
     img_doc_free(own);
     return ret;
 }
 
-int img_create_file(const char *name, uint64_t size, struct img_doc *rest, struct img **file, struct img_error *err)
+int img_create_file(const char *name, uint64_t size, unsigned shared, struct img_doc *rest, struct img **file,
+                    struct img_error *err)
 {
     const char *plain;
     const struct img_driver *protocol = img_protocol_for_name(name, &plain, err);
@@ -107,10 +124,10 @@ int img_create_file(const char *name, uint64_t size, struct img_doc *rest, struc
         return img_error_set(err, ENOTSUP, "Protocol driver '%s' does not support image creation", protocol->name);
     snprintf(text, sizeof text, "%" PRIu64, size);
     img_doc_put_string(rest, "size", text);
-    ret = call_create(protocol, plain, rest, true, err);
+    ret = call_create(protocol, plain, rest, shared, true, err);
     if (ret < 0 || !file)
         return ret;
-    return img_open_protocol(file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE, IMG_PERM_ALL, err);
+    return img_open_protocol(file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE, shared, err);
 }
 
 int img_resize_file(struct img *file, uint64_t size, const char *preallocation, struct img_error *err)

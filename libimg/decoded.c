@@ -111,6 +111,7 @@ static int decode(struct img *image, const struct img_extent *extent, void *plai
     coded = malloc(extent->host_length);
     if (!coded)
         return -ENOMEM;
+    IMG_EVENT(extent->file, read_compressed);
     ret = img_pread(extent->file, coded, extent->host, extent->host_length);
     return ret < 0 ? ret : image->driver->decode(image, coded, extent->host_length, plain, image->cluster_size);
 }

@@ -23,6 +23,18 @@ const struct img_driver *img_driver_next(const struct img_driver *previous)
     return NULL;
 }
 
+void img_event_at(struct img *node, enum img_event event)
+{
+    for (; node; node = node->file) {
+        if (node->driver->event) {
+            node->driver->event(node, event);
+            return;
+        }
+        if (!img_shows_below(node))
+            return;
+    }
+}
+
 const char *img_driver_name(const struct img_driver *driver)
 {
     return driver->name;
@@ -93,7 +105,7 @@ const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t lengt
 {
     for (size_t i = 0; img_drivers[i]; i++) {
         const struct img_driver *driver = img_drivers[i];
-        if (driver->kind == IMG_PROTOCOL && driver->prefix && strlen(driver->prefix) == length &&
+        if (driver->kind != IMG_FORMAT && driver->prefix && strlen(driver->prefix) == length &&
             memcmp(driver->prefix, prefix, length) == 0)
             return driver;
     }

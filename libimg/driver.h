@@ -23,6 +23,7 @@
 #define IMG_DRIVER_H
 
 #include "img.h"
+#include "event.h"
 #include <errno.h>
 #include <pthread.h>
 
@@ -35,6 +36,9 @@ enum img_permission {
     IMG_PERM_READ = 1 << 0, IMG_PERM_WRITE = 1 << 1, IMG_PERM_WRITE_UNCHANGED = 1 << 2,
     IMG_PERM_RESIZE = 1 << 3, IMG_PERM_ALL = 15
 };
+
+/* detect-zeroes=: what becomes of a write of nothing but zeroes. */
+enum img_detect_zeroes { IMG_DETECT_OFF, IMG_DETECT_ON, IMG_DETECT_UNMAP };
 
 struct img {
     const struct img_driver *driver;
@@ -59,6 +63,7 @@ struct img {
     struct img *data_file;          /* external data file; NULL: bytes live in `file` */
     char *backing_name;             /* as stored in the image, NULL: none */
     char *backing_format;           /* as stored, NULL: not named */
+    struct img_doc *backing_options;    /* chain.c: what was said about the backing file when it was opened; NULL: nothing */
 
     uint32_t cluster_size;          /* allocation unit of a format, 0: none */
     uint32_t write_unit;            /* smallest unit that a write allocates (subcluster); 0: byte */
@@ -66,6 +71,8 @@ struct img {
     bool encrypted;
     bool dirty;                     /* set by open: was not closed cleanly the last time */
     bool snapshot_view;             /* showing an internal snapshot: read-only */
+    bool keeps_discarded;           /* discard=ignore: discards end here */
+    enum img_detect_zeroes detect_zeroes;
 
     pthread_mutex_t lock;           /* see "Calls and threads" */
     struct img_decoded *decoded;    /* io.c: compressed clusters decoded lately */
@@ -107,6 +114,29 @@ struct img_create {
     const char *name;               /* the target, as given */
     const void *options;            /* driver->create_size bytes, filled by the option table */
     struct img_doc *rest;           /* flat options that the table does not know, for the protocol below; take what is used */
+    unsigned shared;                /* PROTOCOL: what is left to others; known before the old content is dropped */
+};
+
+/*
+ * Persistent bitmaps (see img.h).  `index` counts in stored order and is good until the next add or remove.
+ * libimg has checked names, granularity and that the bitmap is consistent, where that matters.
+ */
+struct img_bitmap_ops {
+    size_t (*count)(struct img *image);
+    /* Name (the driver's), granularity, enabled, inconsistent of one. */
+    void (*describe)(struct img *image, size_t index, struct img_bitmap *bitmap);
+    int (*add)(struct img *image, const char *name, uint64_t granularity, bool enabled, struct img_error *err);
+    int (*remove)(struct img *image, size_t index);
+    int (*clear)(struct img *image, size_t index);
+    int (*enable)(struct img *image, size_t index, bool enabled);
+    /* The first run of set bits at or behind guest `offset`, as bytes cut at the end of the disk; *length 0: none.  The
+     * run may be told in pieces. */
+    int (*next)(struct img *image, size_t index, uint64_t offset, uint64_t *start, uint64_t *length);
+    /* Set the bits of a guest range. */
+    int (*mark)(struct img *image, size_t index, uint64_t offset, uint64_t length);
+    /* Set all bits that are set in another one, of an image of the same driver with a disk of the same size and of the
+     * same granularity.  NULL: libimg does it run by run. */
+    int (*merge)(struct img *image, size_t index, struct img *source, size_t source_index);
 };
 
 struct img_driver {
@@ -129,6 +159,7 @@ struct img_driver {
     /* Opening is split for formats with children: set backing_name, backing_format and open data_file in open;
      * chain.c opens the backing file afterwards. */
     int (*close)(struct img *image);  /* writes what is still held back; frees */
+    const char *unflushed;            /* what an error of closing is called, NULL: "Could not close image" */
     int (*create)(const struct img_create *request, struct img_error *err);
 
     /* PROTOCOL, and formats whose bytes do not lie still. */
@@ -160,6 +191,9 @@ struct img_driver {
     int (*reserve_coded)(struct img *image, uint64_t offset, size_t coded_length, struct img_reservation *to);
 
     int (*resize)(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
+    /* Change options of an image that stands: `options` is create_size bytes of which those for IMG_AT_AMEND that were
+     * given are set.  NULL: the format has none that can be changed. */
+    int (*amend)(struct img *image, const void *options, const struct img_amend *how, struct img_error *err);
     int (*check)(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
     int (*info)(struct img *image, struct img_doc *data, struct img_error *err);  /* fill the "data" object */
     const char *info_type;                               /* "type" beside it, NULL: the name */
@@ -167,9 +201,36 @@ struct img_driver {
     bool (*zero_initialised)(struct img *image);         /* fresh image reads as zeroes */
     void (*limits)(struct img *image, struct img_limits *limits);
 
+    /* Store another backing name and format (NULL: none), and keep backing_name and backing_format in step.  What was
+     * written before is durable first.  The backing node stays as it is.  -ENOSPC: no room in the header. */
+    int (*change_backing)(struct img *image, const char *name, const char *format);
+    /* No guest cluster is allocated any more: all of it shows the backing file. */
+    int (*make_empty)(struct img *image);
+
     bool (*has_bitmaps)(const struct img *image);        /* persistent bitmaps are possible; NULL: never */
+    const struct img_bitmap_ops *bitmaps;                /* NULL: none */
+    /* FORMAT: see img_measure; `create_options` is the structure of create_size bytes, `size` that of the source. */
+    int (*measure)(const void *create_options, struct img *source, uint64_t size, struct img_measure *result,
+                   struct img_error *err);
     int (*snapshots)(struct img *image, struct img_snapshot **list, struct img_error *err);
     int (*snapshot_load)(struct img *image, const char *id, const char *name, struct img_error *err);
+    /* As img_snapshot_create, _apply, _delete; the image is writable.  apply sets image->size. */
+    int (*snapshot_create)(struct img *image, struct img_snapshot *what, struct img_error *err);
+    int (*snapshot_apply)(struct img *image, const char *id_or_name, struct img_error *err);
+    int (*snapshot_delete)(struct img *image, const char *id, const char *name, struct img_error *err);
+
+    /* FILTER.  Its pread, pwrite, zero, discard and flush, where it has them, run concurrently without a lock and pass
+     * the request on to image->file themselves (flush does not: libimg flushes what is below).  A map is there to
+     * fail; what it answers is the answer from below.
+     *  child: the name of the node below, NULL: "file".
+     *  parse_name: put the options that "prefix:..." or a plain name stands for into `options`; NULL: the name is the
+     *  child's.  PROTOCOLs with a prefix may have it too.
+     *  plain_name: a name that opens the node with all its options, or NULL (then it is a json: one); caller frees.
+     *  event: the metadata code of a format above has come to this point. */
+    const char *child;
+    int (*parse_name)(const char *name, struct img_doc *options, struct img_error *err);
+    char *(*plain_name)(const struct img *image);
+    void (*event)(struct img *image, enum img_event event);
 
     /* Options that change what the guest sees and so appear in a json: name; "encrypt." stands for all with that
      * beginning. */
@@ -179,7 +240,9 @@ struct img_driver {
 enum {
     IMG_CAN_BACK = 1, IMG_CAN_COMPRESS = 2,
     IMG_RECOGNISED_ONLY = 4,        /* a probe and a name: not built in */
-    IMG_PASS_THROUGH = 8            /* raw: guest bytes are the bytes below (shift by an offset) */
+    IMG_PASS_THROUGH = 8,           /* raw: guest bytes are the bytes below (shift by an offset) */
+    IMG_NO_DETAILS = 16,            /* PROTOCOL: nothing is known of the node but its size */
+    IMG_COMPRESSES = 32             /* FILTER: what is written through it is compressed */
 };
 
 /* All drivers that are linked; NULL-ended.  Written by the build from the configuration. */
@@ -189,8 +252,9 @@ extern const struct img_driver *const img_drivers[];
 
 /* Create the protocol layer at `name` from the options of `rest` that the protocol knows
  * (removed from it), `size` bytes long, and open it for writing (file NULL: do not open it).  What stays in rest is
- * refused by name. */
-int img_create_file(const char *name, uint64_t size, struct img_doc *rest, struct img **file, struct img_error *err);
+ * refused by name.  `shared`: enum img_permission left to other users. */
+int img_create_file(const char *name, uint64_t size, unsigned shared, struct img_doc *rest, struct img **file,
+                    struct img_error *err);
 /* Open a file that image names (data file): asks the gate; a relative name starts at the current folder, as in the
  * peer. `options`: a nested object from the caller of open ("data-file"), then the name is not used; or NULL. */
 int img_open_child(struct img *parent, const char *role, const char *name, const char *format,

@@ -113,6 +113,12 @@ void img_notice(enum img_notice kind, const char *format, ...)
     free(text);
 }
 
+void img_notice_text(enum img_notice kind, const char *text)
+{
+    if (notice_handler)
+        notice_handler(kind, text);
+}
+
 void img_out_of_memory(void)
 {
     /* The text is handed over as it is: there is no memory left to format one in. */

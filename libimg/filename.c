@@ -50,7 +50,8 @@ char *img_name_beside(const char *beside, const char *name)
 static const char *name_of_place(const struct img *image)
 {
     for (; image; image = image->file) {
-        if (image->filename && *image->filename)
+        /* "blkdebug::DIR/FILE" is no path. */
+        if (image->filename && *image->filename && !(image->file && image->file->driver->kind == IMG_FILTER))
             return image->filename;
     }
     return NULL;
@@ -135,18 +136,44 @@ static bool has_other_backing(const struct img *image)
 }
 
 /* Keys come in the order in which the peer's hash table holds them. */
-static const char *const key_order[] = { "encrypt.key-secret", "offset", "data-file", "driver", "size", "backing",
-                                         "file", "filename", NULL };
+static const char *const key_order[] = {
+    "set-state.1.event", "inject-error.*.state", "opt-write-zero", "inject-error.*.immediately", "set-state.0.event",
+    "inject-error.*.once", "max-write-zero", "image", "max-transfer", "set-state.1.new_state", "encrypt.key-secret",
+    "read-zeroes", "throttle-group", "offset", "data-file", "driver", "set-state.1.state", "config",
+    "inject-error.*.iotype", "set-state.0.new_state", "inject-error.*.errno", "inject-error.*.event", "opt-discard",
+    "set-state.0.state", "inject-error.*.sector", "max-discard", "align", "size", "backing", "file", "filename", NULL
+};
 
 static void put_member(const struct img *image, const char *key, const struct img_doc *strong, struct img_doc *options);
+
+/* "inject-error.*.state" for any number in the middle. */
+static bool key_matches(const char *pattern, const char *key)
+{
+    size_t head = strcspn(pattern, "*");
+
+    return strncmp(pattern, key, head) == 0 &&
+           strcmp(pattern + head + 1, key + head + strspn(key + head, "0123456789")) == 0;
+}
+
+static void put_matching(const char *pattern, const struct img_doc *strong, struct img_doc *options)
+{
+    for (size_t i = 0; i < img_doc_count(strong); i++) {
+        const char *key = img_doc_key_at(strong, i);
+        if (key_matches(pattern, key))
+            img_doc_put(options, key, img_doc_copy(img_doc_at(strong, i)));
+    }
+}
 
 /* Everything that it takes to open the node again. */
 static struct img_doc *full_options(const struct img *image)
 {
     struct img_doc *options = img_doc_object(), *strong = strong_options(image);
 
-    for (const char *const *key = key_order; *key; key++)
+    for (const char *const *key = key_order; *key; key++) {
         put_member(image, *key, strong, options);
+        if (strchr(*key, '*'))
+            put_matching(*key, strong, options);
+    }
     for (size_t i = 0; i < img_doc_count(strong); i++) {
         const char *key = img_doc_key_at(strong, i);
         if (!img_doc_get(options, key))
@@ -164,34 +191,36 @@ static void put_member(const struct img *image, const char *key, const struct im
         img_doc_put_string(options, key, image->driver->name);
     else if (strcmp(key, "data-file") == 0 && image->data_file)
         img_doc_put(options, key, full_options(image->data_file));
-    else if (strcmp(key, "file") == 0 && image->file)
+    else if (strcmp(key, image->driver->child ? image->driver->child : "file") == 0 && image->file)
         img_doc_put(options, key, full_options(image->file));
     else if (strcmp(key, "backing") == 0 && has_other_backing(image))
         img_doc_put(options, key, full_options(image->backing));
-    else if (strcmp(key, "filename") == 0 && image->driver->kind == IMG_PROTOCOL && image->filename)
+    else if (strcmp(key, "filename") == 0 && image->driver->kind == IMG_PROTOCOL && image->filename &&
+             *image->filename)
         img_doc_put_string(options, key, image->filename);
     else if (given)
         img_doc_put(options, key, img_doc_copy(given));
 }
 
-/* Would opening the plain name give the same node? */
-static const char *plain_name(const struct img *image)
+/* The plain name, if opening it gives the same node; caller frees. */
+static char *plain_name(const struct img *image)
 {
     const struct img *file = image->file;
 
-    if (has_strong_options(image))
+    if (image->driver->plain_name)
+        return image->driver->plain_name(image);
+    if (has_strong_options(image) || image->driver->kind == IMG_FILTER)
         return NULL;
     if (image->driver->kind == IMG_PROTOCOL)
-        return image->filename;
-    if (!file || file->driver->kind != IMG_PROTOCOL || has_other_backing(image))
+        return image->filename ? img_xstrdup(image->filename) : NULL;
+    if (!file || !(file->driver->kind == IMG_PROTOCOL || file->driver->prefix) || has_other_backing(image))
         return NULL;
-    return file->shown_name && strncmp(file->shown_name, "json:", 5) != 0 ? file->shown_name : NULL;
+    return file->shown_name && strncmp(file->shown_name, "json:", 5) != 0 ? img_xstrdup(file->shown_name) : NULL;
 }
 
 void img_name_node(struct img *image)
 {
-    const char *plain = plain_name(image);
-    CLEANUP_FREE char *json = NULL;
+    CLEANUP_FREE char *plain = plain_name(image), *json = NULL;
     struct img_doc *options;
     char *shown;
 
@@ -212,7 +241,7 @@ void img_name_node(struct img *image)
             image->filename = img_xstrdup("");
         return;
     }
-    shown = img_xstrdup(plain ? plain : "");
+    shown = img_xstrdup(plain && image->driver->kind == IMG_FORMAT ? plain : "");
     free(image->filename);
     image->filename = shown;
 }

@@ -61,13 +61,16 @@ void img_error_clear(struct img_error *err);
 /*
  * What is worth saying without being an error goes to the process-wide notice
  * handler.  WARNING: printed by the applet as "NAME: warning: TEXT"; NOTE: the
- * line as it is; FAULT: as "NAME: TEXT".  All on standard error.  Default handler: drops them.
+ * line as it is; FAULT: as "NAME: TEXT"; HINT: as it is and without the end of a line, where the
+ * peer leaves that out.  All on standard error.  Default handler: drops them.
  * Set it before threads start; the handler may be called from any thread.
  */
-enum img_notice { IMG_WARNING, IMG_NOTE, IMG_FAULT };
+enum img_notice { IMG_WARNING, IMG_NOTE, IMG_FAULT, IMG_HINT };
 typedef void img_notice_fn(enum img_notice kind, const char *text);
 void img_set_notice(img_notice_fn *handler);
 void img_notice(enum img_notice kind, const char *format, ...) IMG_PRINTF(2, 3);
+/* The text as it is; it may be many lines, for a caller that has very many of them. */
+void img_notice_text(enum img_notice kind, const char *text);
 
 /* Memory for small objects ran out: ends the process with "out of memory" through
  * the notice handler.  Large buffers are never asked for this way: they fail with -ENOMEM. */
@@ -149,7 +152,8 @@ struct img_doc *img_doc_parse_options(const char *json, struct img_error *err);
 /* ---- Option tables (option.c, option-table.c) -------------------------- */
 
 enum img_option_type { IMG_OPT_STRING, IMG_OPT_BOOL, IMG_OPT_NUMBER, IMG_OPT_SIZE };
-enum { IMG_AT_OPEN = 1, IMG_AT_CREATE = 2, IMG_AT_AMEND = 4, IMG_AT_MEASURE = 8 };
+/* RUN beside CREATE: not kept in the image, see img_create_run_options. */
+enum { IMG_AT_OPEN = 1, IMG_AT_CREATE = 2, IMG_AT_AMEND = 4, IMG_AT_MEASURE = 8, IMG_AT_RUN = 16 };
 
 /*
  * One option of a driver; tables end with a NULL name and stand in the order
@@ -206,6 +210,7 @@ char *img_options_describe(const struct img_option *const *tables, size_t count,
 
 /* ---- Drivers ----------------------------------------------------------- */
 
+/* A filter shows the bytes of the node below and has a hand in how they are asked for (blkdebug, throttle, compress). */
 enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER };
 
 /* The driver of that name, also one that is recognised but not built in; NULL: unknown. */
@@ -237,8 +242,6 @@ enum {
     IMG_RESIZE     = 1 << 3,   /* the caller will change the size */
     IMG_CHECK      = 1 << 4,   /* opened to be checked: tolerate what a check can repair */
     IMG_NO_IO      = 1 << 5,   /* metadata only: a missing key or data file is no error */
-    IMG_COPY_ON_READ = 1 << 6, /* reserved */
-    IMG_ZERO_DETECT = 1 << 7,  /* reserved for detect-zeroes */
     IMG_NO_WRITERS = 1 << 8    /* nobody else may write to it meanwhile (the source of convert) */
 };
 
@@ -277,6 +280,7 @@ bool img_read_only(const struct img *image);
 bool img_probed(const struct img *image);            /* format was guessed, not given */
 bool img_encrypted(const struct img *image);
 bool img_dirty(const struct img *image);             /* was not closed cleanly; info shows it */
+bool img_has_details(const struct img *image);       /* false: nothing is known but the size (null-co) */
 uint32_t img_cluster_size(const struct img *image);  /* 0: none */
 /* The smallest unit that a write allocates (cluster or subcluster), a power of two; 1: bytes. */
 uint32_t img_write_unit(const struct img *image);
@@ -286,6 +290,11 @@ int64_t img_allocated(struct img *image);
 struct img *img_backing(const struct img *image);    /* NULL: none, or not opened */
 struct img *img_file(const struct img *image);       /* protocol or inner node; NULL: none */
 struct img *img_data_file(const struct img *image);  /* external data file; NULL: none */
+/* The nodes right below by name, in order of the names ("backing", "data-file", "file"; "image" of blkdebug): the
+ * one at `index`, *name belongs to the node; NULL behind the last. */
+struct img *img_child_at(const struct img *image, size_t index, const char **name);
+/* The image itself, or what lies below the filters that stand in front of it. */
+struct img *img_behind_filters(struct img *image);
 /* Backing name and format as the image stores them ("" when it has none / names none). */
 const char *img_backing_name(const struct img *image);
 const char *img_backing_format(const struct img *image);
@@ -297,6 +306,27 @@ bool img_name_is_relative(const char *name);
 char *img_name_beside(const char *beside, const char *name);
 /* True while every byte of a fresh image reads as zeroes without being written. */
 bool img_zero_initialised(struct img *image);
+
+/* ---- Backing chains (chain.c, commit.c, info.c) ------------------------------- */
+
+/*
+ * Close the backing file of `overlay` and open it again the same way, now with IMG_RDWR and, if `resize`, to change
+ * its size.  Nothing else may be going on in the chain.  On failure the overlay is left without one.
+ */
+int img_reopen_backing(struct img *overlay, bool resize, struct img_error *err);
+/* The image of the chain over the backing file that `name` names: as an image of the chain stores it, or relative to
+ * that image.  NULL: there is none. */
+struct img *img_find_overlay(struct img *image, const char *name);
+/*
+ * Write another backing file into the image: its name and format as they are to be stored, both NULL for none.  What
+ * was written before is on the storage first.  The backing file that is open stays open.  Negative errno: -ENOTSUP
+ * the format has none, -EINVAL it cannot be stored, -ENOSPC no room in the header.
+ */
+int img_change_backing(struct img *image, const char *name, const char *format);
+/* Is this image (the file that it is in) one of the chain? */
+bool img_in_chain(struct img *chain, const struct img *image);
+/* Free all that the image itself holds of the guest disk, so that its backing file shows. */
+int img_make_empty(struct img *image, struct img_error *err);
 
 /* ---- What is where (map.c) ---------------------------------------------- */
 
@@ -317,6 +347,8 @@ struct img_extent {
     uint64_t host, host_length; /* host_length: CODED only */
     unsigned depth;             /* img_map_chain: layers below the image asked; 0 is itself */
     struct img *layer;          /* img_map_chain: the image of the chain that answered */
+    struct img *via;            /* not NULL: `file` and `host` are for showing only, the bytes are to be read from this
+                                   node, at the guest's offset (a filter lies between) */
 };
 
 /*
@@ -349,6 +381,66 @@ int img_flush(struct img *image);
 /* Read the bytes behind an extent that img_map_chain answered, [offset, offset+length) inside it. */
 int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offset, size_t length);
 
+/* ---- Secrets (secret.c) --------------------------------------------------- */
+
+/*
+ * What --object secret defines.  `data` or `file` has the bytes, plain or as base64; with `key_id`, the id of another
+ * secret of 32 bytes, they are encrypted with AES-256-CBC and PKCS#7 padding, `iv` being 16 bytes as base64.
+ */
+struct img_secret {
+    const char *id;
+    const char *data, *file;        /* one of them */
+    bool base64;
+    const char *key_id, *iv;        /* both or neither; an iv alone is ignored */
+};
+/* Read, decode and decrypt it now and keep it for the rest of the process.  -EEXIST: the id is taken. */
+int img_secret_add(const struct img_secret *definition, struct img_error *err);
+/* The bytes of a secret, *length of them with a NUL behind them; they belong to the registry. NULL with *err set. */
+const unsigned char *img_secret_find(const char *id, size_t *length, struct img_error *err);
+
+/* ---- Throttle groups (throttle.c) ------------------------------------------ */
+
+/* Limits of one kind: a second's worth of bytes or requests; 0: none. `max`: allowed for `length` seconds. */
+struct img_throttle_limit { uint64_t average, max, length; };
+enum { IMG_THROTTLE_BPS_TOTAL, IMG_THROTTLE_BPS_READ, IMG_THROTTLE_BPS_WRITE,
+       IMG_THROTTLE_IOPS_TOTAL, IMG_THROTTLE_IOPS_READ, IMG_THROTTLE_IOPS_WRITE, IMG_THROTTLE_LIMITS };
+struct img_throttle {
+    struct img_throttle_limit limits[IMG_THROTTLE_LIMITS];
+    uint64_t iops_size;             /* a request counts once for each so many bytes; 0: once */
+};
+/* Check the limits and keep them under that id, for driver=throttle to find. -EINVAL with the peer's words. */
+int img_throttle_add(const char *id, const struct img_throttle *limits, struct img_error *err);
+
+/* ---- Tracing (trace.c) -------------------------------------------------------- */
+
+/* Switch the events on that `pattern` matches ("*" for any run of characters), off with "-" in front.  False: it has no
+ * "*" and names none.  Before threads start. */
+bool img_trace_enable(const char *pattern);
+/* Where the lines go; standard error unless told otherwise.  The stream is borrowed. */
+void img_trace_to(FILE *stream);
+/* Name of event `index`, NULL behind the last. */
+const char *img_trace_name(size_t index);
+
+/* ---- Benchmarks (bench.c) -------------------------------------------------- */
+
+struct img_bench {
+    bool write;
+    uint64_t count;              /* requests in all */
+    unsigned depth;              /* in flight at a time; at most 256, and 1 GiB of buffers */
+    uint64_t request;            /* bytes each */
+    uint64_t start, step;        /* the offset of the first, the way to the next; it starts anew modulo img_size */
+    uint8_t pattern;             /* what is written */
+    uint64_t flush_every;        /* flush whenever a multiple of this many is left to start; 0: never */
+    bool drain;                  /* a flush waits for those in flight, and new ones for the flush */
+};
+/*
+ * Do the requests from threads, each with one request in flight; blocks until all are done or one has failed.
+ * Writes into one cluster exclude each other.  -EIO for one that ends behind the image.
+ */
+int img_bench(struct img *image, const struct img_bench *what);
+/* The storage below is opened around the page cache. */
+bool img_direct(const struct img *image);
+
 /* ---- Zero detection (zero.c) ------------------------------------------- */
 
 bool img_is_zero(const void *buffer, size_t length);
@@ -371,6 +463,12 @@ int img_create_check(const struct img_driver *driver, const char *name, const st
                      struct img_error *err);
 
 /*
+ * Those of the flat creation `options` that no image keeps, because they are about how what is written now
+ * is written: whoever writes into the new image hands them to img_open_options.  Caller frees; NULL: there are none.
+ */
+struct img_doc *img_create_run_options(const struct img_driver *driver, const struct img_doc *options);
+
+/*
  * The text of `-o help`.  With a `name`: "Supported options:" of the format and of the protocol that
  * serves that name; without: "Supported FMT options:" of the format alone.  Caller frees.
  */
@@ -381,6 +479,23 @@ char *img_create_help(const struct img_driver *driver, const char *name, struct 
  * No other call on the image may run at the same time.  -ENOTSUP where the format cannot.
  */
 int img_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
+
+/* ---- Other options for an image that stands (amend.c) ----------------------- */
+
+struct img_amend {
+    bool force;                /* also what may make an encrypted image unreadable */
+    void (*progress)(void *context, uint64_t done, uint64_t total);    /* of the steps that take long, in turn; or NULL */
+    void *context;
+};
+/*
+ * Give an image opened for writing the flat `options` (as img_options_add makes them; borrowed).  All are looked
+ * at before the first is applied; then they are applied one after the other, each as a whole or not at all also
+ * for whoever looks after a crash, and what was applied before an error stays.  The texts are the peer's.
+ * -ENOTSUP: the format cannot; -EINVAL: one of the options cannot be given to this image.  For one thread at a time, like resizing.
+ */
+int img_amend(struct img *image, const struct img_doc *options, const struct img_amend *how, struct img_error *err);
+/* "Amend options for 'FMT':" and their lines; caller frees.  NULL with *err set where there are none. */
+char *img_amend_help(const struct img_driver *driver, struct img_error *err);
 
 /* ---- Looking at it (info.c, check by driver) ------------------------------- */
 
@@ -400,6 +515,17 @@ void img_snapshots_free(struct img_snapshot *list, size_t count);
 /* From now on show (read-only) the content of the snapshot with that id or, failing that, name;
  * either may be NULL.  -ENOENT when there is none. */
 int img_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err);
+/* ---- Changing snapshots (snapshot.c) -- the image is open for writing (IMG_RDWR) and for one thread; raw over a format
+ * with snapshots means those of that format.  Each is visible as a whole or not at all, also after a crash.  Errors: -ENOTSUP
+ * where the format (or this image) has none; err->text is what the peer says behind "Could not ... snapshot 'x': " for apply and
+ * delete, while for create it says img_strerror() of the result only. */
+/* Keep the disk as it is now.  `what` gives name (cut at 255 bytes), date, clock, icount and vm_state_size; its id is NULL and becomes
+ * the new one (the caller frees it); disk_size is not read. */
+int img_snapshot_create(struct img *image, struct img_snapshot *what, struct img_error *err);
+/* Make the disk what it was, its size included, in the snapshot with that id or, failing that, that name.  -ENOENT. */
+int img_snapshot_apply(struct img *image, const char *id_or_name, struct img_error *err);
+/* Delete the first snapshot with that id and that name; NULL: any.  -ENOENT.  Another error may leave clusters leaked. */
+int img_snapshot_delete(struct img *image, const char *id, const char *name, struct img_error *err);
 
 enum { IMG_REPAIR_LEAKS = 1, IMG_REPAIR_ERRORS = 2 };
 struct img_check {
@@ -415,6 +541,59 @@ int img_check(struct img *image, unsigned repair, struct img_check *result, stru
 
 /* Can the image hold persistent bitmaps at all? */
 bool img_has_bitmaps(const struct img *image);
+
+/* ---- Persistent bitmaps (bitmap.c) ------------------------------------------ */
+
+/*
+ * An image may store bitmaps that tell which parts of the guest disk were written to; one bit stands for
+ * `granularity` bytes (a power of two).  All of these are for one thread at a time, like resizing.  What they change
+ * is on the storage when the image is closed; a process that dies before leaves the bitmap inconsistent, never wrong.
+ */
+struct img_bitmap {
+    char *name;
+    uint64_t granularity;
+    bool enabled;                /* follows what is written */
+    bool inconsistent;           /* was left in use, its bits mean nothing: it can only be removed */
+};
+/* The bitmaps in the order in which they are stored; *list belongs to the caller (img_bitmaps_free), NULL when there
+ * are none.  Count, or a negative errno; 0 where the format has none. */
+int img_bitmaps(struct img *image, struct img_bitmap **list, struct img_error *err);
+void img_bitmaps_free(struct img_bitmap *list, size_t count);
+
+enum { IMG_BITMAP_MAX_NAME = 1023 };
+/*
+ * A new one with no bit set.  `granularity` 0: the cluster size, but 4 KiB to 64 KiB.  -EEXIST: there is one of
+ * that name; -ENOTSUP: the image cannot hold any.
+ */
+int img_bitmap_add(struct img *image, const char *name, uint64_t granularity, bool enabled, struct img_error *err);
+/* The only thing that can be done with an inconsistent one.  -ENOENT, here and below: there is none of that name. */
+int img_bitmap_remove(struct img *image, const char *name, struct img_error *err);
+int img_bitmap_clear(struct img *image, const char *name, struct img_error *err);
+int img_bitmap_enable(struct img *image, const char *name, bool enabled, struct img_error *err);
+/*
+ * Set in `name` what is set in `source_name` of `source` (which may be the same image, and is only read), rounded
+ * outwards to the coarser granularity.  -EINVAL: the disks are of different size.
+ */
+int img_bitmap_merge(struct img *image, const char *name, struct img *source, const char *source_name,
+                     struct img_error *err);
+
+/* ---- Measuring (measure.c) ---------------------------------------------------- */
+
+struct img_measure {
+    uint64_t required;           /* bytes of the file that a copy of the source needs at most */
+    uint64_t fully_allocated;    /* bytes of the file once all of the disk was written to */
+    bool has_bitmaps;            /* both sides can hold persistent bitmaps: `bitmaps` is known */
+    uint64_t bitmaps;            /* what copying those of the source needs besides */
+};
+/* Would these flat creation options be taken? As img_create_check, for a target of no particular name. */
+int img_measure_check(const struct img_driver *driver, const struct img_doc *options, struct img_error *err);
+/*
+ * The room that a new image of `driver` with these options needs: for a copy of
+ * `source`, or (NULL) for an empty disk of `size` bytes.  No data are read, only what is where.  The options are
+ * borrowed, NULL is none.  -ENOTSUP: the format cannot tell.
+ */
+int img_measure(const struct img_driver *driver, const struct img_doc *options, struct img *source, uint64_t size,
+                struct img_measure *result, struct img_error *err);
 
 /* Limits of the node as `info --limits` shows them. 0 = not limited. */
 struct img_limits {

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* info.c - what there is to know about an open image, and the calls that go straight to its driver. */
 #include "node.h"
+#include "trace.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include <string.h>
+
+/* Of any image: the peer's bound. */
+#define MAX_LENGTH (INT64_MAX - (1ull << 30) + 1)
 
 const struct img_driver *img_driver_of(const struct img *image)
 {
@@ -32,20 +36,46 @@ bool img_encrypted(const struct img *image)
 
 bool img_dirty(const struct img *image)
 {
-    return image->dirty;
+    return img_shows_below(image) ? img_dirty(image->file) : image->dirty;
+}
+
+bool img_has_details(const struct img *image)
+{
+    return img_shows_below(image) ? img_has_details(image->file) : !(image->driver->traits & IMG_NO_DETAILS);
+}
+
+struct img *img_behind_filters(struct img *image)
+{
+    while (image && image->driver->kind == IMG_FILTER)
+        image = image->file;
+    return image;
+}
+
+struct img *img_child_at(const struct img *image, size_t index, const char **name)
+{
+    struct img *const children[] = { image->backing, image->data_file, image->file };
+    const char *const names[] = { "backing", "data-file", image->driver->child ? image->driver->child : "file" };
+
+    for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
+        if (children[i] && index-- == 0) {
+            *name = names[i];
+            return children[i];
+        }
+    }
+    return NULL;
 }
 
 uint32_t img_cluster_size(const struct img *image)
 {
     /* Raw over a format with clusters is written best in these. */
-    if (image->driver->traits & IMG_PASS_THROUGH && image->file)
+    if (img_shows_below(image) && image->file)
         return img_cluster_size(image->file);
     return image->cluster_size;
 }
 
 uint32_t img_write_unit(const struct img *image)
 {
-    if (image->driver->traits & IMG_PASS_THROUGH && image->file)
+    if (img_shows_below(image) && image->file)
         return img_write_unit(image->file);
     if (image->write_unit)
         return image->write_unit;
@@ -59,6 +89,8 @@ bool img_has_bitmaps(const struct img *image)
 
 struct img *img_backing(const struct img *image)
 {
+    while (image->driver->kind == IMG_FILTER)
+        image = image->file;
     return image->backing;
 }
 
@@ -101,6 +133,8 @@ bool img_zero_initialised(struct img *image)
 {
     if (image->backing)
         return false;
+    if (image->driver->kind == IMG_FILTER)
+        return img_zero_initialised(image->file);
     return image->driver->zero_initialised && image->driver->zero_initialised(image);
 }
 
@@ -121,36 +155,6 @@ struct img_doc *img_format_specific(struct img *image, struct img_error *err)
     return info;
 }
 
-/* ---- Snapshots ------------------------------------------------------------------ */
-
-int img_snapshots(struct img *image, struct img_snapshot **list, struct img_error *err)
-{
-    *list = NULL;
-    return image->driver->snapshots ? image->driver->snapshots(image, list, err) : 0;
-}
-
-void img_snapshots_free(struct img_snapshot *list, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        free(list[i].id);
-        free(list[i].name);
-    }
-    free(list);
-}
-
-int img_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err)
-{
-    int ret;
-
-    if (!image->driver->snapshot_load)
-        return img_error_set(err, ENOTSUP, "Block format '%s' used by device '' does not support temporarily loading internal snapshots",
-                             image->driver->name);
-    ret = image->driver->snapshot_load(image, id, name, err);
-    if (ret == 0 && image->decoded)
-        img_decoded_forget(image, 0, UINT64_MAX);
-    return ret;
-}
-
 /* ---- Check, resize, limits --------------------------------------------------------- */
 
 int img_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err)
@@ -169,15 +173,46 @@ int img_resize(struct img *image, uint64_t size, const char *preallocation, stru
 
     if (!(image->flags & IMG_RDWR) || image->snapshot_view)
         return img_error_set(err, EPERM, "Image is read-only");
-    if (size > INT64_MAX)
-        return img_error_set(err, EFBIG, "Required too big image size, it must be not greater than %llu",
-                             (unsigned long long)INT64_MAX);
+    if (size > MAX_LENGTH)
+        return img_error_set(err, EIO, "offset(%llu) exceeds maximum(%llu)", (unsigned long long)size,
+                             (unsigned long long)MAX_LENGTH);
+    if (image->driver->kind == IMG_FILTER) {
+        ret = img_resize(image->file, size, preallocation, err);
+        image->size = img_size(image->file);
+        return ret;
+    }
+    IMG_TRACE(resize, image, size, 0);
     if (!image->driver->resize)
         return img_error_set(err, ENOTSUP, "Image format driver does not support resize");
     ret = image->driver->resize(image, size, preallocation, err);
     if (ret < 0 && !err->text)
         img_error_errno(err, -ret, "Failed to resize");
     return ret;
+}
+
+int img_change_backing(struct img *image, const char *name, const char *format)
+{
+    if (!(image->flags & IMG_RDWR) || image->snapshot_view)
+        return -EPERM;
+    if (!image->driver->change_backing)
+        return -ENOTSUP;
+    LOCK_SCOPE(&image->lock);
+    return image->driver->change_backing(image, name, format);
+}
+
+int img_make_empty(struct img *image, struct img_error *err)
+{
+    int ret = -EPERM;
+
+    if (!image->driver->make_empty)
+        return img_error_set(err, ENOTSUP, "%s does not support emptying nodes", image->driver->name);
+    if (image->flags & IMG_RDWR && !image->snapshot_view) {
+        LOCK_SCOPE(&image->lock);
+        ret = image->driver->make_empty(image);
+    }
+    if (image->decoded)
+        img_decoded_forget(image, 0, UINT64_MAX);
+    return ret < 0 ? img_error_errno(err, -ret, "Failed to empty %s", img_filename(image)) : 0;
 }
 
 static uint64_t tighter(uint64_t a, uint64_t b)

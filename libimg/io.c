@@ -8,6 +8,7 @@
  */
 #include "copy-internal.h"
 #include "node.h"
+#include "trace.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include <string.h>
@@ -17,7 +18,12 @@ enum { MERGE_LIMIT = 256 << 10 };
 
 static bool is_format(const struct img *image)
 {
-    return image->driver->kind != IMG_PROTOCOL;
+    return image->driver->kind == IMG_FORMAT;
+}
+
+static bool is_filter(const struct img *image)
+{
+    return image->driver->kind == IMG_FILTER;
 }
 
 static bool passes_through(const struct img *image)
@@ -50,6 +56,8 @@ int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offs
 {
     uint64_t host = extent->host + (offset - extent->offset);
 
+    if (extent->via && (extent->kind == IMG_DATA || extent->kind == IMG_CODED))
+        return img_pread(extent->via, buffer, offset, length);
     switch (extent->kind) {
     case IMG_HOLE:
     case IMG_ZERO:
@@ -60,6 +68,7 @@ int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offs
     case IMG_DATA:
         break;
     }
+    IMG_EVENT(extent->file, read_aio);
     return img_pread(extent->file, buffer, host, length);
 }
 
@@ -89,8 +98,12 @@ int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
     if (length == 0)
         return 0;
-    if (!is_format(image))
+    IMG_TRACE(read, image, offset, length);
+    if (image->driver->kind == IMG_PROTOCOL)
         return offset > INT64_MAX - length ? -EINVAL : read_storage(image, buffer, offset, length);
+    if (is_filter(image))
+        return image->driver->pread ? image->driver->pread(image, buffer, offset, length)
+                                    : img_pread(image->file, buffer, offset, length);
     if (!img_within(offset, length, image->size))
         return -EINVAL;
     if (!image->driver->pread)
@@ -105,7 +118,8 @@ static int check_writable(const struct img *image, uint64_t offset, uint64_t len
 {
     if (!(image->flags & IMG_RDWR) || image->snapshot_view)
         return -EPERM;
-    if (is_format(image))
+    /* Storage becomes longer by what is written behind its end, also through a filter. */
+    if (img_behind_filters((struct img *)image)->driver->kind == IMG_FORMAT)
         return img_within(offset, length, image->size) ? 0 : -EINVAL;
     return img_within(offset, length, INT64_MAX) ? 0 : -EINVAL;
 }
@@ -125,12 +139,14 @@ static int write_merged(struct img *image, const struct img_reservation *at, con
 
     if (!all)
         return -ENOMEM;
+    IMG_EVENT(at->file, cow_read);
     ret = img_pread(image, all, at->offset - head, head);
     if (ret == 0)
         ret = img_pread(image, all + head + length, at->offset + length, tail);
     if (ret < 0)
         return ret;
     memcpy(all + head, buffer, length);
+    IMG_EVENT(at->file, cow_write);
     return img_pwrite(at->file, all, at->host - head, head + length + tail);
 }
 
@@ -147,7 +163,10 @@ static int copy_old(struct img *image, struct img *file, uint64_t offset, uint64
         return -ENOMEM;
     while (length > 0) {
         size_t part = (size_t)img_min(length, capacity);
-        int ret = img_pread(image, bytes, offset, part);
+        int ret;
+        IMG_EVENT(file, cow_read);
+        ret = img_pread(image, bytes, offset, part);
+        IMG_EVENT(file, cow_write);
         if (ret == 0)
             ret = img_pwrite(file, bytes, host, part);
         if (ret < 0)
@@ -163,6 +182,7 @@ static int write_reserved(struct img *image, const struct img_reservation *at, c
 {
     int ret;
 
+    IMG_EVENT(at->file, write_aio);
     if (at->head == 0 && at->tail == 0)
         return img_pwrite(at->file, buffer, at->host, (size_t)at->length);
     if (at->head + at->length + at->tail <= MERGE_LIMIT)
@@ -180,6 +200,7 @@ static int reserve(struct img *image, uint64_t offset, size_t length, struct img
     int ret;
 
     *at = (struct img_reservation){ .offset = offset };
+    IMG_TRACE(reserve, image, offset, length);
     pthread_mutex_lock(&image->lock);
     ret = image->driver->reserve(image, offset, length, at);
     pthread_mutex_unlock(&image->lock);
@@ -192,8 +213,10 @@ static int settle(struct img *image, struct img_reservation *at, int error)
     if (at->published)
         return error;
     LOCK_SCOPE(&image->lock);
-    if (error == 0)
+    if (error == 0) {
+        IMG_TRACE(publish, image, at->offset, at->length);
         return image->driver->publish(image, at);
+    }
     if (image->driver->cancel)
         image->driver->cancel(image, at);
     return error;
@@ -230,11 +253,30 @@ static int write_through(struct img *image, const unsigned char *buffer, uint64_
         if (ret < 0)
             return ret;
         part = (size_t)img_min(extent.length, length);
+        IMG_EVENT(extent.file, write_aio);
         ret = part ? img_pwrite(extent.file, buffer, extent.host, part) : -EIO;
         buffer += part;
         offset += part;
         length -= part;
     }
+    return ret;
+}
+
+/* detect-zeroes: 0 when that did it. */
+static int write_as_zeroes(struct img *image, const void *buffer, uint64_t offset, size_t length)
+{
+    unsigned flags = IMG_ZERO_NO_FALLBACK | (image->detect_zeroes == IMG_DETECT_UNMAP ? IMG_ZERO_MAY_UNMAP : 0u);
+
+    return img_is_zero(buffer, length) ? img_zero(image, offset, length, flags) : -ENOTSUP;
+}
+
+static int write_filter(struct img *image, const void *buffer, uint64_t offset, size_t length)
+{
+    int ret = image->driver->pwrite ? image->driver->pwrite(image, buffer, offset, length)
+                                    : img_pwrite(image->file, buffer, offset, length);
+
+    if (ret == 0)
+        grow_to(image, offset + length);
     return ret;
 }
 
@@ -244,6 +286,11 @@ int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t le
 
     if (ret < 0 || length == 0)
         return ret;
+    IMG_TRACE(write, image, offset, length);
+    if (image->detect_zeroes && write_as_zeroes(image, buffer, offset, length) == 0)
+        return 0;
+    if (is_filter(image))
+        return write_filter(image, buffer, offset, length);
     if (passes_through(image))
         return write_through(image, buffer, offset, length);
     if (!image->driver->pwrite)
@@ -268,6 +315,8 @@ int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset
 
     if (ret < 0)
         return ret;
+    if (is_filter(image) && image->driver->traits & IMG_COMPRESSES)
+        return img_pwrite_compressed(image->file, buffer, offset, length);
     if (!image->driver->encode || !image->driver->reserve_coded)
         return -ENOTSUP;
     if (length == 0 || offset % unit || (length != unit && (length > unit || offset + length != image->size)))
@@ -289,8 +338,11 @@ int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset
 
 static int flush_node(struct img *image)
 {
+    IMG_TRACE(flush, image, 0, 0);
     if (!image->driver->flush)
         return 0;
+    if (is_filter(image))
+        return image->driver->flush(image);
     if (!is_format(image))
         return img_cache_unsafe(image->cache) ? 0 : image->driver->flush(image);
     LOCK_SCOPE(&image->lock);
@@ -303,7 +355,11 @@ int img_flush(struct img *image)
 
     if (!(image->flags & IMG_RDWR))
         return 0;
+    if (image->file)
+        IMG_EVENT(image->file, flush_to_os);
     ret = flush_node(image);
+    if (image->file)
+        IMG_EVENT(image->file, flush_to_disk);
     if (ret == 0 && image->data_file)
         ret = img_flush(image->data_file);
     if (ret == 0 && image->file)

@@ -4,6 +4,7 @@
  * backing chain and down into the storage.
  */
 #include "node.h"
+#include "trace.h"
 #include "util/cleanup.h"
 #include "util/checked.h"
 
@@ -12,8 +13,15 @@ int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_exte
     const struct img_driver *driver = image->driver;
     int ret;
 
+    if (driver->kind == IMG_FILTER) {
+        /* What is below is known there, how to ask for the bytes is known here. */
+        ret = driver->map ? driver->map(image, offset, length, extent) : img_map(image->file, offset, length, extent);
+        extent->via = image;
+        return ret;
+    }
     if (!img_within(offset, length, img_size(image)) || length == 0)
         return -EINVAL;
+    IMG_TRACE(map, image, offset, length);
     *extent = (struct img_extent){ .offset = offset, .length = length, .layer = image };
     if (!driver->map) {
         /* Bytes that only the driver can read: data that lies nowhere else. */
@@ -52,12 +60,10 @@ static int look_below(struct img_extent *extent)
     extent->length = below.length;
     if (through && file->driver->kind != IMG_PROTOCOL) {
         /* Raw over another format: what is below is what is here; coded bytes only that format can read. */
-        if (below.kind == IMG_CODED) {
-            extent->host_valid = false;
-            return 0;
-        }
         extent->kind = below.kind;
-        extent->host_valid = below.host_valid;
+        extent->host_valid = below.kind != IMG_CODED && below.host_valid;
+        if (!extent->via && (below.via || below.kind == IMG_CODED))
+            extent->via = extent->layer;
         extent->file = below.file;
         extent->host = below.host;
         extent->host_length = below.host_length;
@@ -72,17 +78,29 @@ static int look_below(struct img_extent *extent)
 int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_t length,
                    struct img_extent *extent)
 {
-    struct img *layer = image;
+    struct img *layer = image, *via = NULL;
     unsigned depth = 0;
 
+    base = img_behind_filters(base);
     for (;;) {
-        struct img *next = layer->backing;
-        int ret = img_map(layer, offset, length, extent);
+        struct img *next;
+        int ret;
+        /* From the first filter on all bytes come through it. */
+        if (!via && layer->driver->kind == IMG_FILTER)
+            via = layer;
+        for (; layer->driver->kind == IMG_FILTER; layer = layer->file) {
+            ret = layer->driver->map ? layer->driver->map(layer, offset, length, extent) : 0;
+            if (ret < 0)
+                return ret;
+        }
+        next = layer->backing;
+        ret = img_map(layer, offset, length, extent);
         if (ret < 0)
             return ret;
+        extent->via = via;
         extent->depth = depth;
         extent->layer = layer;
-        if (extent->kind != IMG_HOLE || !next || next == base)
+        if (extent->kind != IMG_HOLE || !next || img_behind_filters(next) == base)
             return 0;
         length = extent->length;
         if (offset >= next->size) {

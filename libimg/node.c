@@ -78,6 +78,7 @@ int img_node_free(struct img *image)
     free(image->shown_name);
     free(image->backing_name);
     free(image->backing_format);
+    img_doc_free(image->backing_options);
     free(image);
     return ret;
 }
@@ -153,7 +154,7 @@ static bool one_of(const char *text, const char *const *choices)
 }
 
 /* `unmaps`: without a word about it the node passes discards on. */
-static int take_discard(struct img_doc *options, bool unmaps, struct img_error *err)
+static int take_discard(struct img *image, struct img_doc *options, bool unmaps, struct img_error *err)
 {
     static const char *const discards[] = { "ignore", "off", "unmap", "on", NULL };
     static const char *const detects[] = { "off", "on", "unmap", NULL };
@@ -169,6 +170,11 @@ static int take_discard(struct img_doc *options, bool unmaps, struct img_error *
     if (detect && strcmp(detect, "unmap") == 0 && !unmaps)
         return img_error_set(err, EINVAL, "setting detect-zeroes to unmap is not allowed without setting discard "
                              "operation to unmap");
+    image->keeps_discarded = discard && !unmaps;
+    for (unsigned i = 0; detect && detects[i]; i++) {
+        if (strcmp(detect, detects[i]) == 0)
+            image->detect_zeroes = (enum img_detect_zeroes)i;
+    }
     if (discard)
         img_doc_remove(options, "discard");
     if (detect)
@@ -183,10 +189,26 @@ static bool well_formed_name(const char *name)
     return name[length] == '\0' && length > 0 && ((name[0] | 0x20) >= 'a' && (name[0] | 0x20) <= 'z');
 }
 
+/* A node that was told to be inactive can tell of itself, and is not to be used. */
+static int refuse_inactive(unsigned perm, struct img_error *err)
+{
+    static const char *const names[] = { "consistent read", "write", "write unchanged", "resize" };
+    struct img_strbuf list = { 0 };
+
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+        if (perm & 1u << i)
+            img_strbuf_printf(&list, "%s%s", list.length ? ", " : "", names[i]);
+    }
+    img_error_set(err, EPERM, "Permission '%s' unavailable on inactive node", list.text);
+    img_strbuf_free(&list);
+    return -EPERM;
+}
+
 int img_node_options(struct img *image, struct img_doc *options, enum img_role role, struct img_error *err)
 {
     const char *node_name = img_doc_string_at(options, "node-name");
     bool read_only = !(image->flags & IMG_RDWR), share = (image->flags & IMG_SHARE) != 0, automatic = false;
+    bool active = true;
     int ret;
 
     if (node_name && !well_formed_name(node_name))
@@ -201,15 +223,19 @@ int img_node_options(struct img *image, struct img_doc *options, enum img_role r
     if (ret == 0)
         ret = img_node_take_bool(options, "auto-read-only", "auto-read-only", &automatic, err);
     if (ret == 0)
+        ret = img_node_take_bool(options, "active", "active", &active, err);
+    if (ret == 0)
         ret = img_node_take_bool(options, "force-share", "force-share", &share, err);
     if (ret == 0)
         ret = take_cache(image, options, err);
     if (ret == 0)
-        ret = take_discard(options, role != IMG_ROLE_ROOT, err);
+        ret = take_discard(image, options, role != IMG_ROLE_ROOT, err);
     if (ret < 0)
         return ret;
     if (read_only && image->flags & IMG_RDWR)
         return img_error_set(err, EPERM, "Block node is read-only");
+    if (!active && image->perm)
+        return refuse_inactive(image->perm, err);
     if (share)
         image->flags |= IMG_SHARE;
     if (share && !read_only)
@@ -237,7 +263,7 @@ int img_node_leftover(const struct img *image, const struct img_doc *options, st
     if (img_doc_count(options) == 0)
         return 0;
     leaf_name(options, &name);
-    if (image->driver->kind == IMG_PROTOCOL)
+    if (image->driver->kind == IMG_PROTOCOL || image->driver->prefix)
         img_error_set(err, EINVAL, "Block protocol '%s' doesn't support the option '%s'", image->driver->name,
                       name.text);
     else
@@ -247,12 +273,16 @@ int img_node_leftover(const struct img *image, const struct img_doc *options, st
     return -EINVAL;
 }
 
+bool img_shows_below(const struct img *image)
+{
+    return image->driver->kind == IMG_FILTER || image->driver->traits & IMG_PASS_THROUGH;
+}
+
 void img_node_permissions(const struct img *parent, enum img_role role, unsigned *perm, unsigned *shared)
 {
     bool writable = (parent->flags & IMG_RDWR) != 0;
 
-    if (role == IMG_ROLE_FILE && parent->driver->traits & IMG_PASS_THROUGH) {
-        /* Whoever uses the image uses the bytes below in the same way. */
+    if (role == IMG_ROLE_FILE && img_shows_below(parent)) {
         *perm = parent->perm;
         *shared = parent->shared;
         return;

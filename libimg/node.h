@@ -57,6 +57,8 @@ int img_node_options(struct img *image, struct img_doc *options, enum img_role r
 int img_node_claim_name(struct img *image, struct img_error *err);
 /* Take the boolean `key` out of options: 0 with *value untouched when it is not there. */
 int img_node_take_bool(struct img_doc *options, const char *key, const char *shown, bool *value, struct img_error *err);
+/* Whoever uses the node uses the bytes below in the same way: raw and filters. */
+bool img_shows_below(const struct img *image);
 /* Refuse what nobody took. */
 int img_node_leftover(const struct img *image, const struct img_doc *options, struct img_error *err);
 /* What `parent` needs of and leaves to others on its child. */

@@ -5,6 +5,7 @@
  * guest into something that the next guess takes for another format.
  */
 #include "node.h"
+#include "trace.h"
 #include "util/checked.h"
 #include <string.h>
 
@@ -37,6 +38,7 @@ const struct img_driver *img_probe(struct img *file, struct img_error *err)
     const struct img_driver *driver;
     int ret = length ? img_pread(file, head, 0, length) : 0;
 
+    IMG_TRACE(probe, file, 0, length);
     if (ret < 0) {
         img_error_errno(err, -ret, "Could not read image for determining its format");
         return NULL;

@@ -4,6 +4,7 @@
  * node knows, and discarding.
  */
 #include "node.h"
+#include "trace.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include <string.h>
@@ -130,7 +131,18 @@ static int check_range(const struct img *image, uint64_t offset, uint64_t length
 {
     if (!(image->flags & IMG_RDWR) || image->snapshot_view)
         return -EPERM;
-    return img_within(offset, length, image->driver->kind == IMG_PROTOCOL ? INT64_MAX : image->size) ? 0 : -EINVAL;
+    return img_within(offset, length, img_behind_filters((struct img *)image)->driver->kind == IMG_PROTOCOL
+                      ? INT64_MAX : image->size) ? 0 : -EINVAL;
+}
+
+static int zero_filter(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = image->driver->zero ? image->driver->zero(image, offset, length, flags)
+                                  : img_zero(image->file, offset, length, flags);
+
+    if (ret == 0 && offset + length > image->size)
+        image->size = img_size(image->file);
+    return ret;
 }
 
 int img_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
@@ -139,6 +151,11 @@ int img_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags
 
     if (ret < 0 || length == 0)
         return ret;
+    IMG_TRACE(zero, image, offset, length);
+    if (image->keeps_discarded)
+        flags &= ~(unsigned)IMG_ZERO_MAY_UNMAP;
+    if (image->driver->kind == IMG_FILTER)
+        return zero_filter(image, offset, length, flags);
     if (image->driver->kind == IMG_PROTOCOL)
         return zero_or_write(image, offset, length, flags);
     return image->driver->traits & IMG_PASS_THROUGH ? zero_below(image, offset, length, flags)
@@ -165,8 +182,12 @@ int img_discard(struct img *image, uint64_t offset, uint64_t length)
     uint64_t unit = image->cluster_size ? image->cluster_size : 1, end = offset + length, first;
     int ret = check_range(image, offset, length);
 
-    if (ret < 0 || length == 0)
+    if (ret < 0 || length == 0 || image->keeps_discarded)
         return ret;
+    IMG_TRACE(discard, image, offset, length);
+    if (image->driver->kind == IMG_FILTER)
+        return image->driver->discard ? image->driver->discard(image, offset, length)
+                                      : img_discard(image->file, offset, length);
     if (image->driver->traits & IMG_PASS_THROUGH)
         return discard_below(image, offset, length);
     if (!image->driver->discard)

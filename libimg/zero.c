@@ -12,7 +12,11 @@
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define HAVE_X86_VECTORS 1
+#include <cpuid.h>
 #include <immintrin.h>
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#define HAVE_NEON 1
+#include <arm_neon.h>
 #endif
 
 /* Scanners take at least this many bytes; the last, partly repeated step covers any rest. */
@@ -27,25 +31,31 @@ static uint64_t word_at(const unsigned char *bytes)
     return word;
 }
 
-#ifndef HAVE_X86_VECTORS
-static uint64_t words_or(const unsigned char *bytes)
+/* One scanner from what it asks of each step; the last step overlaps the one before. */
+#define SCANNER(name, step) \
+    static bool name(const unsigned char *bytes, size_t length) \
+    { \
+        const unsigned char *last = bytes + length - STEP; \
+        for (; bytes < last; bytes += STEP) { \
+            if (!step(bytes)) \
+                return false; \
+        } \
+        return step(last); \
+    }
+
+#if !(defined HAVE_X86_VECTORS || defined HAVE_NEON) || defined ZERO_ALL_SCANNERS
+static inline bool step_words(const unsigned char *bytes)
 {
     uint64_t all = 0;
     for (int i = 0; i < STEP; i += 8)
         all |= word_at(bytes + i);
-    return all;
+    return all == 0;
 }
 
-static bool scan_words(const unsigned char *bytes, size_t length)
-{
-    const unsigned char *last = bytes + length - STEP;
-    for (; bytes < last; bytes += STEP) {
-        if (words_or(bytes))
-            return false;
-    }
-    return !words_or(last);
-}
-#else
+SCANNER(scan_words, step_words)
+#endif
+
+#if defined HAVE_X86_VECTORS
 /* Part of x86-64, so it is there without asking. */
 static inline bool step_sse2(const unsigned char *bytes)
 {
@@ -58,16 +68,6 @@ static inline bool step_sse2(const unsigned char *bytes)
     return _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) == 0xFFFF;
 }
 
-static bool scan_sse2(const unsigned char *bytes, size_t length)
-{
-    const unsigned char *last = bytes + length - STEP;
-    for (; bytes < last; bytes += STEP) {
-        if (!step_sse2(bytes))
-            return false;
-    }
-    return step_sse2(last);
-}
-
 __attribute__((target("avx2")))
 static inline bool step_avx2(const unsigned char *bytes)
 {
@@ -78,27 +78,52 @@ static inline bool step_avx2(const unsigned char *bytes)
     return _mm256_testz_si256(all, all);
 }
 
+SCANNER(scan_sse2, step_sse2)
 __attribute__((target("avx2")))
-static bool scan_avx2(const unsigned char *bytes, size_t length)
+SCANNER(scan_avx2, step_avx2)
+
+/* The processor has it, and the system keeps the wide registers when threads change.  (What the compiler has for
+ * this question knows every processor by name, which a small static file has no use for.) */
+static bool has_avx2(void)
 {
-    const unsigned char *last = bytes + length - STEP;
-    for (; bytes < last; bytes += STEP) {
-        if (!step_avx2(bytes))
-            return false;
-    }
-    return step_avx2(last);
+    enum { XMM_AND_YMM = 6 };
+    unsigned a, b, c, d, kept, high;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_AVX))
+        return false;
+    __asm__ volatile("xgetbv" : "=a"(kept), "=d"(high) : "c"(0));
+    return (kept & XMM_AND_YMM) == XMM_AND_YMM && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
 }
-#endif
 
 static scan_fn *choose(void)
 {
-#ifdef HAVE_X86_VECTORS
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") ? scan_avx2 : scan_sse2;
-#else
-    return scan_words;
-#endif
+    return has_avx2() ? scan_avx2 : scan_sse2;
 }
+
+#elif defined HAVE_NEON
+/* Part of 64-bit ARM. */
+static inline bool step_neon(const unsigned char *bytes)
+{
+    uint8x16_t a = vorrq_u8(vld1q_u8(bytes), vld1q_u8(bytes + 16));
+    uint8x16_t b = vorrq_u8(vld1q_u8(bytes + 32), vld1q_u8(bytes + 48));
+    uint8x16_t c = vorrq_u8(vld1q_u8(bytes + 64), vld1q_u8(bytes + 80));
+    uint8x16_t d = vorrq_u8(vld1q_u8(bytes + 96), vld1q_u8(bytes + 112));
+    return vmaxvq_u8(vorrq_u8(vorrq_u8(a, b), vorrq_u8(c, d))) == 0;
+}
+
+SCANNER(scan_neon, step_neon)
+
+static scan_fn *choose(void)
+{
+    return scan_neon;
+}
+
+#else
+static scan_fn *choose(void)
+{
+    return scan_words;
+}
+#endif
 
 /* Several threads may choose at once: they choose the same. */
 static scan_fn *scanner(void)

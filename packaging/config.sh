@@ -19,7 +19,7 @@ choice() {
 }
 
 cflags='' libs=''
-codec() {  # name, pkg-config module, macro, what it is for
+library() {  # name, pkg-config module, macro, what it is for
     want=$(choice "$1")
     if [ "$want" = off ]; then
         echo "# $1: off by choice ($4)"
@@ -35,9 +35,10 @@ codec() {  # name, pkg-config module, macro, what it is for
     fi
 }
 
-codec libdeflate libdeflate HAVE_LIBDEFLATE 'fast deflate, for compressed clusters'
-codec zlib zlib HAVE_ZLIB 'deflate where libdeflate is not built in'
-codec zstd libzstd HAVE_ZSTD 'compression_type=zstd'
+library libdeflate libdeflate HAVE_LIBDEFLATE 'fast deflate, for compressed clusters'
+library zlib zlib HAVE_ZLIB 'deflate where libdeflate is not built in'
+library zstd libzstd HAVE_ZSTD 'compression_type=zstd'
+library libmd libmd HAVE_LIBMD 'digests: img-digest, convert --digest'
 
 off=
 for driver in ${DRIVERS-}; do

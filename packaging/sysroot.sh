@@ -1,13 +1,16 @@
 #!/bin/sh
 # Gather what musl-gcc does not look for by itself: the kernel's headers, and
-# headers and static archives of the codec libraries.
+# headers and static archives of the libraries that are linked, these made small (slim.sh).
+# Says on standard output what was done to each archive.
 #
-# usage: sysroot.sh DIR
+# usage: sysroot.sh DIR COMPILER...
 set -eu
 dir=$1
+shift
 multiarch=$(cc -print-multiarch 2>/dev/null || true)
 mkdir -p "$dir/include" "$dir/lib"
-for name in linux asm asm-generic mtd zlib.h zconf.h zstd.h zstd_errors.h libdeflate.h; do
+for name in linux asm asm-generic mtd zlib.h zconf.h zstd.h zstd_errors.h libdeflate.h \
+        md5.h rmd160.h sha1.h sha2.h; do
     for from in "/usr/include/$multiarch/$name" "/usr/include/$name"; do
         if [ -e "$from" ]; then
             ln -sfn "$from" "$dir/include/$name"
@@ -15,9 +18,10 @@ for name in linux asm asm-generic mtd zlib.h zconf.h zstd.h zstd_errors.h libdef
         fi
     done
 done
-for name in z zstd deflate; do
+for name in z zstd deflate md; do
     archive=$(cc -print-file-name="lib$name.a")
     if [ -e "$archive" ]; then
-        ln -sfn "$archive" "$dir/lib/lib$name.a"
+        rm -f "$dir/lib/lib$name.a"
+        sh "$(dirname "$0")/slim.sh" "lib$name" "$archive" "$dir/lib/lib$name.a" "$@" -isystem "$dir/include"
     fi
 done

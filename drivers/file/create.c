@@ -56,8 +56,8 @@ int file_create(const struct img_create *request, struct img_error *err)
     CLEANUP_FD int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return img_error_errno(err, errno, "Could not create '%s'", name);
-    status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_WRITE | IMG_PERM_RESIZE, IMG_PERM_ALL & ~IMG_PERM_RESIZE,
-                       name, err);
+    status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_WRITE | IMG_PERM_RESIZE,
+                       request->shared & ~(unsigned)IMG_PERM_RESIZE, name, err);
     if (status == 0)
         status = file_set_length(fd, 0, FILE_PREALLOC_OFF, err);
     if (status < 0)
@@ -110,7 +110,7 @@ int file_create_on_device(const struct img_create *request, struct img_error *er
         return img_error_prefix(err, "Protocol driver 'host_device' does not support creating new images, so an "
                                 "existing image must be selected as the target; however, opening the given target "
                                 "as an existing image failed: ");
-    status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_READ | IMG_PERM_WRITE | IMG_PERM_RESIZE, IMG_PERM_ALL, name, err);
+    status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_READ | IMG_PERM_WRITE | IMG_PERM_RESIZE, request->shared, name, err);
     if (status < 0)
         return status;
     off_t end = lseek(fd, 0, SEEK_END);

@@ -4,6 +4,7 @@
  * devices): options, open, close, and what there is to tell about a file.
  */
 #include "file.h"
+#include "../../libimg/trace.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
@@ -184,6 +185,7 @@ static int open_node(struct img *image, const struct file_open_options *options,
     }
     image->request_alignment = file->alignment;
     unsigned shared = image->flags & IMG_SHARE ? IMG_PERM_ALL : image->shared;
+    IMG_TRACE(lock, image, image->perm, shared);
     return file_lock(file->fd, locking, image->perm, shared, image->filename, err);
 }
 

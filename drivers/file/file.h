@@ -56,8 +56,9 @@ struct file_state {
     pthread_mutex_t edge;           /* read-modify-write of blocks at the edges of a request */
     int tail_fd;                    /* without O_DIRECT, for the last block; -1: not needed yet; under edge */
 
-    pthread_mutex_t map_lock;       /* guards the three below */
-    uint64_t data_start, data_end;  /* a range known to be data; empty when equal */
+    pthread_mutex_t map_lock;       /* guards the four below */
+    uint64_t data_start, data_end;  /* a range known to be data, or a hole; empty when equal */
+    bool data_is_hole;
     unsigned data_generation;       /* counts invalidations */
 };
 

@@ -14,22 +14,30 @@ void file_forget_data(struct file_state *file)
     file->data_generation++;
 }
 
-/* The end of the data around `offset`, as remembered; 0: not known. */
-static uint64_t recall_data(struct file_state *file, uint64_t offset, unsigned *generation)
+/* The end of the data or the hole around `offset`, as remembered; 0: not known. */
+static uint64_t recall_run(struct file_state *file, uint64_t offset, bool *data, unsigned *generation)
 {
     LOCK_SCOPE(&file->map_lock);
     *generation = file->data_generation;
+    *data = !file->data_is_hole;
     return offset >= file->data_start && offset < file->data_end ? file->data_end : 0;
 }
 
 /* Answers that an invalidation overtook are dropped. */
-static void remember_data(struct file_state *file, uint64_t start, uint64_t end, unsigned generation)
+static void remember_run(struct file_state *file, uint64_t start, uint64_t end, bool data, unsigned generation)
 {
     LOCK_SCOPE(&file->map_lock);
     if (generation == file->data_generation) {
         file->data_start = start;
         file->data_end = end;
+        file->data_is_hole = !data;
     }
+}
+
+/* Data that became a hole reads the same; a hole that somebody writes to does not stay one. */
+static bool holes_stay(const struct img *image)
+{
+    return !(image->flags & (IMG_RDWR | IMG_SHARE)) && !(image->shared & IMG_PERM_WRITE);
 }
 
 /*
@@ -73,11 +81,11 @@ int file_map(struct img *image, uint64_t offset, uint64_t length, struct img_ext
     if (!file->device && !(atomic_load_explicit(&file->missing, memory_order_relaxed) & FILE_NO_SEEK)) {
         unsigned generation;
 
-        end = recall_data(file, offset, &generation);
+        end = recall_run(file, offset, &data, &generation);
         if (end == 0) {
             end = ask_run(file, offset, size, &data);
-            if (data)
-                remember_data(file, offset, end, generation);
+            if (data || holes_stay(image))
+                remember_run(file, offset, end, data, generation);
         }
     }
     *extent = (struct img_extent){

@@ -1,72 +1,55 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stored bitmaps that follow what is written.
- * Specification: "Bitmap directory" (flags in_use, auto), "Bitmap table", "Bitmap data".
+ * Stored bitmaps that follow what is written, and their way back to the disk.
+ * Specification: "Bitmaps extension", "Bitmap directory" (flags in_use, auto), "Bitmap table".
  *
- * Before the first change of the guest disk the bits of every bitmap that tracks (flag auto)
- * are loaded, and the bitmap is marked "in use" on disk.  They go back when the image is closed; the
- * mark goes last.  Whoever dies in between leaves a bitmap that says of itself that it cannot be trusted.
+ * Before its first change a bitmap is marked "in use" on disk.  The new bits go back when the image is closed: bits
+ * and tables first, then the directory, and the mark last.  Whoever dies in between leaves a bitmap that says of itself
+ * that it cannot be trusted.  A directory of other entries is a new one, which the header is switched to.  Clusters
+ * that nothing needs any more are freed when nothing on disk names them.
  */
 #include "qcow2.h"
 
-enum { ENTRY_FLAGS = 12, ALL_ONES = 1 };
+enum { ENTRY_FLAGS = 12, DIRTY_TRACKING = 1 };
 
-static uint64_t bytes_of(const struct qcow2 *s, const struct qcow2_bitmap *bitmap)
+/* Write the flags of a bitmap into the directory as it is on disk. */
+static int write_flags(struct img *image, const struct qcow2_bitmap *bitmap)
 {
-    return qcow2_bitmap_clusters(s, bitmap->granularity_bits) << s->h.cluster_bits;
+    uint8_t raw[4];
+    uint64_t at = bitmap->entry + ENTRY_FLAGS;
+
+    img_put_be32(raw, bitmap->flags | (bitmap->marked ? QCOW2_BITMAP_IN_USE : 0));
+    int status = qcow2_check_overlap(image, QCOW2_AT_BITMAP_DIRECTORY, at, sizeof raw);
+    return status < 0 ? status : img_pwrite(image->file, raw, at, sizeof raw);
 }
 
-static int load(struct img *image, struct qcow2_bitmap *bitmap)
+/* Load it and mark it on disk, without the barrier. */
+static int mark(struct img *image, struct qcow2_bitmap *bitmap)
 {
-    struct qcow2 *s = qcow2_state(image);
-    CLEANUP_FREE uint64_t *table = NULL;
+    int status = qcow2_bits_load(image, bitmap);
 
-    int status = qcow2_read_l1(image, bitmap->table_offset, bitmap->table_size, &table);
-    if (status < 0)
+    if (status < 0 || bitmap->marked || !bitmap->entry)
         return status;
-    uint8_t *bits = calloc(1, bytes_of(s, bitmap) + 1);
-    if (!bits)
-        return -ENOMEM;
-    for (uint32_t i = 0; status == 0 && i < bitmap->table_size; i++) {
-        uint8_t *part = bits + ((uint64_t)i << s->h.cluster_bits);
-        if (table[i] & QCOW2_OFFSET_MASK)
-            status = qcow2_read(image, part, table[i] & QCOW2_OFFSET_MASK, s->cluster_size);
-        else if (table[i] & ALL_ONES)
-            memset(part, 0xff, s->cluster_size);
-    }
-    if (status < 0) {
-        free(bits);
-        return status;
-    }
-    bitmap->bits = bits;
-    return 0;
+    bitmap->marked = true;
+    status = write_flags(image, bitmap);
+    bitmap->marked = status == 0;
+    return status;
 }
 
-/* Write the flags of all loaded bitmaps into the directory, with or without the mark. */
-static int write_flags(struct img *image, bool in_use)
+int qcow2_bitmap_begin(struct img *image, struct qcow2_bitmap *bitmap)
 {
-    struct qcow2 *s = qcow2_state(image);
-    uint64_t at = s->bitmap_directory_offset;
-
-    int status = qcow2_check_overlap(image, QCOW2_AT_BITMAP_DIRECTORY, at, s->bitmap_directory_size);
-    for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++) {
-        struct qcow2_bitmap *bitmap = &s->bitmaps.at[i];
-        uint8_t raw[16];
-
-        if (bitmap->bits) {
-            bitmap->flags = in_use ? bitmap->flags | QCOW2_BITMAP_IN_USE
-                                   : bitmap->flags & ~(uint32_t)QCOW2_BITMAP_IN_USE;
-            img_put_be64(raw, bitmap->table_offset);
-            img_put_be32(raw + 8, bitmap->table_size);
-            img_put_be32(raw + ENTRY_FLAGS, bitmap->flags);
-            status = img_pwrite(image->file, raw, at, sizeof raw);
-        }
-        at += img_align_up(QCOW2_BITMAP_ENTRY + strlen(bitmap->name), 8);
-    }
+    if (bitmap->bits && (bitmap->marked || !bitmap->entry))
+        return 0;
+    int status = mark(image, bitmap);
     return status < 0 ? status : qcow2_barrier(image);
 }
 
-/* Load what has to follow; `all`: also those that do not track, because their size changes. */
+static bool follows(const struct qcow2_bitmap *bitmap)
+{
+    return (bitmap->flags & (QCOW2_BITMAP_AUTO | QCOW2_BITMAP_IN_USE)) == QCOW2_BITMAP_AUTO;
+}
+
+/* Mark all that follow what is written, or (`all`) all that mean anything; one barrier for them together. */
 static int begin(struct img *image, bool all)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -74,171 +57,283 @@ static int begin(struct img *image, bool all)
 
     for (size_t i = 0; i < s->bitmaps.count; i++) {
         struct qcow2_bitmap *bitmap = &s->bitmaps.at[i];
-        if (bitmap->bits || bitmap->flags & QCOW2_BITMAP_IN_USE || !(all || bitmap->flags & QCOW2_BITMAP_AUTO))
+        if (bitmap->flags & QCOW2_BITMAP_IN_USE || (bitmap->bits && (bitmap->marked || !bitmap->entry)) ||
+            !(all || follows(bitmap)))
             continue;
-        int status = load(image, bitmap);
+        int status = mark(image, bitmap);
         if (status < 0)
             return status;
         any = true;
     }
-    return any ? write_flags(image, true) : 0;
-}
-
-static void set_bits(struct qcow2_bitmap *bitmap, uint64_t first, uint64_t last)
-{
-    for (uint64_t bit = first; bit <= last; bit++) {
-        if (bit % 8 == 0 && last - bit >= 7) {
-            bitmap->bits[bit / 8] = 0xff;
-            bit += 7;
-        } else {
-            bitmap->bits[bit / 8] |= (uint8_t)(1u << bit % 8);
-        }
-    }
+    return any ? qcow2_barrier(image) : 0;
 }
 
 int qcow2_bitmaps_track(struct img *image, uint64_t offset, uint64_t length)
 {
     struct qcow2 *s = qcow2_state(image);
 
-    if (s->bitmaps.count == 0 || length == 0)
+    if (s->bitmaps.count == 0 || length == 0 || s->bitmaps_paused)
         return 0;
     int status = begin(image, false);
+    for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++)
+        if (follows(&s->bitmaps.at[i]))
+            status = qcow2_bits_set(image, &s->bitmaps.at[i], offset, length);
+    return status;
+}
+
+/* ---- Back to the disk ---------------------------------------------------------------- */
+
+static uint64_t table_bytes(const struct qcow2 *s, uint64_t entries)
+{
+    return img_align_up(entries * 8, s->cluster_size);
+}
+
+void qcow2_bitmap_trash(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct qcow2 *s = qcow2_state(image);
+
+    if (img_within(offset, length, img_align_up(img_size(image->file), s->cluster_size)))
+        IMG_VECTOR_PUSH(&s->bitmap_trash, (struct qcow2_range){ offset, length });
+}
+
+bool qcow2_bitmap_alone(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t count = 1;
+
+    for (uint64_t at = 0; at < length && count == 1; at += s->cluster_size)
+        if (qcow2_refcount_get(image, (offset + at) >> s->h.cluster_bits, &count) < 0)
+            return false;
+    return count == 1;
+}
+
+/* Bits into their clusters, and a place for the table where it has none of the right length. */
+static int place(struct img *image, struct qcow2_bitmap *bitmap)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t entries, offset;
+
+    int status = qcow2_bits_write(image, bitmap);
     if (status < 0)
         return status;
-    for (size_t i = 0; i < s->bitmaps.count; i++) {
-        struct qcow2_bitmap *bitmap = &s->bitmaps.at[i];
-        if (bitmap->bits && bitmap->flags & QCOW2_BITMAP_AUTO)
-            set_bits(bitmap, offset >> bitmap->granularity_bits,
-                     (offset + length - 1) >> bitmap->granularity_bits);
+    qcow2_bits_table(bitmap, &entries);
+    uint64_t bytes = table_bytes(s, entries), old = table_bytes(s, bitmap->table_size);
+    if (bytes != old || !qcow2_bitmap_alone(image, bitmap->table_offset, bytes)) {
+        if ((status = qcow2_alloc_clusters(image, bytes, &offset)) < 0)
+            return status;
+        if (old)
+            qcow2_bitmap_trash(image, bitmap->table_offset, old);
+        bitmap->table_offset = offset;
+        s->bitmaps_edited = true;
     }
+    if (bitmap->table_size != entries)
+        s->bitmaps_edited = true;
+    bitmap->table_size = (uint32_t)entries;
     return 0;
 }
 
-/* ---- Back to the image -------------------------------------------------------------- */
-
-static bool all_are(const uint8_t *bytes, size_t length, uint8_t value)
+static int write_table(struct img *image, struct qcow2_bitmap *bitmap)
 {
-    return bytes[0] == value && memcmp(bytes, bytes + 1, length - 1) == 0;
-}
+    uint64_t entries;
+    const uint64_t *table = qcow2_bits_table(bitmap, &entries);
+    CLEANUP_FREE uint64_t *raw = malloc(entries * 8 + 1);
 
-/* One cluster of bits, into the place that it has or a new one. */
-static int store_part(struct img *image, const uint8_t *part, uint64_t *entry)
-{
-    struct qcow2 *s = qcow2_state(image);
-    uint64_t offset = *entry & QCOW2_OFFSET_MASK;
-    int status;
-
-    if (!offset) {
-        if (all_are(part, s->cluster_size, 0) || all_are(part, s->cluster_size, 0xff)) {
-            *entry = part[0] ? ALL_ONES : 0;
-            return 0;
-        }
-        if ((status = qcow2_alloc_clusters(image, s->cluster_size, &offset)) < 0)
-            return status;
-    }
-    *entry = offset;
-    status = qcow2_check_overlap(image, 0, offset, s->cluster_size);
-    return status < 0 ? status : img_pwrite(image->file, part, offset, s->cluster_size);
-}
-
-/* The table as it is to be, padded to whole clusters; entries behind the disk's new end give their clusters back. */
-static int new_table(struct img *image, const struct qcow2_bitmap *bitmap, uint64_t entries, uint64_t **table)
-{
-    struct qcow2 *s = qcow2_state(image);
-    uint64_t *old;
-
-    *table = calloc(1, img_align_up(entries * 8, s->cluster_size) + 8);
-    if (!*table)
+    if (!raw)
         return -ENOMEM;
-    int status = qcow2_read_l1(image, bitmap->table_offset, bitmap->table_size, &old);
-    if (status < 0)
-        return status;
-    for (uint64_t i = 0; i < bitmap->table_size && status == 0; i++) {
-        if (i < entries)
-            (*table)[i] = old[i];
-        else if (old[i] & QCOW2_OFFSET_MASK)
-            status = qcow2_free_clusters(image, old[i] & QCOW2_OFFSET_MASK, s->cluster_size);
-    }
-    free(old);
-    return status;
-}
-
-/* Write the table; in its place when it has not outgrown or undergone it. */
-static int store_table(struct img *image, struct qcow2_bitmap *bitmap, uint64_t *table, uint64_t entries)
-{
-    struct qcow2 *s = qcow2_state(image);
-    uint64_t bytes = img_align_up(entries * 8, s->cluster_size);
-    uint64_t old_bytes = img_align_up(bitmap->table_size * 8ull, s->cluster_size), offset = bitmap->table_offset;
-    int status = 0;
-
-    if (bytes != old_bytes && (status = qcow2_alloc_clusters(image, bytes, &offset)) < 0)
-        return status;
     for (uint64_t i = 0; i < entries; i++)
-        table[i] = IMG_BE64(table[i]);
-    status = qcow2_check_overlap(image, 0, offset, bytes);
+        raw[i] = IMG_BE64(table[i]);
+    int status = qcow2_check_overlap(image, 0, bitmap->table_offset, entries * 8);
     if (status == 0)
-        status = img_pwrite(image->file, table, offset, bytes);
-    if (status == 0 && offset != bitmap->table_offset)
-        status = qcow2_free_clusters(image, bitmap->table_offset, old_bytes);
-    bitmap->table_offset = offset;
-    bitmap->table_size = (uint32_t)entries;
+        status = img_pwrite(image->file, raw, bitmap->table_offset, entries * 8);
+    if (status == 0)
+        qcow2_bits_written(bitmap);
     return status;
 }
 
-static int store(struct img *image, struct qcow2_bitmap *bitmap)
+/* Counts are on disk before anything names what they count. */
+static int settle_counts(struct img *image)
 {
-    struct qcow2 *s = qcow2_state(image);
-    uint64_t entries = qcow2_bitmap_clusters(s, bitmap->granularity_bits);
-    CLEANUP_FREE uint64_t *table = NULL;
+    int status = qcow2_flush(image);
 
-    int status = new_table(image, bitmap, entries, &table);
-    for (uint64_t i = 0; status == 0 && i < entries; i++)
-        status = store_part(image, bitmap->bits + (i << s->h.cluster_bits), &table[i]);
-    return status < 0 ? status : store_table(image, bitmap, table, entries);
+    return status < 0 ? status : qcow2_barrier(image);
 }
 
-int qcow2_bitmaps_store(struct img *image)
+static int write_bits(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
     bool any = false;
     int status = 0;
 
     for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++) {
-        if (!s->bitmaps.at[i].bits)
+        if (!qcow2_bits_changed(&s->bitmaps.at[i]))
             continue;
         any = true;
-        status = store(image, &s->bitmaps.at[i]);
+        status = place(image, &s->bitmaps.at[i]);
     }
-    if (status < 0 || !any)
+    if (status < 0 || !any || (status = settle_counts(image)) < 0)
         return status;
-    if ((status = qcow2_flush(image)) < 0 || (status = qcow2_barrier(image)) < 0)
+    for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++)
+        if (qcow2_bits_changed(&s->bitmaps.at[i]))
+            status = write_table(image, &s->bitmaps.at[i]);
+    return status < 0 ? status : qcow2_barrier(image);
+}
+
+static uint64_t entry_bytes(const struct qcow2_bitmap *bitmap)
+{
+    return img_align_up(QCOW2_BITMAP_ENTRY + strlen(bitmap->name), 8);
+}
+
+static uint8_t *build_directory(const struct qcow2 *s, uint64_t *length)
+{
+    uint64_t at = 0;
+
+    for (size_t i = 0; i < s->bitmaps.count; i++)
+        at += entry_bytes(&s->bitmaps.at[i]);
+    *length = at;
+    uint8_t *directory = calloc(1, at + 1), *raw = directory;
+    for (size_t i = 0; raw && i < s->bitmaps.count; i++) {
+        const struct qcow2_bitmap *bitmap = &s->bitmaps.at[i];
+        size_t name_length = strlen(bitmap->name);
+        img_put_be64(raw, bitmap->table_offset);
+        img_put_be32(raw + 8, bitmap->table_size);
+        img_put_be32(raw + ENTRY_FLAGS, bitmap->flags);
+        raw[16] = DIRTY_TRACKING;
+        raw[17] = bitmap->granularity_bits;
+        img_put_be16(raw + 18, (uint16_t)name_length);
+        memcpy(raw + QCOW2_BITMAP_ENTRY, bitmap->name, name_length);
+        raw += entry_bytes(bitmap);
+    }
+    return directory;
+}
+
+/* The header says where the directory is, and by the autoclear bit that it counts. */
+static int switch_directory(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t old = s->bitmap_directory_offset, old_length = s->bitmap_count ? s->bitmap_directory_size : 0;
+    uint32_t old_count = s->bitmap_count;
+    uint64_t autoclear = s->h.autoclear;
+
+    s->bitmap_count = (uint32_t)s->bitmaps.count;
+    s->bitmap_directory_offset = offset;
+    s->bitmap_directory_size = length;
+    s->bitmaps_valid = s->bitmap_count > 0;
+    s->h.autoclear = s->bitmap_count ? autoclear | QCOW2_AUTOCLEAR_BITMAPS
+                                     : autoclear & ~(uint64_t)QCOW2_AUTOCLEAR_BITMAPS;
+    int status = qcow2_write_header(image);
+    if (status < 0) {
+        s->bitmap_count = old_count;
+        s->bitmap_directory_offset = old;
+        s->bitmap_directory_size = old_length;
+        s->bitmaps_valid = old_count > 0;
+        s->h.autoclear = autoclear;
         return status;
-    return write_flags(image, false);
+    }
+    if (old_length)
+        qcow2_bitmap_trash(image, old, img_align_up(old_length, s->cluster_size));
+    return qcow2_barrier(image);
+}
+
+static int write_directory(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t length, offset = 0;
+    CLEANUP_FREE uint8_t *directory = build_directory(s, &length);
+    int status = directory ? 0 : -ENOMEM;
+
+    if (status == 0 && length) {
+        if ((status = qcow2_alloc_clusters(image, length, &offset)) < 0 || (status = settle_counts(image)) < 0 ||
+            (status = qcow2_check_overlap(image, 0, offset, length)) < 0 ||
+            (status = img_pwrite(image->file, directory, offset, length)) < 0)
+            return status;
+        status = qcow2_barrier(image);
+    }
+    if (status < 0 || (status = switch_directory(image, offset, length)) < 0)
+        return status;
+    for (size_t i = 0; i < s->bitmaps.count; i++) {
+        s->bitmaps.at[i].entry = offset;
+        s->bitmaps.at[i].marked = s->bitmaps.at[i].flags_newer = false;
+        offset += entry_bytes(&s->bitmaps.at[i]);
+    }
+    s->bitmaps_edited = false;
+    return 0;
+}
+
+static int write_all_flags(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+    int status = 0;
+
+    for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++) {
+        struct qcow2_bitmap *bitmap = &s->bitmaps.at[i];
+        if (!bitmap->marked && !bitmap->flags_newer)
+            continue;
+        bitmap->marked = bitmap->flags_newer = false;
+        status = write_flags(image, bitmap);
+    }
+    return status < 0 ? status : qcow2_barrier(image);
+}
+
+static bool any_flags(const struct qcow2 *s)
+{
+    for (size_t i = 0; i < s->bitmaps.count; i++)
+        if (s->bitmaps.at[i].marked || s->bitmaps.at[i].flags_newer)
+            return true;
+    return false;
+}
+
+/* Nothing on disk names them any more.  As the peer does, they are punched out of the file. */
+static int empty_trash(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+    bool discard = s->discard_freed;
+
+    for (size_t i = 0; i < s->bitmap_trash.count; i++)
+        qcow2_drop(image, s->bitmap_trash.at[i].offset, s->bitmap_trash.at[i].length);
+    s->bitmap_trash.count = 0;
+    s->discard_freed = true;
+    int status = qcow2_flush(image);
+    s->discard_freed = discard;
+    return status;
+}
+
+int qcow2_bitmaps_store(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+    int status = write_bits(image);
+
+    /* What the bits tell about is to be on disk before they are said to be true. */
+    if (status < 0 || !(s->bitmaps_edited || any_flags(s)) || (status = settle_counts(image)) < 0)
+        return status;
+    if ((status = s->bitmaps_edited ? write_directory(image) : write_all_flags(image)) < 0)
+        return status;
+    return empty_trash(image);
 }
 
 /* ---- Another size --------------------------------------------------------------------- */
 
-int qcow2_bitmaps_before_resize(struct img *image)
+int qcow2_bitmaps_before_resize(struct img *image, struct img_error *err)
 {
-    return begin(image, true);
+    const struct qcow2 *s = qcow2_state(image);
+
+    for (size_t i = 0; i < s->bitmaps.count; i++) {
+        if (!(s->bitmaps.at[i].flags & QCOW2_BITMAP_IN_USE))
+            continue;
+        img_error_set(err, EINVAL, "Bitmap '%s' is inconsistent and cannot be used", s->bitmaps.at[i].name);
+        img_error_hint(err, "Try block-dirty-bitmap-remove to delete this bitmap from disk");
+        return -EINVAL;
+    }
+    int status = begin(image, true);
+    return status < 0 ? img_error_errno(err, -status, "Could not load persistent bitmaps") : 0;
 }
 
 int qcow2_bitmaps_after_resize(struct img *image, uint64_t old_size)
 {
     struct qcow2 *s = qcow2_state(image);
+    int status = 0;
 
-    for (size_t i = 0; i < s->bitmaps.count; i++) {
-        struct qcow2_bitmap *bitmap = &s->bitmaps.at[i];
-        if (!bitmap->bits)
-            continue;
-        uint64_t bytes = bytes_of(s, bitmap), kept = img_div_up(img_div_up(img_min(old_size, s->h.size),
-                                                                           1ull << bitmap->granularity_bits), 8);
-        uint8_t *bits = calloc(1, bytes + 1);
-        if (!bits)
-            return -ENOMEM;
-        memcpy(bits, bitmap->bits, img_min(kept, bytes));
-        free(bitmap->bits);
-        bitmap->bits = bits;
-    }
-    return 0;
+    for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++)
+        if (s->bitmaps.at[i].bits)
+            status = qcow2_bits_resize(image, &s->bitmaps.at[i], old_size);
+    return status;
 }

@@ -6,22 +6,28 @@
 #include "qcow2.h"
 
 enum { MAX_NAME = 1023, MIN_GRANULARITY_BITS = 9, MAX_GRANULARITY_BITS = 31, DIRTY_TRACKING = 1 };
-enum { MAX_TABLE = 0x8000000, MAX_BYTES = 512 << 20 };
+enum { MAX_TABLE = 0x8000000 };
+
+void qcow2_free_bitmap(struct qcow2 *s, struct qcow2_bitmap *bitmap)
+{
+    qcow2_bits_free(s, bitmap);
+    free(bitmap->name);
+}
 
 void qcow2_free_bitmaps(struct qcow2 *s)
 {
-    for (size_t i = 0; i < s->bitmaps.count; i++) {
-        free(s->bitmaps.at[i].name);
-        free(s->bitmaps.at[i].bits);
-    }
+    for (size_t i = 0; i < s->bitmaps.count; i++)
+        qcow2_free_bitmap(s, &s->bitmaps.at[i]);
     free(s->bitmaps.at);
+    free(s->bitmap_trash.at);
     memset(&s->bitmaps, 0, sizeof s->bitmaps);
+    memset(&s->bitmap_trash, 0, sizeof s->bitmap_trash);
 }
 
 static bool sound(const struct qcow2 *s, const struct qcow2_bitmap *bitmap, size_t name_length)
 {
     if (bitmap->table_size == 0 || bitmap->table_size > MAX_TABLE ||
-        (uint64_t)bitmap->table_size * s->cluster_size > MAX_BYTES ||
+        (uint64_t)bitmap->table_size * s->cluster_size > QCOW2_MAX_BITMAP_BYTES ||
         bitmap->table_offset == 0 || !img_aligned(bitmap->table_offset, s->cluster_size))
         return false;
     if (name_length == 0 || name_length > MAX_NAME || bitmap->type != DIRTY_TRACKING)
@@ -62,8 +68,7 @@ static int parse_entry(const struct qcow2 *s, const uint8_t *raw, size_t left, s
     return 0;
 }
 
-/* A table entry: a cluster of bits, or (without one) all of them 0 or 1. */
-static bool entry_sound(const struct qcow2 *s, uint64_t entry)
+bool qcow2_bitmap_entry_sound(const struct qcow2 *s, uint64_t entry)
 {
     uint64_t offset = entry & QCOW2_OFFSET_MASK;
 
@@ -81,7 +86,7 @@ static int check_table(struct img *image, const struct qcow2_bitmap *bitmap, str
     int status = qcow2_read_l1(image, bitmap->table_offset, bitmap->table_size, &table);
     if (status == 0) {
         for (uint32_t i = 0; i < bitmap->table_size && status == 0; i++)
-            status = entry_sound(s, table[i]) ? 0 : -EINVAL;
+            status = qcow2_bitmap_entry_sound(s, table[i]) ? 0 : -EINVAL;
         free(table);
     }
     if (status < 0)
@@ -101,6 +106,7 @@ static int parse_directory(struct qcow2 *s, const uint8_t *directory, struct img
         if (left >= QCOW2_BITMAP_ENTRY && s->bitmaps.count == s->bitmap_count)
             return img_error_set(err, EINVAL, "More bitmaps found than specified in header extension");
         int status = parse_entry(s, at, left, &bitmap, &used, err);
+        bitmap.entry = s->bitmap_directory_offset + (uint64_t)(at - directory);
         if (status < 0) {
             free(bitmap.name);
             return status;

@@ -61,6 +61,17 @@ void qcow2_cache_free(struct qcow2_cache *cache)
     free(cache);
 }
 
+void qcow2_cache_clear(struct qcow2_cache *cache)
+{
+    for (struct table *table = cache->newest, *older; table; table = older) {
+        older = table->older;
+        free(table);
+    }
+    memset(cache->buckets, 0, cache->bucket_count * sizeof *cache->buckets);
+    cache->newest = cache->oldest = NULL;
+    cache->count = cache->dirty_count = 0;
+}
+
 void qcow2_cache_depends(struct qcow2_cache *cache, struct qcow2_cache *after)
 {
     cache->after = after;
@@ -171,15 +182,21 @@ static int barrier(struct qcow2_cache *cache)
 {
     if (!cache->unsynced)
         return 0;
-    int status = img_cache_unsafe(cache->image->cache) ? 0 : img_flush(cache->image->file);
+    int status = qcow2_barrier(cache->image);
     if (status == 0)
         cache->unsynced = false;
     return status;
 }
 
+static bool is_refblock(const struct qcow2_cache *cache)
+{
+    return cache->section == QCOW2_AT_REFBLOCK;
+}
+
 static int write_table(struct qcow2_cache *cache, struct table *table)
 {
     int status = qcow2_check_overlap(cache->image, cache->section, table->offset, cache->table_size);
+    img_event_at(cache->image->file, is_refblock(cache) ? IMG_EVENT_refblock_update : IMG_EVENT_l2_update);
     if (status == 0)
         status = img_pwrite(cache->image->file, table->bytes, table->offset, cache->table_size);
     if (status < 0)
@@ -244,7 +261,7 @@ static int check_offset(struct qcow2_cache *cache, uint64_t offset)
 {
     if (offset == 0 || !img_aligned(offset, cache->table_size))
         return qcow2_signal_corrupt(cache->image, true, "Cannot get entry from %s cache: Offset %#llx is unaligned",
-                                    cache->section == QCOW2_AT_REFBLOCK ? "refcount block" : "L2",
+                                    is_refblock(cache) ? "refcount block" : "L2",
                                     (unsigned long long)offset);
     return 0;
 }
@@ -257,6 +274,7 @@ int qcow2_cache_get(struct qcow2_cache *cache, uint64_t offset, uint8_t **bytes)
         int status = check_offset(cache, offset);
         if (status < 0 || (status = make_room(cache, &table)) < 0)
             return status;
+        img_event_at(cache->image->file, is_refblock(cache) ? IMG_EVENT_refblock_load : IMG_EVENT_l2_load);
         status = qcow2_read(cache->image, table->bytes, offset, cache->table_size);
         if (status < 0) {
             free(table);

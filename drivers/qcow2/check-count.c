@@ -12,15 +12,6 @@
 #define MAX_GROUPS (1ull << 22)
 #define MAX_MEMORY (4ull << 30)
 
-struct qcow2_count_group *qcow2_count_group(const struct qcow2_counts *counts, uint64_t cluster)
-{
-    uint64_t index = cluster >> QCOW2_GROUP_BITS;
-
-    if (index >= counts->group_count || !counts->groups[index].counts)
-        return NULL;
-    return &counts->groups[index];
-}
-
 static uint64_t count_at(const struct qcow2_count_group *group, uint64_t index)
 {
     switch (group->width) {
@@ -104,6 +95,47 @@ int qcow2_count_differs(struct qcow2_counts *counts, uint64_t cluster)
     if (status == 0)
         counts->groups[index].differs = true;
     return status;
+}
+
+uint64_t qcow2_count_free_run(const struct qcow2_counts *counts, uint64_t cluster, uint64_t limit)
+{
+    uint64_t run = 0;
+
+    while (run < limit && !qcow2_count_get(counts, cluster + run)) {
+        uint64_t at = cluster + run;
+        run += qcow2_count_group(counts, at) ? 1 : QCOW2_GROUP_CLUSTERS - (at & (QCOW2_GROUP_CLUSTERS - 1));
+    }
+    return img_min(run, limit);
+}
+
+/* Eight counts at a time, none of which is 0. */
+static uint64_t used_words(const uint8_t *bytes, uint64_t limit)
+{
+    uint64_t run = 0;
+
+    for (; run + 8 <= limit; run += 8) {
+        uint64_t word;
+        memcpy(&word, bytes + run, sizeof word);
+        if ((word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull)
+            break;
+    }
+    return run;
+}
+
+uint64_t qcow2_count_used_run(const struct qcow2_counts *counts, uint64_t cluster, uint64_t limit)
+{
+    uint64_t run = 0;
+
+    while (run < limit) {
+        uint64_t at = cluster + run, here = QCOW2_GROUP_CLUSTERS - (at & (QCOW2_GROUP_CLUSTERS - 1));
+        const uint8_t *bytes = qcow2_count_bytes(counts, at);
+        if (bytes)
+            run += used_words(bytes, img_min(here, limit - run));
+        if (run == limit || !qcow2_count_get(counts, cluster + run))
+            break;
+        run++;
+    }
+    return run;
 }
 
 void qcow2_counts_free(struct qcow2_counts *counts)

@@ -3,7 +3,8 @@
  * References counted against the reference counts that the image stores.
  * Specification: "Host cluster management": refcount table, refcount blocks of every width.
  *
- * Blocks are read one after the other, once for all clusters that they count.
+ * Blocks are read one after the other, once for all clusters that they count, and those of the usual width
+ * are compared many counts at a time.
  */
 #include "check.h"
 
@@ -26,8 +27,8 @@ static int read_block(struct qcow2_check *check, uint64_t cluster)
     if (img_aligned(offset, s->cluster_size))
         return check->block_status = qcow2_read(check->image, check->block, offset, s->cluster_size);
     /* When it is going to be mended there is no reason to mark the image. */
-    if (!check->repair)
-        qcow2_signal_corrupt(check->image, false,
+    if (!(check->repair & IMG_REPAIR_ERRORS))
+        qcow2_signal_corrupt(check->image, true,
                              "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")", offset, index);
     return check->block_status = -EIO;
 }
@@ -76,7 +77,66 @@ static int store(struct qcow2_check *check, uint64_t cluster, uint64_t count)
     return 0;
 }
 
+/* ---- Findings ----------------------------------------------------------------------- */
+
+/*
+ * After a lost refcount table there is one for each cluster: they are put together by hand and
+ * told many at a time, before anything else is said.
+ */
+enum { LINES_BYTES = 64 << 10, LONGEST_LINE = 128 };
+
+static void tell(struct qcow2_check *check)
+{
+    if (check->lines_length) {
+        check->lines[check->lines_length] = '\0';
+        img_notice_text(IMG_NOTE, check->lines);
+    }
+    check->lines_length = 0;
+}
+
+static void add_text(struct qcow2_check *check, const char *text)
+{
+    size_t length = strlen(text);
+
+    memcpy(check->lines + check->lines_length, text, length);
+    check->lines_length += length;
+}
+
+static void add_number(struct qcow2_check *check, const char *name, uint64_t value)
+{
+    char digits[21] = "";
+    size_t at = sizeof digits - 1;
+
+    do {
+        digits[--at] = (char)('0' + value % 10);
+    } while ((value /= 10) != 0);
+    add_text(check, name);
+    add_text(check, digits + at);
+}
+
+static int note_difference(struct qcow2_check *check, const char *what, uint64_t cluster, uint64_t stored,
+                           uint64_t counted)
+{
+    if (!check->lines && !(check->lines = malloc(LINES_BYTES + 1)))
+        return -ENOMEM;
+    if (check->lines_length + LONGEST_LINE > LINES_BYTES)
+        tell(check);
+    if (check->lines_length)
+        add_text(check, "\n");
+    add_text(check, what);
+    add_number(check, " cluster ", cluster);
+    add_number(check, " refcount=", stored);
+    add_number(check, " reference=", counted);
+    return 0;
+}
+
 /* ---- Comparing ---------------------------------------------------------------------- */
+
+static int note_differing(struct qcow2_check *check, uint64_t cluster)
+{
+    check->differs = true;
+    return qcow2_count_differs(&check->counts, cluster);
+}
 
 static int differ(struct qcow2_check *check, uint64_t cluster, uint64_t stored, uint64_t counted, unsigned repair)
 {
@@ -89,10 +149,13 @@ static int differ(struct qcow2_check *check, uint64_t cluster, uint64_t stored, 
     else if (stored < counted && repair & IMG_REPAIR_ERRORS)
         fixed = &check->result->corruptions_fixed;
 
-    img_notice(IMG_NOTE, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
-               fixed ? "Repairing" : stored < counted ? "ERROR" : "Leaked", cluster, stored, counted);
+    const char *what = fixed ? "Repairing" : stored < counted ? "ERROR" : "Leaked";
+    int status = note_difference(check, what, cluster, stored, counted);
+    if (status < 0)
+        return status;
     if (fixed) {
-        int status = store(check, cluster, counted);
+        tell(check);
+        status = store(check, cluster, counted);
         if (status == 0) {
             ++*fixed;
             return 0;
@@ -103,7 +166,48 @@ static int differ(struct qcow2_check *check, uint64_t cluster, uint64_t stored, 
         check->result->corruptions++;
     else
         check->result->leaks++;
-    return qcow2_count_differs(&check->counts, cluster);
+    return note_differing(check, cluster);
+}
+
+enum { PER_COMPARISON = 64 };
+
+/* Whether these many stored counts of two bytes are the same as those counted in one. */
+static bool are_equal(const uint8_t *block, const uint8_t *counts, uint8_t *any)
+{
+    uint16_t stored[PER_COMPARISON], differences = 0;
+    uint8_t used = 0;
+
+    memcpy(stored, block, sizeof stored);
+    for (unsigned i = 0; i < PER_COMPARISON; i++) {
+        differences |= (uint16_t)(stored[i] ^ IMG_BE16((uint16_t)counts[i]));
+        used |= counts[i];
+    }
+    *any = used;
+    return differences == 0;
+}
+
+/* How many clusters from `cluster` on, in steps of a comparison, are as they have to be. `highest` as below. */
+static uint64_t skip_equal(const struct qcow2_check *check, uint64_t cluster, uint64_t end, uint64_t *highest)
+{
+    const struct qcow2 *s = check->s;
+    const uint8_t *counts = qcow2_count_bytes(&check->counts, cluster), *used_at = NULL;
+    uint64_t index = cluster & ((1ull << s->refblock_bits) - 1), n = 0;
+    uint64_t limit = img_min(end - cluster, QCOW2_GROUP_CLUSTERS - (cluster & (QCOW2_GROUP_CLUSTERS - 1)));
+    uint8_t any;
+
+    if (s->h.refcount_order != 4 || !counts)
+        return 0;
+    for (; n + PER_COMPARISON <= limit && are_equal(check->block + (index + n) * 2, counts + n, &any);
+         n += PER_COMPARISON)
+        if (any)
+            used_at = counts + n;
+    if (used_at) {
+        unsigned last = PER_COMPARISON - 1;
+        while (!used_at[last])
+            last--;
+        *highest = cluster + (uint64_t)(used_at - counts) + last;
+    }
+    return n;
 }
 
 /* The clusters of [first, end), which one block counts. `highest` becomes the last one in use. */
@@ -114,10 +218,14 @@ static int compare_block(struct qcow2_check *check, uint64_t first, uint64_t end
     int status = read_block(check, first);
 
     for (uint64_t cluster = first; cluster < end; cluster++) {
+        if (status == 0 && cluster % PER_COMPARISON == 0)
+            cluster += skip_equal(check, cluster, end, highest);
+        if (cluster == end)
+            break;
         if (status < 0) {
             img_notice(IMG_NOTE, "Can't get refcount for cluster %" PRIu64 ": %s", cluster, img_strerror(status));
             check->result->check_errors++;
-            int noted = qcow2_count_differs(&check->counts, cluster);
+            int noted = note_differing(check, cluster);
             if (noted < 0)
                 return noted;
             continue;
@@ -166,6 +274,7 @@ int qcow2_check_compare(struct qcow2_check *check, unsigned repair)
         uint64_t end = img_min(block_end, check->clusters);
         if (cluster < end)
             status = compare_block(check, cluster, end, repair, &highest);
+        tell(check);
         cluster = end;
     }
     check->result->image_end_offset = (highest + 1) << s->h.cluster_bits;

@@ -152,16 +152,18 @@ static int read_entries(struct qcow2_check *check, bool mend)
     struct cursor at = { .check = check, .mend = mend };
 
     for (uint32_t i = 0; i < s->h.snapshot_count; i++) {
+        uint64_t before = check->snapshot_bytes;
         int status = read_entry(&at, i);
         if (status < 0)
             return status;
-        if (at.kept <= TABLE_MOST)
+        if (at.kept <= TABLE_MOST && check->snapshot_bytes <= INT32_MAX)
             continue;
         uint32_t surplus = s->h.snapshot_count - i;
         if (!mend)
             return too_large("ERROR failed to read the snapshot table: Snapshot table is too big", surplus);
         img_notice(IMG_NOTE, "Discarding %" PRIu32 " overhanging snapshots (snapshot table is too big)", surplus);
         check->snapshot_faults += surplus;
+        check->snapshot_bytes = before;
         struct qcow2_snapshot *last = &s->snapshots.at[--s->snapshots.count];
         free(last->extra);
         free(last->shown.id);

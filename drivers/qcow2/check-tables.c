@@ -2,8 +2,8 @@
 /*
  * Everything in an image that refers to host clusters, and the counting of it:
  * header, L1 and L2 tables of the active state and of snapshots, the snapshot table,
- * encryption header, bitmaps, and the refcount structures themselves.
- * Specification: "General", "Host cluster management", "Cluster mapping", "Snapshots", "Bitmaps".
+ * encryption header and the refcount structures themselves; bitmaps are in check-bitmaps.c.
+ * Specification: "General", "Host cluster management", "Cluster mapping", "Snapshots".
  *
  * References to what is behind the end of the file are reported and not counted, so that
  * no number in an image can make the counts larger than its file.
@@ -17,7 +17,6 @@
 enum { MAX_OUTSIDE = 1 << 18 };
 
 #define REFCOUNT_TABLE_RESERVED 0x1ffull
-#define BITMAP_TABLE_OFFSET 0x00fffffffffffe00ull
 
 static void note_overflow(struct qcow2_check *check, uint64_t cluster)
 {
@@ -60,6 +59,8 @@ int qcow2_check_refer(struct qcow2_check *check, uint64_t offset, uint64_t lengt
     uint64_t last = (offset + length - 1) >> s->h.cluster_bits;
     for (uint64_t cluster = offset >> s->h.cluster_bits; cluster <= last; cluster++) {
         uint64_t count = qcow2_count_get(&check->counts, cluster);
+        if (count)
+            check->plain = false;
         if (count == s->refcount_max) {
             note_overflow(check, cluster);
             continue;
@@ -81,6 +82,8 @@ static int check_l1_entry(struct qcow2_check *check, struct qcow2_table_reader *
     uint64_t entry = reader->l1[index], offset = entry & QCOW2_OFFSET_MASK;
     uint8_t *table;
 
+    if (active && !(entry & QCOW2_COPIED))
+        check->plain = false;
     if (entry & QCOW2_L1_RESERVED) {
         img_notice(IMG_NOTE, "ERROR found L1 entry with reserved bits set: %" PRIx64, entry);
         check->result->corruptions++;
@@ -165,57 +168,6 @@ static int check_snapshots(struct qcow2_check *check)
     uint64_t corruptions = check->result->corruptions;
     status = qcow2_check_refer(check, s->h.snapshots_offset, check->snapshot_bytes);
     check->snapshots_counted = status == 0 && corruptions == check->result->corruptions;
-    return status;
-}
-
-/* ---- Bitmaps ---------------------------------------------------------------------- */
-
-/* A cluster of the bitmap, or else bit 0 says whether all of it is set. */
-static bool bitmap_entry_valid(const struct qcow2 *s, uint64_t entry)
-{
-    uint64_t offset = entry & BITMAP_TABLE_OFFSET;
-
-    return offset ? entry == offset && img_aligned(offset, s->cluster_size) : entry <= 1;
-}
-
-static int check_bitmap(struct qcow2_check *check, const struct qcow2_bitmap *bitmap)
-{
-    uint64_t chunk[512];
-
-    int status = qcow2_check_refer(check, bitmap->table_offset, (uint64_t)bitmap->table_size * 8);
-    uint64_t left = bitmap->table_offset < check->file_size ? check->file_size - bitmap->table_offset : 0;
-    uint64_t entries = img_min(bitmap->table_size, left / 8);
-    for (uint64_t i = 0; status == 0 && i < entries; i++) {
-        uint64_t here = i % 512;
-        if (here == 0) {
-            size_t length = (size_t)img_min(entries - i, 512) * 8;
-            status = qcow2_read(check->image, chunk, bitmap->table_offset + i * 8, length);
-            if (status < 0) {
-                check->result->check_errors++;
-                return status;
-            }
-        }
-        uint64_t entry = IMG_BE64(chunk[here]), offset = entry & BITMAP_TABLE_OFFSET;
-        if (!bitmap_entry_valid(check->s, entry)) {
-            img_notice(IMG_NOTE, "ERROR bitmap '%s' table entry %" PRIu64 " is invalid: %" PRIx64,
-                       bitmap->name, i, entry);
-            check->result->corruptions++;
-        } else if (offset) {
-            status = qcow2_check_refer(check, offset, check->s->cluster_size);
-        }
-    }
-    return status;
-}
-
-static int check_bitmaps(struct qcow2_check *check)
-{
-    const struct qcow2 *s = check->s;
-
-    if (!s->bitmap_count || !s->bitmaps_valid)
-        return 0;
-    int status = qcow2_check_refer(check, s->bitmap_directory_offset, s->bitmap_directory_size);
-    for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++)
-        status = check_bitmap(check, &s->bitmaps.at[i]);
     return status;
 }
 
@@ -324,7 +276,7 @@ int qcow2_check_references(struct qcow2_check *check)
         return status;
     if (s->has_crypto && (status = qcow2_check_refer(check, s->crypto_offset, s->crypto_length)) < 0)
         return status;
-    if ((status = check_bitmaps(check)) < 0)
+    if ((status = qcow2_check_bitmaps(check)) < 0)
         return status;
     return check_refcount_structures(check);
 }

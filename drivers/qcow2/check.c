@@ -35,8 +35,10 @@ static void finish(struct qcow2_check *check)
 {
     qcow2_counts_free(&check->counts);
     free(check->block);
+    free(check->lines);
     free(check->freed.at);
     free(check->outside.at);
+    free(check->lost_bitmaps.at);
 }
 
 /* Count all references from the beginning. */
@@ -47,7 +49,10 @@ static int count(struct qcow2_check *check)
     qcow2_counts_free(&check->counts);
     check->block_index = UINT64_MAX;
     check->rebuild = false;
+    check->plain = true;
+    check->differs = false;
     check->outside.count = 0;
+    check->lost_bitmaps.count = 0;
     result->allocated_clusters = result->fragmented_clusters = result->compressed_clusters = 0;
     return qcow2_check_references(check);
 }
@@ -96,7 +101,7 @@ static int check_counts(struct qcow2_check *check)
         img_notice(IMG_NOTE, "ERROR need to rebuild refcount structures");
         return -EIO;
     }
-    if (result->leaks == before.leaks && result->corruptions == before.corruptions)
+    if (result->leaks == 0 && result->corruptions == 0)
         return 0;
     /* Now that it is known to be possible: once more, mending. */
     uint64_t end = result->image_end_offset;
@@ -104,6 +109,7 @@ static int check_counts(struct qcow2_check *check)
     result->image_end_offset = end;
     for (size_t i = 0; i < check->counts.group_count; i++)
         check->counts.groups[i].differs = false;
+    check->differs = false;
     if ((status = qcow2_check_compare(check, check->repair)) < 0)
         return status;
     return qcow2_check_write_blocks(check);
@@ -164,7 +170,8 @@ static int check_all(struct qcow2_check *check)
     int status;
 
     if ((status = qcow2_check_snapshot_table(check)) < 0 || (status = check_counts(check)) < 0 ||
-        (status = qcow2_check_copied(check)) < 0 || (status = mend_snapshots(check)) < 0)
+        (status = qcow2_check_copied(check)) < 0 || (status = mend_snapshots(check)) < 0 ||
+        (status = qcow2_mend_bitmaps(check)) < 0)
         return status;
     if (check->repair)
         give_back(check);

@@ -4,8 +4,9 @@
  *
  *   check.c            the order of things, and the result
  *   check-count.c      references counted, in memory
- *   check-tables.c     what refers to clusters: L1 tables, snapshots, bitmaps, refcount structures
+ *   check-tables.c     what refers to clusters: L1 tables, snapshots, refcount structures
  *   check-l2.c         L2 tables and their entries
+ *   check-bitmaps.c    stored bitmaps, counted and mended
  *   check-snapshots.c  the snapshot table, which is read, judged and rewritten as a whole
  *   check-refcount.c   references counted against reference counts stored
  *   check-copied.c     the "refcount is exactly one" bit of L1 and L2 entries
@@ -43,6 +44,8 @@ struct qcow2_check {
     uint64_t clusters;              /* that the file has or is made to have: what is compared */
     struct qcow2_counts counts;
     bool rebuild;                   /* the refcount structures cannot be mended where they are */
+    bool plain;                     /* all active entries seen so far have their COPIED bit, and no cluster two uses */
+    bool differs;                   /* some stored count is not the same as the counted one, or is not known */
     bool tables_changed;            /* L2 entries were mended on disk */
 
     IMG_VECTOR(struct qcow2_range) outside; /* what a rebuild keeps away from: references beyond the end of the file */
@@ -51,10 +54,15 @@ struct qcow2_check {
     bool snapshots_counted;         /* references to its clusters are */
     uint64_t snapshot_faults;       /* what a rewritten snapshot table mends */
 
+    IMG_VECTOR(size_t) lost_bitmaps;        /* those whose tables lie beyond the end of the file */
+
     uint8_t *block;                 /* a refcount block, one cluster */
     uint64_t block_index;           /* which one; UINT64_MAX: none */
     int block_status;               /* what reading it gave; 1: there is none */
     IMG_VECTOR(struct qcow2_range) freed;  /* given back to the storage in the end */
+
+    char *lines;                    /* findings about counts that are still to be told, without the last newline */
+    size_t lines_length;
 };
 
 /* check-count.c */
@@ -62,9 +70,24 @@ struct qcow2_check {
 int qcow2_count_set(struct qcow2_counts *counts, uint64_t cluster, uint64_t value);
 uint64_t qcow2_count_get(const struct qcow2_counts *counts, uint64_t cluster);
 /* Group of a cluster; NULL when none of its clusters was counted. */
-struct qcow2_count_group *qcow2_count_group(const struct qcow2_counts *counts, uint64_t cluster);
+static inline struct qcow2_count_group *qcow2_count_group(const struct qcow2_counts *counts, uint64_t cluster)
+{
+    uint64_t index = cluster >> QCOW2_GROUP_BITS;
+
+    return index < counts->group_count && counts->groups[index].counts ? &counts->groups[index] : NULL;
+}
+/* The counts of its whole group from this cluster on, where they take a byte each; NULL otherwise. */
+static inline uint8_t *qcow2_count_bytes(const struct qcow2_counts *counts, uint64_t cluster)
+{
+    const struct qcow2_count_group *group = qcow2_count_group(counts, cluster);
+
+    return group && group->width == 1 ? (uint8_t *)group->counts + (cluster & (QCOW2_GROUP_CLUSTERS - 1)) : NULL;
+}
 /* Remember that some stored count of this group is not the one counted. */
 int qcow2_count_differs(struct qcow2_counts *counts, uint64_t cluster);
+/* How many of the counts of [cluster, +limit) follow each other that are 0 / are not 0. */
+uint64_t qcow2_count_free_run(const struct qcow2_counts *counts, uint64_t cluster, uint64_t limit);
+uint64_t qcow2_count_used_run(const struct qcow2_counts *counts, uint64_t cluster, uint64_t limit);
 void qcow2_counts_free(struct qcow2_counts *counts);
 
 /* check-tables.c */
@@ -96,6 +119,11 @@ void qcow2_reader_stale(struct qcow2_table_reader *reader);
 void qcow2_reader_end(struct qcow2_table_reader *reader);
 /* Count what the L2 table that was read from `offset` refers to, and judge its entries. */
 int qcow2_check_l2(struct qcow2_check *check, uint64_t offset, uint8_t *table, bool active);
+
+/* check-bitmaps.c */
+int qcow2_check_bitmaps(struct qcow2_check *check);
+/* New tables for lost_bitmaps, once the counts are right. */
+int qcow2_mend_bitmaps(struct qcow2_check *check);
 
 /* check-snapshots.c */
 int qcow2_check_snapshot_table(struct qcow2_check *check);

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SECTOR = 512, MIN_EXTENDED_CLUSTER = 16384, L2_CACHE_BYTES = 32 << 20, REFBLOCK_CACHE_BYTES = 8 << 20 };
+enum { SECTOR = 512, MIN_EXTENDED_CLUSTER = 16384, L2_CACHE_BYTES = 1 << 20, REFBLOCK_CACHE_BYTES = 1 << 20 };
 
 /* The largest size that libimg's layers can address. */
 #define MAX_SIZE (INT64_MAX & ~((1ull << 30) - 1))
@@ -78,23 +78,36 @@ static int choose_compression(struct plan *plan, struct img_error *err)
         plan->state.h.compression = QCOW2_ZSTD;
     else
         return bad_choice(err, "compression-type", type);
-    return 0;
+    /* Kept by nobody: the tool hands both to the image that it opens for writing. */
+    return qcow2_choose_coding(plan->state.h.compression, plan->given->compression_level,
+                               plan->given->compression_window, &plan->state.coding, err);
 }
 
-static int choose_cluster_size(struct plan *plan, struct img_error *err)
+int qcow2_cluster_size_of(const struct qcow2_create_options *given, uint64_t *cluster_size, struct img_error *err)
 {
-    const struct qcow2_create_options *given = plan->given;
     uint64_t size = given->cluster_size < 0 ? 65536 : (uint64_t)given->cluster_size;
 
-    if (given->extended_l2 == 1 && plan->state.h.version < 3)
-        return img_error_set(err, EINVAL, "Extended L2 entries are only supported with compatibility level 1.1 and "
-                             "above (use version=v3 or greater)");
     if (!img_power_of_two(size) || size < 1u << QCOW2_MIN_CLUSTER_BITS || size > 1u << QCOW2_MAX_CLUSTER_BITS)
         return img_error_set(err, EINVAL, "Cluster size must be a power of two between %d and %dk",
                              1 << QCOW2_MIN_CLUSTER_BITS, 1 << (QCOW2_MAX_CLUSTER_BITS - 10));
     if (given->extended_l2 == 1 && size < MIN_EXTENDED_CLUSTER)
         return img_error_set(err, EINVAL, "Extended L2 entries are only supported with cluster sizes of at least %u "
                              "bytes", MIN_EXTENDED_CLUSTER);
+    *cluster_size = size;
+    return 0;
+}
+
+static int choose_cluster_size(struct plan *plan, struct img_error *err)
+{
+    const struct qcow2_create_options *given = plan->given;
+    uint64_t size;
+    int status;
+
+    if (given->extended_l2 == 1 && plan->state.h.version < 3)
+        return img_error_set(err, EINVAL, "Extended L2 entries are only supported with compatibility level 1.1 and "
+                             "above (use version=v3 or greater)");
+    if ((status = qcow2_cluster_size_of(given, &size, err)) < 0)
+        return status;
     plan->state.h.cluster_bits = (uint32_t)__builtin_ctzll(size);
     return 0;
 }
@@ -234,7 +247,7 @@ static int open_data_file(struct plan *plan, struct img_error *err)
     } else {
         /* Options of the protocol hold for both files. */
         struct img_doc *rest = img_doc_copy(plan->rest);
-        status = img_create_file(given->data_file, 0, rest, node, err);
+        status = img_create_file(given->data_file, 0, IMG_PERM_ALL, rest, node, err);
         img_doc_free(rest);
     }
     return status;
@@ -271,7 +284,7 @@ static int prepare_header(struct plan *plan, uint8_t **header, struct img_error 
 /* ---- The first clusters --------------------------------------------------------------- */
 
 /* Header, refcount table and first refcount block, in this order and each counted. */
-static int write_first_clusters(struct plan *plan, const uint8_t *header)
+static int write_first_clusters(struct plan *plan, const uint8_t *header, const char **what)
 {
     struct qcow2 *s = &plan->state;
     struct img *image = &plan->image;
@@ -288,8 +301,10 @@ static int write_first_clusters(struct plan *plan, const uint8_t *header)
     img_put_be64(table, s->refcount_table[0]);
     s->l2_cache = qcow2_cache_new(image, QCOW2_AT_ACTIVE_L2, L2_CACHE_BYTES);
     s->refblock_cache = qcow2_cache_new(image, QCOW2_AT_REFBLOCK, REFBLOCK_CACHE_BYTES);
-    if ((status = img_pwrite(image->file, header, 0, s->cluster_size)) < 0 ||
-        (status = img_pwrite(image->file, table, s->cluster_size, s->cluster_size)) < 0 ||
+    if ((status = img_pwrite(image->file, header, 0, s->cluster_size)) < 0)
+        return status;
+    *what = "Could not write refcount table";
+    if ((status = img_pwrite(image->file, table, s->cluster_size, s->cluster_size)) < 0 ||
         (status = qcow2_cache_new_table(s->refblock_cache, s->refcount_table[0], &block)) < 0 ||
         (status = qcow2_alloc_clusters(image, 3ull * s->cluster_size, &offset)) < 0)
         return status;
@@ -306,11 +321,12 @@ static int grow(struct plan *plan, struct img_error *err)
 
 static int write_image(struct plan *plan, const uint8_t *header, struct img_error *err)
 {
-    int status = write_first_clusters(plan, header);
+    const char *what = "Could not write qcow2 header";
+    int status = write_first_clusters(plan, header, &what);
     uint8_t magic[4];
 
     if (status < 0)
-        return img_error_errno(err, -status, "Could not write qcow2 header");
+        return img_error_errno(err, -status, "%s", what);
     /* There are files that take everything and keep nothing. */
     if ((status = qcow2_read(&plan->image, magic, 0, sizeof magic)) < 0)
         return img_error_errno(err, -status, "Could not read qcow2 header");
@@ -337,7 +353,7 @@ static int make_image(struct plan *plan, const char *name, const uint8_t *header
     int status = open_data_file(plan, err);
 
     if (status == 0)
-        status = img_create_file(name, 0, plan->rest, &image->file, err);
+        status = img_create_file(name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, plan->rest, &image->file, err);
     if (status == 0)
         status = write_image(plan, header, err);
     if (status < 0) {

@@ -8,8 +8,7 @@
 
 #include <stdio.h>
 
-enum { MAX_BITMAPS = 65535, MAX_FORMAT_NAME = 15, FEATURE_ENTRY = 48 };
-#define MAX_BITMAP_DIRECTORY (MAX_BITMAPS * 1024)
+enum { MAX_FORMAT_NAME = 15, FEATURE_ENTRY = 48 };
 
 /* Written into every version 3 header, so that older programs can name what they refuse. */
 static const struct qcow2_feature_name known_features[] = {
@@ -92,7 +91,7 @@ static bool bitmaps_stale(struct img *image)
     else
         img_notice(IMG_WARNING, "a program lacking bitmap support modified this file, so all bitmaps are now "
                    "considered inconsistent");
-    img_notice(IMG_NOTE, "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix.");
+    img_notice(IMG_HINT, "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix.");
     return true;
 }
 
@@ -115,16 +114,16 @@ static int read_bitmaps(struct img *image, uint64_t offset, uint32_t length, str
 
     uint32_t count = img_get_be32(raw);
     uint64_t size = img_get_be64(raw + 8), directory = img_get_be64(raw + 16);
-    if (count > MAX_BITMAPS)
+    if (count > QCOW2_MAX_BITMAPS)
         return img_error_set(err, EINVAL, "bitmaps_ext: Image has %u bitmaps, exceeding the QEMU supported maximum of "
-                             "%d", count, MAX_BITMAPS);
+                             "%d", count, QCOW2_MAX_BITMAPS);
     if (count == 0)
         return img_error_set(err, EINVAL, "found bitmaps extension with zero bitmaps");
     if (!img_aligned(directory, s->cluster_size))
         return img_error_set(err, EINVAL, "bitmaps_ext: invalid bitmap directory offset");
-    if (size > MAX_BITMAP_DIRECTORY)
+    if (size > QCOW2_MAX_BITMAP_DIRECTORY)
         return img_error_set(err, EINVAL, "bitmaps_ext: bitmap directory size (%llu) exceeds the maximum supported "
-                             "size (%d)", (unsigned long long)size, MAX_BITMAP_DIRECTORY);
+                             "size (%d)", (unsigned long long)size, QCOW2_MAX_BITMAP_DIRECTORY);
     s->bitmap_count = count;
     s->bitmap_directory_offset = directory;
     s->bitmap_directory_size = size;

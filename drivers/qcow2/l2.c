@@ -27,6 +27,7 @@ static int write_l1(struct img *image)
     for (uint64_t i = from; i < to; i++)
         raw[i - from] = IMG_BE64(s->l1[i]);
     uint64_t at = s->h.l1_offset + from * 8;
+    IMG_EVENT(image->file, l1_update);
     int status = qcow2_check_overlap(image, QCOW2_AT_ACTIVE_L1, at, (to - from) * 8);
     if (status < 0 || (status = qcow2_barrier(image)) < 0 ||
         (status = img_pwrite(image->file, raw, at, (size_t)(to - from) * 8)) < 0)
@@ -167,6 +168,7 @@ static int new_l2(struct img *image, uint64_t l1_index)
     if (offset == 0)
         return qcow2_signal_corrupt(image, true, "Preventing invalid allocation of L2 table at offset 0");
     if (old) {
+        IMG_EVENT(image->file, l2_alloc_cow_read);
         copy = malloc(s->cluster_size);
         status = copy ? qcow2_cache_get(s->l2_cache, old, &table) : -ENOMEM;
         if (status == 0)
@@ -232,12 +234,14 @@ static int write_new_l1(struct img *image, const uint64_t *l1, uint64_t entries,
         return -ENOMEM;
     for (uint64_t i = 0; i < entries; i++)
         raw[i] = IMG_BE64(l1[i]);
+    IMG_EVENT(image->file, l1_grow_write_table);
     if ((status = qcow2_check_overlap(image, 0, offset, entries * 8)) < 0 ||
         (status = img_pwrite(image->file, raw, offset, (size_t)entries * 8)) < 0 ||
         (status = qcow2_barrier(image)) < 0)
         return status;
     img_put_be32(pointer, (uint32_t)entries);
     img_put_be64(pointer + 4, offset);
+    IMG_EVENT(image->file, l1_grow_activate_table);
     status = img_pwrite(image->file, pointer, 36, sizeof pointer);
     if (status == 0) {
         s->h.l1_size = (uint32_t)entries;
@@ -267,6 +271,7 @@ int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact)
         return -ENOMEM;
     if (old_bytes)
         memcpy(l1, s->l1, (size_t)old_bytes);
+    IMG_EVENT(image->file, l1_grow_alloc_table);
     if ((status = qcow2_alloc_clusters(image, entries * 8, &offset)) < 0) {
         free(l1);
         return status;

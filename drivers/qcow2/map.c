@@ -8,7 +8,6 @@
  * but looks at a bounded number of them: the caller may need only its beginning.
  */
 #include "qcow2.h"
-#include "../../libimg/codec.h"
 
 enum { MAX_LOOKED_AT = 65536, RUN_ENDS = 1 };
 
@@ -338,5 +337,5 @@ int qcow2_decode(struct img *image, const void *coded, size_t coded_length, void
 
 int64_t qcow2_encode(struct img *image, const void *plain, size_t length, void *coded, size_t capacity)
 {
-    return img_encode(codec_of(image), plain, length, coded, capacity);
+    return img_encode_as(codec_of(image), &qcow2_state(image)->coding, plain, length, coded, capacity);
 }

@@ -120,8 +120,12 @@ static int apply_options(struct img *image, const struct qcow2_open_options *giv
     if (given->discard_no_unref == 1 && s->h.version < 3)
         return img_error_set(err, EINVAL, "discard-no-unref is only supported since qcow2 version 3");
     s->lazy = lazy && image->flags & IMG_RDWR;
+    s->discard_snapshots = given->pass_discard_snapshot != 0;
     s->discard_freed = given->pass_discard_request == 1 || given->pass_discard_other == 1;
-    status = set_overlap(s, given, err);
+    status = qcow2_choose_coding(s->h.compression, given->compression_level, given->compression_window, &s->coding,
+                                 err);
+    if (status == 0)
+        status = set_overlap(s, given, err);
     if (status == 0)
         make_caches(image, given);
     return status;
@@ -195,7 +199,7 @@ static int prepare_to_write(struct img *image, struct img_error *err)
     struct qcow2 *s = qcow2_state(image);
     struct img_check found = {0};
 
-    if (!(image->flags & IMG_RDWR) || image->flags & IMG_CHECK)
+    if (!(image->flags & IMG_RDWR))
         return 0;
     if (s->h.autoclear & ~(uint64_t)QCOW2_AUTOCLEAR_KNOWN || s->bitmaps_stale) {
         s->h.autoclear &= QCOW2_AUTOCLEAR_KNOWN;
@@ -203,7 +207,7 @@ static int prepare_to_write(struct img *image, struct img_error *err)
         if (status < 0)
             return img_error_errno(err, -status, "Could not update qcow2 header");
     }
-    if (!(s->h.incompatible & QCOW2_INCOMPAT_DIRTY))
+    if (!(s->h.incompatible & QCOW2_INCOMPAT_DIRTY) || image->flags & IMG_CHECK)
         return 0;
 
     int status = qcow2_check(image, IMG_REPAIR_ERRORS | IMG_REPAIR_LEAKS, &found, err);
@@ -253,6 +257,19 @@ static int qcow2_open(struct img *image, const void *parsed, struct img_doc *opt
     return status;
 }
 
+/* Coded clusters are counted in sectors, so the last one's sector is whole in the file. */
+static int fill_last_sector(struct img *image)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+    uint64_t end = img_size(image->file);
+    int status = 0;
+
+    if (qcow2_state(image)->coded_written && !img_aligned(end, 512))
+        status = img_resize_file(image->file, img_align_up(end, 512), NULL, &ignored);
+    img_error_clear(&ignored);
+    return status;
+}
+
 static int qcow2_close(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -261,6 +278,8 @@ static int qcow2_close(struct img *image)
     if (image->flags & IMG_RDWR && !s->broken) {
         if ((status = qcow2_bitmaps_store(image)) == 0 && (status = qcow2_flush(image)) == 0)
             status = qcow2_mark_clean(image);
+        if (status == 0)
+            status = fill_last_sector(image);
     }
     release(image);
     return status;
@@ -297,11 +316,9 @@ static int before_change(struct img *image, uint64_t offset, uint64_t length)
 
 static int guarded_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
 {
-    int status = before_change(image, offset, 0);
+    int status = before_change(image, offset, length);
 
-    if (status == 0)
-        status = qcow2_reserve(image, offset, length, to);
-    return status < 0 ? status : qcow2_bitmaps_track(image, to->offset, to->length);
+    return status < 0 ? status : qcow2_reserve(image, offset, length, to);
 }
 
 static int guarded_reserve_coded(struct img *image, uint64_t offset, size_t length, struct img_reservation *to)
@@ -328,17 +345,9 @@ static int guarded_discard(struct img *image, uint64_t offset, uint64_t length)
 
 static int guarded_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err)
 {
-    struct qcow2 *s = qcow2_state(image);
-    uint64_t old_size = s->h.size;
-    int status = s->broken ? -ENOMEDIUM : qcow2_bitmaps_before_resize(image);
-
-    if (status < 0)
-        return img_error_errno(err, -status, "Could not load persistent bitmaps");
-    status = qcow2_resize(image, size, preallocation, err);
-    if (status < 0)
-        return status;
-    status = qcow2_bitmaps_after_resize(image, old_size);
-    return status < 0 ? img_error_errno(err, -status, "Could not resize persistent bitmaps") : 0;
+    if (qcow2_state(image)->broken)
+        return img_error_errno(err, ENOMEDIUM, "Failed to resize");
+    return qcow2_resize(image, size, preallocation, err);
 }
 
 static int guarded_publish(struct img *image, struct img_reservation *at)
@@ -361,6 +370,7 @@ static bool has_bitmaps(const struct img *image)
 
 const struct img_driver img_driver_qcow2 = {
     .has_bitmaps = has_bitmaps,
+    .bitmaps = &qcow2_bitmap_ops,
     .name = "qcow2",
     .title = "qcow2 version 2 and 3",
     .kind = IMG_FORMAT,
@@ -372,7 +382,9 @@ const struct img_driver img_driver_qcow2 = {
     .probe = qcow2_probe,
     .open = qcow2_open,
     .close = qcow2_close,
+    .unflushed = "Failed to flush the refcount block cache",
     .create = qcow2_create,
+    .measure = qcow2_measure,
     .zero = guarded_zero,
     .discard = guarded_discard,
     .flush = guarded_flush,
@@ -384,11 +396,17 @@ const struct img_driver img_driver_qcow2 = {
     .decode = qcow2_decode,
     .reserve_coded = guarded_reserve_coded,
     .resize = guarded_resize,
+    .amend = qcow2_amend,
+    .change_backing = qcow2_change_backing,
+    .make_empty = qcow2_make_empty,
     .check = qcow2_check,
     .info = qcow2_info,
     .zero_initialised = qcow2_zero_initialised,
     .limits = qcow2_limits,
     .snapshots = qcow2_snapshots,
     .snapshot_load = qcow2_snapshot_load,
+    .snapshot_create = qcow2_snapshot_create,
+    .snapshot_apply = qcow2_snapshot_apply,
+    .snapshot_delete = qcow2_snapshot_delete,
     .strong_options = strong_options,
 };

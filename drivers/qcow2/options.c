@@ -30,12 +30,23 @@ const struct img_option qcow2_options[] = {
     NEW(STRING, "encrypt.ivgen-hash-alg", encrypt_ivgen_hash_alg, FIXED, NULL, "Name of IV generator hash algorithm"),
     NEW(STRING, "encrypt.hash-alg", encrypt_hash_alg, FIXED, NULL, "Name of encryption hash algorithm"),
     NEW(NUMBER, "encrypt.iter-time", encrypt_iter_time, LATER, NULL, "Time to spend in PBKDF in milliseconds"),
+    NEW(STRING, "encrypt.state", encrypt_state, IMG_AT_AMEND, NULL,
+        "Select new state of affected keyslots (active/inactive)"),
+    NEW(STRING, "encrypt.new-secret", encrypt_new_secret, IMG_AT_AMEND, NULL,
+        "New secret to set in the matching keyslots. Empty string to erase"),
+    NEW(STRING, "encrypt.old-secret", encrypt_old_secret, IMG_AT_AMEND, NULL,
+        "Select all keyslots that match this password"),
+    NEW(NUMBER, "encrypt.keyslot", encrypt_keyslot, IMG_AT_AMEND, NULL, "Select a single keyslot to modify explicitly"),
     NEW(SIZE, "cluster_size", cluster_size, FIXED, "65536", "qcow2 cluster size"),
     NEW(BOOL, "extended_l2", extended_l2, FIXED, "off", "Extended L2 tables"),
     NEW(STRING, "preallocation", preallocation, FIXED, NULL,
         "Preallocation mode (allowed values: off, metadata, falloc, full)"),
     NEW(STRING, "compression_type", compression_type, FIXED, "zlib",
         "Compression method used for image cluster compression"),
+    NEW(NUMBER, "compression_level", compression_level, IMG_AT_CREATE | IMG_AT_MEASURE | IMG_AT_RUN, NULL,
+        "Level at which clusters are compressed now"),
+    NEW(SIZE, "compression_window", compression_window, IMG_AT_CREATE | IMG_AT_MEASURE | IMG_AT_RUN, NULL,
+        "Longest distance in clusters that are compressed now (zlib: 512 to 32k)"),
     NEW(SIZE, "size", size, LATER, NULL, "Virtual disk size"),
     NEW(STRING, "compat", compat, LATER, NULL, "Compatibility level (v2 [0.10] or v3 [1.1])"),
     NEW(STRING, "backing_file", backing_file, LATER, NULL, "File name of a base image"),
@@ -74,5 +85,34 @@ const struct img_option qcow2_options[] = {
     OPEN_OPTION(SIZE, "refcount-cache-size", refcount_cache_size, "Maximum refcount block cache size"),
     OPEN_OPTION(NUMBER, "cache-clean-interval", cache_clean_interval,
                 "Clean unused cache entries after this time (in seconds)"),
+    OPEN_OPTION(NUMBER, "compression_level", compression_level, "Level at which clusters are compressed now"),
+    OPEN_OPTION(SIZE, "compression_window", compression_window,
+                "Longest distance in clusters that are compressed now (zlib: 512 to 32k)"),
     { .name = NULL }
 };
+
+int qcow2_choose_coding(uint8_t compression, int64_t level, int64_t window, struct img_codec_how *how,
+                        struct img_error *err)
+{
+    bool zstd = compression == QCOW2_ZSTD;
+    enum img_codec codec = zstd ? IMG_CODEC_ZSTD : IMG_CODEC_DEFLATE;
+
+    *how = (struct img_codec_how){ 0 };
+    if (level < 0 && window < 0)
+        return 0;
+    if (!img_codec_available(codec))
+        return img_error_set(err, ENOTSUP, "Compression type '%s' is not built in", zstd ? "zstd" : "zlib");
+    if (window >= 0 && zstd)
+        return img_error_set(err, EINVAL, "'compression_window' is for compression type 'zlib'");
+    if (window >= 0 && (window < IMG_WINDOW_MIN || window > IMG_WINDOW_MAX || (window & (window - 1))))
+        return img_error_set(err, EINVAL, "'compression_window' must be a power of two from 512 to 32k");
+    how->window = window < 0 ? 0 : (uint32_t)window;
+    int highest = img_codec_level_max(codec, how->window);
+    if (!highest)
+        return img_error_set(err, ENOTSUP, "'compression_window' needs zlib, which is not built in");
+    if (level >= 0 && (level < 1 || level > highest))
+        return img_error_set(err, EINVAL, "'compression_level' of '%s' must be from 1 to %d in this build%s",
+                             zstd ? "zstd" : "zlib", highest, how->window ? " with that 'compression_window'" : "");
+    how->level = level < 0 ? 0 : (int)level;
+    return 0;
+}

@@ -122,9 +122,12 @@ static uint64_t snapshot_table_size(const struct qcow2 *s)
 
 static bool hits_inactive_l1(const struct qcow2 *s, const struct target *at)
 {
-    for (size_t i = 0; i < s->snapshots.count; i++)
-        if (hits(at, s->snapshots.at[i].l1_offset, (uint64_t)s->snapshots.at[i].l1_size * 8))
+    for (size_t i = 0; i < s->snapshots.count; i++) {
+        uint64_t bytes = (uint64_t)s->snapshots.at[i].l1_size * 8;
+        /* A length beyond all bounds is damage, and would stand in the way of a repair. */
+        if (bytes <= QCOW2_MAX_L1_BYTES && hits(at, s->snapshots.at[i].l1_offset, bytes))
             return true;
+    }
     return false;
 }
 

@@ -150,7 +150,7 @@ static int preallocate_metadata(struct img *image, uint64_t guest, uint64_t end,
 
     int status = place_all(image, &at, guest, end);
     if (status < 0 || (status = qcow2_flush(image)) < 0)
-        return img_error_errno(err, -status, "Could not allocate clusters");
+        return img_error_errno(err, -status, "Allocating clusters failed");
     struct img *file = qcow2_data_node(image);
     return at.end > img_size(file) ? img_resize_file(file, at.end, NULL, err) : 0;
 }
@@ -212,7 +212,8 @@ static int preallocate_data(struct img *image, uint64_t guest, uint64_t end, enu
     struct placing at = { .fixed = true, .reserved = true };
     int status;
 
-    if ((status = qcow2_flush(image)) < 0 || (status = skip_placed(image, &guest, end)) < 0)
+    /* Looking may have copied an L2 table that a snapshot shares: it, too, is to lie inside the file. */
+    if ((status = skip_placed(image, &guest, end)) < 0 || (status = qcow2_flush(image)) < 0)
         return img_error_errno(err, -status, "Failed to flush the L2 table cache");
     if ((status = end_of_use(image, &area.start)) < 0)
         return img_error_errno(err, -status, "Failed to find the last cluster");

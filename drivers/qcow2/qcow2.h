@@ -12,17 +12,23 @@
  *   map.c       guest range -> extent; decode
  *   l2.c        tables for writing, and the order in which all of it reaches the disk
  *   reserve.c   reserve, publish, cancel: guest writes; zero.c: zero, discard
+ *   backing.c   another backing file; empty.c: no guest clusters any more
+ *   amend.c     other options later; amend-refcount.c, amend-downgrade.c: those that change many tables
  *   resize.c    the size of the disk; preallocate.c: places before there is data
  *   refcount.c  reference counts, cluster allocation; refcount-table.c: growth of the table
  *   overlap.c   no write may hit metadata
- *   snapshot.c  snapshot table
- *   bitmap.c    bitmap directory; bitmap-write.c: bits that follow what is written
+ *   snapshot.c  snapshot table; snapshot-write.c, snapshot-tree.c: create, apply, delete
+ *   shadow.c    many tables change as one
+ *   bitmap.c    bitmap directory; bitmap-bits.c: the bits of one; bitmap-write.c: bits that follow what is
+ *               written, and their way back to the disk; bitmap-edit.c: what users do with bitmaps
  *   create.c    new images and preallocation
+ *   measure.c   the room that one needs
  *   check.c     what is wrong; repair.c: mending it
  */
 #ifndef QCOW2_H
 #define QCOW2_H
 
+#include "../../libimg/codec.h"
 #include "../../libimg/driver.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
@@ -91,7 +97,10 @@ struct qcow2_bitmap {
     uint64_t table_offset; uint32_t table_size;
     uint32_t flags;                 /* bit 0 in use, 1 auto, 2 extra data compatible */
     uint8_t type, granularity_bits;
-    uint8_t *bits;                  /* loaded because they change (bitmap-write.c), else NULL */
+    uint64_t entry;                 /* where the directory on disk has it; 0: not there yet */
+    struct qcow2_bits *bits;        /* bitmap-bits.c; NULL: not looked at */
+    bool marked;                    /* in use on disk because of us; the flag here stays off */
+    bool flags_newer;               /* than in the directory on disk */
 };
 
 /* cache.c: tables of one cluster each (L2 tables, or refcount blocks), big-endian as on disk. */
@@ -132,6 +141,10 @@ struct qcow2 {
     uint32_t bitmap_count; uint64_t bitmap_directory_offset, bitmap_directory_size;
     bool bitmaps_valid;             /* there is a directory that counts */
     bool bitmaps_stale;             /* the last writer did not know of them: to be dropped */
+    bool bitmaps_edited;            /* some were added or removed, or flags changed: the directory is to be written */
+    bool bitmaps_paused;            /* what is written now is no change that a guest makes */
+    IMG_VECTOR(struct qcow2_range) bitmap_trash;    /* to be freed once nothing on disk names it */
+    size_t bitmap_memory;           /* bytes of loaded bits */
 
     /* Guest writes (reserve.c, refcount.c, overlap.c).  All empty after qcow2_flush, so close needs nothing more than that. */
     unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against; open sets qcow2_overlap_template() */
@@ -142,6 +155,10 @@ struct qcow2 {
     uint64_t metadata_filter_mask;
     bool discard_freed;             /* freed clusters are discarded in the file below (open option discard=unmap, pass-discard-*) */
     bool keep_discarded;            /* open option discard-no-unref */
+    bool discard_snapshots;         /* what a snapshot operation freed is discarded in the file below */
+    bool shadowed;                  /* shadow.c: the disk shows copies, the tables may be written in any order */
+    struct img_codec_how coding;    /* of clusters that are compressed while the image is open */
+    bool coded_written;             /* compressed clusters were: the file may end inside a sector */
     bool lazy;                      /* lazy refcounts in force: no order between refcounts and L2 tables */
 };
 
@@ -199,6 +216,7 @@ int qcow2_cache_new_table(struct qcow2_cache *cache, uint64_t offset, uint8_t **
 void qcow2_cache_dirty(struct qcow2_cache *cache, uint64_t offset);
 void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset);   /* drop without writing */
 int qcow2_cache_write(struct qcow2_cache *cache);       /* all dirty ones, in order */
+void qcow2_cache_clear(struct qcow2_cache *cache);      /* drop all without writing */
 
 /* map.c ----------------------------------------------------------------------- */
 int qcow2_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
@@ -297,8 +315,15 @@ enum qcow2_preallocation { QCOW2_PREALLOC_OFF, QCOW2_PREALLOC_METADATA, QCOW2_PR
 int qcow2_preallocation_parse(const char *name, enum qcow2_preallocation *mode);
 int qcow2_preallocate(struct img *image, uint64_t offset, uint64_t end, enum qcow2_preallocation mode,
                       struct img_error *err);
+/* amend.c, amend-refcount.c, amend-downgrade.c: other options for an image that stands. */
+int qcow2_amend(struct img *image, const void *options, const struct img_amend *how, struct img_error *err);
+int qcow2_amend_refcounts(struct img *image, unsigned order, const struct img_amend *how, struct img_error *err);
+int qcow2_downgrade(struct img *image, const struct img_amend *how, struct img_error *err);
 /* resize.c: entries of the L1 table for a disk of this size. */
 uint64_t qcow2_l1_entries(const struct qcow2 *s, uint64_t size);
+/* backing.c, empty.c: see driver.h. */
+int qcow2_change_backing(struct img *image, const char *name, const char *format);
+int qcow2_make_empty(struct img *image);
 int qcow2_mark_dirty(struct img *image);      /* lazy refcounts: before the first refcount is left behind */
 int qcow2_mark_clean(struct img *image);
 
@@ -307,22 +332,84 @@ int qcow2_info(struct img *image, struct img_doc *data, struct img_error *err);
 
 /* create.c, snapshot.c, bitmap.c, check.c, repair.c --------------------------------- */
 int qcow2_create(const struct img_create *request, struct img_error *err);
+int qcow2_measure(const void *create_options, struct img *source, uint64_t size, struct img_measure *result,
+                  struct img_error *err);
 extern const struct img_option qcow2_options[];   /* options.c */
 int qcow2_read_snapshots(struct img *image, struct img_error *err);
 int qcow2_snapshots(struct img *image, struct img_snapshot **list, struct img_error *err);
 int qcow2_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err);
 void qcow2_free_snapshots(struct qcow2 *s);
+/* snapshot-write.c: the driver callbacks. */
+int qcow2_snapshot_create(struct img *image, struct img_snapshot *what, struct img_error *err);
+int qcow2_snapshot_apply(struct img *image, const char *id_or_name, struct img_error *err);
+int qcow2_snapshot_delete(struct img *image, const char *id, const char *name, struct img_error *err);
+/* snapshot.c: the snapshots of s as a table for the disk, calloc()ed; NULL: no memory, or (with *length UINT64_MAX) too large. */
+uint8_t *qcow2_build_snapshot_table(const struct qcow2 *s, uint64_t *length);
+/* snapshot-tree.c: add `delta` (+1, -1 or 0) to the counts of all that an L1 table in memory names, and set or clear the
+ * copied flags in its L2 tables (on disk) and in `l1`.  The L2 cache must be empty. */
+struct qcow2_tree {
+    uint64_t *l1;
+    uint32_t entries;
+    int delta;
+    bool flags;                     /* see to the copied flags */
+    const uint64_t *only;           /* entries that are 0 here are left out; NULL: none */
+    IMG_VECTOR(struct qcow2_range) freed;   /* clusters that are not used any more; free(freed.at) */
+};
+int qcow2_tree_update(struct img *image, struct qcow2_tree *tree);
+/* shadow.c: begin flushes; from then on tables are written in place in any order and nothing may be allocated, until
+ * commit makes it visible together with s->h.size and the snapshot fields of s->h, or rollback undoes it all.  `indexes`: L1
+ * entries whose L2 tables will be written to.  Both ends free *shadow; a commit that fails has rolled back. */
+struct qcow2_shadow;
+int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count, struct qcow2_shadow **shadow);
+int qcow2_shadow_commit(struct img *image, struct qcow2_shadow *shadow);
+void qcow2_shadow_rollback(struct img *image, struct qcow2_shadow *shadow);
 int qcow2_read_bitmaps(struct img *image, struct img_error *err);
+void qcow2_free_bitmap(struct qcow2 *s, struct qcow2_bitmap *bitmap);
 void qcow2_free_bitmaps(struct qcow2 *s);
 enum { QCOW2_BITMAP_ENTRY = 24 };       /* fixed part of a directory entry */
+enum { QCOW2_MAX_BITMAPS = 65535, QCOW2_MAX_BITMAP_DIRECTORY = QCOW2_MAX_BITMAPS * 1024,
+       QCOW2_MAX_BITMAP_BYTES = 512 << 20 };
 /* Clusters of bits that a disk of this size has at this granularity. */
 uint64_t qcow2_bitmap_clusters(const struct qcow2 *s, unsigned granularity_bits);
+/* An entry of a bitmap table: a cluster of bits, or (without one) all of them 0 or 1. */
+enum { QCOW2_BITS_ALL_ONES = 1 };
+bool qcow2_bitmap_entry_sound(const struct qcow2 *s, uint64_t entry);
+
+/* To be freed once nothing on disk names it; what lies behind the end of the file is damage and stays. */
+void qcow2_bitmap_trash(struct img *image, uint64_t offset, uint64_t length);
+/* Does nothing else use these clusters?  What is shared in a damaged image is not written in place. */
+bool qcow2_bitmap_alone(struct img *image, uint64_t offset, uint64_t length);
+
+/* bitmap-bits.c: the bits of one bitmap, a cluster of them in memory at a time and more while there is room. */
+int qcow2_bits_load(struct img *image, struct qcow2_bitmap *bitmap);   /* the table; no bits yet */
+void qcow2_bits_free(struct qcow2 *s, struct qcow2_bitmap *bitmap);
+/* Set the bits of a guest range.  What is on disk may change: the bitmap is marked in use. */
+int qcow2_bits_set(struct img *image, struct qcow2_bitmap *bitmap, uint64_t offset, uint64_t length);
+void qcow2_bits_clear(struct img *image, struct qcow2_bitmap *bitmap);
+/* See next of struct img_bitmap_ops. */
+int qcow2_bits_next(struct img *image, struct qcow2_bitmap *bitmap, uint64_t offset, uint64_t *start,
+                    uint64_t *length);
+/* Set all bits that are set in `from`, of the same granularity; clusters may differ in size. */
+int qcow2_bits_merge(struct img *image, struct qcow2_bitmap *bitmap, struct img *source, struct qcow2_bitmap *from);
+/* The disk was `old_size` bytes long, now the table is made to fit what it is. */
+int qcow2_bits_resize(struct img *image, struct qcow2_bitmap *bitmap, uint64_t old_size);
+bool qcow2_bits_changed(const struct qcow2_bitmap *bitmap);
+/* Bring all loaded bits into clusters; the table stays in memory.  Then the table, in host order. */
+int qcow2_bits_write(struct img *image, struct qcow2_bitmap *bitmap);
+const uint64_t *qcow2_bits_table(const struct qcow2_bitmap *bitmap, uint64_t *entries);
+void qcow2_bits_written(struct qcow2_bitmap *bitmap);
+
 /* bitmap-write.c: the guest range is about to change. */
 int qcow2_bitmaps_track(struct img *image, uint64_t offset, uint64_t length);
-/* Before the image is closed: bits that changed go back. */
+/* Load and mark in use on disk, before the first change. */
+int qcow2_bitmap_begin(struct img *image, struct qcow2_bitmap *bitmap);
+/* Before the image is closed: what changed goes back, and what was in use through us no longer is. */
 int qcow2_bitmaps_store(struct img *image);
-int qcow2_bitmaps_before_resize(struct img *image);
+/* Around a change of size; before: -EINVAL with *err where one of them is inconsistent. */
+int qcow2_bitmaps_before_resize(struct img *image, struct img_error *err);
 int qcow2_bitmaps_after_resize(struct img *image, uint64_t old_size);
+/* bitmap-edit.c */
+extern const struct img_bitmap_ops qcow2_bitmap_ops;
 int qcow2_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
 
 /* What IMG_AT_CREATE options fill. */
@@ -331,9 +418,16 @@ struct qcow2_create_options {
     char *compat, *backing_file, *backing_fmt, *preallocation, *compression_type, *data_file;
     char *encrypt_format, *encrypt_key_secret, *encrypt_cipher_alg, *encrypt_cipher_mode;
     char *encrypt_ivgen_alg, *encrypt_ivgen_hash_alg, *encrypt_hash_alg;
-    int64_t encrypt_iter_time;
+    int64_t encrypt_iter_time, encrypt_keyslot, compression_level, compression_window;
+    char *encrypt_state, *encrypt_new_secret, *encrypt_old_secret;
     int8_t lazy_refcounts, extended_l2, data_file_raw, keep_data_file, nocow, encryption;
 };
+/* That of a new image with these options, if it may be. */
+int qcow2_cluster_size_of(const struct qcow2_create_options *given, uint64_t *cluster_size, struct img_error *err);
+
+/* options.c: settle how clusters are compressed; level and window are -1 where they were not given. */
+int qcow2_choose_coding(uint8_t compression, int64_t level, int64_t window, struct img_codec_how *how,
+                        struct img_error *err);
 
 /* What IMG_AT_OPEN options fill. */
 struct qcow2_open_options {
@@ -341,6 +435,7 @@ struct qcow2_open_options {
     char *overlap_check, *overlap_template;
     int8_t overlap[QCOW2_SECTIONS];         /* by bit number of enum qcow2_section */
     int64_t cache_size, l2_cache_size, l2_cache_entry_size, refcount_cache_size, cache_clean_interval;
+    int64_t compression_level, compression_window;
 };
 
 #endif

@@ -77,6 +77,7 @@ static int switch_table(struct img *image, uint64_t *table, uint64_t clusters, u
     for (uint64_t i = 0; i < entries; i++)
         table[i] = IMG_BE64(table[i]);
     status = qcow2_check_overlap(image, 0, offset, entries * 8);
+    IMG_EVENT(image->file, refblock_alloc_write_table);
     if (status == 0)
         status = img_pwrite(image->file, table, offset, (size_t)(entries * 8));
     for (uint64_t i = 0; i < entries; i++)
@@ -86,6 +87,7 @@ static int switch_table(struct img *image, uint64_t *table, uint64_t clusters, u
 
     img_put_be64(pointer, offset);
     img_put_be32(pointer + 8, (uint32_t)clusters);
+    IMG_EVENT(image->file, refblock_alloc_switch_table);
     if ((status = img_pwrite(image->file, pointer, 48, sizeof pointer)) < 0)
         return status;
     return qcow2_barrier(image);
@@ -96,6 +98,7 @@ int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_are
     struct qcow2 *s = qcow2_state(image);
     uint64_t blocks, clusters, first = area->start >> (s->refblock_bits + s->h.cluster_bits);
 
+    IMG_EVENT(image->file, reftable_grow);
     int status = area_size(s, area, (area->start >> s->h.cluster_bits) + area->clusters, &blocks, &clusters);
     if (status < 0)
         return status;
@@ -110,6 +113,7 @@ int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_are
 
     uint64_t table_offset = place_blocks(s, table, first, blocks, area->start);
     *end = table_offset + (clusters << s->h.cluster_bits);
+    IMG_EVENT(image->file, refblock_alloc_write_blocks);
     if ((status = count_area(image, table, blocks, area->start, *end)) < 0 ||
         (status = qcow2_cache_write(s->refblock_cache)) < 0 ||
         (status = switch_table(image, table, clusters, table_offset)) < 0) {

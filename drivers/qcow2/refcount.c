@@ -47,7 +47,7 @@ void qcow2_refcount_put(const struct qcow2 *s, uint8_t *block, uint64_t index, u
 
 int qcow2_barrier(struct img *image)
 {
-    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
+    return img_cache_unsafe(image->cache) || qcow2_state(image)->shadowed ? 0 : img_flush(image->file);
 }
 
 int qcow2_read_refcount_table(struct img *image, struct img_error *err)
@@ -60,6 +60,7 @@ int qcow2_read_refcount_table(struct img *image, struct img_error *err)
     uint64_t *table = malloc(bytes + 1);
     if (!table)
         return img_error_errno(err, ENOMEM, "Could not initialize refcount handling");
+    IMG_EVENT(image->file, reftable_load);
     int status = qcow2_read(image, table, s->h.refcount_table_offset, (size_t)bytes);
     if (status < 0) {
         free(table);
@@ -194,6 +195,7 @@ static int hook_up_block(struct img *image, uint64_t index, uint64_t offset)
         return status;
     img_put_be64(entry, offset);
     uint64_t at = s->h.refcount_table_offset + index * 8;
+    IMG_EVENT(image->file, refblock_alloc_hookup);
     if ((status = qcow2_check_overlap(image, QCOW2_AT_REFTABLE, at, sizeof entry)) < 0 ||
         (status = img_pwrite(image->file, entry, at, sizeof entry)) < 0)
         return status;
@@ -222,7 +224,7 @@ static int alloc_block(struct img *image, uint64_t index, unsigned depth)
     uint64_t cluster, other;
     uint8_t *block;
 
-    if (depth > MAX_DEPTH)
+    if (depth > MAX_DEPTH || s->shadowed)
         return -EIO;
     int status = find_free(image, 1, &cluster);
     if (status < 0)
@@ -346,6 +348,7 @@ int qcow2_alloc_clusters(struct img *image, uint64_t length, uint64_t *offset)
     struct qcow2 *s = qcow2_state(image);
     uint64_t count = (length + s->cluster_size - 1) >> s->h.cluster_bits, cluster;
 
+    IMG_EVENT(image->file, cluster_alloc);
     int status = find_free(image, count, &cluster);
     if (status < 0)
         return status;
@@ -415,6 +418,7 @@ int qcow2_alloc_coded(struct img *image, uint64_t length, uint64_t *offset)
     bool shared = false;
     int status;
 
+    IMG_EVENT(image->file, cluster_alloc_bytes);
     if (length == 0 || length > s->cluster_size)
         return -EINVAL;
     if (length > room) {
@@ -443,5 +447,6 @@ fail:
 
 int qcow2_free_clusters(struct img *image, uint64_t offset, uint64_t length)
 {
+    IMG_EVENT(image->file, cluster_free);
     return qcow2_refcount_change(image, offset, length, -1);
 }

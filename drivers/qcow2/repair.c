@@ -38,6 +38,7 @@ static uint64_t find_run(struct rebuilt *new, uint64_t cluster, uint64_t count)
     bool known = cluster >= new->full_from && cluster < new->full_to;
     uint64_t start = known ? new->full_to : cluster;
 
+    start += qcow2_count_used_run(&new->check->counts, start, UINT64_MAX - start);
     for (uint64_t at = start; at - start < count; at++)
         if (qcow2_count_get(&new->check->counts, at) || qcow2_count_get(&new->spared, at))
             start = at + 1;
@@ -130,12 +131,9 @@ static int place_blocks(struct rebuilt *new)
 
     for (uint64_t cluster = 0; cluster < check->clusters; ) {
         uint64_t index = cluster >> bits;
-        if (!qcow2_count_group(&check->counts, cluster)) {
-            cluster = (cluster | (QCOW2_GROUP_CLUSTERS - 1)) + 1;
-            continue;
-        }
-        if (!qcow2_count_get(&check->counts, cluster)) {
-            cluster++;
+        uint64_t unused = qcow2_count_free_run(&check->counts, cluster, check->clusters - cluster);
+        if (unused) {
+            cluster += unused;
             continue;
         }
         int status = need_entries(new, index + 1);
@@ -186,16 +184,35 @@ static int place(struct rebuilt *new)
     return status;
 }
 
+/* Two bytes a count, from counts of one. */
+static void widen_counts(uint8_t *block, const uint8_t *counts, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        block[i * 2] = 0;
+        block[i * 2 + 1] = counts[i];
+    }
+}
+
 static int write_block(struct qcow2_check *check, uint64_t index, uint64_t cluster)
 {
     struct qcow2 *s = check->s;
-    uint64_t first = index << s->refblock_bits, offset = cluster << s->h.cluster_bits;
+    uint64_t per_block = 1ull << s->refblock_bits, first = index << s->refblock_bits;
+    uint64_t offset = cluster << s->h.cluster_bits;
 
     memset(check->block, 0, s->cluster_size);
-    for (uint64_t i = 0; i < 1ull << s->refblock_bits; i++) {
-        uint64_t count = qcow2_count_get(&check->counts, first + i);
-        if (count)
-            qcow2_refcount_put(s, check->block, i, count);
+    for (uint64_t i = 0; i < per_block; ) {
+        uint64_t end = img_min(per_block, (i | (QCOW2_GROUP_CLUSTERS - 1)) + 1);
+        const uint8_t *counts = qcow2_count_bytes(&check->counts, first + i);
+        if (counts && s->h.refcount_order == 4 && per_block >= QCOW2_GROUP_CLUSTERS) {
+            widen_counts(check->block + i * 2, counts, end - i);
+            i = end;
+            continue;
+        }
+        for (; i < end; i++) {
+            uint64_t count = qcow2_count_get(&check->counts, first + i);
+            if (count)
+                qcow2_refcount_put(s, check->block, i, count);
+        }
     }
     return img_pwrite(check->image->file, check->block, offset, s->cluster_size);
 }

@@ -273,6 +273,7 @@ static int publish_coded(struct img *image, struct img_reservation *at)
     if (status < 0)
         return status;
     uint64_t old = qcow2_l2_entry(s, &l2, 0);
+    s->coded_written = true;
     qcow2_l2_put(s, &l2, 0, coded_entry(s, at->tag[TAG_HOST], at->tag[TAG_COUNT]), 0);
     qcow2_cache_dirty(s->l2_cache, l2.offset);
     qcow2_drop_entry(image, old);
@@ -292,6 +293,20 @@ static uint64_t new_bitmap(const struct qcow2 *s, uint64_t bitmap, uint64_t base
     return (bitmap | data) & ~(data << 32);
 }
 
+/*
+ * The last cluster (or subcluster) of a disk that ends inside it is whole in the file.  Its last byte is ours alone,
+ * whereas to set the file's length here could cut off what others write further on.
+ */
+static int fill_last_unit(struct img *image, uint64_t host_end)
+{
+    static const uint8_t nothing = 0;
+
+    if (image->data_file || img_aligned(image->size, qcow2_state(image)->subcluster_size) ||
+        img_size(image->file) >= host_end)
+        return 0;
+    return img_pwrite(image->file, &nothing, host_end - 1, 1);
+}
+
 static int publish_clusters(struct img *image, struct img_reservation *at)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -302,6 +317,8 @@ static int publish_clusters(struct img *image, struct img_reservation *at)
     struct qcow2_l2 l2;
 
     int status = qcow2_l2_for_write(image, base, &l2);
+    if (status == 0 && end >= image->size)
+        status = fill_last_unit(image, host + img_align_up(end - base, s->subcluster_size));
     if (status < 0)
         return status;
     for (uint32_t i = 0; i < count; i++) {

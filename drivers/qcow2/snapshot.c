@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Internal snapshots: the table, listing, and showing one instead of the active disk.
+ * Internal snapshots: the table, listing, and showing one instead of the active disk; snapshot-write.c changes them.
  * Specification: "Snapshots", "Snapshot table".
  */
 #include "qcow2.h"
 
 enum { FIXED_PART = 40, MAX_EXTRA = 1024, EXTRA_DISK_SIZE = 16, EXTRA_ICOUNT = 24 };
+enum { ID_SHOWN = 127, NAME_SHOWN = 255 };     /* bytes of a longer one that the peer shows */
 
 static int too_big(const struct qcow2 *s, uint32_t index, struct img_error *err)
 {
@@ -138,8 +139,8 @@ int qcow2_snapshots(struct img *image, struct img_snapshot **list, struct img_er
     *list = img_xcalloc(s->snapshots.count, sizeof **list);
     for (size_t i = 0; i < s->snapshots.count; i++) {
         (*list)[i] = s->snapshots.at[i].shown;
-        (*list)[i].id = img_xstrdup(s->snapshots.at[i].shown.id);
-        (*list)[i].name = img_xstrdup(s->snapshots.at[i].shown.name);
+        (*list)[i].id = img_xstrndup(s->snapshots.at[i].shown.id, ID_SHOWN);
+        (*list)[i].name = img_xstrndup(s->snapshots.at[i].shown.name, NAME_SHOWN);
     }
     return (int)s->snapshots.count;
 }
@@ -192,4 +193,59 @@ int qcow2_snapshot_load(struct img *image, const char *id, const char *name, str
     }
     *err = first;
     return status;
+}
+
+/* ---- The table for the disk ----------------------------------------------------------------------- */
+
+static uint64_t entry_length(const struct qcow2_snapshot *snapshot)
+{
+    uint32_t extra = snapshot->extra_length < EXTRA_ICOUNT ? EXTRA_ICOUNT : snapshot->extra_length;
+
+    return FIXED_PART + extra + strlen(snapshot->shown.id) + strlen(snapshot->shown.name);
+}
+
+static void build_entry(const struct qcow2_snapshot *snapshot, uint8_t *entry)
+{
+    const struct img_snapshot *shown = &snapshot->shown;
+    uint32_t extra = snapshot->extra_length < EXTRA_ICOUNT ? EXTRA_ICOUNT : snapshot->extra_length;
+    size_t id_length = strlen(shown->id), name_length = strlen(shown->name);
+
+    img_put_be64(entry, snapshot->l1_offset);
+    img_put_be32(entry + 8, snapshot->l1_size);
+    img_put_be16(entry + 12, (uint16_t)id_length);
+    img_put_be16(entry + 14, (uint16_t)name_length);
+    img_put_be32(entry + 16, (uint32_t)shown->date_sec);
+    img_put_be32(entry + 20, shown->date_nsec);
+    img_put_be64(entry + 24, shown->vm_clock_nsec);
+    img_put_be32(entry + 32, shown->vm_state_size <= UINT32_MAX ? (uint32_t)shown->vm_state_size : 0);
+    img_put_be32(entry + 36, extra);
+    entry += FIXED_PART;
+    if (snapshot->extra_length)
+        memcpy(entry, snapshot->extra, snapshot->extra_length);
+    img_put_be64(entry, shown->vm_state_size);
+    img_put_be64(entry + 8, shown->disk_size);
+    img_put_be64(entry + 16, shown->has_icount ? shown->icount : UINT64_MAX);
+    memcpy(entry + extra, shown->id, id_length);
+    memcpy(entry + extra + id_length, shown->name, name_length);
+}
+
+uint8_t *qcow2_build_snapshot_table(const struct qcow2 *s, uint64_t *length)
+{
+    uint64_t at = 0;
+
+    for (size_t i = 0; i < s->snapshots.count; i++)
+        at = img_align_up(at, 8) + entry_length(&s->snapshots.at[i]);
+    *length = at;
+    if (at > QCOW2_MAX_SNAPSHOT_TABLE_BYTES || s->snapshots.count > QCOW2_MAX_SNAPSHOTS) {
+        *length = UINT64_MAX;
+        return NULL;
+    }
+    uint8_t *table = calloc(1, at + 1);
+    at = 0;
+    for (size_t i = 0; table && i < s->snapshots.count; i++) {
+        at = img_align_up(at, 8);
+        build_entry(&s->snapshots.at[i], table + at);
+        at += entry_length(&s->snapshots.at[i]);
+    }
+    return table;
 }

@@ -138,9 +138,18 @@ static int raw_create(const struct img_create *request, struct img_error *err)
     const struct raw_create_options *options = request->options;
     uint64_t size = options->size == -1 ? 0 : (uint64_t)options->size;
     struct img *file = NULL;
-    int status = img_create_file(request->name, img_align_up(size, RAW_SECTOR), request->rest, &file, err);
+    int status = img_create_file(request->name, img_align_up(size, RAW_SECTOR), IMG_PERM_ALL, request->rest,
+                                 &file, err);
 
     return status < 0 ? status : img_close(file, err);
+}
+
+static int raw_measure(const void *create_options, struct img *source, uint64_t size, struct img_measure *result,
+                       struct img_error *err)
+{
+    (void)create_options, (void)source, (void)err;
+    result->required = result->fully_allocated = img_align_up(size, RAW_SECTOR);
+    return 0;
 }
 
 static int64_t raw_allocated(struct img *image)
@@ -163,6 +172,6 @@ const struct img_driver img_driver_raw = {
     .state_size = sizeof(struct raw_state), .options = raw_options,
     .create_size = sizeof(struct raw_create_options), .open_size = sizeof(struct raw_open_options),
     .probe = raw_probe, .open = raw_open, .create = raw_create, .zero = raw_zero, .discard = raw_discard,
-    .map = raw_map, .reserve = raw_reserve, .resize = raw_resize, .allocated = raw_allocated,
+    .map = raw_map, .reserve = raw_reserve, .resize = raw_resize, .allocated = raw_allocated, .measure = raw_measure,
     .zero_initialised = raw_zero_initialised, .limits = raw_limits, .strong_options = strong_options,
 };

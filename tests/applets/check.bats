@@ -440,6 +440,123 @@ EOF
         "Try 'qemu-img check --help' for more info"
 }
 
+@test "check: counts that cannot be read are errors of the check itself" {
+    img 0 create -q -f qcow2 a.qcow2 64k
+    poke a.qcow2 65542 02
+    cp a.qcow2 b.qcow2
+    img 1 check a.qcow2
+    out <<'EOF'
+
+1 errors were found on the image.
+Data may be corrupted, or further writes to the image may corrupt it.
+
+4 internal errors have occurred during the check.
+Image end offset: 65536
+EOF
+    err <<'EOF'
+ERROR refcount block 0 is not cluster aligned; refcount table entry corrupted
+qcow2: Image is corrupt: Refblock offset 0x20200 unaligned (reftable index: 0); further non-fatal corruption events will be suppressed
+Can't get refcount for cluster 0: Input/output error
+Can't get refcount for cluster 1: Input/output error
+Can't get refcount for cluster 2: Input/output error
+Can't get refcount for cluster 3: Input/output error
+qemu-img: Check failed
+EOF
+    img 1 check -r leaks b.qcow2
+    out ''
+    err <<'EOF'
+ERROR refcount block 0 is not cluster aligned; refcount table entry corrupted
+qcow2: Marking image as corrupt: Refblock offset 0x20200 unaligned (reftable index: 0); further corruption events will be suppressed
+Can't get refcount for cluster 0: Input/output error
+Can't get refcount for cluster 1: Input/output error
+Can't get refcount for cluster 2: Input/output error
+Can't get refcount for cluster 3: Input/output error
+ERROR need to rebuild refcount structures
+qemu-img: Check failed: Input/output error
+EOF
+    [ "$(peek b.qcow2 72 8)" = 0000000000000002 ]
+}
+
+@test "check: what a writer does not know is switched off when it repairs" {
+    fixtures bitmaps.qcow2
+    cp bitmaps.qcow2 stale.qcow2
+    poke bitmaps.qcow2 88 0000010000000005
+    img 0 check -q -r leaks bitmaps.qcow2
+    silent
+    [ "$(peek bitmaps.qcow2 88 8)" = 0000000000000001 ]
+    poke stale.qcow2 95 00
+    img 0 check -q -r leaks stale.qcow2
+    has "$ERR" 'modified this file, so all bitmaps are now considered inconsistent'
+    img 0 check -q stale.qcow2
+    silent
+}
+
+@test "check: an unknown autoclear bit takes no snapshot with it" {
+    beyond
+    fixtures snapshots.qcow2
+    count=$(peek snapshots.qcow2 60 4)
+    [ "$count" != 00000000 ]
+    poke snapshots.qcow2 94 80
+    img 0 check -q -r all snapshots.qcow2
+    silent
+    [ "$(peek snapshots.qcow2 60 4)" = "$count" ]
+    [ "$(peek snapshots.qcow2 88 8)" = 0000000000000000 ]
+}
+
+# Where the table of the first bitmap of bitmaps.qcow2 lies: the first field of the directory.
+bitmap_table() {
+    echo $((0x$(peek bitmaps.qcow2 $((0x$(peek bitmaps.qcow2 136 8))) 8)))
+}
+
+@test "check: bits of a bitmap that are lost count as set" {
+    beyond
+    fixtures bitmaps.qcow2
+    table=$(bitmap_table)
+    poke bitmaps.qcow2 "$table" 0000000000800000
+    img 2 check -q bitmaps.qcow2
+    has "$ERR" 'beyond|exceeding the end of the file by one cluster or more: offset 0x800000 size 0x1000'
+    img 0 check -q -r all bitmaps.qcow2
+    has "$ERR" "Repairing bitmap 'changes' table entry 0: its bits are lost, all of them are set"
+    [ "$(peek bitmaps.qcow2 "$table" 8)" = 0000000000000001 ]
+    img 0 check -q bitmaps.qcow2
+    silent
+    [ -z "$PEER" ] || cmd 0 "$PEER" check -q bitmaps.qcow2
+}
+
+@test "check: a bitmap whose table is lost gets a new one" {
+    beyond
+    fixtures bitmaps.qcow2
+    poke bitmaps.qcow2 $((0x$(peek bitmaps.qcow2 136 8))) 0000000000800000
+    img 2 check -q bitmaps.qcow2
+    img 0 check -q -r all bitmaps.qcow2
+    has "$ERR" "Repairing bitmap 'changes': its table is lost, all its bits are set"
+    [ "$(peek bitmaps.qcow2 "$(bitmap_table)" 8)" = 0000000000000001 ]
+    img 0 check -q bitmaps.qcow2
+    silent
+    [ -z "$PEER" ] || cmd 0 "$PEER" check -q bitmaps.qcow2
+}
+
+@test "check: a snapshot table that reaches beyond all bounds is cut" {
+    img 0 create -q -f qcow2 a.qcow2 1M
+    truncate -s 327680 a.qcow2
+    # one entry at 256 KiB, with 2 GiB of extra data
+    poke a.qcow2 60 000000010000000000040000
+    poke a.qcow2 $((262144 + 36)) 80000000
+    img 0 check -q -r all a.qcow2
+    err 'Discarding too much extra metadata in snapshot table entry 0 (2147483648 > 1024)' \
+        'Discarding 1 overhanging snapshots (snapshot table is too big)'
+    [ "$(peek a.qcow2 60 4)" = 00000000 ]
+}
+
+@test "check: a repair that may not make the file as long as it would" {
+    img 0 create -q -f qcow2 a.qcow2 64k
+    poke a.qcow2 65544 0000000040000000
+    cmd 0 bash -c 'ulimit -f 4096; exec -a qemu-img "$@"' - "$IMG" check -q -r all a.qcow2
+    has "$ERR" 'ERROR could not resize image: File too large'
+    img 0 check -q a.qcow2
+    silent
+}
+
 @test "check: what it refuses" {
     img 1 check
     out ''

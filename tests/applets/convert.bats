@@ -236,6 +236,18 @@ EOF
     err 'qemu-img: Having a backing file for the target makes no sense when concatenating multiple input images'
 }
 
+@test "convert: sources that together are longer than any image" {
+    beyond
+    local half='json:{"driver":"null-co","size":4611686018427387904}'
+    echo old > x.qcow2
+    img 1 convert -O qcow2 "$half" "$half" x.qcow2
+    out ''
+    err 'qemu-img: The sources together are too large for an image'
+    same x.qcow2 old
+    img 1 convert -O qcow2 "$half" "$half" "$half" "$half" x.qcow2
+    same x.qcow2 old
+}
+
 @test "convert: over a backing file only the difference is stored" {
     sample base.raw
     cp base.raw new.raw

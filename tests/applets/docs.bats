@@ -22,6 +22,26 @@ long_options() {
     done
 }
 
+short_options() {
+    grep -oE -- '(^| |`)-[A-Za-z]\b' "$1" | grep -o '[A-Za-z]$' | sort -u
+}
+
+@test "docs: short options, too, and operands of the form name=value" {
+    beyond
+    for page in "$ROOT"/docs/applets/*.md; do
+        tool=${page##*/}
+        tool=${tool%.md}
+        img 0 "$tool" --help
+        grep -E '^ +(-|\(also spelled )' "$OUT" | short_options - > help.txt
+        grep '^|' "$page" | cut -d '|' -f 2 | short_options - > page.txt
+        echo "$tool"
+        diff help.txt page.txt
+        sed -n 's/^ *\([a-z]*=\)[A-Z].*/\1/p' "$OUT" | sort -u > help.txt
+        grep '^|' "$page" | cut -d '|' -f 2 | grep -oE '`[a-z]+=' | tr -d '`' | sort -u > page.txt
+        [ -z "$(comm -23 help.txt page.txt)" ]
+    done
+}
+
 @test "docs: the page of each driver has its creation options" {
     beyond
     for format in raw qcow2 file; do
@@ -38,6 +58,12 @@ long_options() {
     beyond
     for source in "$ROOT"/applets/img-*.c; do
         tool=${source##*/}
-        grep -q "\`${tool%.c}\`" "$ROOT/README.md"
+        grep -q "^| \`${tool%.c}\` |.*(docs/applets/${tool#img-}" <(sed 's/\.md/.c/' "$ROOT/README.md")
+        [ -s "$ROOT/docs/applets/$(basename "${tool#img-}" .c).md" ]
+    done
+    # and no tool that is not there
+    # shellcheck disable=SC2016
+    sed -n 's/^| `img-\([a-z]*\)` |.*/\1/p' "$ROOT/README.md" | while read -r tool; do
+        [ -s "$ROOT/applets/img-$tool.c" ]
     done
 }

@@ -308,3 +308,63 @@ sound() {
     opts=$(head -c 50000 /dev/zero | sed 's/\x0/a./g')
     cmd 1 "$IMG" info --image-opts "driver=raw,${opts}b=1"
 }
+
+# survives COMMAND...: any exit code of its own, within the limits
+survives() {
+    local got=0
+    case $IMG in
+        */asan/*) set -- "$IMG" "$@" ;;
+        *) set -- prlimit --as=1073741824 --cpu=10 "$IMG" "$@" ;;
+    esac
+    "$@" > "$OUT" 2> "$ERR" || got=$?
+    [ "$got" -lt 64 ] || { echo "exit code $got: $*"; show; return 1; }
+}
+
+@test "hostile: snapshots and bitmaps that lie, to the commands about them" {
+    beyond
+    fixture snapshots.qcow2
+    table=$((0x$(peek snapshots.qcow2 64 8)))
+    for at in 0 8 12 14 36; do
+    for value in ffffffff 7fffffff 00000000; do
+    cp snapshots.qcow2 x.qcow2
+    poke x.qcow2 $((table + at)) $value
+    bounded snapshot -l x.qcow2
+    bounded digest -l first x.qcow2
+    survives snapshot -c new x.qcow2
+    survives snapshot -a 1 x.qcow2
+    survives snapshot -d 1 x.qcow2
+    done
+    done
+    fixture bitmaps.qcow2
+    extension=$(grep -a -o -b -P '\x23\x85\x28\x75' bitmaps.qcow2 | head -n 1 | cut -d: -f1)
+    directory=$((0x$(peek bitmaps.qcow2 $((extension + 24)) 8)))
+    for at in $((extension + 8)) $((extension + 16)) $((extension + 24)) $directory $((directory + 8)) \
+        $((directory + 16)) $((directory + 20)); do
+    cp bitmaps.qcow2 x.qcow2
+    poke x.qcow2 "$at" 7fffffff
+    bounded measure -O qcow2 x.qcow2
+    bounded convert --bitmaps -O qcow2 x.qcow2 out.qcow2
+    survives bitmap --add x.qcow2 new
+    survives bitmap --remove-all x.qcow2
+    survives resize x.qcow2 +1M
+    done
+}
+
+@test "hostile: tables that lie, to the commands that change an image" {
+    beyond
+    fixture v3.qcow2
+    pattern base.raw 55 0 1M
+    l1=$((0x$(peek v3.qcow2 40 8)))
+    counts=$((0x$(peek v3.qcow2 48 8)))
+    for at in $l1 $counts $(((0x$(peek v3.qcow2 $l1 8)) & 0x00fffffffffffe00)); do
+    for entry in ffffffffffffffff 8000000000000000 0000000000000200 8000000000001000 4000000000000000; do
+    cp v3.qcow2 x.qcow2
+    poke x.qcow2 "$at" $entry
+    for command in 'resize --shrink x.qcow2 64k' 'amend -o compat=0.10 x.qcow2' 'amend -o refcount_bits=64 x.qcow2' \
+        'rebase -b base.raw -F raw x.qcow2' 'snapshot -c new x.qcow2' 'bench -w -c 20 x.qcow2'; do
+    # shellcheck disable=SC2086
+    survives $command
+    done
+    done
+    done
+}

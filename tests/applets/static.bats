@@ -19,11 +19,61 @@ built() {
     fi
 }
 
-@test "static: at most 1.5 MB stripped" {
+@test "static: at most 1.2 MB stripped" {
     built
     cp "$static" s
     strip s
-    [ "$(stat -c %s s)" -le 1500000 ]
+    [ "$(stat -c %s s)" -le 1200000 ]
+}
+
+@test "static: the link map tells what each part adds, and it adds up" {
+    built
+    cmd 0 sh "$ROOT/packaging/sizes.sh" "$static.map" "$static"
+    for part in zstd libdeflate zlib 'driver qcow2' 'C library' applets; do
+        has "$OUT" "^ *[0-9]{4,}  $part\$"
+    done
+    awk '/headers and padding/ { exit !($1 >= 0 && $1 < 32768) }' "$OUT"
+}
+
+# Whatever level made a frame, and whatever window its header asks for.
+@test "static: zstd frames of every level are decoded" {
+    built
+    command -v zstd > /dev/null || skip 'no zstd'
+    head -c 40000 "$static" > plain
+    head -c 25536 "$ROOT/README.md" >> plain
+    truncate -s 64k plain
+    cmd 0 "$static" convert -c -f raw -O qcow2 -o compression_type=zstd plain plain.qcow2
+    at=$(grep -abo -P '\x28\xb5\x2f\xfd' plain.qcow2 | head -n 1 | cut -d: -f1)
+    room=$(($(stat -c %s plain.qcow2) - at))
+    for how in -1 -5 -9 -13 -16 -19 '--ultra -22' '-19 --long=27 --no-check' '-3 --long=31' '-6 --stream-size=65536'; do
+        # shellcheck disable=SC2086
+        zstd -q --no-progress $how < plain > frame
+        length=$(stat -c %s frame)
+        [ "$length" -le "$room" ] || continue
+        cp plain.qcow2 other.qcow2
+        head -c "$room" /dev/zero | dd of=other.qcow2 bs=1 seek="$at" conv=notrunc status=none
+        dd if=frame of=other.qcow2 bs=1 seek="$at" conv=notrunc status=none
+        cmd 0 "$static" convert -f qcow2 -O raw other.qcow2 back
+        cmp plain back || { echo "zstd $how"; return 1; }
+        echo "$how" >> decoded
+    done
+    has decoded '^-19$'
+    has decoded '^--ultra -22$'
+}
+
+@test "static: levels that were left out are refused, the others serve" {
+    built
+    sample a.raw
+    grep -q '^libzstd: slimmed' "${static%/*}/sysroot/slimmed" || skip 'zstd is whole'
+    cmd 1 "$static" convert -c -f raw -O qcow2 -o compression_type=zstd,compression_level=4 a.raw a.qcow2
+    has "$ERR" "'compression_level' of 'zstd' must be from 1 to 3 in this build\$"
+    [ ! -e a.qcow2 ]
+    for o in compression_type=zstd compression_type=zstd,compression_level={1,2,3} compression_level={1,6,12} \
+            compression_window=4k; do
+        cmd 0 "$static" convert -c -f raw -O qcow2 -o "$o" a.raw b.qcow2
+        cmd 0 "$static" convert -f qcow2 -O raw b.qcow2 b.raw
+        cmp a.raw b.raw
+    done
 }
 
 @test "static: converts in an empty chroot" {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target: the input is a qcow2 image.  It is opened, described, mapped, read, checked;
- * then a copy is repaired, another one written to and checked again.  The work is bounded, so that a
+ * then copies are written to, administered (snapshots, bitmaps, size), and repaired.  The work is bounded, so that a
  * hang is a finding.  Files that the image names stay closed.
  */
 #include "libimg/img.h"
@@ -156,6 +156,36 @@ static void change(const char *name)
     close_image(image);
 }
 
+/* What the commands about snapshots, bitmaps and size do; where one refuses the next one goes on. */
+static void administer(const char *name)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    char title[] = "fuzz";
+    struct img_snapshot made = { .name = title };
+    struct img *image = open_image(name, IMG_RDWR | IMG_RESIZE);
+
+    if (!image)
+        return;
+    if (img_size(image) <= MAX_GROWN) {
+        img_snapshot_create(image, &made, &err);
+        img_error_clear(&err);
+        img_bitmap_add(image, "fuzz", CHUNK, true, &err);
+        img_error_clear(&err);
+        img_bitmap_merge(image, "fuzz", image, "b0", &err);
+        img_error_clear(&err);
+        img_resize(image, img_size(image) / 2 / 512 * 512, NULL, &err);
+        img_error_clear(&err);
+        img_bitmap_remove(image, "fuzz", &err);
+        img_error_clear(&err);
+        img_snapshot_apply(image, "1", &err);
+        img_error_clear(&err);
+        img_snapshot_delete(image, NULL, "one", &err);
+        img_error_clear(&err);
+    }
+    free(made.id);
+    close_image(image);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char name[64];
@@ -167,6 +197,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     change(name);
     if (lseek(fd, 0, SEEK_END) <= MAX_GROWN)    /* a lying table may have led the writes far out */
         check(name, 0);
+    displace(fd, name);
+
+    fd = place(data, size, name);
+    administer(name);
     displace(fd, name);
 
     /* Counting anew takes time for every cluster up to the last one that is named, as it must. */

@@ -10,13 +10,10 @@ environment: see lib/harness.py
 """
 import os
 import random
-import signal
-import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import Folder, IMG, PEER, PEER_IO, cases, run  # noqa: E402
+from harness import Folder, PEER, PEER_IO, cases, killed, run  # noqa: E402
 
 MEGA = 1024 * 1024
 SIZE = 48 * MEGA
@@ -63,18 +60,6 @@ def target(folder, rng):
     if rng.random() < 0.2:
         run(PEER, ['snapshot', '-c', 's', 't.img'], folder)
     return words
-
-
-def killed(words, folder, delay):
-    """Run and kill after `delay` seconds; whether it was still running."""
-    process = subprocess.Popen(['qemu-img'] + words, executable=IMG, cwd=folder,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(delay)
-    running = process.poll() is None
-    if running:
-        process.send_signal(signal.SIGKILL)
-    process.wait()
-    return running
 
 
 def one(seed, folder, span):

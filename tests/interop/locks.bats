@@ -332,3 +332,167 @@ finish() {
     [ "$(sum a.qcow2)" = "$before" ]
     release
 }
+
+# ---- every command against the reference tool, each on a copy of its own ----
+
+# @ is the image that is held; copies are made anew before each command.
+COMMANDS='create -q -f qcow2 @ 1M
+create -q -f raw @ 1M
+check @
+check -U @
+check -r leaks @
+compare @ other.raw
+compare -U @ other.raw
+convert -O raw @ x
+convert -U -O raw @ x
+convert -l s -O raw @ x
+convert -f raw -O qcow2 other.raw @
+convert -n -f raw -O qcow2 other.raw @
+dd -f qcow2 if=@ of=x bs=64k
+dd -U -f qcow2 if=@ of=x bs=64k
+dd -f raw -O qcow2 if=other.raw of=@ bs=64k
+map @
+measure -O qcow2 @
+measure -U -O qcow2 @
+measure -l s -O raw @
+resize @ 2M
+resize --shrink @ 512k
+amend -o compat=0.10 @
+amend -o lazy_refcounts=on @
+snapshot -l @
+snapshot -l -U @
+snapshot -c new @
+snapshot -U -c new @
+snapshot -a s @
+snapshot -d s @
+rebase -b new.qcow2 -F qcow2 @
+rebase -U -b new.qcow2 -F qcow2 @
+rebase -u -b new.qcow2 -F qcow2 @
+rebase -b @ -F qcow2 new.qcow2
+rebase -U -b @ -F qcow2 new.qcow2
+rebase -b new.qcow2 -F qcow2 over.qcow2
+rebase -U -b new.qcow2 -F qcow2 over.qcow2
+rebase -u -b new.qcow2 -F qcow2 over.qcow2
+commit @
+commit over.qcow2
+commit -d over.qcow2
+commit -b a.qcow2 over.qcow2
+bitmap --add @ c
+bitmap --remove @ b
+bitmap --clear @ b
+bitmap --disable @ b
+bitmap --add --merge b -b @ -F qcow2 new.qcow2 n
+bitmap --add over.qcow2 n
+bench -c 2 @
+bench -c 2 -U @
+bench -c 2 -w @
+bench -c 2 -w -U @'
+
+# hold_two FILE [OPTION]: FILE is open in both folders
+hold_two() {
+    local dir
+    HOLDERS=()
+    for dir in peer ours; do
+        mkdir -p "$dir"
+        cp master/* "$dir/"
+        mkfifo "to.$dir" "from.$dir"
+        (cd "$dir" && exec "$PEER_IO" "${@:2}" -f qcow2 "$1") < "to.$dir" > "from.$dir" 2>&1 3>&- &
+        HOLDERS+=($!)
+        if [ "$dir" = peer ]; then exec 5> to.peer 6< from.peer; else exec 8> to.ours 9< from.ours; fi
+    done
+    echo length >&5
+    echo length >&8
+    read -r -N 9 _ <&6
+    read -r -N 9 _ <&9
+}
+
+release_two() {
+    exec 5>&- 6<&- 8>&- 9<&-
+    wait "${HOLDERS[@]}" || true
+    rm -r to.* from.* peer ours
+}
+
+# one DIR TOOL HELD WORD...: run it there; what it said and did to the held file is in got.DIR
+one() {
+    local dir=$1 tool=$2 held=$3 got=0 before file
+    shift 3
+    for file in master/*; do
+        [ "${file##*/}" = "$held" ] || cp "$file" "$dir/"
+    done
+    before=$(sum "$dir/$held")
+    (cd "$dir" && exec -a qemu-img "$tool" "$@") > "out.$dir" 2> "err.$dir" || got=$?
+    sed -i -E -e 's/completed in [0-9.]+/completed in N/' -e 's/[0-9-]{10} [0-9:]{8}/DATE/' "out.$dir"
+    { echo "exit code $got"; cat "out.$dir" "err.$dir"; } > "got.$dir"
+    if [ "$(sum "$dir/$held")" != "$before" ]; then
+        echo changed >> "got.$dir"
+        cp "master/$held" "$dir/"     # in place: it stays the file that is held
+    fi
+}
+
+# as_peer FILE [OPTION]: all commands while FILE is held
+as_peer() {
+    local bad=0 words word list
+    need_peer
+    beyond
+    mkdir master
+    cd master || return 1
+    "$PEER" create -q -f qcow2 a.qcow2 1M
+    "$PEER_IO" -f qcow2 -c 'write -P 1 0 300k' a.qcow2 > /dev/null
+    "$PEER" bitmap --add a.qcow2 b
+    "$PEER" snapshot -c s a.qcow2
+    "$PEER" create -q -f qcow2 -b a.qcow2 -F qcow2 mid.qcow2
+    "$PEER" create -q -f qcow2 -b mid.qcow2 -F qcow2 over.qcow2
+    "$PEER_IO" -f qcow2 -c 'write -P 3 200k 300k' over.qcow2 > /dev/null
+    "$PEER" create -q -f qcow2 new.qcow2 1M
+    truncate -s 1M other.raw
+    cd "$BATS_TEST_TMPDIR" || return 1
+    hold_two "$@"
+    while read -r words; do
+        list=()
+        for word in $words; do
+            if [ "$word" = @ ]; then list+=("$1"); else list+=("$word"); fi
+        done
+        one peer "$PEER" "$1" "${list[@]}" < /dev/null
+        one ours "$IMG" "$1" "${list[@]}" < /dev/null
+        diff -u got.peer got.ours || { echo "^ $1 held $2: $words"; bad=1; }
+    done <<< "$COMMANDS"
+    release_two
+    [ "$bad" -eq 0 ]
+}
+
+@test "locks: every command on an image that another has open for writing" {
+    as_peer a.qcow2
+}
+
+@test "locks: every command on an image that another has open for reading" {
+    as_peer a.qcow2 -r
+}
+
+@test "locks: every command on the overlay of a chain that another has open" {
+    as_peer over.qcow2
+}
+
+@test "locks: a raw file in use is refused as a target before it is cut" {
+    need_peer
+    beyond
+    pattern a.raw 11 0 1M
+    truncate -s 64k b.raw
+    before=$(sum a.raw)
+    mkfifo to from
+    "$PEER_IO" -f raw a.raw < to > from 2>&1 3>&- &
+    HOLDER=$!
+    exec 8> to 9< from
+    echo length >&8
+    read -r -N 9 _ <&9
+    img 1 create -q -f qcow2 a.raw 1M
+    err 'qemu-img: a.raw: Failed to get shared "write" lock' \
+        'Is another process using the image [a.raw]?'
+    img 1 convert -f raw -O qcow2 b.raw a.raw
+    err 'qemu-img: a.raw: error while converting qcow2: Failed to get shared "write" lock' \
+        'Is another process using the image [a.raw]?'
+    img 1 dd -f raw -O qcow2 if=b.raw of=a.raw
+    err 'qemu-img: a.raw: error while creating output image: Failed to get shared "write" lock' \
+        'Is another process using the image [a.raw]?'
+    [ "$(sum a.raw)" = "$before" ]
+    release
+}

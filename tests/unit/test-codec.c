@@ -7,6 +7,9 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+#ifdef HAVE_ZLIB
+#include <zlib.h>
+#endif
 
 enum { UNIT = 65536, ROOM = UNIT * 2 };
 
@@ -98,6 +101,93 @@ static void other_lengths(enum img_codec codec)
 #endif
 }
 
+/* Every level that is said to be there, every window; what is not is refused. */
+static void levels(enum img_codec codec)
+{
+    bool zstd = codec == IMG_CODEC_ZSTD, good = true;
+    int64_t first = 0, last = 0;
+    fill_compressible(plain, UNIT, 9);
+    for (uint32_t window = 0; window <= IMG_WINDOW_MAX; window = window ? window * 2 : IMG_WINDOW_MIN) {
+        int highest = img_codec_level_max(codec, window);
+        struct img_codec_how how = { .level = highest + 1, .window = window };
+        OK(img_encode_as(codec, &how, plain, UNIT, coded, ROOM) == -EINVAL, "%s: no level %d with window %u",
+           names[codec], how.level, window);
+        for (how.level = highest ? 0 : 1; how.level <= highest; how.level++) {
+            int64_t size = img_encode_as(codec, &how, plain, UNIT, coded, ROOM);
+            good = good && size > 0 && img_decode(codec, coded, (size_t)size, back, UNIT) == 0 &&
+                   memcmp(plain, back, UNIT) == 0;
+            if (!window && how.level == 1)
+                first = size;
+            if (!window && how.level == highest)
+                last = size;
+        }
+        if (zstd)
+            break;
+    }
+    OK(good, "%s: all levels and windows come back", names[codec]);
+    OK(last < first, "%s: the highest level makes less than the lowest", names[codec]);
+    struct img_codec_how bad = { .window = zstd ? 4096 : 3000 };
+    OK(img_encode_as(codec, &bad, plain, UNIT, coded, ROOM) == -EINVAL, "%s: a window that cannot be", names[codec]);
+    bad = (struct img_codec_how){ .level = -1 };
+    OK(img_encode_as(codec, &bad, plain, UNIT, coded, ROOM) == -EINVAL, "%s: no negative level", names[codec]);
+}
+
+#ifdef HAVE_ZLIB
+/* What repeats only far away is found by a long window alone; a reader with a window of `bits` refuses more. */
+static bool streams_within(int bits, size_t size)
+{
+    z_stream stream = { .next_in = coded, .avail_in = (uInt)size };
+    int result = inflateInit2(&stream, -bits);
+    /* In small pieces, so that the window is all that the reader remembers. */
+    while (result == Z_OK) {
+        unsigned char piece[64];
+        stream.next_out = piece;
+        stream.avail_out = sizeof piece;
+        result = inflate(&stream, Z_SYNC_FLUSH);
+    }
+    inflateEnd(&stream);
+    return result == Z_STREAM_END;
+}
+
+static void windows(void)
+{
+    fill_random(plain, 16384, 1);
+    for (size_t at = 16384; at < UNIT; at += 16384)
+        memcpy(plain + at, plain, 16384);
+    struct img_codec_how how = { 0 };
+    int64_t size = img_encode_as(IMG_CODEC_DEFLATE, &(struct img_codec_how){ .window = IMG_WINDOW_MAX }, plain, UNIT,
+                                 coded, ROOM);
+    OK(size > 0 && size < UNIT / 2 && streams_within(15, (size_t)size), "what is far away is found");
+    OK(size > 0 && !streams_within(12, (size_t)size), "which a streaming reader with 4 KiB does not take");
+    OK(img_decode(IMG_CODEC_DEFLATE, coded, (size_t)size, back, UNIT) == 0 && memcmp(plain, back, UNIT) == 0,
+       "and a reader in one go does");
+    how.window = 4096;
+    size = img_encode_as(IMG_CODEC_DEFLATE, &how, plain, UNIT, coded, ROOM);
+    OK(size >= UNIT && streams_within(12, (size_t)size), "a window of 4 KiB does not use it, and any reader takes that");
+}
+#endif
+
+#ifdef HAVE_ZSTD
+/* Frames from before the format was settled begin with other magic numbers (0xFD2FB525 and on). */
+static void old_frames(void)
+{
+    fill_compressible(plain, UNIT, 3);
+    int64_t size = img_encode(IMG_CODEC_ZSTD, plain, UNIT, coded, ROOM);
+    int accepted = 0;
+    for (unsigned char magic = 0x1E; magic < 0x28; magic++) {
+        coded[0] = magic;
+        accepted += size < 0 || img_decode(IMG_CODEC_ZSTD, coded, (size_t)size, back, UNIT) != -EIO;
+    }
+    OK(accepted == 0, "zstd: frames of the drafts are refused");
+    static const unsigned char skipped[12] = { 0x50, 0x2A, 0x4D, 0x18, 4, 0, 0, 0, 1, 2, 3, 4 };
+    coded[0] = 0x28;
+    memmove(coded + sizeof skipped, coded, (size_t)size);
+    memcpy(coded, skipped, sizeof skipped);
+    OK(img_decode(IMG_CODEC_ZSTD, coded, (size_t)size + sizeof skipped, back, UNIT) == 0 &&
+       memcmp(plain, back, UNIT) == 0, "zstd: a skippable frame is skipped");
+}
+#endif
+
 static void *worker(void *pointer)
 {
     unsigned char *own = malloc(UNIT * 3);
@@ -144,7 +234,14 @@ int main(void)
         incompressible(codec);
         damaged(codec);
         other_lengths(codec);
+        levels(codec);
     }
+#ifdef HAVE_ZLIB
+    windows();
+#endif
+#ifdef HAVE_ZSTD
+    old_frames();
+#endif
     threads();
     return test_end();
 }

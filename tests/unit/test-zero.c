@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Zero detection: every alignment and length around the vector widths, one odd byte at every place. */
-#include "libimg/img.h"
+/* Zero detection: every alignment and length around the vector widths, one odd byte at every place, with
+ * every scanner that this processor runs. */
+#define ZERO_ALL_SCANNERS 1
+#include "libimg/zero.c"
 #include "test.h"
 
 #include <stdlib.h>
@@ -37,6 +39,38 @@ static void one_byte(void)
         }
     }
     OK(wrong == 0, "one byte that is not zero is found anywhere");
+}
+
+/* Each scanner by itself; the rest of the tests see the one that is chosen here. */
+static void scanner_by_itself(scan_fn *scan, const char *name)
+{
+    int wrong = 0;
+    for (int start = 0; start < ALIGNMENTS; start++) {
+        for (int length = STEP; length <= LENGTHS; length++) {
+            memset(memory, 0xFF, sizeof memory);
+            memset(memory + start, 0, (size_t)length);
+            wrong += !scan(memory + start, (size_t)length);
+            for (int at = 0; at < length; at += start ? 7 : 1) {
+                memory[start + at] = (unsigned char)(1 << ((at + length) & 7));
+                wrong += scan(memory + start, (size_t)length);
+                memory[start + at] = 0;
+            }
+        }
+    }
+    OK(wrong == 0, "%s alone finds zeroes and one byte that is none", name);
+}
+
+static void scanners(void)
+{
+    scanner_by_itself(scan_words, "words");
+#ifdef HAVE_X86_VECTORS
+    scanner_by_itself(scan_sse2, "SSE2");
+    if (has_avx2())
+        scanner_by_itself(scan_avx2, "AVX2");
+    OK(has_avx2() == !!__builtin_cpu_supports("avx2"), "AVX2 is used where the compiler's own test says so");
+#elif defined HAVE_NEON
+    scanner_by_itself(scan_neon, "NEON");
+#endif
 }
 
 /* At the end of an allocation, for the sanitizer to see a read behind it. */
@@ -95,6 +129,7 @@ static void runs(void)
 
 int main(void)
 {
+    scanners();
     all_zero();
     one_byte();
     exact_allocation();

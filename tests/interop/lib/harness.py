@@ -10,9 +10,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), '../../..'))
 PEERS = os.environ.get('PEERS', '/opt/peers')
@@ -62,6 +64,18 @@ def run(tool, arguments, cwd, compat=None, stdin=None):
         return Result('timeout', '', '')
     return Result(done.returncode, done.stdout.decode(errors='backslashreplace'),
                   done.stderr.decode(errors='backslashreplace'))
+
+
+def killed(words, folder, delay):
+    """Run our tool and kill it after `delay` seconds; whether it was still running."""
+    process = subprocess.Popen(['qemu-img'] + words, executable=IMG, cwd=folder,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(delay)
+    running = process.poll() is None
+    if running:
+        process.send_signal(signal.SIGKILL)
+    process.wait()
+    return running
 
 
 class Journal:
@@ -127,6 +141,18 @@ class Folder:
 
     def __exit__(self, *_):
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def each(name, default, one, *more):
+    """All cases, each in a folder of its own: one(seed, folder, *more) gives title, problems and perhaps a journal."""
+    seeds, tap = cases(name, default)
+    for seed in seeds:
+        with Folder(f'{name}-{seed}') as folder:
+            title, problems, *lines = one(seed, folder.path, *more)
+            if problems:
+                folder.keep()
+            tap.result(f'seed {seed}: {title}', problems, *lines)
+    tap.end()
 
 
 def without(text, *patterns):

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* convert-bitmaps.c - persistent bitmaps go from the source to the target of img-convert (--bitmaps). */
+#include "convert.h"
+
+static int refuse_format(const char *name)
+{
+    app_error("Format driver '%s' does not support bitmaps", name);
+    return -1;
+}
+
+/* The latest first, as the peer goes through them. */
+int convert_check_bitmaps(struct convert *r)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    struct img_bitmap *list;
+    int status = 0;
+
+    if (!r->bitmaps)
+        return 0;
+    if (r->source_count > 1) {
+        app_error("Copying bitmaps only possible with single source");
+        return -1;
+    }
+    if (!img_has_bitmaps(r->images[0])) {
+        app_error("Source lacks bitmap support");
+        return -1;
+    }
+    if (r->to_stream || (r->driver && !img_driver_can_bitmap(r->driver)))
+        return refuse_format(r->target_format);
+    int count = img_bitmaps(r->images[0], &list, &err);
+    if (count < 0) {
+        app_report(&err);
+        return -1;
+    }
+    for (int i = count - 1; status == 0 && !r->skip_broken && i >= 0; i--) {
+        if (!list[i].inconsistent)
+            continue;
+        app_error("Cannot copy inconsistent bitmap '%s'", list[i].name);
+        fprintf(stderr, "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it\n");
+        status = -1;
+    }
+    img_bitmaps_free(list, (size_t)count);
+    return status;
+}
+
+/* It is switched on at the end, so that nothing of the copying shows in it. */
+static int copy_one(struct convert *r, const struct img_bitmap *bitmap)
+{
+    struct img_error err = IMG_ERROR_INIT, dropped = IMG_ERROR_INIT;
+
+    if (img_bitmap_add(r->target, bitmap->name, bitmap->granularity, false, &err) < 0) {
+        app_report_with(&err, "Failed to create bitmap %s: ", bitmap->name);
+        return -1;
+    }
+    int status = img_bitmap_merge(r->target, bitmap->name, r->images[0], bitmap->name, &err);
+    if (status == 0 && bitmap->enabled)
+        status = img_bitmap_enable(r->target, bitmap->name, true, &err);
+    if (status == 0)
+        return 0;
+    app_report_with(&err, "Failed to populate bitmap %s: ", bitmap->name);
+    img_bitmap_remove(r->target, bitmap->name, &dropped);
+    img_error_clear(&dropped);
+    return -1;
+}
+
+int convert_copy_bitmaps(struct convert *r)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    struct img_bitmap *list;
+    int status = 0;
+
+    if (!r->bitmaps)
+        return 0;
+    int count = img_bitmaps(r->images[0], &list, &err);
+    if (count < 0) {
+        app_report(&err);
+        return 1;
+    }
+    for (int i = count - 1; status == 0 && i >= 0; i--) {
+        if (list[i].inconsistent)
+            app_warning("Skipping inconsistent bitmap '%s'", list[i].name);
+        else
+            status = copy_one(r, &list[i]);
+    }
+    img_bitmaps_free(list, (size_t)count);
+    return status < 0 ? 1 : 0;
+}

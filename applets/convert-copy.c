@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/* convert-copy.c - the copy of img-convert: what the engine is asked for, and what its failures are called. */
+#include "convert.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void tell_salvaged(void *context, uint64_t offset, int error)
+{
+    (void)context;
+    if (!app_quiet)
+        app_warning("error while reading offset %llu: %s", (unsigned long long)offset, img_strerror(error));
+}
+
+static void explain(const struct img_copy_fault *fault, int error)
+{
+    unsigned long long at = fault->offset;
+
+    switch (fault->stage) {
+    case IMG_COPY_MAPPING:
+        app_error("error while reading block status at offset %llu: %s", at, img_strerror(error));
+        break;
+    case IMG_COPY_READING:
+        app_error("error while reading at byte %llu: %s", at, img_strerror(error));
+        break;
+    case IMG_COPY_WRITING:
+        app_error("error while writing at byte %llu: %s", at, img_strerror(error));
+        break;
+    case IMG_COPY_GROWING:
+        app_error("error while growing the target at byte %llu: %s", at, img_strerror(error));
+        break;
+    case IMG_COPY_COMPARING:
+    case IMG_COPY_STARTING:
+        app_error("error while starting to copy: %s", img_strerror(error));
+        break;
+    }
+}
+
+/* Standard output, or a named pipe (also /dev/stdout where that is one). */
+static int open_stream(const struct convert *r)
+{
+    return app_open_stream(strcmp(r->target_name, "-") ? r->target_name : NULL, O_WRONLY);
+}
+
+static int close_stream(int fd, int status)
+{
+    int ret = app_close_stream(fd);
+
+    if (ret == 0)
+        return status;
+    app_error("error while closing the target: %s", img_strerror(ret));
+    return 1;
+}
+
+int convert_copy(struct convert *r)
+{
+    struct img_copy what = {
+        .sources = r->images, .source_count = r->from_stream ? 0 : r->source_count, .source_fd = STDIN_FILENO,
+        .target = r->target, .target_fd = -1,
+        .top_layer_only = r->backing != NULL, .grow_target = r->from_stream && !r->to_stream,
+        .compress = r->compress, .salvage = r->salvage, .salvaged = tell_salvaged, .offload = r->offload,
+        .in_order = !r->out_of_order || r->from_stream || r->to_stream,
+        .workers = r->workers ? r->workers : img_copy_workers(),
+        .sparse = r->sparse, .rate = r->rate, .progress = app_progress,
+        .digest = r->digest.hash ? img_digest_new(r->digest.hash, r->digest.tree) : NULL,
+    };
+    struct img_copy_fault fault;
+    int ret, status;
+
+    if (r->to_stream) {
+        what.target_fd = open_stream(r);
+        if (what.target_fd < 0) {
+            img_digest_free(what.digest);
+            return 1;
+        }
+        what.sparse = 512;
+    } else {
+        /* What a hole of the target shows: zeroes of a fresh image, or its backing file. */
+        what.target_is_zero = r->target_is_zero ||
+            (!r->no_create && !r->backing && r->sparse && img_zero_initialised(r->target));
+        if (img_backing(r->target))
+            what.target_backing_size = img_size(img_backing(r->target));
+        else
+            what.target_backing_size = UINT64_MAX;
+    }
+    ret = img_copy(&what, NULL, &fault);
+    if (ret < 0)
+        explain(&fault, -ret);
+    if (what.digest)
+        img_digest_finish(what.digest, r->digest_result);
+    img_digest_free(what.digest);
+    status = ret < 0 ? 1 : 0;
+    return r->to_stream ? close_stream(what.target_fd, status) : status;
+}
+
+/* The target is what standard output leads to ("-", /dev/stdout, or by its own name). */
+static bool target_is_stdout(const struct convert *r)
+{
+    struct stat target, out;
+
+    if (r->target_opts)
+        return false;
+    if (strcmp(r->target_name, "-") == 0)
+        return true;
+    return stat(r->target_name, &target) == 0 && fstat(STDOUT_FILENO, &out) == 0 &&
+           target.st_dev == out.st_dev && target.st_ino == out.st_ino;
+}
+
+void convert_print_digest(const struct convert *r)
+{
+    digest_print(target_is_stdout(r) ? stderr : stdout, &r->digest, r->digest_result, r->target_name, false);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* convert-source.c - the sources of img-convert, and the snapshot that is read of one. */
+#include "convert.h"
+#include "../libimg/util/checked.h"
+
+#include <stdlib.h>
+
+static int open_all(struct convert *r)
+{
+    struct img_open how = { .format = r->source_format, .flags = r->share ? IMG_SHARE : IMG_NO_WRITERS,
+                            .cache = r->source_cache, .image_opts = r->source_opts };
+
+    r->images = calloc(r->source_count, sizeof *r->images);
+    if (!r->images)
+        img_out_of_memory();
+    for (size_t i = 0; i < r->source_count; i++) {
+        r->images[i] = app_open(r->sources[i], &how);
+        if (!r->images[i])
+            return -1;
+        if (!img_add(r->total, img_size(r->images[i]), &r->total) || r->total > INT64_MAX)
+            return app_refuse("The sources together are too large for an image"), -1;
+    }
+    return 0;
+}
+
+int convert_open_sources(struct convert *r)
+{
+    if (open_all(r) < 0)
+        return -1;
+    if (!r->snapshot)
+        return 0;
+    if (r->source_count > 1) {
+        app_error("No support for concatenating multiple snapshot");
+        return -1;
+    }
+    if (app_load_snapshot(r->images[0], r->snapshot) < 0)
+        return -1;
+    r->total = img_size(r->images[0]);
+    return 0;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* convert-target.c - the target of img-convert: its options and backing file judged, created, opened. */
+#include "convert.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int convert_find_driver(struct convert *r)
+{
+    const struct img_driver *driver = img_driver_find(r->target_format);
+
+    if (!driver) {
+        app_error("Unknown file format '%s'", r->target_format);
+        return -1;
+    }
+    if (!app_can_create(driver))
+        return -1;
+    r->driver = driver;
+    return 0;
+}
+
+/* Backing file of the target, from -B and -F or from -o; into the creation options. */
+static bool settle_backing(struct convert *r)
+{
+    const char *name, *format;
+
+    if (r->backing)
+        img_doc_put_string(r->create_options, "backing_file", r->backing);
+    if (r->backing_format)
+        img_doc_put_string(r->create_options, "backing_fmt", r->backing_format);
+    name = img_doc_string_at(r->create_options, "backing_file");
+    format = img_doc_string_at(r->create_options, "backing_fmt");
+    if (format && !name && !img_driver_can_back(r->driver)) {
+        app_error("Backing file format not supported for file format '%s'", r->target_format);
+        return false;
+    }
+    if (name && !img_driver_can_back(r->driver)) {
+        app_error("Backing file not supported for file format '%s'", r->target_format);
+        return false;
+    }
+    if (name && r->source_count > 1)
+        return app_refuse("Having a backing file for the target makes no sense when concatenating multiple input "
+                          "images");
+    if (name && !format)
+        return app_refuse("Use of backing file requires explicit backing format");
+    r->backing = name;
+    return true;
+}
+
+static bool preallocated(const struct convert *r)
+{
+    const char *mode = img_doc_string_at(r->create_options, "preallocation");
+
+    return mode && strcmp(mode, "off");
+}
+
+/* A backing file that can't be opened is found before an old target is gone. */
+static int try_backing(const struct convert *r)
+{
+    struct img_open how = { .format = img_doc_string_at(r->create_options, "backing_fmt"), .flags = IMG_SHARE };
+    char *full = img_name_beside(r->target_name, r->backing);
+    struct img_error err = IMG_ERROR_INIT;
+    struct img *image = NULL;
+    int ret;
+
+    if (!img_driver_find(how.format)) {
+        free(full);
+        return 0;       /* creating words it */
+    }
+    ret = img_open(&image, full, &how, &err);
+    if (ret < 0) {
+        app_cut_prefix(&err, full);
+        app_report_with(&err, "Could not open '%s': Could not open backing file: ", r->target_name);
+    } else {
+        img_close(image, &err);
+    }
+    free(full);
+    return ret;
+}
+
+static int create_target(struct convert *r)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    char size[32];
+
+    snprintf(size, sizeof size, "%llu", (unsigned long long)r->total);
+    img_doc_put_string(r->create_options, "size", size);
+    if (r->from_stream && preallocated(r)) {
+        app_error("Preallocation needs a source of known size");
+        return -1;
+    }
+    if (img_create(r->driver, r->target_name, r->create_options, &err) < 0) {
+        app_report_with(&err, "%s: error while converting %s: ", r->target_name, r->target_format);
+        return -1;
+    }
+    return 0;
+}
+
+/* The target with what `-o` says of this run. */
+static struct img *open_new(const struct convert *r, const struct img_open *how)
+{
+    struct img_doc *run = r->no_create ? NULL : img_create_run_options(r->driver, r->create_options);
+    struct img_error err = IMG_ERROR_INIT;
+    struct img *image = NULL;
+
+    if (!run)
+        return app_open(r->target_name, how);
+    if (img_open_options(&image, r->target_name, run, how, &err) < 0)
+        app_report(&err);
+    img_doc_free(run);
+    return image;
+}
+
+static int open_target(struct convert *r)
+{
+    struct img_open how = { .flags = IMG_RDWR | (r->from_stream ? IMG_RESIZE : 0), .cache = r->target_cache,
+                            .image_opts = r->target_opts };
+
+    if (!app_one_format(r->target_opts, r->format_given ? r->target_format : NULL))
+        return -1;
+    how.format = r->target_opts ? NULL : r->target_format;
+    r->target = open_new(r, &how);
+    if (!r->target)
+        return -1;
+    if (r->compress && (!img_driver_can_compress(img_driver_of(r->target)) || !img_cluster_size(r->target))) {
+        app_error("Compression not supported for this file format");
+        return -1;
+    }
+    if (r->bitmaps && !img_has_bitmaps(r->target)) {
+        app_error("Format driver '%s' does not support bitmaps", img_driver_name(img_driver_of(r->target)));
+        return -1;
+    }
+    if (r->no_create && !r->from_stream && img_size(r->target) < r->total) {
+        app_error("output file is smaller than input file");
+        return -1;
+    }
+    return 0;
+}
+
+/* Everything that can be judged without touching the target. */
+static int judge_options(struct convert *r)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (convert_find_driver(r) < 0)
+        return -1;
+    if (!r->create_options)
+        r->create_options = img_doc_object();
+    if (img_create_check(r->driver, r->target_name, r->create_options, &err) < 0) {
+        app_report(&err);
+        return -1;
+    }
+    if (!settle_backing(r))
+        return -1;
+    if (r->compress && !img_driver_can_compress(r->driver)) {
+        app_error("Compression not supported for this file format");
+        return -1;
+    }
+    if (r->compress && preallocated(r)) {
+        app_error("Compression and preallocation not supported at the same time");
+        return -1;
+    }
+    return 0;
+}
+
+int convert_open_target(struct convert *r)
+{
+    if (r->to_stream)
+        return convert_check_bitmaps(r);
+    if (!r->no_create && judge_options(r) < 0)
+        return -1;
+    if (convert_check_bitmaps(r) < 0)
+        return -1;
+    if (r->target_cache_name && !app_cache(r->target_cache_name, "cache", &r->target_cache))
+        return -1;
+    if (!r->no_create && ((r->backing && try_backing(r) < 0) || create_target(r) < 0))
+        return -1;
+    return open_target(r);
+}

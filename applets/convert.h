@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* convert.h - what the parts of img-convert share: the request, and the steps in the order in which they run. */
+#ifndef CONVERT_H
+#define CONVERT_H
+
+#include "digest.h"
+#include "../libimg/copy.h"
+
+struct convert {
+    struct app *app;
+    const char *source_format, *target_format, *backing, *backing_format, *snapshot;
+    struct img_doc *create_options;    /* flat, NULL: none given */
+    bool want_help, source_opts, target_opts, no_create, target_is_zero, compress, share, offload, salvage,
+         out_of_order, progress, sparse_given, bitmaps, skip_broken, format_given;
+    uint64_t sparse, rate;
+    unsigned workers;
+    struct digest_choice digest;       /* hash NULL: none wanted */
+    uint8_t digest_result[IMG_HASH_MAX];
+    const char *source_cache_name, *target_cache_name;
+    enum img_cache source_cache, target_cache;
+
+    char **sources;
+    size_t source_count;
+    const char *target_name;
+    bool from_stream, to_stream;
+
+    const struct img_driver *driver;   /* of the target */
+    struct img **images;
+    uint64_t total;
+    struct img *target;
+};
+
+/* convert-source.c ------------------------------------------------------------ */
+
+/* Open all sources and add up their length, then show the snapshot that -l names. 0, or -1 after a message. */
+int convert_open_sources(struct convert *r);
+
+/* convert-target.c ------------------------------------------------------------ */
+
+/* The driver of -O, which must be able to make images. */
+int convert_find_driver(struct convert *r);
+/* Judge the options, create the target unless -n, and open it; nothing of this for a stream. */
+int convert_open_target(struct convert *r);
+
+/* convert-bitmaps.c ----------------------------------------------------------- */
+
+/* --bitmaps, before the target is touched: can they be copied?  0, or -1 after a message. */
+int convert_check_bitmaps(struct convert *r);
+/* After the copy of the disk; the exit code. */
+int convert_copy_bitmaps(struct convert *r);
+
+/* convert-copy.c -------------------------------------------------------------- */
+
+/* Copy; the exit code.  Fills digest_result. */
+int convert_copy(struct convert *r);
+/* Print the digest: on standard output, or standard error where that is the target. */
+void convert_print_digest(const struct convert *r);
+
+#endif

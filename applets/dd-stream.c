@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* dd-stream.c - where img-dd begins to read a stream, and whether it is at its end. */
+#include "dd.h"
+#include "../libimg/util/checked.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A file on standard input: to the place, without reading. 1: done, 0: it ends before, -1: it is no file. */
+static int seek_forward(int fd, uint64_t length)
+{
+    off_t at = lseek(fd, 0, SEEK_CUR);
+    struct stat st;
+
+    if (at < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return -1;
+    if (at > st.st_size || length > (uint64_t)(st.st_size - at))
+        return 0;
+    return lseek(fd, (off_t)length, SEEK_CUR) < 0 ? -1 : 1;
+}
+
+int dd_skip_stream(int fd, uint64_t length)
+{
+    char buffer[16 << 10];
+    int ret = seek_forward(fd, length);
+
+    if (ret >= 0)
+        return ret;
+    while (length) {
+        ssize_t n = read(fd, buffer, (size_t)img_min(length, sizeof buffer));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return 0;
+        length -= (uint64_t)n;
+    }
+    return 1;
+}
+
+int dd_at_end(int fd)
+{
+    char byte;
+    ssize_t n;
+
+    do
+        n = read(fd, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n == 0;
+}

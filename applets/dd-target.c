@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dd-target.c - the image that img-dd writes.  Without more it is made anew.  With conv=notrunc it is kept and becomes
+ * longer where need be; with seek= alone it is cut there first, as dd(1) does.  Whatever can
+ * be refused is refused before an old output is touched.
+ */
+#include "dd.h"
+#include "../libimg/util/checked.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+enum { SECTOR = 512 };
+
+/* ---- Refusals ----------------------------------------------------------------------------- */
+
+static bool same_file(const struct img *node, const struct stat *target)
+{
+    struct stat st;
+
+    return !img_file(node) && stat(img_filename(node), &st) == 0 && st.st_dev == target->st_dev &&
+           st.st_ino == target->st_ino;
+}
+
+/* Is the output one of the files that the source is read from? */
+static bool reads_from(const struct img *node, const struct stat *target)
+{
+    return node && (same_file(node, target) || reads_from(img_file(node), target) ||
+                    reads_from(img_data_file(node), target) || reads_from(img_backing(node), target));
+}
+
+static const struct img_driver *find_driver(const struct dd *dd)
+{
+    const struct img_driver *driver = img_driver_find(dd->output_format);
+
+    if (!driver)
+        app_error("Unknown file format");
+    return driver && app_can_create(driver) ? driver : NULL;
+}
+
+static int refuse_size(void)
+{
+    app_error("output file is smaller than input file");
+    return -1;
+}
+
+/* ---- A new one ------------------------------------------------------------------------------ */
+
+static int open_target(struct dd *dd)
+{
+    struct img_open how = { .format = dd->output_format, .flags = IMG_RDWR | IMG_RESIZE,
+                            .cache = dd->direct_output ? IMG_CACHE_NONE : IMG_CACHE_WRITEBACK };
+
+    dd->target = app_open(dd->output, &how);
+    return dd->target ? 0 : -1;
+}
+
+static int create_target(struct dd *dd, const struct img_driver *driver, uint64_t end)
+{
+    uint64_t size = dd->has_output_size ? dd->output_size : end;
+    struct img_doc *options;
+    struct img_error err = IMG_ERROR_INIT;
+    char text[24];
+    int ret;
+
+    if (size < end)
+        return refuse_size();
+    options = img_doc_object();
+    snprintf(text, sizeof text, "%" PRIu64, img_align_up(size, SECTOR));
+    img_doc_put_string(options, "size", text);
+    ret = img_create(driver, dd->output, options, &err);
+    img_doc_free(options);
+    if (ret < 0) {
+        app_report_with(&err, "%s: error while creating output image: ", dd->output);
+        return -1;
+    }
+    dd->created = true;
+    dd->fixed = dd->has_output_size;
+    return open_target(dd);
+}
+
+/* ---- One that is there ------------------------------------------------------------------------ */
+
+static int resize(struct dd *dd, uint64_t size)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (img_size(dd->target) == size || img_resize(dd->target, size, NULL, &err) == 0)
+        return 0;
+    app_report_with(&err, "%s: ", dd->output);
+    return -1;
+}
+
+static int keep_target(struct dd *dd, uint64_t end, bool cut)
+{
+    uint64_t start = img_align_up(dd->to, SECTOR);
+
+    if (dd->has_output_size) {
+        app_error("osize= is for an output that is created");
+        return -1;
+    }
+    if (open_target(dd) < 0)
+        return -1;
+    if (cut && start < img_size(dd->target) && resize(dd, start) < 0)
+        return -1;
+    end = img_align_up(end, SECTOR);
+    if (end <= img_size(dd->target))
+        return 0;
+    return dd->fixed ? refuse_size() : resize(dd, end);
+}
+
+int dd_prepare_target(struct dd *dd)
+{
+    const struct img_driver *driver = find_driver(dd);
+    uint64_t end = dd->to + (dd->from_stream ? 0 : dd->length);
+    struct stat st;
+    bool exists, device;
+
+    if (!driver)
+        return -1;
+    exists = stat(dd->output, &st) == 0;
+    device = exists && !S_ISREG(st.st_mode);
+    if (exists && dd->source && reads_from(dd->source, &st)) {
+        app_error("%s: error while creating output image: Failed to get \"write\" lock\n"
+                  "Is another process using the image [%s]?", dd->output, dd->output);
+        return -1;
+    }
+    dd->fixed = dd->no_create || device;
+    if (dd->no_create || (exists && (dd->keep || dd->seek)))
+        return keep_target(dd, end, !dd->fixed && !dd->keep);
+    return create_target(dd, driver, end);
+}

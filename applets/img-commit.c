@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* img-commit.c - bring what an image holds down into its backing file, or into one further down. */
+#include "applet.h"
+#include "../libimg/copy.h"
+
+#include <string.h>
+
+enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT };
+
+static const struct app_option options[] = {
+    { 'q', "quiet", NULL, "print nothing but errors" },
+    { 'p', "progress", NULL, "show how far it is" },
+    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    { 't', "cache", "CACHE_MODE", "cache mode of the image (writeback)" },
+    { 'd', "drop", NULL, "do not empty the image afterwards" },
+    { 'b', "base", "BASE_IMG", "the file of the backing chain to write to, in place of the\n"
+                               "backing file of the image; implies -d" },
+    { 'r', "rate-limit", "RATE", "bytes a second at most" },
+    { 'r', "rate", "RATE", NULL },
+    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    { 0, NULL, NULL, NULL }
+};
+
+struct request {
+    const char *name, *base, *cache;
+    struct img_open how;
+    bool drop, progress;
+    uint64_t rate;
+};
+
+/* The image over the one that is written to; NULL after a message. */
+static struct img *find_overlay(struct img *image, const struct request *r)
+{
+    struct img *overlay = image;
+
+    if (r->base) {
+        overlay = img_find_overlay(image, r->base);
+        if (!overlay)
+            app_error("Did not find '%s' in the backing chain of '%s'", r->base, r->name);
+    } else if (!img_backing(image)) {
+        app_error("Image does not have a backing file");
+        overlay = NULL;
+    }
+    return overlay;
+}
+
+/* The last step is told when the image has been emptied. */
+static void show_progress(void *context, uint64_t done, uint64_t total)
+{
+    if (done < total)
+        app_progress(context, done, total);
+}
+
+static int commit(struct img *image, const struct request *r)
+{
+    struct img_commit how = { .rate = r->rate, .workers = img_copy_workers(), .progress = show_progress };
+    struct img *overlay = find_overlay(image, r);
+    struct img_error err = IMG_ERROR_INIT;
+    int rc;
+
+    if (!overlay)
+        return 1;
+    if (img_reopen_backing(overlay, img_size(img_backing(overlay)) < img_size(image), &err) < 0) {
+        app_report(&err);
+        return 1;
+    }
+    how.base = img_backing(overlay);
+    rc = img_commit(image, &how);
+    if (rc < 0) {
+        app_error("Block job failed: %s", img_strerror(rc));
+        return 1;
+    }
+    if (!r->drop && img_make_empty(image, &err) < 0) {
+        app_report(&err);
+        return 1;
+    }
+    return 0;
+}
+
+/* ---- The command line ------------------------------------------------------------------------ */
+
+static bool parse(struct app *app, struct request *r)
+{
+    int letter;
+
+    while ((letter = app_next(app)) != -1) {
+        switch (letter) {
+        case 'q': app_quiet = true; break;
+        case 'p': r->progress = true; break;
+        case 'f': r->how.format = app->argument; break;
+        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case 't': r->cache = app->argument; break;
+        case 'd': r->drop = true; break;
+        case 'b':
+            r->base = app->argument;
+            r->drop = true;
+            break;
+        case 'r':
+            if (!app_size(app->argument, "rate limit", &r->rate))
+                return false;
+            break;
+        case OPT_OBJECT: app_object(app->argument); break;
+        }
+    }
+    if (app->operand_count != 1)
+        app_usage(app, "Expecting one image file name");
+    r->name = app->operands[0];
+    return true;
+}
+
+static struct img *open_image(struct request *r)
+{
+    if (!app_cache(r->cache, "cache", &r->how.cache))
+        return NULL;
+    return app_one_format(r->how.image_opts, r->how.format) ? app_open(r->name, &r->how) : NULL;
+}
+
+static int run(struct app *app)
+{
+    struct request r = { .how = { .flags = IMG_RDWR }, .cache = "writeback" };
+    struct img *image;
+    int status = 1;
+
+    if (!parse(app, &r))
+        return 1;
+    app_progress_start(r.progress && !app_quiet, 1.0);
+    image = open_image(&r);
+    if (image)
+        status = app_close_after(image, commit(image, &r));
+    app_progress_end(status == 0);
+    if (status == 0)
+        app_say("Image committed.\n");
+    return status;
+}
+
+const struct applet applet_commit = {
+    .name = "commit",
+    .title = "write what an image holds into its backing file",
+    .synopsis = "[-q] [-f FMT | --image-opts] [-t CACHE_MODE] [-b BASE_IMG] [-d] [-r RATE] [-p] [--object OBJDEF] "
+                "FILENAME",
+    .options = options,
+    .operands = "A file that is smaller than the image grows.  Afterwards the image is empty and shows the\n"
+                "backing file, unless -d or -b was given.",
+    .main = run,
+};

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * img-dd.c - copy a part of an image, of a file or of standard input, given in
+ * blocks as with dd(1).  The blocks only count: what moves are the windows of the copy engine.
+ */
+#include "dd.h"
+#include "../libimg/copy.h"
+#include "../libimg/util/checked.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT };
+enum { STANDARD_BLOCK = 512, SPARSE_RUN = 4096 };
+
+static const struct app_option options[] = {
+    { 'f', "format", "FMT", "format of the input; without it the content is probed" },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "the input is key=value,... instead of a file name" },
+    { 'O', "output-format", "FMT", "format of the output (raw)" },
+    { 'U', "force-share", NULL, "open the input without regard to its users" },
+    { 'n', "no-create", NULL, "write into an existing output, which keeps its size" },
+    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    { 0, NULL, NULL, NULL }
+};
+
+/* ---- The command line ------------------------------------------------------------------------ */
+
+static void parse_options(struct dd *dd)
+{
+    struct app *app = dd->app;
+    int letter;
+
+    while ((letter = app_next(app)) != -1) {
+        switch (letter) {
+        case 'f': dd->input_format = app->argument; break;
+        case OPT_IMAGE_OPTS: dd->image_opts = true; break;
+        case 'O': dd->output_format = app->argument; break;
+        case 'U': dd->share = true; break;
+        case 'n': dd->no_create = true; break;
+        case OPT_OBJECT: app_object(app->argument); break;
+        }
+    }
+}
+
+/* A terminal is no place for an image; nor is it meant when nothing was said at all. */
+static bool check_names(struct dd *dd)
+{
+    if ((!dd->input && !dd->output && !dd->app->operand_count) ||
+        (!dd->input && isatty(STDIN_FILENO)) || (!dd->output && isatty(STDOUT_FILENO)))
+        return app_refuse("Must specify both input and output files");
+    dd->from_stream = !dd->input || (!dd->image_opts && app_is_stream(dd->input));
+    dd->to_stream = !dd->output || app_is_stream(dd->output);
+    return true;
+}
+
+static bool check_streams(const struct dd *dd)
+{
+    if (dd->from_stream && (dd->image_opts || (dd->input_format && strcmp(dd->input_format, "raw"))))
+        return app_refuse("Standard input can only be read as raw");
+    if (dd->to_stream && strcmp(dd->output_format, "raw"))
+        return app_refuse("Standard output can only be written as raw");
+    if (dd->to_stream && (dd->seek || dd->no_create || dd->has_output_size))
+        return app_refuse("Standard output takes no seek=, osize= or -n");
+    if ((dd->from_stream && dd->direct_input) || (dd->to_stream && dd->direct_output))
+        return app_refuse("A stream has no direct I/O");
+    return true;
+}
+
+/* ---- What is to be copied --------------------------------------------------------------------- */
+
+static bool cannot_skip(struct dd *dd)
+{
+    app_error("%s: cannot skip to specified offset", dd->input ? dd->input : "standard input");
+    dd->from = dd->length = 0;
+    return true;
+}
+
+/* count= ends the part where it would end without skip=: both count from the start of the input. */
+static bool place_part(struct dd *dd, uint64_t size)
+{
+    uint64_t limit;
+
+    if (dd->has_count && img_mul(dd->count, dd->block, &limit))
+        size = img_min(size, limit);
+    if (!img_mul(dd->skip, dd->block, &dd->from) || dd->from > size)
+        return cannot_skip(dd);
+    dd->length = size - dd->from;
+    return true;
+}
+
+static bool open_image(struct dd *dd)
+{
+    struct img_open how = { .format = dd->input_format, .flags = dd->share ? IMG_SHARE : 0,
+                            .cache = dd->direct_input ? IMG_CACHE_NONE : IMG_CACHE_WRITEBACK,
+                            .image_opts = dd->image_opts };
+
+    if (!app_one_format(dd->image_opts, dd->input_format))
+        return false;
+    dd->source = app_open(dd->input, &how);
+    return dd->source && place_part(dd, img_size(dd->source));
+}
+
+static bool open_stream(struct dd *dd)
+{
+    int ret;
+
+    dd->source_fd = app_open_stream(dd->input, O_RDONLY);
+    if (dd->source_fd < 0 || !place_part(dd, INT64_MAX))
+        return false;
+    if (!dd->has_count && dd->length)
+        dd->length = UINT64_MAX;
+    ret = dd->from ? dd_skip_stream(dd->source_fd, dd->from) : 1;
+    dd->from = 0;
+    if (ret < 0) {
+        app_error("error while reading from input image file: %s", img_strerror(ret));
+        return false;
+    }
+    return ret > 0 || cannot_skip(dd);
+}
+
+static bool place_target(struct dd *dd)
+{
+    uint64_t end;
+
+    if (img_mul(dd->seek, dd->block, &dd->to) &&
+        img_add(dd->to, dd->from_stream ? 0 : dd->length, &end) && end <= INT64_MAX)
+        return true;
+    return app_refuse("The output would be too large");
+}
+
+/* ---- Progress ------------------------------------------------------------------------------------ */
+
+struct progress {
+    bool shown;
+    struct timespec started, last;
+    uint64_t done;
+};
+
+static double seconds_between(const struct timespec *from, const struct timespec *to)
+{
+    return (double)(to->tv_sec - from->tv_sec) + (double)(to->tv_nsec - from->tv_nsec) / 1e9;
+}
+
+/* On standard error, for the data may go to standard output. */
+static void show(struct progress *progress, const char *end)
+{
+    char size[32], rate[32];
+    struct timespec now;
+    double seconds;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    progress->last = now;
+    seconds = seconds_between(&progress->started, &now);
+    img_human_size(size, sizeof size, progress->done);
+    img_human_size(rate, sizeof rate, seconds > 0 ? (uint64_t)((double)progress->done / seconds) : progress->done);
+    fprintf(stderr, "%" PRIu64 " bytes (%s) copied, %.1f s, %s/s%s", progress->done, size, seconds, rate, end);
+}
+
+static void tell_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct progress *progress = context;
+    struct timespec now;
+
+    progress->done = done;
+    app_progress(NULL, done, total);
+    if (!progress->shown)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (seconds_between(&progress->last, &now) >= 1)
+        show(progress, "\r");
+}
+
+/* ---- The copy --------------------------------------------------------------------------------------- */
+
+static int fail_writing(int error)
+{
+    app_error("error while writing to output image file: %s", img_strerror(error));
+    return 1;
+}
+
+static int explain(const struct img_copy_fault *fault, int error)
+{
+    if (fault->stage != IMG_COPY_MAPPING && fault->stage != IMG_COPY_READING)
+        return fail_writing(error);
+    app_error("error while reading from input image file: %s", img_strerror(error));
+    return 1;
+}
+
+/* An output that does not grow took all that fits; is there more? */
+static int check_rest(const struct dd *dd)
+{
+    int ret = dd_at_end(dd->source_fd);
+
+    if (ret < 0) {
+        app_error("error while reading from input image file: %s", img_strerror(ret));
+        return 1;
+    }
+    return ret ? 0 : fail_writing(ENOSPC);
+}
+
+static int copy(struct dd *dd)
+{
+    struct progress progress = { .shown = dd->progress };
+    uint64_t room = dd->fixed ? img_size(dd->target) - dd->to : UINT64_MAX, copied = 0;
+    uint64_t length = img_min(dd->length, room);
+    struct img_copy what = {
+        .sources = &dd->source, .source_count = dd->source ? 1 : 0, .source_fd = dd->source_fd,
+        .target = dd->target, .target_fd = dd->target_fd,
+        .source_offset = dd->from, .length = length == UINT64_MAX ? 0 : length, .target_offset = dd->to,
+        .exact = true, .grow_target = dd->target && dd->from_stream && !dd->fixed,
+        .in_order = true, .workers = img_copy_workers(), .sparse = dd->sparse ? SPARSE_RUN : 0,
+        .target_is_zero = dd->sparse && dd->created && img_zero_initialised(dd->target),
+        .progress = tell_progress, .context = &progress,
+    };
+    struct img_copy_fault fault;
+    int ret = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &progress.started);
+    progress.last = progress.started;
+    if (length)
+        ret = img_copy(&what, &copied, &fault);
+    if (dd->progress)
+        show(&progress, "\n");
+    if (ret < 0)
+        return explain(&fault, -ret);
+    return dd->length > room && copied == room ? check_rest(dd) : 0;
+}
+
+/* The data are safe once this comes back without an error; a pipe has nothing to be made safe. */
+static int sync_output(const struct dd *dd)
+{
+    int ret = dd->target ? img_flush(dd->target) : fsync(dd->target_fd) < 0 ? -errno : 0;
+
+    if (ret == 0 || (!dd->target && (ret == -EINVAL || ret == -EROFS)))
+        return 0;
+    return fail_writing(ret);
+}
+
+static int close_all(struct dd *dd, int status)
+{
+    int ret = app_close_stream(dd->target_fd);
+
+    status = app_close(dd->target, status);
+    if (ret < 0 && status == 0)
+        status = fail_writing(ret);
+    app_close_stream(dd->source_fd);
+    return app_close(dd->source, status);
+}
+
+static bool prepare_output(struct dd *dd)
+{
+    if (!dd->to_stream)
+        return dd_prepare_target(dd) == 0;
+    dd->target_fd = app_open_stream(dd->output, O_WRONLY);
+    return dd->target_fd >= 0;
+}
+
+static int run(struct app *app)
+{
+    struct dd dd = { .app = app, .output_format = "raw", .block = STANDARD_BLOCK, .source_fd = -1, .target_fd = -1 };
+    int status = 1;
+
+    parse_options(&dd);
+    if (!dd_parse_operands(&dd) || !check_names(&dd) || !check_streams(&dd))
+        return 1;
+    app_progress_start(false, 1.0);
+    if ((dd.from_stream ? open_stream(&dd) : open_image(&dd)) && place_target(&dd) && prepare_output(&dd)) {
+        status = copy(&dd);
+        if (status == 0 && dd.sync)
+            status = sync_output(&dd);
+    }
+    return close_all(&dd, status);
+}
+
+const struct applet applet_dd = {
+    .name = "dd",
+    .title = "copy a part of an image or of standard input, in blocks",
+    .synopsis = "[-f FMT|--image-opts] [-O OUTPUT_FMT] [-U] [-n] [--object OBJDEF] [bs=BLOCK_SIZE] [count=BLOCKS] "
+                "[skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
+                "[status=none|progress] [if=INPUT] [of=OUTPUT]",
+    .options = options,
+    .operands = "if=INPUT       what is read; without it standard input, raw\n"
+                "of=OUTPUT      image that is made; without it standard output, raw\n"
+                "bs=BLOCK_SIZE  bytes of a block (512), with a suffix k, M, G ...\n"
+                "count=BLOCKS   the part ends behind that many blocks of the input, skipped ones included\n"
+                "skip=BLOCKS    leave out the start of the input\n"
+                "seek=BLOCKS    place in the output; what lies before stays, what lies behind goes\n"
+                "osize=SIZE     size of the new output\n"
+                "conv=LIST      notrunc: keep all of an existing output, which grows where it has to;\n"
+                "               sparse: runs of zeroes become holes; fsync: see that all is on the disk\n"
+                "iflag=direct, oflag=direct  go past the page cache\n"
+                "status=progress  show on standard error how far it is; none: nothing",
+    .main = run,
+};

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* img-resize.c - change the size of the disk that an image holds. */
+#include "applet.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_SHRINK, OPT_PREALLOCATION };
+
+static const struct app_option options[] = {
+    { 'q', "quiet", NULL, "print nothing but errors" },
+    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    { OPT_SHRINK, "shrink", NULL, "the new size may be smaller: what lies behind it is lost" },
+    { OPT_PREALLOCATION, "preallocation", "PREALLOC",
+      "set storage aside for what is new: off, metadata, falloc, full (off)" },
+    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    { 0, NULL, NULL, NULL }
+};
+
+enum relation { ABSOLUTE, LARGER_BY, SMALLER_BY };
+
+struct request {
+    const char *name;
+    struct img_open how;
+    const char *preallocation;
+    bool shrink;
+    enum relation relation;
+    uint64_t size;
+};
+
+/* ---- The command line --------------------------------------------------------------------- */
+
+static bool parse_preallocation(struct request *r, const char *text)
+{
+    static const char *const modes[] = { "off", "metadata", "falloc", "full" };
+
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        if (strcmp(text, modes[i]) == 0) {
+            r->preallocation = modes[i];
+            return true;
+        }
+    }
+    app_error("Invalid preallocation mode '%s'", text);
+    return false;
+}
+
+static void say_malformed(int code, const char *text)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (code == -ERANGE) {
+        img_error_set(&err, ERANGE, "Value '%s' is out of range for parameter 'size'", text);
+    } else {
+        img_error_set(&err, EINVAL, "Parameter 'size' expects a non-negative number below 2^64");
+        img_error_hint(&err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+                       "and exabytes, respectively.");
+    }
+    app_report(&err);
+}
+
+static bool parse_size(struct request *r, const char *text)
+{
+    if (*text == '+' || *text == '-')
+        r->relation = *text++ == '+' ? LARGER_BY : SMALLER_BY;
+
+    int rc = img_parse_size(text, 'b', &r->size);
+    /* The older profile takes a number below zero for no number. */
+    if (rc == -ERANGE && app_compat() < APP_10_0 && text[strspn(text, " \t")] == '-')
+        rc = -EINVAL;
+    if (rc < 0)
+        say_malformed(rc, text);
+    return rc == 0;
+}
+
+static bool parse(struct app *app, struct request *r)
+{
+    int letter;
+
+    while ((letter = app_next(app)) != -1) {
+        switch (letter) {
+        case 'q': app_quiet = true; break;
+        case 'f': r->how.format = app->argument; break;
+        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case OPT_SHRINK: r->shrink = true; break;
+        case OPT_PREALLOCATION:
+            if (!parse_preallocation(r, app->argument))
+                return false;
+            break;
+        case OPT_OBJECT: app_object(app->argument); break;
+        }
+    }
+    if (app->operand_count > 2 && app_compat() >= APP_10_0)
+        app_usage(app, "Extra argument(s) in command line");
+    if (app->operand_count != 2)
+        app_usage(app, "Expecting image file name and size");
+    r->name = app->operands[0];
+    if (!parse_size(r, app->operands[1]))
+        return false;
+    return app_one_format(r->how.image_opts, r->how.format);
+}
+
+/* ---- Resizing -------------------------------------------------------------------------------- */
+
+static int resize(struct img *image, const struct request *r)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    uint64_t now = img_size(image), size = r->size;
+
+    /* Sums wrap around as the peer's do, so that what it calls negative is that here too. */
+    if (r->relation == LARGER_BY)
+        size = now + size;
+    else if (r->relation == SMALLER_BY)
+        size = now - size;
+    if (size == 0 || size > INT64_MAX) {
+        app_error("New image size must be positive");
+        return 1;
+    }
+    if (size <= now && strcmp(r->preallocation, "off") != 0) {
+        app_error("Preallocation can only be used for growing images");
+        return 1;
+    }
+    if (size < now && !r->shrink) {
+        app_error("Use the --shrink option to perform a shrink operation.");
+        app_warning("Shrinking an image will delete all data beyond the shrunken image's end. Before performing such "
+                    "an operation, make sure there is no important data there.");
+        return 1;
+    }
+    if (img_resize(image, size, r->preallocation, &err) < 0) {
+        app_report(&err);
+        return 1;
+    }
+    app_say("Image resized.\n");
+    return 0;
+}
+
+static int run(struct app *app)
+{
+    struct request r = { .how = { .flags = IMG_RDWR | IMG_RESIZE, .cache = IMG_CACHE_WRITEBACK },
+                         .preallocation = "off" };
+
+    if (!parse(app, &r))
+        return 1;
+    struct img *image = app_open(r.name, &r.how);
+    if (!image)
+        return 1;
+    return app_close(image, resize(image, &r));
+}
+
+const struct applet applet_resize = {
+    .name = "resize",
+    .title = "change the size of the disk that an image holds",
+    .synopsis = "[-q] [-f FMT | --image-opts] [--shrink] [--preallocation PREALLOC] [--object OBJDEF] "
+                "FILENAME [+|-]SIZE",
+    .options = options,
+    .minus_number = true,
+    .operands = "SIZE is the new size, with + or - the amount to grow or to shrink by; in bytes, or with a suffix\n"
+                "k, M, G, T, P or E (powers of 1024). The partitions and file systems inside are not looked at.",
+    .main = run,
+};

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * null-co and null-aio: a disk of any size that forgets what is written to it.  For measuring what everything
+ * else costs, and as the far end of a test.  The two names differ in nothing here.
+ */
+#include "../../libimg/driver.h"
+#include "../../libimg/util/checked.h"
+#include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/strbuf.h"
+#include <string.h>
+#include <time.h>
+
+enum { STANDARD_SIZE = 1 << 30 };
+
+struct null_options {
+    int64_t size, latency;
+    int8_t read_zeroes;
+};
+
+struct null_state {
+    struct timespec latency;
+    bool read_zeroes;
+};
+
+static const struct img_option null_options[] = {
+    { .name = "size", .help = "size of the null block", .type = IMG_OPT_SIZE, .when = IMG_AT_OPEN,
+      .offset = offsetof(struct null_options, size) },
+    { .name = "latency-ns", .help = "nanosecond latency (approximated) to wait before a request is done",
+      .type = IMG_OPT_NUMBER, .when = IMG_AT_OPEN, .offset = offsetof(struct null_options, latency) },
+    { .name = "read-zeroes", .help = "return zeroes when read", .type = IMG_OPT_BOOL, .when = IMG_AT_OPEN,
+      .offset = offsetof(struct null_options, read_zeroes) },
+    { .name = NULL }
+};
+
+static const char *const strong_options[] = { "size", "read-zeroes", NULL };
+
+static int parse_name(const char *driver, const char *name, struct img_error *err)
+{
+    CLEANUP_FREE char *only = img_xasprintf("%s://", driver);
+
+    if (strcmp(name, only) == 0)
+        return 0;
+    return img_error_set(err, EINVAL, "The only allowed filename for this driver is '%s'", only);
+}
+
+static int parse_co_name(const char *name, struct img_doc *options, struct img_error *err)
+{
+    (void)options;
+    return parse_name("null-co", name, err);
+}
+
+static int parse_aio_name(const char *name, struct img_doc *options, struct img_error *err)
+{
+    (void)options;
+    return parse_name("null-aio", name, err);
+}
+
+static char *plain_name(const struct img *image)
+{
+    if (img_doc_get(image->options, "size") || img_doc_get(image->options, "read-zeroes"))
+        return NULL;
+    return img_xasprintf("%s://", image->driver->name);
+}
+
+static int open_null(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
+{
+    const struct null_options *given = parsed;
+    struct null_state *null = image->state;
+    uint64_t latency = given->latency == -1 ? 0 : (uint64_t)given->latency;
+
+    (void)options;
+    if (latency == INT64_MAX)
+        return img_error_set(err, EINVAL, "latency-ns is invalid");
+    null->latency = (struct timespec){ (time_t)(latency / 1000000000), (long)(latency % 1000000000) };
+    null->read_zeroes = given->read_zeroes == 1;
+    image->size = STANDARD_SIZE;
+    if (given->size != -1)
+        image->size = img_align_up(img_min((uint64_t)given->size, INT64_MAX - 511), 512);
+    return 0;
+}
+
+static int wait_for(const struct img *image)
+{
+    const struct null_state *null = image->state;
+
+    if (null->latency.tv_sec || null->latency.tv_nsec)
+        nanosleep(&null->latency, NULL);
+    return 0;
+}
+
+/* Always zeroes: memory that was not asked for would only be somebody else's bytes. */
+static int null_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    (void)offset;
+    memset(buffer, 0, length);
+    return wait_for(image);
+}
+
+static int null_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
+{
+    (void)buffer, (void)offset, (void)length;
+    return wait_for(image);
+}
+
+static int null_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    (void)offset, (void)length, (void)flags;
+    return wait_for(image);
+}
+
+static int null_flush(struct img *image)
+{
+    return wait_for(image);
+}
+
+static int null_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    const struct null_state *null = image->state;
+
+    *extent = (struct img_extent){ .offset = offset, .length = length, .kind = null->read_zeroes ? IMG_ZERO : IMG_HOLE,
+                                   .host_valid = null->read_zeroes, .file = image, .host = offset };
+    return 0;
+}
+
+static int64_t null_allocated(struct img *image)
+{
+    (void)image;
+    return 0;
+}
+
+static bool null_zero_initialised(struct img *image)
+{
+    const struct null_state *null = image->state;
+
+    return null->read_zeroes;
+}
+
+#define NULL_DRIVER(id, text) \
+    .name = id, .title = text, .kind = IMG_PROTOCOL, .traits = IMG_NO_DETAILS, .prefix = id, \
+    .state_size = sizeof(struct null_state), .options = null_options, .open_size = sizeof(struct null_options), \
+    .open = open_null, .pread = null_pread, .pwrite = null_pwrite, .zero = null_zero, .flush = null_flush, \
+    .map = null_map, .allocated = null_allocated, .zero_initialised = null_zero_initialised, \
+    .plain_name = plain_name, .strong_options = strong_options
+
+const struct img_driver img_driver_null_co = {
+    NULL_DRIVER("null-co", "Nothing at all"), .parse_name = parse_co_name,
+};
+
+const struct img_driver img_driver_null_aio = {
+    NULL_DRIVER("null-aio", "Nothing at all"), .parse_name = parse_aio_name,
+};

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench.c - many requests of one size on one image, a number of them in flight
+ * at a time: each is a thread that issues one after the other.
+ */
+#include "driver.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_THREADS = 256,
+    STACK = 128 << 10,
+    BUFFER_ALIGNMENT = 4096
+};
+static const uint64_t MAX_MEMORY = 1ull << 30;
+
+/* A request in flight covers [from, to) in whole allocation units; empty: none. */
+struct range { uint64_t from, to; };
+
+struct bench_job {
+    struct img *image;
+    const struct img_bench *what;
+    uint64_t unit;                 /* two writes into one unit exclude each other; 0: they don't */
+
+    pthread_mutex_t lock;          /* all below */
+    pthread_cond_t changed;
+    uint64_t left, offset;
+    unsigned busy;                 /* requests in flight */
+    bool draining;                 /* no request starts until the flush is done */
+    int error;
+    struct range ranges[MAX_THREADS];
+};
+
+struct bench_worker {
+    struct bench_job *job;
+    pthread_t thread;
+    unsigned number;
+    void *buffer;
+};
+
+struct request {
+    uint64_t offset;
+    bool flush;                    /* a flush follows it */
+};
+
+static void fail(struct bench_job *job, int error)
+{
+    if (!job->error)
+        job->error = error;
+    pthread_cond_broadcast(&job->changed);
+}
+
+static bool excluded(const struct bench_job *job, const struct range *range)
+{
+    for (size_t i = 0; i < MAX_THREADS; i++)
+        if (job->ranges[i].from < range->to && range->from < job->ranges[i].to)
+            return true;
+    return false;
+}
+
+/* Wait for writes into the same allocation units (img.h asks for it); lock held. */
+static void enter(struct bench_job *job, unsigned number, uint64_t offset)
+{
+    struct range range = { 0 };
+
+    if (!job->what->write || !job->unit)
+        return;
+    range.from = img_align_down(offset, job->unit);
+    range.to = img_align_up(offset + job->what->request, job->unit);
+    while (excluded(job, &range) && !job->error)
+        pthread_cond_wait(&job->changed, &job->lock);
+    job->ranges[number] = range;
+}
+
+/* False: there is nothing left to do. */
+static bool take(struct bench_job *job, unsigned number, struct request *request)
+{
+    const struct img_bench *what = job->what;
+
+    LOCK_SCOPE(&job->lock);
+    while (job->draining && !job->error)
+        pthread_cond_wait(&job->changed, &job->lock);
+    if (job->error || job->left == 0)
+        return false;
+    request->offset = job->offset;
+    job->left--;
+    request->flush = what->flush_every && job->left % what->flush_every == 0;
+    job->draining = request->flush && what->drain;
+    if (!img_within(request->offset, what->request, img_size(job->image))) {
+        fail(job, -EIO);
+        return false;
+    }
+    job->offset = (job->offset + what->step) % img_max(img_size(job->image), 1);
+    job->busy++;
+    enter(job, number, request->offset);
+    return true;
+}
+
+static void leave(struct bench_job *job, const struct bench_worker *worker, const struct request *request, int ret)
+{
+    pthread_mutex_lock(&job->lock);
+    job->ranges[worker->number] = (struct range){ 0 };
+    job->busy--;
+    if (ret < 0)
+        fail(job, ret);
+    pthread_cond_broadcast(&job->changed);
+    while (request->flush && job->what->drain && job->busy && !job->error)
+        pthread_cond_wait(&job->changed, &job->lock);
+    ret = job->error;
+    pthread_mutex_unlock(&job->lock);
+    if (!request->flush || ret < 0)
+        return;
+    ret = img_flush(job->image);
+    pthread_mutex_lock(&job->lock);
+    if (ret < 0)
+        fail(job, ret);
+    if (job->what->drain)
+        job->draining = false;
+    pthread_cond_broadcast(&job->changed);
+    pthread_mutex_unlock(&job->lock);
+}
+
+static void *work(void *argument)
+{
+    struct bench_worker *worker = argument;
+    struct bench_job *job = worker->job;
+    struct request request;
+
+    while (take(job, worker->number, &request)) {
+        int ret = 0;
+
+        if (job->what->write)
+            ret = img_pwrite(job->image, worker->buffer, request.offset, job->what->request);
+        else
+            ret = img_pread(job->image, worker->buffer, request.offset, job->what->request);
+        leave(job, worker, &request, ret);
+    }
+    return NULL;
+}
+
+static int prepare(struct bench_job *job, struct bench_worker *worker, unsigned number)
+{
+    size_t length = img_max(job->what->request, 1);
+
+    worker->job = job;
+    worker->number = number;
+    if (posix_memalign(&worker->buffer, BUFFER_ALIGNMENT, length)) {
+        worker->buffer = NULL;
+        return -ENOMEM;
+    }
+    memset(worker->buffer, job->what->write ? job->what->pattern : 0, length);
+    return 0;
+}
+
+/* The calling thread is the first worker; fewer than asked for is no failure. */
+static int run(struct bench_job *job, struct bench_worker *workers, unsigned count)
+{
+    unsigned started = 1;
+    pthread_attr_t attributes;
+
+    if (prepare(job, &workers[0], 0) < 0)
+        return -ENOMEM;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
+    for (; started < count; started++) {
+        if (prepare(job, &workers[started], started) < 0)
+            break;
+        if (pthread_create(&workers[started].thread, &attributes, work, &workers[started]))
+            break;
+    }
+    pthread_attr_destroy(&attributes);
+    work(&workers[0]);
+    for (unsigned i = 1; i < started; i++)
+        pthread_join(workers[i].thread, NULL);
+    return job->error;
+}
+
+int img_bench(struct img *image, const struct img_bench *what)
+{
+    struct bench_job job = { .image = image, .what = what, .unit = image->cluster_size,
+                             .left = what->count, .offset = what->start };
+    uint64_t count = img_min(img_min(img_max(what->depth, 1), MAX_THREADS), what->count);
+    struct bench_worker *workers;
+    int ret;
+
+    count = img_max(img_min(count, MAX_MEMORY / img_max(what->request, 1)), 1);
+    workers = calloc(count, sizeof *workers);
+    if (!workers)
+        return -ENOMEM;
+    pthread_mutex_init(&job.lock, NULL);
+    pthread_cond_init(&job.changed, NULL);
+    ret = run(&job, workers, (unsigned)count);
+    pthread_cond_destroy(&job.changed);
+    pthread_mutex_destroy(&job.lock);
+    for (uint64_t i = 0; i < count; i++)
+        free(workers[i].buffer);
+    free(workers);
+    return ret;
+}
+
+bool img_direct(const struct img *image)
+{
+    while (image->file)
+        image = image->file;
+    return img_cache_direct(image->cache);
+}

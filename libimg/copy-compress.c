@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * copy-compress.c - a window of the copy that is written in compressed form: cluster by cluster, encoded before
+ * its turn, so that workers encode side by side.
+ */
+#include "copy-internal.h"
+#include "util/checked.h"
+#include "util/strbuf.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What becomes of one cluster of the window. */
+struct cluster {
+    uint64_t offset, length;
+    enum img_extent_kind kind;     /* HOLE, ZERO, DATA (does not shrink), CODED */
+    const unsigned char *coded;
+    size_t coded_length;
+};
+
+/* Is any of [offset, +length) something else than a hole?  Data holes in a cluster that has more are read. */
+static int complete_cluster(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
+                            struct cluster *cluster)
+{
+    uint64_t end = cluster->offset + cluster->length;
+    bool any = false;
+
+    for (size_t i = 0; i < spans->count; i++) {
+        const struct span *span = &spans->at[i];
+        any |= span->kind != IMG_HOLE && span->offset < end && span->offset + span->length > cluster->offset;
+    }
+    if (!any) {
+        cluster->kind = IMG_HOLE;
+        return 0;
+    }
+    for (size_t i = 0; i < spans->count; i++) {
+        const struct span *span = &spans->at[i];
+        uint64_t from = img_max(span->offset, cluster->offset), to = img_min(span->offset + span->length, end);
+        unsigned char *at = worker->buffer + (from - window->offset);
+        int ret = 0;
+        if (from >= to || span->kind == IMG_DATA)
+            continue;
+        if (span->kind == IMG_ZERO)
+            memset(at, 0, to - from);
+        else
+            ret = copy_read_source(worker->job, at, from, to - from);
+        if (ret < 0)
+            return copy_fail(worker->job, IMG_COPY_READING, from, ret);
+    }
+    cluster->kind = worker->job->what->sparse &&
+                    img_is_zero(worker->buffer + (cluster->offset - window->offset), cluster->length)
+                        ? IMG_ZERO : IMG_DATA;
+    return 0;
+}
+
+static int encode_cluster(struct copy_worker *worker, const struct copy_window *window, size_t *used,
+                          struct cluster *cluster)
+{
+    struct img *target = worker->job->what->target;
+    int64_t n = img_encode_cluster(target, worker->buffer + (cluster->offset - window->offset), cluster->length,
+                                   worker->coded + *used, worker->job->window_size - *used);
+
+    if (n == -ENOSPC)
+        return 0;
+    if (n < 0)
+        return copy_fail_writing(worker->job, cluster->offset, (int)n);
+    cluster->kind = IMG_CODED;
+    cluster->coded = worker->coded + *used;
+    cluster->coded_length = (size_t)n;
+    *used += (size_t)n;
+    return 0;
+}
+
+/* Coded clusters in a row go out as one. */
+static int write_coded(struct copy_job *job, const struct cluster *clusters, size_t count)
+{
+    struct coded_cluster *list = img_xcalloc(count, sizeof *list);
+    int ret;
+
+    for (size_t i = 0; i < count; i++) {
+        list[i] = (struct coded_cluster){ clusters[i].offset, clusters[i].coded, clusters[i].coded_length };
+        copy_account(job, clusters[i].coded_length);
+    }
+    ret = img_pwrite_coded(job->what->target, list, count);
+    free(list);
+    return ret < 0 ? copy_fail_writing(job, clusters[0].offset, ret) : 0;
+}
+
+static int write_clusters(struct copy_worker *worker, const struct copy_window *window,
+                          const struct cluster *clusters, size_t count)
+{
+    struct copy_job *job = worker->job;
+    int ret = 0;
+
+    for (size_t i = 0; i < count && ret == 0; i++) {
+        const struct cluster *cluster = &clusters[i];
+        size_t run = 1;
+        if (cluster->kind == IMG_CODED) {
+            while (i + run < count && clusters[i + run].kind == IMG_CODED)
+                run++;
+            ret = write_coded(job, cluster, run);
+            i += run - 1;
+        } else if (cluster->kind == IMG_ZERO) {
+            ret = copy_write_zero(job, cluster->offset, cluster->length);
+        } else if (cluster->kind == IMG_DATA) {
+            ret = copy_write_data(job, worker->buffer + (cluster->offset - window->offset), cluster->offset,
+                                  cluster->length);
+        }
+    }
+    return ret;
+}
+
+int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
+{
+    uint64_t unit = img_cluster_size(worker->job->what->target), end = window->offset + window->length;
+    size_t count = 0, used = 0;
+    struct cluster *clusters = img_xcalloc(window->length / unit + 2, sizeof *clusters);
+    int ret = 0;
+
+    for (uint64_t offset = window->offset; offset < end && ret == 0; offset += clusters[count++].length) {
+        struct cluster *cluster = &clusters[count];
+        *cluster = (struct cluster){ .offset = offset, .length = img_min(unit - offset % unit, end - offset) };
+        ret = complete_cluster(worker, window, spans, cluster);
+        if (ret == 0 && cluster->kind == IMG_DATA)
+            ret = encode_cluster(worker, window, &used, cluster);
+    }
+    if (ret == 0)
+        ret = copy_take_turn(worker, window);
+    if (ret == 0)
+        ret = copy_grow_target(worker->job, window);
+    if (ret == 0)
+        ret = write_clusters(worker, window, clusters, count);
+    free(clusters);
+    return ret;
+}

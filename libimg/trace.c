@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* trace.c - which events are on, and the lines that they write. */
+#include "trace.h"
+#include <string.h>
+
+#define TRACE_NAME(name, format) "img_" #name,
+#define TRACE_FORMAT(name, format) format,
+static const char *const names[] = { IMG_TRACES(TRACE_NAME) NULL };
+static const char *const formats[] = { IMG_TRACES(TRACE_FORMAT) };
+
+bool img_trace_on[IMG_TRACE_COUNT];
+static FILE *output;
+
+const char *img_trace_name(size_t index)
+{
+    return index < IMG_TRACE_COUNT ? names[index] : NULL;
+}
+
+/* "*" stands for any run of characters, nothing else is special. */
+static bool matches(const char *pattern, const char *name)
+{
+    const char *star = NULL, *again = NULL;
+
+    while (*name) {
+        if (*pattern == '*') {
+            star = ++pattern;
+            again = name;
+        } else if (*pattern == *name) {
+            pattern++;
+            name++;
+        } else if (star) {
+            pattern = star;
+            name = ++again;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == '\0';
+}
+
+bool img_trace_enable(const char *pattern)
+{
+    bool on = *pattern != '-', found = false;
+
+    pattern += !on;
+    for (size_t i = 0; i < IMG_TRACE_COUNT; i++) {
+        if (matches(pattern, names[i])) {
+            img_trace_on[i] = on;
+            found = true;
+        }
+    }
+    return found || strchr(pattern, '*');
+}
+
+void img_trace_to(FILE *stream)
+{
+    output = stream;
+}
+
+void img_trace_line(enum img_trace_event event, const struct img *node, uint64_t first, uint64_t second)
+{
+    FILE *stream = output ? output : stderr;
+
+    flockfile(stream);
+    fprintf(stream, "%s %s \"%s\"", names[event], node->driver->name, *img_filename(node) ? img_filename(node)
+            : node->filename ? node->filename : "");
+    if (formats[event]) {
+        fputc(' ', stream);
+        fprintf(stream, formats[event], (unsigned long long)first, (unsigned long long)second);
+    }
+    fputc('\n', stream);
+    funlockfile(stream);
+}

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Say what each part adds to an executable, in bytes, from its link map.
+#
+# usage: sizes.sh MAP [EXECUTABLE]     (the executable, for what the file itself adds: headers, padding)
+set -eu
+map=$1
+whole=0
+if [ -n "${2-}" ]; then
+    strip -o "$map.stripped" "$2"
+    whole=$(wc -c < "$map.stripped")
+    rm -f "$map.stripped"
+fi
+awk -v whole="$whole" '
+function number(hex,    n, i) {
+    for (i = 3; i <= length(hex); i++)
+        n = n * 16 + index("0123456789abcdef", substr(hex, i, 1)) - 1
+    return n
+}
+# What a file of the map belongs to.
+function part(file,    name) {
+    if (match(file, /drivers\/[^\/]+\//))
+        return "driver " substr(file, RSTART + 8, RLENGTH - 9)
+    if (file ~ /libzstd\.a/) return "zstd"
+    if (file ~ /libdeflate\.a/) return "libdeflate"
+    if (file ~ /libz\.a/) return "zlib"
+    if (file ~ /libmd\.a/) return "libmd"
+    if (file ~ /\/(applets|compat)\//) return "applets"
+    if (file ~ /\/obj\/gen\/|libimg\//) return "libimg"
+    return "C library"
+}
+function take(section, address, size, file) {
+    # Only what is in the file: no zeroes, no debugging information, nothing that was dropped.
+    if (section ~ /^\.(bss|tbss|debug|comment|note)/ || section == "COMMON" || number(address) == 0)
+        return
+    bytes[part(file)] += number(size)
+}
+/^Linker script and memory map/ { started = 1 }
+!started { next }
+/^ [.C][^ ]*$/ { section = $1; next }
+/^ [.C][^ ]* +0x[0-9a-f]+ +0x[0-9a-f]+ +[^ ]/ { take($1, $2, $3, $4); section = ""; next }
+/^ +0x[0-9a-f]+ +0x[0-9a-f]+ +[^ ]/ { if (section != "") take(section, $1, $2, $3) }
+{ section = "" }
+END {
+    for (name in bytes) {
+        printf "%9d  %s\n", bytes[name], name | "sort -rn"
+        sum += bytes[name]
+    }
+    close("sort -rn")
+    if (whole) {
+        printf "%9d  headers and padding\n", whole - sum
+        printf "%9d  the whole file\n", whole
+    }
+}' "$map"

@@ -1,0 +1,81 @@
+#!/bin/sh
+# Copy a static archive for a small executable: without unwind tables, and without the members that
+# are only named in tables of functions and that imgbox never calls.
+#
+# usage: slim.sh LIBRARY ARCHIVE RESULT COMPILER...
+#
+# In the place of what goes stands one object that stops the program if it is ever called, next to what
+# the tool has to know (img_zstd_level_max, see libimg/codec.c).  A trial program decides: what it cannot be
+# linked with, or does not run well with, is not slimmed, and what was done is said on standard output.
+set -eu
+library=$1 archive=$2 result=$3
+shift 3
+here=$(dirname "$0")
+rm -rf "$result.work"
+mkdir -p "$result.work"
+work=$(cd "$result.work" && pwd)
+trap 'rm -rf "$work"' EXIT
+
+whole() {
+    cp "$archive" "$result"
+    echo "$library: whole ($1)"
+    exit 0
+}
+
+# Symbols that the members given after $1 define (--defined-only) or want (--undefined-only).
+symbols() {
+    kind=$1
+    shift
+    nm -g "$kind" "$@" 2> "$work/log" | awk 'NF >= 2 { print $NF }' | sort -u
+}
+
+# Takes members out of $work/lib.a; $work/gone.names are the symbols that the others still want of them.
+drop() {
+    (cd "$work" && ar x lib.a && ar d lib.a "$@") 2> "$work/log" || return 1
+    (cd "$work" && symbols --defined-only "$@") > "$work/gone.defined"
+    symbols --undefined-only "$work/lib.a" > "$work/wanted"
+    comm -12 "$work/gone.defined" "$work/wanted" > "$work/gone.names"
+}
+
+stubs() {
+    echo 'static void never_called(void) { __builtin_trap(); }'
+    while read -r name; do
+        echo "void $name(void) __attribute__((alias(\"never_called\")));"
+    done < "$work/gone.names"
+}
+
+add() {  # CFLAGS... -- reads C on standard input
+    cat > "$work/imgbox-slim.c"
+    "$@" -w -O2 -fno-builtin -fno-asynchronous-unwind-tables -ffunction-sections -c \
+        -o "$work/imgbox-slim.o" "$work/imgbox-slim.c" && (cd "$work" && ar r lib.a imgbox-slim.o 2> log)
+}
+
+# Members without which zstd still decodes everything and encodes at its fast levels: the
+# compressors of the higher levels, blocks of a wanted size, the formats before version 0.8.
+slim_zstd() {
+    drop zstd_lazy.o zstd_opt.o zstd_compress_superblock.o zstd_v05.o zstd_v06.o zstd_v07.o || return 1
+    { stubs; echo 'const int img_zstd_level_max = 3;'; } | add "$@" || return 1
+    "$@" -DLEVEL_MAX=3 -static -o "$work/trial" "$here/trial-zstd.c" "$work/lib.a" 2> "$work/log" &&
+        "$work/trial" || return 1
+    echo 'libzstd: slimmed to levels up to 3'
+}
+
+# zlib's CRC has tables for speed; only gzip streams need it, which no image has.  Correct all the same.
+slim_zlib() {
+    drop crc32.o && [ "$(cat "$work/gone.names")" = crc32 ] || return 1
+    add "$@" < "$here/slim-crc32.c" || return 1
+    "$@" -static -o "$work/trial" "$here/trial-zlib.c" "$work/lib.a" 2> "$work/log" && "$work/trial" || return 1
+    echo 'libz: slimmed, a CRC without tables'
+}
+
+strip_unwind() {
+    objcopy --remove-section .eh_frame --remove-section .note.gnu.property "$1" "$work/lib.a" 2> "$work/log"
+}
+
+strip_unwind "$archive" || whole 'no objcopy'
+case $library in
+    libzstd) slim_zstd "$@" || whole 'of another layout' ;;
+    libz) slim_zlib "$@" || whole 'of another layout' ;;
+    *) echo "$library: whole, without unwind tables" ;;
+esac
+mv "$work/lib.a" "$result"

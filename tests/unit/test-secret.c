@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* Secrets: base64, AES-256-CBC by the vectors of NIST SP 800-38A F.2.6, padding, files. */
+#include "libimg/aes.h"
+#include "libimg/img.h"
+#include "test.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static void vectors(void)
+{
+    static const uint8_t key[32] = {
+        0x60, 0x3d, 0xeb, 0x10, 0x15, 0xca, 0x71, 0xbe, 0x2b, 0x73, 0xae, 0xf0, 0x85, 0x7d, 0x77, 0x81,
+        0x1f, 0x35, 0x2c, 0x07, 0x3b, 0x61, 0x08, 0xd7, 0x2d, 0x98, 0x10, 0xa3, 0x09, 0x14, 0xdf, 0xf4 };
+    static const uint8_t iv[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+    static const uint8_t plain[32] = {
+        0x6b, 0xc1, 0xbe, 0xe2, 0x2e, 0x40, 0x9f, 0x96, 0xe9, 0x3d, 0x7e, 0x11, 0x73, 0x93, 0x17, 0x2a,
+        0xae, 0x2d, 0x8a, 0x57, 0x1e, 0x03, 0xac, 0x9c, 0x9e, 0xb7, 0x6f, 0xac, 0x45, 0xaf, 0x8e, 0x51 };
+    uint8_t bytes[32] = {
+        0xf5, 0x8c, 0x4c, 0x04, 0xd6, 0xe5, 0xf1, 0xba, 0x77, 0x9e, 0xab, 0xfb, 0x5f, 0x7b, 0xfb, 0xd6,
+        0x9c, 0xfc, 0x4e, 0x96, 0x7e, 0xdb, 0x80, 0x8d, 0x67, 0x9f, 0x77, 0x7b, 0xc6, 0x70, 0x2c, 0x7d };
+
+    img_aes256_cbc_decrypt(key, iv, bytes, sizeof bytes);
+    OK(memcmp(bytes, plain, sizeof plain) == 0, "AES-256-CBC decrypts as the standard says");
+}
+
+static int add(const struct img_secret *secret)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    int ret = img_secret_add(secret, &err);
+
+    if (ret < 0)
+        printf("# %s\n", err.text);
+    img_error_clear(&err);
+    return ret;
+}
+
+static bool holds(const char *id, const char *bytes, size_t length)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    size_t found = 0;
+    const unsigned char *at = img_secret_find(id, &found, &err);
+
+    img_error_clear(&err);
+    return at && found == length && memcmp(at, bytes, length) == 0 && at[length] == 0;
+}
+
+static void plain(void)
+{
+    OK(add(&(struct img_secret){ .id = "a", .data = "pass" }) == 0 && holds("a", "pass", 4), "plain data");
+    OK(add(&(struct img_secret){ .id = "b", .data = "aGVs\nbG8", .base64 = true }) == 0 && holds("b", "hello", 5),
+       "base64 with a line end and without padding");
+    OK(add(&(struct img_secret){ .id = "c", .data = "//79AA==", .base64 = true }) == 0 &&
+       holds("c", "\xff\xfe\xfd\0", 4),
+       "base64 of any bytes");
+    OK(add(&(struct img_secret){ .id = "a", .data = "other" }) < 0 && holds("a", "pass", 4), "an id is taken once");
+    OK(!holds("none", "", 0), "an unknown id");
+}
+
+static void from_file(void)
+{
+    char name[] = "/tmp/test-secret-XXXXXX";
+    int fd = mkstemp(name);
+    static char long_text[10000];
+
+    memset(long_text, 'x', sizeof long_text);
+    long_text[5] = '\0';
+    OK(fd >= 0 && write(fd, long_text, sizeof long_text) == sizeof long_text, "a file");
+    OK(add(&(struct img_secret){ .id = "file", .file = name }) == 0 && holds("file", long_text, sizeof long_text),
+       "a file is taken whole, with a NUL in it");
+    OK(add(&(struct img_secret){ .id = "nofile", .file = "/nonexist" }) < 0, "no file");
+    close(fd);
+    unlink(name);
+}
+
+static void encrypted(void)
+{
+    static const char key[] = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=", iv[] = "AAAAAAAAAAAAAAAAAAAAAA==";
+    struct img_secret secret = { .id = "s", .data = "9AVgiDpwg33v/jPjj++ZYA==", .base64 = true, .key_id = "master",
+                                 .iv = iv };
+
+    OK(add(&(struct img_secret){ .id = "master", .data = key, .base64 = true }) == 0, "the key");
+    OK(add(&secret) == 0 && holds("s", "hello", 5), "what openssl encrypted");
+    secret.id = "t";
+    secret.iv = "AQAAAAAAAAAAAAAAAAAAAA==";
+    OK(add(&secret) == 0 && holds("t", "iello", 5), "the IV counts");
+    secret.key_id = "a";
+    secret.id = "u";
+    OK(add(&secret) < 0 && !holds("u", "", 0), "a key of another length");
+}
+
+int main(void)
+{
+    vectors();
+    plain();
+    from_file();
+    encrypted();
+    return test_end();
+}
