@@ -35,7 +35,7 @@ struct copy_worker {
     unsigned char *other;          /* rebase: what the target will show */
     struct img_segment *segment;   /* tree digest: the segment in work, and digests of those of the window */
     uint8_t *segment_digests;
-    bool holds_turn;
+    bool holds_turn, gave_turn;
 };
 
 struct copy_job {
@@ -45,6 +45,8 @@ struct copy_job {
     uint64_t window_size;          /* a power of two, a multiple of the target's cluster */
     uint64_t unit;                 /* granularity of zero detection */
     uint64_t write_unit;           /* what the target allocates at once; 1: bytes */
+    bool ordered;                  /* windows are written, or given their places, in guest order */
+    bool places;                   /* the target gives out places apart from writing (img_place) */
 
     pthread_mutex_t cursor_lock;   /* position ... stream_end */
     uint64_t position, next_sequence;
@@ -65,6 +67,8 @@ struct copy_job {
 int copy_fail(struct copy_job *job, enum img_copy_stage stage, uint64_t offset, int error);
 /* Wait until the windows before this one are written (in order) or return at once; -ECANCELED after a failure elsewhere. */
 int copy_take_turn(struct copy_worker *worker, const struct copy_window *window);
+/* Let the next window have its turn before this one is done. */
+void copy_give_turn(struct copy_worker *worker, const struct copy_window *window);
 /* The source that holds guest `offset`; *inside is the offset in it, *left the bytes from there to its end. */
 struct img *copy_source_at(const struct copy_job *job, uint64_t offset, uint64_t *inside, uint64_t *left);
 /* Map the concatenated source at `offset`, at most `length`; extent->offset is in target terms. */
@@ -87,6 +91,8 @@ int copy_grow_target(struct copy_job *job, const struct copy_window *window);
 int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_extent *extent);
 /* Units of the window that the target will show anyway become holes. */
 int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
+/* copy-place.c: write the spans of a window: places in its turn, bytes behind it. */
+int copy_write_placed(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* copy-compress.c: the same way as any window's, from the spans on. */
 int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* copy-digest.c: hash a window whose bytes are there, in its turn; what a worker needs for that.  Nothing is done
@@ -94,6 +100,16 @@ int copy_compress_window(struct copy_worker *worker, const struct copy_window *w
 int copy_digest_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
 int copy_digest_prepare(struct copy_worker *worker);
 void copy_digest_release(struct copy_worker *worker);
+
+/*
+ * io.c: a write in two steps, for images where img_places.  img_place finds room for a prefix of the range
+ * (at->length tells how much); img_fill puts the bytes there and links them in, or with an error gives the place back
+ * and returns that.  Nothing else may touch the same clusters between the two.
+ */
+struct img_reservation;
+bool img_places(const struct img *image);
+int img_place(struct img *image, uint64_t offset, size_t length, struct img_reservation *at);
+int img_fill(struct img *image, struct img_reservation *at, const void *buffer, int error);
 
 /* coded.c: compressed clusters that were encoded before their turn. */
 struct coded_cluster { uint64_t offset; const unsigned char *bytes; size_t length; };

@@ -382,6 +382,10 @@ int copy_do_window(struct copy_worker *worker, struct copy_window *window)
         ret = stream_window(worker, window, &spans);
     } else if (job->what->compress) {
         ret = copy_compress_window(worker, window, &spans);
+    } else if (job->places) {
+        if (job->what->sparse)
+            detect(worker, window, &spans);
+        ret = copy_write_placed(worker, window, &spans);
     } else {
         if (job->what->sparse)
             detect(worker, window, &spans);

@@ -41,7 +41,7 @@ int copy_take_turn(struct copy_worker *worker, const struct copy_window *window)
     struct copy_job *job = worker->job;
 
     LOCK_SCOPE(&job->turn_lock);
-    while (job->what->in_order && !job->error && job->turn != window->sequence)
+    while (job->ordered && !job->error && job->turn != window->sequence)
         pthread_cond_wait(&job->turn_changed, &job->turn_lock);
     if (job->error)
         return -ECANCELED;
@@ -49,18 +49,33 @@ int copy_take_turn(struct copy_worker *worker, const struct copy_window *window)
     return 0;
 }
 
-/* The window is done: let the next one write, and tell how far we are. */
-static void give_turn(struct copy_worker *worker, const struct copy_window *window)
+void copy_give_turn(struct copy_worker *worker, const struct copy_window *window)
 {
     struct copy_job *job = worker->job;
 
     LOCK_SCOPE(&job->turn_lock);
     worker->holds_turn = false;
+    worker->gave_turn = true;
     job->turn = window->sequence + 1;
+    pthread_cond_broadcast(&job->turn_changed);
+}
+
+/* The window is done: the next one has its turn at the latest now; tell how far we are. */
+static int finish_window(struct copy_worker *worker, const struct copy_window *window)
+{
+    struct copy_job *job = worker->job;
+
+    if (!worker->gave_turn) {
+        if (!worker->holds_turn && copy_take_turn(worker, window) < 0)
+            return -ECANCELED;
+        copy_give_turn(worker, window);
+    }
+    worker->gave_turn = false;
+    LOCK_SCOPE(&job->turn_lock);
     job->done += window->length;
     if (job->what->progress)
         job->what->progress(job->what->context, job->done, job->total);
-    pthread_cond_broadcast(&job->turn_changed);
+    return 0;
 }
 
 void copy_account(struct copy_job *job, uint64_t bytes)
@@ -286,11 +301,8 @@ static void *work(void *argument)
     struct copy_window window;
 
     while (next_window(worker, &window) > 0) {
-        if (copy_do_window(worker, &window) < 0)
+        if (copy_do_window(worker, &window) < 0 || finish_window(worker, &window) < 0)
             break;
-        if (!worker->holds_turn && copy_take_turn(worker, &window) < 0)
-            break;
-        give_turn(worker, &window);
     }
     return NULL;
 }
@@ -358,11 +370,20 @@ static uint64_t floor_power_of_two(uint64_t value)
     return 1ull << (63 - __builtin_clzll(value));
 }
 
+/* The bytes of a raw file lie where they lie, whatever comes first. */
+static bool order_matters(const struct img_copy *what)
+{
+    return !what->target || what->grow_target || !(what->target->driver->traits & IMG_PASS_THROUGH) ||
+           what->target->file->driver->kind != IMG_PROTOCOL;
+}
+
 static void choose_sizes(struct copy_job *job)
 {
     uint64_t cluster = job->what->target ? img_cluster_size(job->what->target) : 0;
 
     job->window_size = img_max(job->what->compress ? COMPRESS_WINDOW : WINDOW, cluster);
+    job->ordered = job->what->in_order && order_matters(job->what);
+    job->places = job->what->target && img_places(job->what->target);
     if (job->what->digest)
         job->window_size = img_max(job->window_size, IMG_DIGEST_SEGMENT);
     job->write_unit = job->what->target ? img_write_unit(job->what->target) : 1;

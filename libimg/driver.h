@@ -87,6 +87,7 @@ struct img {
  *  guest content visible at these places before the write (copy on write).  Tail is cut at the
  *  end of the guest disk; host bytes behind it may stay undefined.
  *  published: nothing has to be linked in (already allocated): publish is not called.
+ *  replaces: publish gives something free, which later reservations may find; it is wanted before them.
  */
 struct img_reservation {
     uint64_t offset, length;
@@ -94,6 +95,7 @@ struct img_reservation {
     uint64_t host;
     uint64_t head, tail;
     bool published;
+    bool replaces;
     bool coded;
     uint64_t tag[4];                /* the driver's own */
 };

@@ -222,17 +222,37 @@ static int settle(struct img *image, struct img_reservation *at, int error)
     return error;
 }
 
+bool img_places(const struct img *image)
+{
+    return is_format(image) && !passes_through(image) && !image->driver->pwrite && image->driver->reserve &&
+           !image->detect_zeroes && check_writable(image, 0, 0) == 0;
+}
+
+int img_place(struct img *image, uint64_t offset, size_t length, struct img_reservation *at)
+{
+    int ret = reserve(image, offset, length, at);
+
+    if (ret == 0 && (at->length == 0 || at->length > length || at->head > offset))
+        return settle(image, at, -EIO);
+    return ret;
+}
+
+int img_fill(struct img *image, struct img_reservation *at, const void *buffer, int error)
+{
+    int ret = settle(image, at, error ? error : write_reserved(image, at, buffer));
+
+    forget_decoded(image, at->offset - at->head, at->head + at->length + at->tail);
+    return ret;
+}
+
 static int write_mapped(struct img *image, const unsigned char *buffer, uint64_t offset, size_t length)
 {
     while (length > 0) {
         struct img_reservation at;
-        int ret = reserve(image, offset, length, &at);
+        int ret = img_place(image, offset, length, &at);
 
-        if (ret < 0)
-            return ret;
-        ret = at.length && at.length <= length && at.head <= offset ? write_reserved(image, &at, buffer) : -EIO;
-        ret = settle(image, &at, ret);
-        forget_decoded(image, offset - at.head, at.head + at.length + at.tail);
+        if (ret == 0)
+            ret = img_fill(image, &at, buffer, 0);
         if (ret < 0)
             return ret;
         buffer += at.length;

@@ -182,6 +182,15 @@ static int allocate(struct img *image, struct run *run)
     return status;
 }
 
+/* Is there anything in these entries that publish will drop? */
+static bool replaces(const struct qcow2 *s, const struct run *run)
+{
+    for (uint32_t i = 0; i < run->count; i++)
+        if (qcow2_l2_entry(s, &run->l2, i) & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED))
+            return true;
+    return false;
+}
+
 /* Remember how a write goes on that is answered in part only. */
 static void expect_rest(struct qcow2 *s, const struct run *run, uint64_t end)
 {
@@ -214,6 +223,7 @@ int qcow2_reserve(struct img *image, uint64_t offset, uint64_t length, struct im
     to->file = qcow2_data_node(image);
     to->host = run.host + (offset - run.base);
     to->published = run.kind == IN_PLACE;
+    to->replaces = run.kind == FRESH && replaces(s, &run);
     if (!to->published)
         set_head_and_tail(image, &run, to);
     to->tag[TAG_GUEST] = run.base;

@@ -234,7 +234,7 @@ class Case:
                 one.out = re.sub(r' *\(\d+\.\d\d/100%\)\r', '', one.out)
             if words[0] == 'check':     # where things lie, and what leaked, is each tool's own affair
                 one.out = re.sub(r'(Image end offset: |"image-end-offset": )\d+', r'\1N', one.out)
-                one.out = re.sub(r'\d+/\d+ = [\d.]+% allocated, .*% compressed', 'N', one.out)
+                one.out = re.sub(r'\d+/\d+ = [\d.]+% allocated, .*% compressed clusters\n', '', one.out)
                 one.out = re.sub(r'("(?:allocated|fragmented)-clusters": \d+,?\s*|"total-clusters": \d+,?\s*|"filename".*)', '', one.out)
         spared = words[0] == 'check' and re.search('leak.*[1-9]|[1-9].* leak', theirs.out) and 'leak' not in ours.out
         if ours.differs(theirs) and not spared:
@@ -360,6 +360,9 @@ class Case:
             return True
         # Its check -r forgets the snapshots of an image that has a bitmap.
         if words[0] == 'check' and self.snapshot_count() < snapshots:
+            return True
+        # Compressed clusters are packed by their lengths, which are not the same: other counts, another verdict.
+        if 'Cannot decrease refcount entry width' in theirs.err + ours.err:
             return True
         # Its shrink makes an L2 table where there was none; a second reference to it does not fit into one bit.
         return words[:2] == ['snapshot', '-c'] and ours.code == 0 and 'Invalid argument' in theirs.err
