@@ -37,9 +37,9 @@ void copy_digest_release(struct copy_worker *worker)
 static int take_turn(struct copy_job *job, const struct copy_window *window)
 {
     LOCK_SCOPE(&job->turn_lock);
-    while (!job->error && job->digest_turn != window->sequence)
+    while (!copy_cancelled(job, window) && job->digest_turn != window->sequence)
         pthread_cond_wait(&job->turn_changed, &job->turn_lock);
-    return job->error ? -ECANCELED : 0;
+    return copy_cancelled(job, window) ? -ECANCELED : 0;
 }
 
 static void give_turn(struct copy_job *job)

@@ -63,8 +63,10 @@ struct copy_job {
     atomic_bool offload_failed;    /* no worker tries it again */
 };
 
-/* Record the first failure; every later one is dropped. Returns error. */
+/* Record a failure; the one at the lowest offset is kept, so that the same is told every time. Returns error. */
 int copy_fail(struct copy_job *job, enum img_copy_stage stage, uint64_t offset, int error);
+/* With turn_lock held: has one before this window failed?  Those before the failure go on. */
+bool copy_cancelled(const struct copy_job *job, const struct copy_window *window);
 /* Wait until the windows before this one are written (in order) or return at once; -ECANCELED after a failure elsewhere. */
 int copy_take_turn(struct copy_worker *worker, const struct copy_window *window);
 /* Let the next window have its turn before this one is done. */

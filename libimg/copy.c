@@ -28,7 +28,7 @@ enum {
 int copy_fail(struct copy_job *job, enum img_copy_stage stage, uint64_t offset, int error)
 {
     LOCK_SCOPE(&job->turn_lock);
-    if (!job->error) {
+    if (!job->error || offset < job->fault.offset) {
         job->error = error;
         job->fault = (struct img_copy_fault){ .stage = stage, .offset = offset };
     }
@@ -36,14 +36,19 @@ int copy_fail(struct copy_job *job, enum img_copy_stage stage, uint64_t offset, 
     return error;
 }
 
+bool copy_cancelled(const struct copy_job *job, const struct copy_window *window)
+{
+    return job->error && job->fault.offset < window->offset;
+}
+
 int copy_take_turn(struct copy_worker *worker, const struct copy_window *window)
 {
     struct copy_job *job = worker->job;
 
     LOCK_SCOPE(&job->turn_lock);
-    while (job->ordered && !job->error && job->turn != window->sequence)
+    while (job->ordered && !copy_cancelled(job, window) && job->turn != window->sequence)
         pthread_cond_wait(&job->turn_changed, &job->turn_lock);
-    if (job->error)
+    if (copy_cancelled(job, window))
         return -ECANCELED;
     worker->holds_turn = true;
     return 0;
