@@ -28,7 +28,13 @@ struct app_option {
     const char *argument;       /* what it takes, in capitals for the help; NULL: nothing */
     const char *help;           /* lines, without indent; NULL: a further spelling */
 };
-enum { APP_LONG = 256 };
+enum { APP_LONG = 256, APP_IMAGE_OPTS = 512, APP_OBJECT };
+
+/* Rows of many tables: how FILENAME is opened ('f' and APP_IMAGE_OPTS), and --object, which app_next() sees to. */
+#define APP_IMAGE_ROWS \
+    { 'f', "format", "FMT", "format of the image; without it the content is probed" }, \
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" }
+#define APP_OBJECT_ROW { APP_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" }
 
 struct app;
 
@@ -66,7 +72,7 @@ void app_start(struct app *app, const struct applet *applet, const char *called,
 
 /*
  * The letter of the next option, -1 after the last.  Options and operands come
- * in any order, long names may be shortened, `--` ends the options.
+ * in any order, long names may be shortened, `--` ends the options.  --object is taken (app_object) and not returned.
  * -h and --help print the help and exit; an unknown option, a missing argument end the process as a
  * usage error in the peer's words.
  */
@@ -106,6 +112,8 @@ enum app_output { APP_HUMAN, APP_JSON };
 enum app_output app_output_format(const struct app *app);
 /* Cache mode by name; false (after "Invalid WHAT option: x", WHAT "cache" or "source cache") for a bad one. */
 bool app_cache(const char *text, const char *what, enum img_cache *mode);
+/* img_parse_size in bytes; but the older profile calls a number below zero malformed, the newer one out of range. */
+int app_parse_size(const char *text, uint64_t *number);
 /*
  * A size given by the user (suffix optional, bytes without one), 0 to INT64_MAX; false with a message
  * about `what` ("image size", "start offset" ...) in the peer's words for a bad one.
@@ -118,7 +126,10 @@ bool app_number(const char *text, const char *what, uint64_t min, uint64_t max, 
 void app_object(const char *text);
 /* With which status it does that from now on. */
 void app_object_status(int status);
-/* The image, or NULL after the error was printed (no message prefix is needed: img_open words it). */
+/* An image given as key=value,... has its format there: false after a message if there is another one. */
+bool app_one_format(bool image_opts, const char *format);
+/* The image, or NULL after the error was printed (no message prefix is needed: img_open words it); app_one_format is
+ * asked first. */
 struct img *app_open(const char *name, const struct img_open *how);
 /* Take the "Could not open 'NAME': " off that img_open put in front, where another wording stands around it. */
 void app_cut_prefix(struct img_error *err, const char *name);
@@ -128,8 +139,9 @@ int app_close(struct img *image, int status);
 int app_close_after(struct img *image, int status);
 /* Print `why`; false, so that a check can end with it. */
 bool app_refuse(const char *why);
-/* An image given as key=value,... has its format there: false after a message if there is another one. */
-bool app_one_format(bool image_opts, const char *format);
+/* The argument of -o into *options, which are made with the first one; *want_help (NULL: there is none) where that is
+ * what it asks for.  False after a message. */
+bool app_add_options(struct img_doc **options, const char *text, bool *want_help);
 /* Can images of this driver be made?  False after a message. */
 bool app_can_create(const struct img_driver *driver);
 
@@ -169,6 +181,8 @@ void app_print_json(const struct img_doc *doc);
 void app_progress_start(bool shown, double step);
 /* An img_progress_fn (context unused): `done` of `total` bytes; both 0 counts as nothing done. */
 void app_progress(void *context, uint64_t done, uint64_t total);
+/* The same without the last step: where something still follows, which only app_progress_end tells. */
+void app_progress_before_end(void *context, uint64_t done, uint64_t total);
 /* The last line: "(100.00/100%)" if `complete`, and the newline, when shown. */
 void app_progress_end(bool complete);
 

@@ -121,8 +121,7 @@ static void say_malformed(const char *text, const char *what)
     app_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
 }
 
-/* The older profile calls a number below zero malformed, the newer one out of range. */
-static int parse(const char *text, uint64_t *number)
+int app_parse_size(const char *text, uint64_t *number)
 {
     if (app_compat() < APP_10_0 && text[strspn(text, " \t")] == '-')
         return -EINVAL;
@@ -131,7 +130,7 @@ static int parse(const char *text, uint64_t *number)
 
 bool app_number(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *number)
 {
-    int rc = parse(text, number);
+    int rc = app_parse_size(text, number);
 
     if (rc == 0 && *number >= min && *number <= max)
         return true;
@@ -148,11 +147,18 @@ bool app_size(const char *text, const char *what, uint64_t *size)
     return app_number(text, what, 0, INT64_MAX, size);
 }
 
+bool app_one_format(bool image_opts, const char *format)
+{
+    return !(image_opts && format) || app_refuse("--image-opts and --format are mutually exclusive");
+}
+
 struct img *app_open(const char *name, const struct img_open *how)
 {
     struct img_error err = IMG_ERROR_INIT;
     struct img *image = NULL;
 
+    if (!app_one_format(how->image_opts, how->format))
+        return NULL;
     if (img_open(&image, name, how, &err) < 0) {
         app_report(&err);
         return NULL;
@@ -196,9 +202,20 @@ bool app_refuse(const char *why)
     return false;
 }
 
-bool app_one_format(bool image_opts, const char *format)
+bool app_add_options(struct img_doc **options, const char *text, bool *want_help)
 {
-    return !(image_opts && format) || app_refuse("--image-opts and --format are mutually exclusive");
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (want_help && img_options_want_help(text)) {
+        *want_help = true;
+        return true;
+    }
+    if (!*options)
+        *options = img_doc_object();
+    if (img_options_add(*options, text, &err) == 0)
+        return true;
+    app_report(&err);
+    return false;
 }
 
 bool app_can_create(const struct img_driver *driver)

@@ -8,8 +8,9 @@
 #include "compare.h"
 #include "../libimg/util/checked.h"
 #include "../libimg/util/cleanup.h"
+#include "../libimg/util/team.h"
 
-#include <pthread.h>
+#include <errno.h>
 #include <string.h>
 
 enum {
@@ -17,7 +18,9 @@ enum {
     PIECE = 256 << 10,      /* bytes read at once */
     SECTOR = 512,           /* differences are told by sector */
     RING = 64,              /* chunks that may be under way or done but not committed */
-    WORKERS = 8             /* at most */
+    WORKERS = 8,            /* at most */
+    STACK = 512 << 10,
+    BUFFER_ALIGNMENT = 4096 /* for images that are open without the page cache */
 };
 
 struct chunk {
@@ -213,8 +216,29 @@ static bool compare_chunk(const struct chunk *chunk, uint8_t *const buffers[2], 
 
 /* ---- Workers ---------------------------------------------------------------------------------- */
 
-static void work_with(struct walk *w, uint8_t *const buffers[2])
+struct worker {
+    struct walk *walk;
+    uint8_t *buffers[2];
+};
+
+static int prepare(void *argument)
 {
+    struct worker *worker = argument;
+
+    for (unsigned side = 0; side < 2; side++) {
+        void *buffer;
+
+        if (posix_memalign(&buffer, BUFFER_ALIGNMENT, PIECE))
+            return -ENOMEM;
+        worker->buffers[side] = buffer;
+    }
+    return 0;
+}
+
+static void *work(void *argument)
+{
+    const struct worker *worker = argument;
+    struct walk *w = worker->walk;
     struct chunk chunk;
     uint64_t number;
 
@@ -224,7 +248,7 @@ static void work_with(struct walk *w, uint8_t *const buffers[2])
         bool equal;
 
         pthread_mutex_unlock(&w->lock);
-        equal = compare_chunk(&chunk, buffers, &finding);
+        equal = compare_chunk(&chunk, worker->buffers, &finding);
         pthread_mutex_lock(&w->lock);
         if (!equal)
             found(w, &finding);
@@ -232,21 +256,7 @@ static void work_with(struct walk *w, uint8_t *const buffers[2])
         commit(w);
     }
     pthread_mutex_unlock(&w->lock);
-}
-
-static void *work(void *argument)
-{
-    struct walk *w = argument;
-    uint8_t *buffers[2] = { NULL, NULL };
-    /* Aligned for images that are open without the page cache. */
-    bool good = posix_memalign((void **)&buffers[0], 4096, PIECE) == 0 &&
-                posix_memalign((void **)&buffers[1], 4096, PIECE) == 0;
-
-    if (good)
-        work_with(w, buffers);
-    free(buffers[0]);
-    free(buffers[1]);
-    return good ? w : NULL;
+    return NULL;
 }
 
 static unsigned worker_count(uint64_t length)
@@ -261,18 +271,20 @@ struct compare_finding compare_images(const struct compare *what)
 {
     struct walk w = { .what = what, .lock = PTHREAD_MUTEX_INITIALIZER,
                       .committed_more = PTHREAD_COND_INITIALIZER, .cursor = what->start };
-    pthread_t threads[WORKERS];
-    unsigned started = 0, wanted = worker_count(what->end - what->start);
-    bool good;
+    struct worker workers[WORKERS] = { 0 };
+    const struct img_team team = { .workers = workers, .count = worker_count(what->end - what->start),
+                                   .size = sizeof *workers, .stack = STACK, .prepare = prepare, .work = work };
+    int ret;
 
-    /* A thread that cannot be had is not needed: this one does the work alone then. */
-    while (started + 1 < wanted && pthread_create(&threads[started], NULL, work, &w) == 0)
-        started++;
-    good = work(&w) != NULL;
-    while (started)
-        good |= pthread_join(threads[--started], &(void *){ NULL }) == 0;
-    if (!good)
-        w.finding = (struct compare_finding){ COMPARE_READ_FAILED, what->start, 0, 12 };
+    for (unsigned i = 0; i < team.count; i++)
+        workers[i].walk = &w;
+    ret = img_team_run(&team);
+    if (ret < 0)
+        w.finding = (struct compare_finding){ COMPARE_READ_FAILED, what->start, 0, -ret };
+    for (unsigned i = 0; i < team.count; i++) {
+        free(workers[i].buffers[0]);
+        free(workers[i].buffers[1]);
+    }
     pthread_cond_destroy(&w.committed_more);
     pthread_mutex_destroy(&w.lock);
     return w.finding;

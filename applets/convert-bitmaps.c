@@ -11,7 +11,6 @@ static int refuse_format(const char *name)
 /* The latest first, as the peer goes through them. */
 int convert_check_bitmaps(struct convert *r)
 {
-    struct img_error err = IMG_ERROR_INIT;
     struct img_bitmap *list;
     int status = 0;
 
@@ -27,19 +26,15 @@ int convert_check_bitmaps(struct convert *r)
     }
     if (r->to_stream || (r->driver && !img_driver_can_bitmap(r->driver)))
         return refuse_format(r->target_format);
-    int count = img_bitmaps(r->images[0], &list, &err);
-    if (count < 0) {
-        app_report(&err);
-        return -1;
-    }
-    for (int i = count - 1; status == 0 && !r->skip_broken && i >= 0; i--) {
-        if (!list[i].inconsistent)
+    size_t count = img_bitmaps(r->images[0], &list);
+    for (size_t i = count; status == 0 && !r->skip_broken && i > 0; i--) {
+        if (!list[i - 1].inconsistent)
             continue;
-        app_error("Cannot copy inconsistent bitmap '%s'", list[i].name);
+        app_error("Cannot copy inconsistent bitmap '%s'", list[i - 1].name);
         fprintf(stderr, "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it\n");
         status = -1;
     }
-    img_bitmaps_free(list, (size_t)count);
+    img_bitmaps_free(list, count);
     return status;
 }
 
@@ -65,23 +60,18 @@ static int copy_one(struct convert *r, const struct img_bitmap *bitmap)
 
 int convert_copy_bitmaps(struct convert *r)
 {
-    struct img_error err = IMG_ERROR_INIT;
     struct img_bitmap *list;
     int status = 0;
 
     if (!r->bitmaps)
         return 0;
-    int count = img_bitmaps(r->images[0], &list, &err);
-    if (count < 0) {
-        app_report(&err);
-        return 1;
-    }
-    for (int i = count - 1; status == 0 && i >= 0; i--) {
-        if (list[i].inconsistent)
-            app_warning("Skipping inconsistent bitmap '%s'", list[i].name);
+    size_t count = img_bitmaps(r->images[0], &list);
+    for (size_t i = count; status == 0 && i > 0; i--) {
+        if (list[i - 1].inconsistent)
+            app_warning("Skipping inconsistent bitmap '%s'", list[i - 1].name);
         else
-            status = copy_one(r, &list[i]);
+            status = copy_one(r, &list[i - 1]);
     }
-    img_bitmaps_free(list, (size_t)count);
+    img_bitmaps_free(list, count);
     return status < 0 ? 1 : 0;
 }

@@ -2,7 +2,6 @@
 /* convert-target.c - the target of img-convert: its options and backing file judged, created, opened. */
 #include "convert.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,10 +81,8 @@ static int try_backing(const struct convert *r)
 static int create_target(struct convert *r)
 {
     struct img_error err = IMG_ERROR_INIT;
-    char size[32];
 
-    snprintf(size, sizeof size, "%llu", (unsigned long long)r->total);
-    img_doc_put_string(r->create_options, "size", size);
+    img_doc_put_uint(r->create_options, "size", r->total);
     if (r->from_stream && preallocated(r)) {
         app_error("Preallocation needs a source of known size");
         return -1;

@@ -7,8 +7,6 @@
 #include "dd.h"
 #include "../libimg/util/checked.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 enum { SECTOR = 512 };
@@ -61,14 +59,12 @@ static int create_target(struct dd *dd, const struct img_driver *driver, uint64_
     uint64_t size = dd->has_output_size ? dd->output_size : end;
     struct img_doc *options;
     struct img_error err = IMG_ERROR_INIT;
-    char text[24];
     int ret;
 
     if (size < end)
         return refuse_size();
     options = img_doc_object();
-    snprintf(text, sizeof text, "%" PRIu64, img_align_up(size, SECTOR));
-    img_doc_put_string(options, "size", text);
+    img_doc_put_uint(options, "size", img_align_up(size, SECTOR));
     ret = img_create(driver, dd->output, options, &err);
     img_doc_free(options);
     if (ret < 0) {

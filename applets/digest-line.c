@@ -102,7 +102,7 @@ static bool unescape(char *name)
     char *to = name;
 
     for (; *name; name++) {
-        const char *at = letters;
+        const char *at;
 
         if (*name != '\\') {
             *to++ = *name;

@@ -206,7 +206,7 @@ static bool is_minus_number(const struct app *app, const char *word)
            word[1] >= '0' && word[1] <= '9';
 }
 
-int app_next(struct app *app)
+static int next_option(struct app *app)
 {
     if (app->cluster)
         return next_short(app);
@@ -227,6 +227,15 @@ int app_next(struct app *app)
     }
     app->operands[app->operand_count] = NULL;
     return -1;
+}
+
+int app_next(struct app *app)
+{
+    int letter;
+
+    while ((letter = next_option(app)) == APP_OBJECT)
+        app_object(app->argument);
+    return letter;
 }
 
 /* ---- Help ------------------------------------------------------------------ */

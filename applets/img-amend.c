@@ -5,44 +5,27 @@
 
 #include <stdio.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_FORCE };
+enum { OPT_FORCE = APP_LONG };
 
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print nothing but errors" },
     { 'p', "progress", NULL, "show how far it has come" },
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_IMAGE_ROWS,
     { 't', "cache", "CACHE_MODE", "cache mode of the image (writeback)" },
     { OPT_FORCE, "force", NULL, "allow what may make an encrypted image unreadable" },
     { 'o', "options", "FMT_OPTS", "what to change, key=value,...; '-o help' lists what can be" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
 struct request {
     const char *name, *cache;
     struct img_open how;
-    struct img_doc *options;        /* flat; NULL: no -o was given */
+    struct img_doc *options;        /* flat; NULL: none */
     bool want_help, progress, force;
 };
 
 /* ---- The command line --------------------------------------------------------------------- */
-
-static bool add_options(struct request *r, const char *text)
-{
-    struct img_error err = IMG_ERROR_INIT;
-
-    if (!r->options)
-        r->options = img_doc_object();
-    if (img_options_want_help(text)) {
-        r->want_help = true;
-        return true;
-    }
-    if (img_options_add(r->options, text, &err) == 0)
-        return true;
-    app_report(&err);
-    return false;
-}
 
 static bool parse(struct app *app, struct request *r)
 {
@@ -53,17 +36,16 @@ static bool parse(struct app *app, struct request *r)
         case 'q': app_quiet = true; break;
         case 'p': r->progress = true; break;
         case 'f': r->how.format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case APP_IMAGE_OPTS: r->how.image_opts = true; break;
         case 't': r->cache = app->argument; break;
         case OPT_FORCE: r->force = true; break;
         case 'o':
-            if (!add_options(r, app->argument))
+            if (!app_add_options(&r->options, app->argument, &r->want_help))
                 return false;
             break;
-        case OPT_OBJECT: app_object(app->argument); break;
         }
     }
-    if (!r->options)
+    if (!r->options && !r->want_help)
         app_usage(app, "Must specify options (-o)");
     r->name = app->operand_count == 1 ? app->operands[0] : NULL;
     return true;
@@ -124,7 +106,7 @@ static int amend_file(struct request *r)
     }
     if (!app_cache(r->cache, "cache", &r->how.cache) || !(image = app_open(r->name, &r->how)))
         return 1;
-    return app_close(image, amend(image, r));
+    return app_close_after(image, amend(image, r));
 }
 
 static int run(struct app *app)

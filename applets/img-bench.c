@@ -6,12 +6,11 @@
 #include <string.h>
 #include <time.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_PATTERN, OPT_FLUSH_INTERVAL, OPT_NO_DRAIN };
+enum { OPT_PATTERN = APP_LONG, OPT_FLUSH_INTERVAL, OPT_NO_DRAIN };
 
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "accepted; what is printed stays the same" },
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_IMAGE_ROWS,
     { 't', "cache", "CACHE", "cache mode of the image (writeback)" },
     { 'c', "count", "COUNT", "number of requests (75000)" },
     { 's', "buffer-size", "BUFFER_SIZE", "size of each request (4k)" },
@@ -104,7 +103,7 @@ static bool parse_option(struct request *r, int letter)
     switch (letter) {
     case 'q': break;
     case 'f': r->how.format = argument; break;
-    case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+    case APP_IMAGE_OPTS: r->how.image_opts = true; break;
     case 't': return parse_cache(r, argument);
     case 'c': return plain_number(argument, "request count", older ? 0 : 1, INT32_MAX, &bench->count);
     case 's': return app_number(argument, "buffer size", older ? 0 : 1, INT32_MAX, &bench->request);
@@ -132,7 +131,7 @@ static bool check_combination(const struct request *r)
         return app_refuse("--flush-interval is only available in write tests");
     if (bench->flush_every && bench->flush_every < bench->depth)
         return app_refuse("Flush interval can't be smaller than depth");
-    return app_one_format(r->how.image_opts, r->how.format);
+    return true;
 }
 
 /* ---- The run ------------------------------------------------------------------------------ */
@@ -192,7 +191,7 @@ static int run(struct app *app)
                   "which was not specified.", app->operands[0]);
         return app_close(image, 1);
     }
-    return app_close(image, measure(image, &r.bench));
+    return app_close_after(image, measure(image, &r.bench));
 }
 
 const struct applet applet_bench = {

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* img-bitmap.c - change the bitmaps that an image stores: a list of actions, done in their order. */
 #include "applet.h"
+#include "../libimg/util/vector.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_ADD, OPT_REMOVE, OPT_REMOVE_ALL, OPT_CLEAR, OPT_ENABLE,
-       OPT_DISABLE, OPT_MERGE };
+enum { OPT_ADD = APP_LONG, OPT_REMOVE, OPT_REMOVE_ALL, OPT_CLEAR, OPT_ENABLE, OPT_DISABLE, OPT_MERGE };
 
 static const struct app_option options[] = {
     { OPT_ADD, "add", NULL, "make BITMAP, which records future writes" },
@@ -21,8 +20,8 @@ static const struct app_option options[] = {
     { 'b', "source-file", "SRC_FILENAME", "the image that has SOURCE, if it is another one" },
     { 'F', "source-format", "SRC_FMT", "format of SRC_FILENAME" },
     { 'f', "format", "FMT", "format of FILENAME; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -35,8 +34,7 @@ struct request {
     const char *name, *bitmap, *source_name, *source_format;
     struct img_open how;
     uint64_t granularity;
-    struct action *actions;
-    size_t count;
+    IMG_VECTOR(struct action) actions;
     bool add, merge, only_remove_all;
 };
 
@@ -45,24 +43,22 @@ struct request {
 static int remove_all(struct img *image, struct img_error *err)
 {
     struct img_bitmap *list;
-    int count = img_bitmaps(image, &list, err), status = count < 0 ? count : 0;
+    size_t count = img_bitmaps(image, &list);
+    int status = 0;
 
-    for (int i = 0; status == 0 && i < count; i++)
+    for (size_t i = 0; status == 0 && i < count; i++)
         status = img_bitmap_remove(image, list[i].name, err);
-    img_bitmaps_free(list, count < 0 ? 0 : (size_t)count);
+    img_bitmaps_free(list, count);
     return status;
 }
 
 static const char *name_of(int what)
 {
-    switch (what) {
-    case OPT_ADD: return "add";
-    case OPT_REMOVE: return "remove";
-    case OPT_CLEAR: return "clear";
-    case OPT_ENABLE: return "enable";
-    case OPT_DISABLE: return "disable";
-    default: return "merge";
-    }
+    const struct app_option *option = options;
+
+    while (option->letter != what)
+        option++;
+    return option->name;
 }
 
 static int act(struct img *image, struct img *source, const struct request *r, const struct action *action)
@@ -95,8 +91,8 @@ static int act_all(struct img *image, struct img *source, const struct request *
 {
     int status = 0;
 
-    for (size_t i = 0; status == 0 && i < r->count; i++)
-        status = act(image, source, r, &r->actions[i]);
+    for (size_t i = 0; status == 0 && i < r->actions.count; i++)
+        status = act(image, source, r, &r->actions.at[i]);
     return status;
 }
 
@@ -118,7 +114,7 @@ static int open_and_act(const struct request *r)
 
 static void push(struct request *r, int what, const char *source)
 {
-    r->actions[r->count++] = (struct action){ what, source };
+    IMG_VECTOR_PUSH(&r->actions, (struct action){ what, source });
     r->add |= what == OPT_ADD;
     r->merge |= what == OPT_MERGE;
     r->only_remove_all &= what == OPT_REMOVE_ALL;
@@ -137,8 +133,7 @@ static bool parse(struct app *app, struct request *r)
             if (!app_size(app->argument, "granularity", &r->granularity))
                 return false;
             break;
-        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
-        case OPT_OBJECT: app_object(app->argument); break;
+        case APP_IMAGE_OPTS: r->how.image_opts = true; break;
         case OPT_MERGE: push(r, letter, app->argument); break;
         default: push(r, letter, NULL); break;
         }
@@ -148,7 +143,7 @@ static bool parse(struct app *app, struct request *r)
 
 static bool judge(struct app *app, struct request *r)
 {
-    if (r->count == 0)
+    if (r->actions.count == 0)
         return app_refuse("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge");
     if (r->granularity && !r->add)
         return app_refuse("granularity only supported with --add");
@@ -158,8 +153,6 @@ static bool judge(struct app *app, struct request *r)
         return app_refuse("Merge bitmap source file only supported with --merge");
     if (app->operand_count != 2 && !(r->only_remove_all && app->operand_count == 1))
         return app_refuse("Expecting filename and bitmap name");
-    if (!app_one_format(r->how.image_opts, r->how.format))
-        return false;
     r->name = app->operands[0];
     r->bitmap = app->operands[1];
     return true;
@@ -170,12 +163,9 @@ static int run(struct app *app)
     struct request r = { .how = { .flags = IMG_RDWR | IMG_NO_BACKING }, .only_remove_all = true };
     int status = 1;
 
-    r.actions = calloc((size_t)app->argc + 1, sizeof *r.actions);
-    if (!r.actions)
-        img_out_of_memory();
     if (parse(app, &r) && judge(app, &r))
         status = open_and_act(&r);
-    free(r.actions);
+    free(r.actions.at);
     return status;
 }
 

@@ -7,18 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_OUTPUT };
+enum { OPT_OUTPUT = APP_LONG };
 enum { STATUS_GOOD = 0, STATUS_FAILED = 1, STATUS_CORRUPT = 2, STATUS_LEAKS = 3, STATUS_UNSUPPORTED = 63 };
 
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print nothing but errors" },
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_IMAGE_ROWS,
     { 'T', "cache", "CACHE_MODE", "cache mode of the image (writeback)" },
     { 'U', "force-share", NULL, "open the image without regard to its users" },
     { 'r', "repair", "leaks|all", "free leaked clusters, or repair everything" },
     { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -177,12 +176,11 @@ static void parse(struct app *app, struct request *r)
         switch (letter) {
         case 'q': app_quiet = true; break;
         case 'f': r->how.format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case APP_IMAGE_OPTS: r->how.image_opts = true; break;
         case 'T': r->cache = app->argument; break;
         case 'U': r->how.flags |= IMG_SHARE; break;
         case 'r': parse_repair(app, r); break;
         case OPT_OUTPUT: r->output = app_output_format(app); break;
-        case OPT_OBJECT: app_object(app->argument); break;
         }
     }
     if (app->operand_count != 1)
@@ -197,8 +195,6 @@ static int run(struct app *app)
 
     parse(app, &r);
     if (!app_cache(r.cache, "source cache", &r.how.cache))
-        return STATUS_FAILED;
-    if (!app_one_format(r.how.image_opts, r.how.format))
         return STATUS_FAILED;
     image = app_open(r.name, &r.how);
     if (!image)

@@ -3,22 +3,17 @@
 #include "applet.h"
 #include "../libimg/copy.h"
 
-#include <string.h>
-
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT };
-
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print nothing but errors" },
     { 'p', "progress", NULL, "show how far it is" },
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_IMAGE_ROWS,
     { 't', "cache", "CACHE_MODE", "cache mode of the image (writeback)" },
     { 'd', "drop", NULL, "do not empty the image afterwards" },
     { 'b', "base", "BASE_IMG", "the file of the backing chain to write to, in place of the\n"
                                "backing file of the image; implies -d" },
     { 'r', "rate-limit", "RATE", "bytes a second at most" },
     { 'r', "rate", "RATE", NULL },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -45,16 +40,9 @@ static struct img *find_overlay(struct img *image, const struct request *r)
     return overlay;
 }
 
-/* The last step is told when the image has been emptied. */
-static void show_progress(void *context, uint64_t done, uint64_t total)
-{
-    if (done < total)
-        app_progress(context, done, total);
-}
-
 static int commit(struct img *image, const struct request *r)
 {
-    struct img_commit how = { .rate = r->rate, .workers = img_copy_workers(), .progress = show_progress };
+    struct img_commit how = { .rate = r->rate, .workers = img_copy_workers(), .progress = app_progress_before_end };
     struct img *overlay = find_overlay(image, r);
     struct img_error err = IMG_ERROR_INIT;
     int rc;
@@ -89,7 +77,7 @@ static bool parse(struct app *app, struct request *r)
         case 'q': app_quiet = true; break;
         case 'p': r->progress = true; break;
         case 'f': r->how.format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case APP_IMAGE_OPTS: r->how.image_opts = true; break;
         case 't': r->cache = app->argument; break;
         case 'd': r->drop = true; break;
         case 'b':
@@ -100,7 +88,6 @@ static bool parse(struct app *app, struct request *r)
             if (!app_size(app->argument, "rate limit", &r->rate))
                 return false;
             break;
-        case OPT_OBJECT: app_object(app->argument); break;
         }
     }
     if (app->operand_count != 1)
@@ -113,21 +100,22 @@ static struct img *open_image(struct request *r)
 {
     if (!app_cache(r->cache, "cache", &r->how.cache))
         return NULL;
-    return app_one_format(r->how.image_opts, r->how.format) ? app_open(r->name, &r->how) : NULL;
+    return app_open(r->name, &r->how);
 }
 
 static int run(struct app *app)
 {
     struct request r = { .how = { .flags = IMG_RDWR }, .cache = "writeback" };
     struct img *image;
-    int status = 1;
+    int status;
 
     if (!parse(app, &r))
         return 1;
-    app_progress_start(r.progress && !app_quiet, 1.0);
     image = open_image(&r);
-    if (image)
-        status = app_close_after(image, commit(image, &r));
+    if (!image)
+        return 1;
+    app_progress_start(r.progress && !app_quiet, 1.0);
+    status = app_close_after(image, commit(image, &r));
     app_progress_end(status == 0);
     if (status == 0)
         app_say("Image committed.\n");

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_OUTPUT };
+enum { OPT_OUTPUT = APP_LONG };
 enum { STATUS_SAME, STATUS_DIFFERENT, STATUS_OPEN, STATUS_MAP, STATUS_READ };
 
 static const struct app_option options[] = {
@@ -19,11 +19,11 @@ static const struct app_option options[] = {
     { 'f', "left-format", "FMT", NULL },
     { 'F', "b-format", "FMT", "format of the second image" },
     { 'F', "right-format", "FMT", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAMEs are key=value,... instead of file names" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAMEs are key=value,... instead of file names" },
     { 's', "strict", NULL, "sizes and what is allocated must be equal too" },
     { 'T', "cache", "CACHE_MODE", "cache mode of the images (writeback)" },
     { 'U', "force-share", NULL, "open the images without regard to their users" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { OPT_OUTPUT, "output", "human|json", "form of the result (human)" },
     { 0, NULL, NULL, NULL }
 };
@@ -171,13 +171,6 @@ static int give_up(const struct request *r, int status)
     return status;
 }
 
-static bool open_image(struct request *r, unsigned i)
-{
-    if (app_one_format(r->how[i].image_opts, r->how[i].format))
-        r->images[i] = app_open(r->names[i], &r->how[i]);
-    return r->images[i] != NULL;
-}
-
 static int open_and_compare(struct request *r)
 {
     int status;
@@ -185,9 +178,11 @@ static int open_and_compare(struct request *r)
     if (!app_cache(r->cache, "source cache", &r->how[0].cache))
         return give_up(r, STATUS_OPEN);
     r->how[1].cache = r->how[0].cache;
-    if (!open_image(r, 0))
+    r->images[0] = app_open(r->names[0], &r->how[0]);
+    if (!r->images[0])
         return give_up(r, STATUS_OPEN);
-    if (!open_image(r, 1))
+    r->images[1] = app_open(r->names[1], &r->how[1]);
+    if (!r->images[1])
         return app_close(r->images[0], give_up(r, STATUS_OPEN));
     status = compare_open(r);
     status = app_close(r->images[1], status);
@@ -204,11 +199,10 @@ static void parse(struct app *app, struct request *r)
         case 'p': r->progress = true; break;
         case 'f': r->how[0].format = app->argument; break;
         case 'F': r->how[1].format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->how[0].image_opts = r->how[1].image_opts = true; break;
+        case APP_IMAGE_OPTS: r->how[0].image_opts = r->how[1].image_opts = true; break;
         case 's': r->strict = true; break;
         case 'T': r->cache = app->argument; break;
         case 'U': r->how[0].flags |= IMG_SHARE; r->how[1].flags |= IMG_SHARE; break;
-        case OPT_OBJECT: app_object(app->argument); break;
         case OPT_OUTPUT: r->output = app_output_format(app); break;
         }
     }

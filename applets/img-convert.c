@@ -9,14 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_TARGET_IMAGE_OPTS, OPT_TARGET_IS_ZERO, OPT_SALVAGE, OPT_OBJECT,
-       OPT_BITMAPS, OPT_SKIP_BROKEN, OPT_DIGEST };
+enum { OPT_TARGET_IMAGE_OPTS = APP_LONG, OPT_TARGET_IS_ZERO, OPT_SALVAGE, OPT_BITMAPS, OPT_SKIP_BROKEN,
+       OPT_DIGEST };
 
 static const struct app_option options[] = {
     { 'f', "source-format", "SRC_FMT", "format of the source; without it the content is probed" },
     { 'f', "format", "SRC_FMT", NULL },
-    { OPT_IMAGE_OPTS, "source-image-opts", NULL, "SRC_FILENAME is key=value,... instead of a file name" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    { APP_IMAGE_OPTS, "source-image-opts", NULL, "SRC_FILENAME is key=value,... instead of a file name" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, NULL },
     { 'l', "source-snapshot", "SNAPSHOT", "copy this internal snapshot: its id or name,\n"
                                           "or snapshot.id=ID,snapshot.name=NAME" },
     { 'l', "snapshot", "SNAPSHOT", NULL },
@@ -51,30 +51,13 @@ static const struct app_option options[] = {
     { 'W', "oob-writes", NULL, "write out of order, which can be faster" },
     { OPT_DIGEST, "digest", "ALGO", "print the digest of the content, as img-digest does:\n"
                                     "sha256 sha512 sha1 md5 ripemd160, tree, sha512-tree ..." },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 'p', "progress", NULL, "show how far it is" },
     { 'q', "quiet", NULL, "print nothing but errors" },
     { 0, NULL, NULL, NULL }
 };
 
 /* ---- The command line ----------------------------------------------------------- */
-
-static int add_create_options(struct convert *r, const char *text)
-{
-    struct img_error err = IMG_ERROR_INIT;
-
-    if (img_options_want_help(text)) {
-        r->want_help = true;
-        return 0;
-    }
-    if (!r->create_options)
-        r->create_options = img_doc_object();
-    if (img_options_add(r->create_options, text, &err) < 0) {
-        app_report(&err);
-        return -1;
-    }
-    return 0;
-}
 
 static int parse_sparse(struct convert *r)
 {
@@ -110,12 +93,12 @@ static int parse_option(struct convert *r, int letter)
 
     switch (letter) {
     case 'f': r->source_format = argument; break;
-    case OPT_IMAGE_OPTS: r->source_opts = true; break;
+    case APP_IMAGE_OPTS: r->source_opts = true; break;
     case 'l': r->snapshot = argument; break;
     case 'T': r->source_cache_name = argument; break;
     case 'O': r->target_format = argument; r->format_given = true; break;
     case OPT_TARGET_IMAGE_OPTS: r->target_opts = true; break;
-    case 'o': return add_create_options(r, argument);
+    case 'o': return app_add_options(&r->create_options, argument, &r->want_help) ? 0 : -1;
     case 'c': r->compress = true; break;
     case 't': r->target_cache_name = argument; break;
     case 'B': case 'b': r->backing = argument; break;
@@ -132,7 +115,6 @@ static int parse_option(struct convert *r, int letter)
     case OPT_SALVAGE: r->salvage = true; break;
     case 'W': r->out_of_order = true; break;
     case OPT_DIGEST: return digest_choose(argument, &r->digest) ? 0 : -1;
-    case OPT_OBJECT: app_object(argument); break;
     case 'p': r->progress = true; break;
     case 'q': app_quiet = true; break;
     }
@@ -212,7 +194,7 @@ static int open_and_copy(struct convert *r)
     status = convert_copy(r);
     if (status == 0)
         status = convert_copy_bitmaps(r);
-    status = app_close(r->target, status);
+    status = app_close_after(r->target, status);
     r->target = NULL;
     return status;
 }
@@ -271,8 +253,8 @@ const struct applet applet_convert = {
     .name = "convert",
     .title = "copy images, with a change of format where wanted",
     .synopsis = "[-f SRC_FMT|--image-opts] [-T SRC_CACHE] [-U] [-l SNAPSHOT] [-O TGT_FMT|--target-image-opts]"
-                " [-o TGT_OPTS] [-t TGT_CACHE] [-n [--target-is-zero]] [-c] [-S SIZE] [-m NUM] [-W] [-C] [--salvage]"
-                " [-r RATE] [--digest ALGO] [-B BACKING_FILENAME [-F BACKING_FMT]] [-p] [-q] SRC_FILENAME..."
+                " [-o TGT_OPTS] [-t TGT_CACHE] [-n [--target-is-zero]] [-c] [-S SIZE] [--bitmaps [--skip-broken-bitmaps]] [-m NUM] [-W] [-C] [--salvage]"
+                " [-r RATE] [--digest ALGO] [-B BACKING_FILENAME [-F BACKING_FMT]] [--object OBJDEF] [-p] [-q] SRC_FILENAME..."
                 " TGT_FILENAME",
     .options = options,
     .operands = "SRC_FILENAME   image to read; several are put one behind the other; `-` is standard input, raw\n"

@@ -12,12 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_OBJECT = APP_LONG };
-
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print nothing but errors" },
     { 'f', "format", "FMT", "format of the new image (raw)" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 'o', "options", "FMT_OPTS", "creation options, key=value,...; '-o help' lists them" },
     { 'b', "backing", "BACKING_FILENAME", "make the image an overlay of this file" },
     { 'F', "backing-format", "BACKING_FMT", "format of that backing file" },
@@ -38,19 +36,6 @@ struct request {
 
 /* ---- The command line ----------------------------------------------------------- */
 
-static bool add_options(struct request *r, const char *text)
-{
-    struct img_error err = IMG_ERROR_INIT;
-
-    if (img_options_want_help(text))
-        r->want_help = true;
-    else if (img_options_add(r->options, text, &err) < 0) {
-        app_report(&err);
-        return false;
-    }
-    return true;
-}
-
 static bool parse_options(struct request *r)
 {
     struct app *app = r->app;
@@ -61,13 +46,12 @@ static bool parse_options(struct request *r)
         case 'q': app_quiet = true; break;
         case 'f': r->format = app->argument; break;
         case 'o':
-            if (!add_options(r, app->argument))
+            if (!app_add_options(&r->options, app->argument, &r->want_help))
                 return false;
             break;
         case 'b': r->backing = app->argument; break;
         case 'F': case 'B': r->backing_format = app->argument; break;
         case 'u': r->unchecked = true; break;
-        case OPT_OBJECT: app_object(app->argument); break;
         }
     }
     return true;
@@ -120,7 +104,7 @@ static int check_backing(struct request *r, const char *backing, const char *for
 {
     CLEANUP_FREE char *full = img_name_beside(r->name, backing);
     /* A look is no use of it: one that somebody writes to will do. */
-    struct img_open how = { .format = format, .flags = IMG_NO_BACKING | IMG_NO_IO | IMG_SHARE };
+    struct img_open how = { .format = format, .flags = IMG_NO_IO | IMG_SHARE };
     struct img *image = NULL;
     struct img_error ignored = IMG_ERROR_INIT;
     int rc;
@@ -190,14 +174,6 @@ static int check_driver(const struct request *r, struct img_error *err)
     return 0;
 }
 
-static void put_size(struct request *r)
-{
-    char text[24];
-
-    snprintf(text, sizeof text, "%llu", (unsigned long long)r->size);
-    img_doc_put_string(r->options, "size", text);
-}
-
 /* All that can be found wrong before the target is touched. */
 static int check(struct request *r, struct img_error *err)
 {
@@ -214,7 +190,7 @@ static int check(struct request *r, struct img_error *err)
     if (rc < 0)
         return rc;
     if (r->has_size)
-        put_size(r);
+        img_doc_put_uint(r->options, "size", r->size);
     if (!img_doc_get(r->options, "size"))
         return img_error_set(err, EINVAL, "Image creation needs a size parameter");
     return 0;

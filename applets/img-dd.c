@@ -15,16 +15,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT };
 enum { STANDARD_BLOCK = 512, SPARSE_RUN = 4096 };
 
 static const struct app_option options[] = {
     { 'f', "format", "FMT", "format of the input; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "the input is key=value,... instead of a file name" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "the input is key=value,... instead of a file name" },
     { 'O', "output-format", "FMT", "format of the output (raw)" },
     { 'U', "force-share", NULL, "open the input without regard to its users" },
     { 'n', "no-create", NULL, "write into an existing output, which keeps its size" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -38,11 +37,10 @@ static void parse_options(struct dd *dd)
     while ((letter = app_next(app)) != -1) {
         switch (letter) {
         case 'f': dd->input_format = app->argument; break;
-        case OPT_IMAGE_OPTS: dd->image_opts = true; break;
+        case APP_IMAGE_OPTS: dd->image_opts = true; break;
         case 'O': dd->output_format = app->argument; break;
         case 'U': dd->share = true; break;
         case 'n': dd->no_create = true; break;
-        case OPT_OBJECT: app_object(app->argument); break;
         }
     }
 }
@@ -99,8 +97,6 @@ static bool open_image(struct dd *dd)
                             .cache = dd->direct_input ? IMG_CACHE_NONE : IMG_CACHE_WRITEBACK,
                             .image_opts = dd->image_opts };
 
-    if (!app_one_format(dd->image_opts, dd->input_format))
-        return false;
     dd->source = app_open(dd->input, &how);
     return dd->source && place_part(dd, img_size(dd->source));
 }
@@ -245,7 +241,7 @@ static int close_all(struct dd *dd, int status)
 {
     int ret = app_close_stream(dd->target_fd);
 
-    status = app_close(dd->target, status);
+    status = app_close_after(dd->target, status);
     if (ret < 0 && status == 0)
         status = fail_writing(ret);
     app_close_stream(dd->source_fd);

@@ -14,14 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_TREE, OPT_TAG, OPT_OUTPUT, OPT_OBJECT, OPT_QUIET, OPT_STATUS, OPT_STRICT,
-       OPT_IGNORE_MISSING };
+enum { OPT_TREE = APP_LONG, OPT_TAG, OPT_OUTPUT, OPT_QUIET, OPT_STATUS, OPT_STRICT, OPT_IGNORE_MISSING };
 
 static const struct app_option options[] = {
     { 'a', "algorithm", "ALGO", "sha256 (default), sha512, sha1, md5, ripemd160" },
     { OPT_TREE, "tree", NULL, "a digest over segments that are hashed side by side; holes are not read" },
     { 'f', "format", "FMT", "format of the images; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILE is key=value,... instead of a file name" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILE is key=value,... instead of a file name" },
     { 'l', "snapshot", "SNAPSHOT", "read this internal snapshot: its id or name,\n"
                                    "or snapshot.id=ID,snapshot.name=NAME" },
     { 'T', "cache", "CACHE_MODE", "cache mode of the images (writeback)" },
@@ -35,7 +34,7 @@ static const struct app_option options[] = {
     { OPT_STATUS, "status", NULL, "with --check: only the exit code tells" },
     { OPT_STRICT, "strict", NULL, "with --check: a line that is none makes the exit code 1" },
     { 'w', "warn", NULL, "with --check: name each line that is none" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -297,7 +296,7 @@ static bool parse_option(struct request *r, int letter)
         break;
     case OPT_TREE: r->choice.tree = true; break;
     case 'f': r->how.format = argument; break;
-    case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+    case APP_IMAGE_OPTS: r->how.image_opts = true; break;
     case 'l': r->snapshot = argument; break;
     case 'T': r->cache = argument; break;
     case 'U': r->how.flags = IMG_SHARE; break;
@@ -311,7 +310,6 @@ static bool parse_option(struct request *r, int letter)
     case OPT_QUIET: r->quiet = true; r->status_only = r->warn = false; r->check_option = "quiet"; break;
     case OPT_STATUS: r->status_only = true; r->quiet = r->warn = false; r->check_option = "status"; break;
     case 'w': r->warn = true; r->quiet = r->status_only = false; r->check_option = "warn"; break;
-    case OPT_OBJECT: app_object(argument); break;
     }
     return true;
 }

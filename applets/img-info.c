@@ -9,16 +9,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_OUTPUT, OPT_LIMITS };
+enum { OPT_OUTPUT = APP_LONG, OPT_LIMITS };
 
 static const struct app_option options[] = {
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_IMAGE_ROWS,
     { 'b', "backing-chain", NULL, "tell about the backing files too, down to the last" },
     { 'U', "force-share", NULL, "open the image without regard to its users" },
     { OPT_LIMITS, "limits", NULL, "tell the limits and alignments of requests too" },
     { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -35,11 +34,10 @@ static void parse(struct app *app, struct request *r)
     while ((letter = app_next(app)) != -1) {
         switch (letter) {
         case 'f': r->format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->image_opts = true; break;
+        case APP_IMAGE_OPTS: r->image_opts = true; break;
         case 'b': r->chain = true; break;
         case 'U': r->share = true; break;
         case OPT_LIMITS: r->limits = true; break;
-        case OPT_OBJECT: app_object(app->argument); break;
         case OPT_OUTPUT: r->output = app_output_format(app); break;
         }
     }
@@ -131,8 +129,6 @@ static int run(struct app *app)
     bool good;
 
     parse(app, &r);
-    if (!app_one_format(r.image_opts, r.format))
-        return 1;
     infos = img_doc_array();
     good = gather_chain(&r, infos);
     if (good)

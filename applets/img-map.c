@@ -4,21 +4,20 @@
  * them, at which offset, and what reads as zeroes.
  */
 #include "applet.h"
+#include "../libimg/util/decimal.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_OUTPUT };
+enum { OPT_OUTPUT = APP_LONG };
 
 static const struct app_option options[] = {
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_IMAGE_ROWS,
     { 's', "start-offset", "OFFSET", "where to start (0)" },
     { 'l', "max-length", "LENGTH", "how far to go (to the end)" },
     { 'U', "force-share", NULL, "open the image without regard to its users" },
     { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -94,13 +93,7 @@ static void put(struct line *line, const char *text, size_t length)
 
 static void put_decimal(struct line *line, uint64_t value)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-
-    do {
-        digits[--at] = (char)('0' + value % 10);
-    } while ((value /= 10) != 0);
-    put(line, digits + at, sizeof digits - at);
+    line->length += img_put_decimal(line->bytes + line->length, value);
 }
 
 /* As printf's "%#-16x". */
@@ -238,7 +231,7 @@ static bool parse(struct app *app, struct request *r)
     while ((letter = app_next(app)) != -1) {
         switch (letter) {
         case 'f': r->how.format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case APP_IMAGE_OPTS: r->how.image_opts = true; break;
         case 's':
             if (!app_size(app->argument, "start offset", &r->start))
                 return false;
@@ -248,14 +241,13 @@ static bool parse(struct app *app, struct request *r)
                 return false;
             break;
         case 'U': r->how.flags |= IMG_SHARE; break;
-        case OPT_OBJECT: app_object(app->argument); break;
         case OPT_OUTPUT: r->output = app_output_format(app); break;
         }
     }
     if (app->operand_count != 1)
         app_usage(app, "Expecting one image file name");
     r->name = app->operands[0];
-    return app_one_format(r->how.image_opts, r->how.format);
+    return true;
 }
 
 static int run(struct app *app)

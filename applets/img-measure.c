@@ -4,25 +4,23 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_OUTPUT, OPT_SIZE };
+enum { OPT_OUTPUT = APP_LONG, OPT_SIZE };
 
 static const struct app_option options[] = {
     { 'O', "target-format", "FMT", "format of the new image (raw)" },
-    { 'O', "output-format", "FMT", NULL },
     { 'o', "target-options", "FMT_OPTS", "creation options of the new image, key=value,..." },
     { 'o', "options", "FMT_OPTS", NULL },
     { OPT_SIZE, "size", "SIZE", "measure an empty disk of this size" },
     { 'f', "source-format", "FMT", "format of FILENAME; without it the content is probed" },
     { 'f', "format", "FMT", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
-    { OPT_IMAGE_OPTS, "source-image-opts", NULL, NULL },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    { APP_IMAGE_OPTS, "source-image-opts", NULL, NULL },
     { 'l', "snapshot", "SNAPSHOT", "measure this internal snapshot: its id or name,\n"
                                    "or snapshot.id=ID,snapshot.name=NAME" },
     { 'U', "force-share", NULL, "open the image without regard to its users" },
     { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -31,23 +29,13 @@ struct request {
     const char *name, *snapshot;    /* name NULL: `size` */
     const char *target_format;
     struct img_open how;
-    struct img_doc *create_options; /* flat */
+    struct img_doc *create_options; /* flat; NULL: none */
     enum app_output output;
     uint64_t size;
     bool has_size;
 };
 
 /* ---- The command line -------------------------------------------------------------------- */
-
-static bool add_options(struct request *r, const char *text)
-{
-    struct img_error err = IMG_ERROR_INIT;
-
-    if (img_options_add(r->create_options, text, &err) == 0)
-        return true;
-    app_report(&err);
-    return false;
-}
 
 static bool parse_options(struct request *r)
 {
@@ -58,7 +46,7 @@ static bool parse_options(struct request *r)
         switch (letter) {
         case 'O': r->target_format = app->argument; break;
         case 'o':
-            if (!add_options(r, app->argument))
+            if (!app_add_options(&r->create_options, app->argument, NULL))
                 return false;
             break;
         case OPT_SIZE:
@@ -67,11 +55,10 @@ static bool parse_options(struct request *r)
             r->has_size = true;
             break;
         case 'f': r->how.format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case APP_IMAGE_OPTS: r->how.image_opts = true; break;
         case 'l': r->snapshot = app->argument; break;
         case 'U': r->how.flags |= IMG_SHARE; break;
         case OPT_OUTPUT: r->output = app_output_format(app); break;
-        case OPT_OBJECT: app_object(app->argument); break;
         }
     }
     return true;
@@ -88,7 +75,7 @@ static bool check_operands(struct request *r)
         return app_refuse("Either --size N or one filename must be specified.");
     if (r->name && r->has_size)
         return app_refuse("--size N cannot be used together with a filename.");
-    return app_one_format(r->how.image_opts, r->how.format);
+    return true;
 }
 
 /* ---- Output -------------------------------------------------------------------------------- */
@@ -168,7 +155,7 @@ static int open_and_measure(const struct request *r)
 
 static int run(struct app *app)
 {
-    struct request r = { .app = app, .target_format = "raw", .create_options = img_doc_object() };
+    struct request r = { .app = app, .target_format = "raw" };
     int status = 1;
 
     if (parse_options(&r) && check_operands(&r))

@@ -7,13 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT };
-
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print nothing but errors" },
     { 'p', "progress", NULL, "show how far it is" },
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_IMAGE_ROWS,
     { 't', "cache", "CACHE", "cache mode of the image (writeback)" },
     { 'b', "backing", "BACKING_FILENAME", "the new backing file, relative to the image;\n"
                                           "an empty name: none any more" },
@@ -22,7 +19,7 @@ static const struct app_option options[] = {
     { 'u', "backing-unsafe", NULL, "change the name alone: the backing files are not opened" },
     { 'c', "compress", NULL, "write compressed clusters" },
     { 'U', "force-share", NULL, "open the new backing file without regard to its users" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -87,17 +84,11 @@ static void explain(const struct img_copy_fault *fault, int error)
     }
 }
 
-/* The last step is told when the image has its new name. */
-static void show_progress(void *context, uint64_t done, uint64_t total)
-{
-    if (done < total)
-        app_progress(context, done, total);
-}
-
 /* Bring into the image what would be lost with its old backing file. */
 static int copy(struct img *image, const struct request *r)
 {
-    struct img_rebase how = { .compress = r->compress, .workers = img_copy_workers(), .progress = show_progress };
+    struct img_rebase how = { .compress = r->compress, .workers = img_copy_workers(),
+                              .progress = app_progress_before_end };
     struct img_copy_fault fault = { .stage = IMG_COPY_STARTING };
     int rc;
 
@@ -155,7 +146,7 @@ static void parse(struct app *app, struct request *r)
         case 'q': app_quiet = true; break;
         case 'p': r->progress = true; break;
         case 'f': r->how.format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case APP_IMAGE_OPTS: r->how.image_opts = true; break;
         case 't': r->cache = app->argument; break;
         case 'b': r->backing = app->argument; break;
         case 'F': r->backing_format = app->argument; break;
@@ -163,7 +154,6 @@ static void parse(struct app *app, struct request *r)
         case 'u': r->unsafe = true; break;
         case 'c': r->compress = true; break;
         case 'U': r->backing_how.flags |= IMG_SHARE; break;
-        case OPT_OBJECT: app_object(app->argument); break;
         }
     }
     if (app->operand_count != 1)
@@ -181,7 +171,7 @@ static struct img *open_image(struct request *r)
     if (!app_cache(r->cache, "cache", &r->how.cache) ||
         !app_cache(r->backing_cache, "source cache", &r->backing_how.cache))
         return NULL;
-    return app_one_format(r->how.image_opts, r->how.format) ? app_open(r->name, &r->how) : NULL;
+    return app_open(r->name, &r->how);
 }
 
 static int run(struct app *app)

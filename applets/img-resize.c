@@ -2,19 +2,17 @@
 /* img-resize.c - change the size of the disk that an image holds. */
 #include "applet.h"
 
-#include <errno.h>
 #include <string.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT, OPT_SHRINK, OPT_PREALLOCATION };
+enum { OPT_SHRINK = APP_LONG, OPT_PREALLOCATION };
 
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print nothing but errors" },
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_IMAGE_ROWS,
     { OPT_SHRINK, "shrink", NULL, "the new size may be smaller: what lies behind it is lost" },
     { OPT_PREALLOCATION, "preallocation", "PREALLOC",
       "set storage aside for what is new: off, metadata, falloc, full (off)" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
 
@@ -45,32 +43,19 @@ static bool parse_preallocation(struct request *r, const char *text)
     return false;
 }
 
-static void say_malformed(int code, const char *text)
+static bool parse_size(struct request *r, const char *text)
 {
     struct img_error err = IMG_ERROR_INIT;
 
-    if (code == -ERANGE) {
-        img_error_set(&err, ERANGE, "Value '%s' is out of range for parameter 'size'", text);
-    } else {
-        img_error_set(&err, EINVAL, "Parameter 'size' expects a non-negative number below 2^64");
-        img_error_hint(&err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-                       "and exabytes, respectively.");
-    }
-    app_report(&err);
-}
-
-static bool parse_size(struct request *r, const char *text)
-{
     if (*text == '+' || *text == '-')
         r->relation = *text++ == '+' ? LARGER_BY : SMALLER_BY;
 
-    int rc = img_parse_size(text, 'b', &r->size);
-    /* The older profile takes a number below zero for no number. */
-    if (rc == -ERANGE && app_compat() < APP_10_0 && text[strspn(text, " \t")] == '-')
-        rc = -EINVAL;
-    if (rc < 0)
-        say_malformed(rc, text);
-    return rc == 0;
+    int rc = app_parse_size(text, &r->size);
+    if (rc == 0)
+        return true;
+    img_options_bad_size("size", text, rc, &err);
+    app_report(&err);
+    return false;
 }
 
 static bool parse(struct app *app, struct request *r)
@@ -81,13 +66,12 @@ static bool parse(struct app *app, struct request *r)
         switch (letter) {
         case 'q': app_quiet = true; break;
         case 'f': r->how.format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case APP_IMAGE_OPTS: r->how.image_opts = true; break;
         case OPT_SHRINK: r->shrink = true; break;
         case OPT_PREALLOCATION:
             if (!parse_preallocation(r, app->argument))
                 return false;
             break;
-        case OPT_OBJECT: app_object(app->argument); break;
         }
     }
     if (app->operand_count > 2 && app_compat() >= APP_10_0)
@@ -95,9 +79,7 @@ static bool parse(struct app *app, struct request *r)
     if (app->operand_count != 2)
         app_usage(app, "Expecting image file name and size");
     r->name = app->operands[0];
-    if (!parse_size(r, app->operands[1]))
-        return false;
-    return app_one_format(r->how.image_opts, r->how.format);
+    return parse_size(r, app->operands[1]);
 }
 
 /* ---- Resizing -------------------------------------------------------------------------------- */

@@ -7,14 +7,11 @@
 #include <string.h>
 #include <time.h>
 
-enum { OPT_IMAGE_OPTS = APP_LONG, OPT_OBJECT };
-
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print nothing but errors and the list" },
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    APP_IMAGE_ROWS,
     { 'U', "force-share", NULL, "open the image without regard to its users (only to list)" },
-    { OPT_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" },
+    APP_OBJECT_ROW,
     { 'l', "list", NULL, "list the snapshots (what is done without one of these four)" },
     { 'c', "create", "SNAPSHOT", "keep the disk as it is now under this name" },
     { 'a', "apply", "SNAPSHOT", "make the disk what it was in the snapshot with this id or name" },
@@ -28,7 +25,7 @@ struct request {
     int action;                 /* letter of the option, 0: none given */
 };
 
-static int list(struct img *image)
+static void list(struct img *image)
 {
     struct img_error err = IMG_ERROR_INIT;
     struct img_snapshot *all = NULL;
@@ -37,14 +34,13 @@ static int list(struct img *image)
     /* What cannot be listed is none to the peer too. */
     img_error_clear(&err);
     if (count <= 0)
-        return 0;
+        return;
     struct img_doc *array = img_doc_array();
     for (int i = 0; i < count; i++)
         img_doc_append(array, info_snapshot(&all[i]));
     info_print_snapshots(array, 0);
     img_doc_free(array);
     img_snapshots_free(all, (size_t)count);
-    return 0;
 }
 
 static int create(struct img *image, const char *name)
@@ -119,9 +115,8 @@ static void parse(struct app *app, struct request *r)
         switch (letter) {
         case 'q': app_quiet = true; break;
         case 'f': r->how.format = app->argument; break;
-        case OPT_IMAGE_OPTS: r->how.image_opts = true; break;
+        case APP_IMAGE_OPTS: r->how.image_opts = true; break;
         case 'U': r->how.flags |= IMG_SHARE; break;
-        case OPT_OBJECT: app_object(app->argument); break;
         default: set_action(app, r, letter); break;
         }
     }
@@ -136,7 +131,7 @@ static int act(struct img *image, const struct request *r)
     case 'c': return create(image, r->snapshot);
     case 'a': return apply(image, r->snapshot);
     case 'd': return delete(image, r->snapshot);
-    default: return list(image);
+    default: list(image); return 0;
     }
 }
 
@@ -146,8 +141,6 @@ static int run(struct app *app)
     struct img *image;
 
     parse(app, &r);
-    if (!app_one_format(r.how.image_opts, r.how.format))
-        return 1;
     image = app_open(r.name, &r.how);
     if (!image)
         return 1;

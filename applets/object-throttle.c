@@ -99,7 +99,9 @@ void object_throttle(const struct img_doc *object, bool typed)
     struct img_throttle limits = { 0 };
     struct img_error err = IMG_ERROR_INIT;
     const struct img_doc *nested = img_doc_get(object, "limits");
+    const char *id = img_doc_string_at(object, "id");
     struct img_doc *flat;
+    bool whole = false;
 
     if (nested && img_doc_type(nested) != IMG_DOC_OBJECT)
         object_refuse_text("Invalid parameter type for 'limits', expected: object");
@@ -114,23 +116,25 @@ void object_throttle(const struct img_doc *object, bool typed)
 
         if (limit_of(key))
             set_limit(&limits, key, number_of(key, img_doc_at(flat, i), typed));
+        whole |= key[0] == 'l';
     }
-    if (img_throttle_add(img_doc_string_at(object, "id"), &limits, &err) < 0)
+    /* An object of limits is looked at as one value, and so before the id. */
+    if (!whole)
+        object_refuse_known(id);
+    if (img_throttle_add(id, &limits, &err) < 0)
         object_refuse(&err);
     img_doc_free(flat);
 }
 
 void object_throttle_help(void)
 {
-    static const char *const names[] = { "bps-read", "bps-total", "bps-write" };
-    static const char *const others[] = { "iops-read", "iops-size", "iops-total", "iops-write" };
+    static const char *const names[] = { "bps-read", "bps-total", "bps-write", "iops-read", "iops-size", "iops-total",
+                                         "iops-write" };
 
     printf("throttle-group options:\n  limits=<ThrottleLimits>\n");
-    for (size_t i = 0; i < 7; i++) {
-        const char *name = i < 3 ? names[i] : others[i - 3];
-
-        if (strcmp(name, "iops-size"))
-            printf("  x-%s-max-length=<int>\n  x-%s-max=<int>\n", name, name);
-        printf("  x-%s=<int>\n", name);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], "iops-size"))
+            printf("  x-%s-max-length=<int>\n  x-%s-max=<int>\n", names[i], names[i]);
+        printf("  x-%s=<int>\n", names[i]);
     }
 }

@@ -212,6 +212,12 @@ static bool id_is_known(const char *id)
     return false;
 }
 
+void object_refuse_known(const char *id)
+{
+    if (id_is_known(id))
+        object_refuse_text("attempt to add duplicate property '%s' to object (type 'container')", id);
+}
+
 static bool is_base64_format(const struct img_doc *object)
 {
     const char *format = string_of(object, "format");
@@ -245,6 +251,7 @@ static void add_secret(const struct img_doc *object)
     };
     size_t length;
 
+    object_refuse_known(secret.id);
     if (secret.key_id && id_is_known(secret.key_id) && !img_secret_find(secret.key_id, &length, &err))
         object_refuse_text("Object with id '%s' is not a secret", secret.key_id);
     if (img_secret_add(&secret, &err) < 0)
@@ -274,8 +281,7 @@ void app_object(const char *text)
         add_secret(object);
     if (!strcmp(name, "throttle-group"))
         object_throttle(object, *text == '{');
-    if (id_is_known(id))
-        object_refuse_text("attempt to add duplicate property '%s' to object (type 'container')", id);
+    object_refuse_known(id);
     IMG_VECTOR_PUSH(&known_ids, img_xstrdup(id));
     img_doc_free(object);
 }

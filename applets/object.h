@@ -9,6 +9,9 @@
 _Noreturn void object_refuse(struct img_error *err);
 _Noreturn void object_refuse_text(const char *format, ...) IMG_PRINTF(1, 2);
 
+/* Refuse an id that another object has. */
+void object_refuse_known(const char *id);
+
 /* object-throttle.c: the throttle-group that `object` describes; `typed`: it was JSON, numbers are numbers. */
 void object_throttle(const struct img_doc *object, bool typed);
 /* Its keys with their types, for `throttle-group,help`. */

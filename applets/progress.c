@@ -60,6 +60,12 @@ void app_progress(void *context, uint64_t done, uint64_t total)
     }
 }
 
+void app_progress_before_end(void *context, uint64_t done, uint64_t total)
+{
+    if (done < total)
+        app_progress(context, done, total);
+}
+
 void app_progress_end(bool complete)
 {
     if (!shown)

@@ -6,11 +6,11 @@
 #include "driver.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
+#include "util/team.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    MAX_THREADS = 256,
     STACK = 128 << 10,
     BUFFER_ALIGNMENT = 4096
 };
@@ -30,12 +30,11 @@ struct bench_job {
     unsigned busy;                 /* requests in flight */
     bool draining;                 /* no request starts until the flush is done */
     int error;
-    struct range ranges[MAX_THREADS];
+    struct range ranges[IMG_TEAM_MAX];
 };
 
 struct bench_worker {
     struct bench_job *job;
-    pthread_t thread;
     unsigned number;
     void *buffer;
 };
@@ -54,7 +53,7 @@ static void fail(struct bench_job *job, int error)
 
 static bool excluded(const struct bench_job *job, const struct range *range)
 {
-    for (size_t i = 0; i < MAX_THREADS; i++)
+    for (size_t i = 0; i < IMG_TEAM_MAX; i++)
         if (job->ranges[i].from < range->to && range->from < job->ranges[i].to)
             return true;
     return false;
@@ -140,48 +139,37 @@ static void *work(void *argument)
     return NULL;
 }
 
-static int prepare(struct bench_job *job, struct bench_worker *worker, unsigned number)
+static int prepare(void *argument)
 {
-    size_t length = img_max(job->what->request, 1);
+    struct bench_worker *worker = argument;
+    const struct img_bench *what = worker->job->what;
+    size_t length = img_max(what->request, 1);
 
-    worker->job = job;
-    worker->number = number;
     if (posix_memalign(&worker->buffer, BUFFER_ALIGNMENT, length)) {
         worker->buffer = NULL;
         return -ENOMEM;
     }
-    memset(worker->buffer, job->what->write ? job->what->pattern : 0, length);
+    memset(worker->buffer, what->write ? what->pattern : 0, length);
     return 0;
 }
 
-/* The calling thread is the first worker; fewer than asked for is no failure. */
 static int run(struct bench_job *job, struct bench_worker *workers, unsigned count)
 {
-    unsigned started = 1;
-    pthread_attr_t attributes;
+    const struct img_team team = { .workers = workers, .count = count, .size = sizeof *workers, .stack = STACK,
+                                   .prepare = prepare, .work = work };
+    int ret;
 
-    if (prepare(job, &workers[0], 0) < 0)
-        return -ENOMEM;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK);
-    for (; started < count; started++) {
-        if (prepare(job, &workers[started], started) < 0)
-            break;
-        if (pthread_create(&workers[started].thread, &attributes, work, &workers[started]))
-            break;
-    }
-    pthread_attr_destroy(&attributes);
-    work(&workers[0]);
-    for (unsigned i = 1; i < started; i++)
-        pthread_join(workers[i].thread, NULL);
-    return job->error;
+    for (unsigned i = 0; i < count; i++)
+        workers[i] = (struct bench_worker){ .job = job, .number = i };
+    ret = img_team_run(&team);
+    return ret < 0 ? ret : job->error;
 }
 
 int img_bench(struct img *image, const struct img_bench *what)
 {
     struct bench_job job = { .image = image, .what = what, .unit = image->cluster_size,
                              .left = what->count, .offset = what->start };
-    uint64_t count = img_min(img_min(img_max(what->depth, 1), MAX_THREADS), what->count);
+    uint64_t count = img_min(img_min(img_max(what->depth, 1), IMG_TEAM_MAX), what->count);
     struct bench_worker *workers;
     int ret;
 

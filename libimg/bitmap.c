@@ -18,11 +18,10 @@ static size_t count_of(struct img *image)
     return image->driver->bitmaps ? image->driver->bitmaps->count(image) : 0;
 }
 
-int img_bitmaps(struct img *image, struct img_bitmap **list, struct img_error *err)
+size_t img_bitmaps(struct img *image, struct img_bitmap **list)
 {
     size_t count = count_of(image);
 
-    (void)err;
     *list = NULL;
     if (count == 0)
         return 0;
@@ -31,7 +30,7 @@ int img_bitmaps(struct img *image, struct img_bitmap **list, struct img_error *e
         image->driver->bitmaps->describe(image, i, &(*list)[i]);
         (*list)[i].name = img_xstrdup((*list)[i].name);
     }
-    return (int)count;
+    return count;
 }
 
 void img_bitmaps_free(struct img_bitmap *list, size_t count)
@@ -53,26 +52,39 @@ static int find(struct img *image, const char *name, size_t *index, struct img_b
     return img_error_set(err, ENOENT, "Dirty bitmap '%s' not found", name);
 }
 
-static int need_consistent(const struct img_bitmap *bitmap, struct img_error *err)
+int img_bitmap_unusable(const char *name, struct img_error *err)
 {
-    if (!bitmap->inconsistent)
-        return 0;
-    img_error_set(err, EINVAL, "Bitmap '%s' is inconsistent and cannot be used", bitmap->name);
+    img_error_set(err, EINVAL, "Bitmap '%s' is inconsistent and cannot be used", name);
     img_error_hint(err, "Try block-dirty-bitmap-remove to delete this bitmap from disk");
     return -EINVAL;
 }
 
-/* One to be changed, which is more than to be removed. */
+static int need_consistent(const struct img_bitmap *bitmap, struct img_error *err)
+{
+    return bitmap->inconsistent ? img_bitmap_unusable(bitmap->name, err) : 0;
+}
+
+static int need_writable(const struct img *image, const struct img_bitmap *bitmap, struct img_error *err)
+{
+    if (!img_read_only(image))
+        return 0;
+    return img_error_set(err, EROFS, "Bitmap '%s' is readonly and cannot be modified", bitmap->name);
+}
+
+/* To be changed, which is more than to be removed. */
+static int need_changeable(const struct img *image, const struct img_bitmap *bitmap, struct img_error *err)
+{
+    int status = need_consistent(bitmap, err);
+
+    return status < 0 ? status : need_writable(image, bitmap, err);
+}
+
 static int find_to_change(struct img *image, const char *name, size_t *index, struct img_error *err)
 {
     struct img_bitmap bitmap;
     int status = find(image, name, index, &bitmap, err);
 
-    if (status == 0)
-        status = need_consistent(&bitmap, err);
-    if (status == 0 && img_read_only(image))
-        status = img_error_set(err, EROFS, "Bitmap '%s' is readonly and cannot be modified", name);
-    return status;
+    return status < 0 ? status : need_changeable(image, &bitmap, err);
 }
 
 static int failed(int status, const char *name, struct img_error *err)
@@ -120,10 +132,8 @@ int img_bitmap_remove(struct img *image, const char *name, struct img_error *err
     size_t index;
 
     int status = find(image, name, &index, &bitmap, err);
-    if (status < 0)
+    if (status < 0 || (status = need_writable(image, &bitmap, err)) < 0)
         return status;
-    if (img_read_only(image))
-        return img_error_set(err, EROFS, "Bitmap '%s' is readonly and cannot be modified", name);
     return failed(image->driver->bitmaps->remove(image, index), name, err);
 }
 
@@ -167,7 +177,7 @@ int img_bitmap_merge(struct img *image, const char *name, struct img *source, co
 
     if ((status = find(image, name, &index, &into, err)) < 0 ||
         (status = find(source, source_name, &source_index, &from, err)) < 0 ||
-        (status = find_to_change(image, name, &index, err)) < 0 || (status = need_consistent(&from, err)) < 0)
+        (status = need_changeable(image, &into, err)) < 0 || (status = need_consistent(&from, err)) < 0)
         return status;
     if (img_size(image) != img_size(source))
         return img_error_set(err, EINVAL, "Bitmaps are of different sizes (destination size is %llu, source size is "

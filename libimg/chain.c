@@ -1,47 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * chain.c - opening: a format node over a protocol node, its backing chain and
- * its data file; and closing them again.
+ * chain.c - opening: a format node over a protocol node, its data file and, with
+ * backing.c, its backing chain; and closing them again.
  *
  * A node is asked for with a struct request: a name as the user (or an image)
  * wrote it, or options, or both.  The options object travels down: each node
  * takes what is its own, hands the nested objects "file", "backing" and
  * "data-file" to its children, and refuses the rest.
  */
-#include "node.h"
+#include "chain.h"
 #include "trace.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 #include <string.h>
 
-/* Far above any chain in use, below what file descriptors and stack would bear. */
-enum { MAX_CHAIN = 200, MAX_NESTING = 16 };
+/* Far above what is in use, below what the stack would bear. */
+enum { MAX_NESTING = 16 };
 
-struct request {
-    const char *name;               /* NULL: all is in options */
-    struct img_doc *options;        /* belongs to the one who opens; NULL: none */
-    const char *format;             /* NULL: options or a probe tell */
-    enum img_role role;
-    unsigned flags, perm, shared;
-    enum img_cache cache;
-    enum img_gate gate;
-    unsigned nesting;               /* nodes above in the same image */
-    bool inherits;                  /* perm and shared are those of the node above */
-    bool refused_user;              /* out: a lock was refused that the user of the whole chain asks for */
-    unsigned backing_flags;         /* flags that only the backing file gets, when it is opened again */
-    const struct above *above;      /* images above in the chain */
-};
-
-/* One image of the chain that is being opened, for finding loops. */
-struct above {
-    const struct img *image;
-    const struct above *next;
-    unsigned depth;
-};
-
-static int open_node(struct img **image, struct request *request, struct img_error *err);
-/* `backing` may be null, or "" as of old: no backing file then. */
-static void take_no_backing(struct img *image, struct img_doc *options);
 static int open_filter(struct img **opened, const struct img_driver *driver, const char *plain, struct request *request,
                        struct img_error *err);
 
@@ -99,11 +74,6 @@ static int named_driver(struct request *request, const struct img_driver **drive
     return img_driver_need(*driver, err);
 }
 
-static const char *child_key(const struct img_driver *driver)
-{
-    return driver->child ? driver->child : "file";
-}
-
 static struct img *start_node(const struct img_driver *driver, const struct request *request)
 {
     struct img *image = img_node_new(driver, request->flags, request->cache, request->gate);
@@ -117,7 +87,7 @@ static struct img *start_node(const struct img_driver *driver, const struct requ
 static void keep_options(struct img *image, const struct img_doc *options)
 {
     image->options = img_doc_copy(options);
-    img_doc_remove(image->options, child_key(image->driver));
+    img_doc_remove(image->options, img_child_key(image->driver));
     img_doc_remove(image->options, "backing");
     img_doc_remove(image->options, "data-file");
     img_doc_remove(image->options, "filename");
@@ -210,7 +180,7 @@ static int open_storage(struct img **image, struct request *request, struct img_
         return ret;
     if (driver && driver->kind != IMG_PROTOCOL) {
         request->format = driver->name;
-        return open_node(image, request, err);
+        return chain_open_node(image, request, err);
     }
     filename = img_doc_string_at(request->options, "filename");
     if (request->name) {
@@ -234,7 +204,7 @@ static int open_storage(struct img **image, struct request *request, struct img_
 
 /* ---- Children -------------------------------------------------------------------- */
 
-static struct request child_request(const struct img *parent, enum img_role role, const struct request *from)
+struct request chain_child_request(const struct img *parent, enum img_role role, const struct request *from)
 {
     struct request child = { .role = role, .flags = parent->flags, .cache = parent->cache, .gate = parent->gate };
 
@@ -250,9 +220,7 @@ static struct request child_request(const struct img *parent, enum img_role role
     return child;
 }
 
-/* Take the object, or the reference, that describes a child: *child is NULL when there is none.  `named`: there is a
- * file name for it too. */
-static int take_child(struct img_doc *options, const char *role, bool named, struct img_doc **child,
+int chain_take_child(struct img_doc *options, const char *role, bool named, struct img_doc **child,
                       struct img_error *err)
 {
     const char *reference = img_doc_string_at(options, role);
@@ -270,11 +238,11 @@ static int take_child(struct img_doc *options, const char *role, bool named, str
 static int open_file_child(struct img *image, struct request *request, bool probing, struct img **file,
                            struct img_error *err)
 {
-    struct request child = child_request(image, IMG_ROLE_FILE, request);
-    const char *key = child_key(image->driver);
+    struct request child = chain_child_request(image, IMG_ROLE_FILE, request);
+    const char *key = img_child_key(image->driver);
     int ret;
 
-    ret = take_child(request->options, key, request->name != NULL, &child.options, err);
+    ret = chain_take_child(request->options, key, request->name != NULL, &child.options, err);
     if (ret < 0)
         return ret;
     child.name = request->name;
@@ -303,7 +271,7 @@ static int open_file_child(struct img *image, struct request *request, bool prob
 /* The name of the node below as a text, which stands for a nested object: "x-image". Caller frees; NULL: none. */
 static char *take_child_name(const struct img_driver *driver, struct img_doc *options)
 {
-    CLEANUP_FREE char *key = img_xasprintf("x-%s", child_key(driver));
+    CLEANUP_FREE char *key = img_xasprintf("x-%s", img_child_key(driver));
     const char *given = driver->parse_name ? img_doc_string_at(options, key) : NULL;
     char *name = given ? img_xstrdup(given) : NULL;
 
@@ -331,7 +299,7 @@ static int open_filter(struct img **opened, const struct img_driver *driver, con
     keep_options(image, request->options);
     if (img_node_options(image, request->options, request->role, err) < 0)
         goto fail;
-    take_no_backing(image, request->options);
+    chain_take_no_backing(image, request->options);
     if (open_file_child(image, request, false, &image->file, err) < 0)
         goto fail;
     image->size = img_size(image->file);
@@ -374,7 +342,7 @@ static int find_format(struct img *image, struct request *request, struct img_er
 int img_open_child(struct img *parent, const char *role, const char *name, const char *format,
                    const struct img_doc *options, struct img **opened, struct img_error *err)
 {
-    struct request child = child_request(parent, IMG_ROLE_DATA, NULL);
+    struct request child = chain_child_request(parent, IMG_ROLE_DATA, NULL);
     const char *reference = img_doc_get_string(options);
     int ret;
 
@@ -411,113 +379,6 @@ int img_open_protocol(struct img **image, const char *name, unsigned flags, unsi
     return ret;
 }
 
-/* ---- Backing files ----------------------------------------------------------------- */
-
-static void take_no_backing(struct img *image, struct img_doc *options)
-{
-    struct img_doc *backing = img_doc_get(options, "backing");
-    const char *text = img_doc_get_string(backing);
-
-    if (!backing || (img_doc_type(backing) != IMG_DOC_NULL && !(text && !*text)))
-        return;
-    if (text)
-        img_notice(IMG_WARNING, "Use of \"backing\": \"\" is deprecated; use \"backing\": null instead");
-    img_doc_remove(options, "backing");
-    image->flags |= IMG_NO_BACKING;
-}
-
-/* An image that (through others) backs itself would be opened for ever. */
-static int check_loop(const struct above *above, const char *name, struct img_error *err)
-{
-    const char *plain = name;
-    size_t prefix = img_name_prefix(name);
-
-    if (above->depth >= MAX_CHAIN)
-        return img_error_set(err, ELOOP, "More than %d backing files", MAX_CHAIN);
-    if (prefix == 4 && memcmp(name, "file", 4) == 0)
-        plain += 5;
-    for (; above; above = above->next) {
-        if (above->image->filename && strcmp(above->image->filename, plain) == 0)
-            return img_error_set(err, ELOOP, "Backing file '%s' creates an infinite loop.", name);
-    }
-    return 0;
-}
-
-/* Prepare the request from what the image stores and what the options change in it. */
-static int describe_backing(struct img *image, struct request *child, char **resolved, struct img_error *err)
-{
-    int ret;
-
-    if (!image->backing_name)
-        return 0;
-    if (!img_doc_get(child->options, "driver"))
-        child->format = image->backing_format;
-    /* Anything less than another file only adds to what the image names. */
-    if (img_doc_get(img_doc_get(child->options, "file"), "filename"))
-        return 0;
-    ret = img_gate_check(image, "backing", image->backing_name, err);
-    if (ret < 0)
-        return ret;
-    *resolved = img_name_resolve(image, image->backing_name, err);
-    if (!*resolved)
-        return -err->code;
-    child->name = *resolved;
-    return check_loop(child->above, *resolved, err);
-}
-
-static int open_backing(struct img *image, struct request *request, struct img_error *err)
-{
-    struct above here = { .image = image, .next = request->above,
-                          .depth = request->above ? request->above->depth + 1 : 1 };
-    struct request child = child_request(image, IMG_ROLE_BACKING, NULL);
-    CLEANUP_FREE char *resolved = NULL;
-    int ret;
-
-    if (image->flags & IMG_NO_BACKING)
-        return 0;
-    if (img_doc_get(request->options, "backing") && !(image->driver->traits & IMG_CAN_BACK))
-        return img_error_set(err, EINVAL, "Driver doesn't support backing files");
-    ret = take_child(request->options, "backing", false, &child.options, err);
-    if (ret < 0)
-        return img_error_prefix(err, "Could not open backing file: ");
-    if (!child.options && !image->backing_name)
-        return 0;
-    child.flags = (child.flags | (image->flags & IMG_NO_IO)) & ~(unsigned)(IMG_RDWR | IMG_RESIZE | IMG_CHECK);
-    child.above = &here;
-    image->backing_options = img_doc_copy(child.options);
-    child.flags |= request->backing_flags;
-    if (request->backing_flags & IMG_RDWR)
-        child.perm |= IMG_PERM_WRITE;
-    if (request->backing_flags & IMG_RESIZE)
-        child.perm |= IMG_PERM_RESIZE;
-    ret = describe_backing(image, &child, &resolved, err);
-    if (ret == 0) {
-        if (!child.options)
-            child.options = img_doc_object();
-        ret = open_node(&image->backing, &child, err);
-    }
-    img_doc_free(child.options);
-    request->refused_user = child.refused_user;
-    if (ret < 0 && !child.refused_user && !request->backing_flags)
-        img_error_prefix(err, "Could not open backing file: ");
-    return ret;
-}
-
-int img_reopen_backing(struct img *overlay, bool resize, struct img_error *err)
-{
-    struct request request = { .options = img_doc_object(), .backing_flags = IMG_RDWR | (resize ? IMG_RESIZE : 0) };
-    int ret = img_close(overlay->backing, err);
-
-    overlay->backing = NULL;
-    if (overlay->backing_options)
-        img_doc_put(request.options, "backing", overlay->backing_options);
-    overlay->backing_options = NULL;
-    if (ret == 0)
-        ret = open_backing(overlay, &request, err);
-    img_doc_free(request.options);
-    return ret;
-}
-
 /* ---- Formats -------------------------------------------------------------------------- */
 
 static int open_format(struct img **opened, const struct img_driver *driver, struct request *request,
@@ -534,7 +395,7 @@ static int open_format(struct img **opened, const struct img_driver *driver, str
     keep_options(image, request->options);
     if (img_node_options(image, request->options, request->role, err) < 0)
         goto fail;
-    take_no_backing(image, request->options);
+    chain_take_no_backing(image, request->options);
     if (!driver && find_format(image, request, err) < 0)
         goto fail;
     driver = image->driver;
@@ -546,7 +407,7 @@ static int open_format(struct img **opened, const struct img_driver *driver, str
     if (call_open(image, request->options, err) < 0)
         goto fail;
     alive = true;
-    if (open_backing(image, request, err) < 0)
+    if (chain_open_backing(image, request, err) < 0)
         goto fail;
     if (img_node_leftover(image, request->options, err) < 0)
         goto fail;
@@ -559,8 +420,7 @@ fail:
     return give_up(image, alive, err);
 }
 
-/* An image: the driver may be a format, a protocol, or have to be found out. */
-static int open_node(struct img **image, struct request *request, struct img_error *err)
+int chain_open_node(struct img **image, struct request *request, struct img_error *err)
 {
     const struct img_driver *driver;
     int ret = unfold_json(request, err);
@@ -570,10 +430,10 @@ static int open_node(struct img **image, struct request *request, struct img_err
     ret = named_driver(request, &driver, err);
     if (ret < 0)
         return ret;
-    if (driver && driver->kind != IMG_FORMAT) {
+    if (driver && driver->kind == IMG_FILTER)
+        return open_filter(image, driver, request->name, request, err);
+    if (driver && driver->kind == IMG_PROTOCOL) {
         const char *plain = NULL;
-        if (driver->kind == IMG_FILTER)
-            return open_filter(image, driver, request->name, request, err);
         if (request->name && !img_protocol_for_name(request->name, &plain, err))
             return -err->code;
         return open_protocol(image, driver, plain, request, err);
@@ -599,7 +459,7 @@ static int open_root(struct img **image, const char *name, struct img_doc *optio
         request.perm |= IMG_PERM_RESIZE;
     request.shared = how->flags & IMG_NO_WRITERS && !(how->flags & IMG_SHARE)
                          ? IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED : IMG_PERM_ALL;
-    ret = open_node(image, &request, err);
+    ret = chain_open_node(image, &request, err);
     img_doc_free(request.options);
     return ret;
 }

@@ -6,6 +6,8 @@
  * a library wants to keep between calls (hash tables, work space) is kept once a thread and freed when it ends.
  */
 #include "codec.h"
+#include "util/checked.h"
+#include "util/endian.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -110,21 +112,14 @@ static int inflate_by_zlib(bool zlib, const void *coded, size_t coded_length, vo
     return full && (result == Z_STREAM_END || result == Z_BUF_ERROR || result == Z_OK) ? 0 : -EIO;
 }
 
-static int window_bits(uint32_t window)
-{
-    int bits = 0;
-    while (window >>= 1)
-        bits++;
-    return bits;
-}
-
 static int64_t deflate_by_zlib(bool zlib, int level, int bits, const void *plain, size_t length,
                                void *coded, size_t capacity)
 {
     z_stream stream = { 0 };
     if (length > UINT_MAX)
         return -EINVAL;
-    if (deflateInit2(&stream, level, Z_DEFLATED, zlib ? bits : -bits, MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
+    if (deflateInit2(&stream, level ? level : Z_DEFAULT_COMPRESSION, Z_DEFLATED, zlib ? bits : -bits, MEMORY_LEVEL,
+                     Z_DEFAULT_STRATEGY) != Z_OK)
         return -ENOMEM;
     stream.next_in = (Bytef *)(uintptr_t)plain;
     stream.avail_in = (uInt)length;
@@ -170,8 +165,7 @@ static int64_t deflate_encode(bool zlib, const struct img_codec_how *how, const 
 {
 #ifdef HAVE_ZLIB
     if (how->window && how->window != IMG_WINDOW_MAX)
-        return deflate_by_zlib(zlib, how->level ? how->level : Z_DEFAULT_COMPRESSION, window_bits(how->window),
-                               plain, length, coded, capacity);
+        return deflate_by_zlib(zlib, how->level, __builtin_ctz(how->window), plain, length, coded, capacity);
 #endif
     struct workspace *own = workspace();
     struct libdeflate_compressor *deflater = own ? deflater_of(own, how->level ? how->level : DEFLATE_LEVEL) : NULL;
@@ -215,8 +209,8 @@ static int deflate_level_max(uint32_t window)
 static int64_t deflate_encode(bool zlib, const struct img_codec_how *how, const void *plain, size_t length,
                               void *coded, size_t capacity)
 {
-    int bits = how->window ? window_bits(how->window) : zlib ? WINDOW_BITS : WINDOW_BITS_WRITTEN;
-    return deflate_by_zlib(zlib, how->level ? how->level : Z_DEFAULT_COMPRESSION, bits, plain, length, coded, capacity);
+    int bits = how->window ? __builtin_ctz(how->window) : zlib ? WINDOW_BITS : WINDOW_BITS_WRITTEN;
+    return deflate_by_zlib(zlib, how->level, bits, plain, length, coded, capacity);
 }
 
 static int deflate_decode(bool zlib, const void *coded, size_t coded_length, void *plain, size_t length)
@@ -253,10 +247,9 @@ static int64_t zstd_encode(int level, const void *plain, size_t length, void *co
 /* Frames of RFC 8878 only: the library may also know drafts of the format, which no image was ever written in. */
 static bool is_frame(const char *bytes, size_t length)
 {
-    const unsigned char *at = (const unsigned char *)bytes;
     if (length < 4)
         return false;
-    uint32_t magic = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+    uint32_t magic = img_get_le32(bytes);
     return magic == ZSTD_MAGICNUMBER || (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
 }
 
@@ -309,7 +302,7 @@ bool img_codec_available(enum img_codec codec)
 
 int img_codec_level_max(enum img_codec codec, uint32_t window)
 {
-    bool window_good = !window || (window >= IMG_WINDOW_MIN && window <= IMG_WINDOW_MAX && !(window & (window - 1)));
+    bool window_good = !window || (window >= IMG_WINDOW_MIN && window <= IMG_WINDOW_MAX && img_power_of_two(window));
     switch (codec) {
 #ifdef HAVE_DEFLATE
     case IMG_CODEC_DEFLATE:

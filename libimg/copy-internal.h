@@ -29,7 +29,6 @@ struct spans {
 
 struct copy_worker {
     struct copy_job *job;
-    pthread_t thread;
     unsigned char *buffer;         /* window_size bytes, aligned for O_DIRECT */
     unsigned char *coded;          /* compress: one window of coded clusters */
     unsigned char *other;          /* rebase: what the target will show */
@@ -46,7 +45,8 @@ struct copy_job {
     uint64_t unit;                 /* granularity of zero detection */
     uint64_t write_unit;           /* what the target allocates at once; 1: bytes */
     bool ordered;                  /* windows are written, or given their places, in guest order */
-    bool places;                   /* the target gives out places apart from writing (img_place) */
+    bool places;                   /* the target gives out places apart from writing (img_place); not while it grows:
+                                      nobody may write to it then */
 
     pthread_mutex_t cursor_lock;   /* position ... stream_end */
     uint64_t position, next_sequence;
@@ -93,8 +93,8 @@ int copy_grow_target(struct copy_job *job, const struct copy_window *window);
 int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_extent *extent);
 /* Units of the window that the target will show anyway become holes. */
 int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
-/* copy-place.c: write the spans of a window: places in its turn, bytes behind it. */
-int copy_write_placed(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
+/* copy-place.c: write the spans of a window to an image, in its turn; where `places`, only the giving out of places. */
+int copy_write_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* copy-compress.c: the same way as any window's, from the spans on. */
 int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* copy-digest.c: hash a window whose bytes are there, in its turn; what a worker needs for that.  Nothing is done

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy-place.c - a window of the copy that goes into an image which gives out places.
+ * copy-place.c - a window of the copy that goes into an image, not compressed.
  *
- * Only the giving out has to be in guest order for the file to come out the same every time.  It takes
- * microseconds; the bytes are written when the next window has its turn already, so workers write side by side.
+ * Where the image gives out places, only that has to be in guest order for the file to come out the same every time.
+ * It takes microseconds; the bytes are written when the next window has its turn already, so workers write side by
+ * side.
  */
 #include "copy-internal.h"
 #include "driver.h"
+#include "trace.h"
 #include "util/checked.h"
 #include "util/vector.h"
 #include <stdlib.h>
@@ -19,7 +21,6 @@ struct placed {
 struct pending {
     struct placed *at;
     size_t count, capacity;
-    uint64_t end;                  /* clusters below this guest offset may be waiting for their bytes */
 };
 
 /* Write what has its place, or give the places back after an error.  Returns the first error. */
@@ -40,25 +41,32 @@ static int fill(struct copy_job *job, struct pending *pending, int error)
 /* A cluster that waits for its bytes would be allocated again: whatever touches it comes after them. */
 static int settle_before(struct copy_job *job, struct pending *pending, uint64_t offset)
 {
-    return pending->count && offset < pending->end ? fill(job, pending, 0) : 0;
+    const struct img_reservation *last = pending->count ? &pending->at[pending->count - 1].at : NULL;
+
+    if (!last || offset >= img_align_up(last->offset + last->length, img_cluster_size(job->what->target)))
+        return 0;
+    return fill(job, pending, 0);
 }
 
 static int place(struct copy_job *job, struct pending *pending, const struct span *span, const unsigned char *bytes)
 {
-    uint64_t cluster = img_max(img_cluster_size(job->what->target), 1), done = 0;
+    struct img *target = job->what->target;
+    uint64_t done = 0;
 
+    if (!job->places)
+        return copy_write_data(job, bytes, span->offset, span->length);
+    IMG_TRACE(write, target, span->offset, span->length);
     while (done < span->length) {
         struct placed one = { .bytes = bytes + done };
         uint64_t offset = span->offset + done;
         int ret = settle_before(job, pending, offset);
         if (ret < 0)
             return ret;
-        ret = img_place(job->what->target, offset, span->length - done, &one.at);
+        ret = img_place(target, offset, span->length - done, &one.at);
         if (ret < 0)
             return copy_fail_writing(job, offset, ret);
         done += one.at.length;
         IMG_VECTOR_PUSH(pending, one);
-        pending->end = img_align_up(offset + one.at.length, cluster);
         /* What it gives free is there for the next one, or is not: that must not be left to chance. */
         if (one.at.replaces && (ret = fill(job, pending, 0)) < 0)
             return ret;
@@ -85,7 +93,7 @@ static int place_spans(struct copy_worker *worker, const struct copy_window *win
     return ret;
 }
 
-int copy_write_placed(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
+int copy_write_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
     struct pending pending = { 0 };
     int ret = copy_take_turn(worker, window);

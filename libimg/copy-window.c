@@ -256,21 +256,6 @@ int copy_write_data(struct copy_job *job, const void *bytes, uint64_t offset, ui
     return 0;
 }
 
-static int write_spans(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
-{
-    int ret = 0;
-
-    for (size_t i = 0; i < spans->count && ret == 0; i++) {
-        const struct span *span = &spans->at[i];
-        if (span->kind == IMG_ZERO)
-            ret = copy_write_zero(worker->job, span->offset, span->length);
-        else if (span->kind == IMG_DATA)
-            ret = copy_write_data(worker->job, worker->buffer + (span->offset - window->offset), span->offset,
-                                  span->length);
-    }
-    return ret;
-}
-
 /* A stream that is longer than was known: make room before the bytes come. Done in turn, so alone. */
 int copy_grow_target(struct copy_job *job, const struct copy_window *window)
 {
@@ -382,18 +367,10 @@ int copy_do_window(struct copy_worker *worker, struct copy_window *window)
         ret = stream_window(worker, window, &spans);
     } else if (job->what->compress) {
         ret = copy_compress_window(worker, window, &spans);
-    } else if (job->places) {
-        if (job->what->sparse)
-            detect(worker, window, &spans);
-        ret = copy_write_placed(worker, window, &spans);
     } else {
         if (job->what->sparse)
             detect(worker, window, &spans);
-        ret = copy_take_turn(worker, window);
-        if (ret == 0)
-            ret = copy_grow_target(job, window);
-        if (ret == 0)
-            ret = write_spans(worker, window, &spans);
+        ret = copy_write_window(worker, window, &spans);
     }
     free(spans.at);
     return ret;

@@ -12,6 +12,7 @@
 #include "driver.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
+#include "util/team.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -312,11 +313,12 @@ static void *work(void *argument)
     return NULL;
 }
 
-static int prepare_worker(struct copy_job *job, struct copy_worker *worker)
+static int prepare_worker(void *argument)
 {
+    struct copy_worker *worker = argument;
+    const struct copy_job *job = worker->job;
     void *buffer;
 
-    worker->job = job;
     if (posix_memalign(&buffer, BUFFER_ALIGNMENT, job->window_size))
         return -ENOMEM;
     worker->buffer = buffer;
@@ -341,31 +343,17 @@ static void release_worker(struct copy_worker *worker)
     free(worker->other);
 }
 
-/* The calling thread is worker 0; the others are started when they are wanted.  Fewer threads
- * than asked for is no failure. */
 static int run_workers(struct copy_job *job, unsigned count)
 {
     struct copy_worker workers[IMG_COPY_MAX_WORKERS] = { 0 };
-    unsigned started = 1;
-    pthread_attr_t attributes;
-    int ret = prepare_worker(job, &workers[0]);
+    const struct img_team team = { .workers = workers, .count = count, .size = sizeof *workers, .stack = STACK,
+                                   .prepare = prepare_worker, .work = work };
+    int ret;
 
-    if (ret < 0)
-        goto out;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK);
-    for (; started < count; started++) {
-        if (prepare_worker(job, &workers[started]) < 0)
-            break;
-        if (pthread_create(&workers[started].thread, &attributes, work, &workers[started]))
-            break;
-    }
-    pthread_attr_destroy(&attributes);
-    work(&workers[0]);
-    for (unsigned i = 1; i < started; i++)
-        pthread_join(workers[i].thread, NULL);
-out:
-    for (unsigned i = 0; i < IMG_COPY_MAX_WORKERS; i++)
+    for (unsigned i = 0; i < count; i++)
+        workers[i].job = job;
+    ret = img_team_run(&team);
+    for (unsigned i = 0; i < count; i++)
         release_worker(&workers[i]);
     return ret;
 }
@@ -388,7 +376,7 @@ static void choose_sizes(struct copy_job *job)
 
     job->window_size = img_max(job->what->compress ? COMPRESS_WINDOW : WINDOW, cluster);
     job->ordered = job->what->in_order && order_matters(job->what);
-    job->places = job->what->target && img_places(job->what->target);
+    job->places = job->what->target && !job->what->grow_target && img_places(job->what->target);
     if (job->what->digest)
         job->window_size = img_max(job->window_size, IMG_DIGEST_SEGMENT);
     job->write_unit = job->what->target ? img_write_unit(job->what->target) : 1;

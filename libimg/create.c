@@ -7,8 +7,6 @@
 #include "node.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 /* The tables that serve a new image of `driver` at `name`: format first, then protocol. */
@@ -110,7 +108,6 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
 {
     const char *plain;
     const struct img_driver *protocol = img_protocol_for_name(name, &plain, err);
-    char text[24];
     int ret;
 
     if (file)
@@ -122,8 +119,7 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
         return ret;
     if (!protocol->create)
         return img_error_set(err, ENOTSUP, "Protocol driver '%s' does not support image creation", protocol->name);
-    snprintf(text, sizeof text, "%" PRIu64, size);
-    img_doc_put_string(rest, "size", text);
+    img_doc_put_uint(rest, "size", size);
     ret = call_create(protocol, plain, rest, shared, true, err);
     if (ret < 0 || !file)
         return ret;

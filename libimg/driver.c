@@ -35,6 +35,11 @@ void img_event_at(struct img *node, enum img_event event)
     }
 }
 
+const char *img_child_key(const struct img_driver *driver)
+{
+    return driver->child ? driver->child : "file";
+}
+
 const char *img_driver_name(const struct img_driver *driver)
 {
     return driver->name;

@@ -63,7 +63,7 @@ struct img {
     struct img *data_file;          /* external data file; NULL: bytes live in `file` */
     char *backing_name;             /* as stored in the image, NULL: none */
     char *backing_format;           /* as stored, NULL: not named */
-    struct img_doc *backing_options;    /* chain.c: what was said about the backing file when it was opened; NULL: nothing */
+    struct img_doc *backing_options;    /* backing.c: what opening said about the backing file; NULL: nothing */
 
     uint32_t cluster_size;          /* allocation unit of a format, 0: none */
     uint32_t write_unit;            /* smallest unit that a write allocates (subcluster); 0: byte */
@@ -140,6 +140,8 @@ struct img_bitmap_ops {
      * same granularity.  NULL: libimg does it run by run. */
     int (*merge)(struct img *image, size_t index, struct img *source, size_t source_index);
 };
+/* -EINVAL, with the words for a bitmap that is inconsistent. */
+int img_bitmap_unusable(const char *name, struct img_error *err);
 
 struct img_driver {
     const char *name, *title;
@@ -159,7 +161,7 @@ struct img_driver {
      * structure of open_size bytes with the table's IMG_AT_OPEN options. */
     int (*open)(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err);
     /* Opening is split for formats with children: set backing_name, backing_format and open data_file in open;
-     * chain.c opens the backing file afterwards. */
+     * backing.c opens the backing file afterwards. */
     int (*close)(struct img *image);  /* writes what is still held back; frees */
     const char *unflushed;            /* what an error of closing is called, NULL: "Could not close image" */
     int (*create)(const struct img_create *request, struct img_error *err);
@@ -249,6 +251,13 @@ enum {
 
 /* All drivers that are linked; NULL-ended.  Written by the build from the configuration. */
 extern const struct img_driver *const img_drivers[];
+
+/* ---- For all drivers ------------------------------------------------------- */
+
+/* The node has become so long by a write, if it was not before; any thread. */
+void img_grew_to(struct img *image, uint64_t end);
+/* Was it given options that only a json: name can tell (strong_options), other than `but` (NULL: any)? */
+bool img_has_strong_options(const struct img *image, const char *but);
 
 /* ---- For format drivers --------------------------------------------------- */
 

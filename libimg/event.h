@@ -20,7 +20,7 @@
     X(cluster_alloc_space) X(none)
 
 #define IMG_EVENT_MEMBER(name) IMG_EVENT_##name,
-enum img_event { IMG_EVENTS(IMG_EVENT_MEMBER) IMG_EVENT_COUNT };
+enum img_event { IMG_EVENTS(IMG_EVENT_MEMBER) };
 
 struct img;
 /* Tell `node`, the one that the next request goes to. */

@@ -105,11 +105,14 @@ static struct img_doc *strong_options(const struct img *image)
     return strong;
 }
 
-static bool has_strong_options(const struct img *image)
+bool img_has_strong_options(const struct img *image, const char *but)
 {
     struct img_doc *strong = strong_options(image);
-    bool any = img_doc_count(strong) > 0;
+    bool any;
 
+    if (but)
+        img_doc_remove(strong, but);
+    any = img_doc_count(strong) > 0;
     img_doc_free(strong);
     return any;
 }
@@ -191,7 +194,7 @@ static void put_member(const struct img *image, const char *key, const struct im
         img_doc_put_string(options, key, image->driver->name);
     else if (strcmp(key, "data-file") == 0 && image->data_file)
         img_doc_put(options, key, full_options(image->data_file));
-    else if (strcmp(key, image->driver->child ? image->driver->child : "file") == 0 && image->file)
+    else if (strcmp(key, img_child_key(image->driver)) == 0 && image->file)
         img_doc_put(options, key, full_options(image->file));
     else if (strcmp(key, "backing") == 0 && has_other_backing(image))
         img_doc_put(options, key, full_options(image->backing));
@@ -209,7 +212,7 @@ static char *plain_name(const struct img *image)
 
     if (image->driver->plain_name)
         return image->driver->plain_name(image);
-    if (has_strong_options(image) || image->driver->kind == IMG_FILTER)
+    if (img_has_strong_options(image, NULL) || image->driver->kind == IMG_FILTER)
         return NULL;
     if (image->driver->kind == IMG_PROTOCOL)
         return image->filename ? img_xstrdup(image->filename) : NULL;

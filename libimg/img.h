@@ -185,6 +185,8 @@ struct img_doc *img_options_parse(const char *text, const char *implied, struct 
 int img_options_add(struct img_doc *into, const char *text, struct img_error *err);
 /* A flat copy: members of nested objects and arrays under dotted keys ("file.filename", "children.0"). */
 struct img_doc *img_options_flatten(const struct img_doc *options);
+/* What is said of the value of a size that img_parse_size refused with `code`; returns that. */
+int img_options_bad_size(const char *name, const char *text, int code, struct img_error *err);
 /* "help" or "?" asked for anywhere in an -o text. */
 bool img_options_want_help(const char *text);
 /*
@@ -210,7 +212,7 @@ char *img_options_describe(const struct img_option *const *tables, size_t count,
 
 /* ---- Drivers ----------------------------------------------------------- */
 
-/* A filter shows the bytes of the node below and has a hand in how they are asked for (blkdebug, throttle, compress). */
+/* A filter shows the bytes of the node below and has a hand in how they are asked for (blkdebug, compress). */
 enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER };
 
 /* The driver of that name, also one that is recognised but not built in; NULL: unknown. */
@@ -294,7 +296,7 @@ struct img *img_data_file(const struct img *image);  /* external data file; NULL
  * one at `index`, *name belongs to the node; NULL behind the last. */
 struct img *img_child_at(const struct img *image, size_t index, const char **name);
 /* The image itself, or what lies below the filters that stand in front of it. */
-struct img *img_behind_filters(struct img *image);
+struct img *img_behind_filters(const struct img *image);
 /* Backing name and format as the image stores them ("" when it has none / names none). */
 const char *img_backing_name(const struct img *image);
 const char *img_backing_format(const struct img *image);
@@ -307,7 +309,7 @@ char *img_name_beside(const char *beside, const char *name);
 /* True while every byte of a fresh image reads as zeroes without being written. */
 bool img_zero_initialised(struct img *image);
 
-/* ---- Backing chains (chain.c, commit.c, info.c) ------------------------------- */
+/* ---- Backing chains (backing.c, commit.c, rebase.c, info.c) ------------------------------- */
 
 /*
  * Close the backing file of `overlay` and open it again the same way, now with IMG_RDWR and, if `resize`, to change
@@ -342,7 +344,6 @@ struct img_extent {
     enum img_extent_kind kind;
     bool host_valid;            /* `file` and `host` are set (a ZERO may have them too) */
     bool recurse;               /* the storage below may know of holes inside this DATA */
-    bool end_of_file;           /* the range runs to the end of the storage */
     struct img *file;           /* node that holds the bytes */
     uint64_t host, host_length; /* host_length: CODED only */
     unsigned depth;             /* img_map_chain: layers below the image asked; 0 is itself */
@@ -484,14 +485,16 @@ int img_resize(struct img *image, uint64_t size, const char *preallocation, stru
 
 struct img_amend {
     bool force;                /* also what may make an encrypted image unreadable */
-    void (*progress)(void *context, uint64_t done, uint64_t total);    /* of the steps that take long, in turn; or NULL */
+    /* Of the steps that take long, in turn; may be NULL. */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;
 };
 /*
  * Give an image opened for writing the flat `options` (as img_options_add makes them; borrowed).  All are looked
  * at before the first is applied; then they are applied one after the other, each as a whole or not at all also
  * for whoever looks after a crash, and what was applied before an error stays.  The texts are the peer's.
- * -ENOTSUP: the format cannot; -EINVAL: one of the options cannot be given to this image.  For one thread at a time, like resizing.
+ * -ENOTSUP: the format cannot; -EINVAL: one of the options cannot be given to this image.  For one thread at a time,
+ * like resizing.
  */
 int img_amend(struct img *image, const struct img_doc *options, const struct img_amend *how, struct img_error *err);
 /* "Amend options for 'FMT':" and their lines; caller frees.  NULL with *err set where there are none. */
@@ -515,12 +518,17 @@ void img_snapshots_free(struct img_snapshot *list, size_t count);
 /* From now on show (read-only) the content of the snapshot with that id or, failing that, name;
  * either may be NULL.  -ENOENT when there is none. */
 int img_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err);
-/* ---- Changing snapshots (snapshot.c) -- the image is open for writing (IMG_RDWR) and for one thread; raw over a format
- * with snapshots means those of that format.  Each is visible as a whole or not at all, also after a crash.  Errors: -ENOTSUP
- * where the format (or this image) has none; err->text is what the peer says behind "Could not ... snapshot 'x': " for apply and
- * delete, while for create it says img_strerror() of the result only. */
-/* Keep the disk as it is now.  `what` gives name (cut at 255 bytes), date, clock, icount and vm_state_size; its id is NULL and becomes
- * the new one (the caller frees it); disk_size is not read. */
+
+/* ---- Changing snapshots (snapshot.c) ------------------------------------------ */
+
+/*
+ * The image is open for writing (IMG_RDWR) and for one thread; raw over a format with snapshots means those of that
+ * format.  Each change is visible as a whole or not at all, also after a crash.  Errors: -ENOTSUP where the format (or
+ * this image) has none; err->text is what the peer says behind "Could not ... snapshot 'x': " for apply and delete,
+ * while for create it says img_strerror() of the result only.
+ */
+/* Keep the disk as it is now.  `what` gives name (cut at 255 bytes), date, clock, icount and vm_state_size; its id is
+ * NULL and becomes the new one (the caller frees it); disk_size is not read. */
 int img_snapshot_create(struct img *image, struct img_snapshot *what, struct img_error *err);
 /* Make the disk what it was, its size included, in the snapshot with that id or, failing that, that name.  -ENOENT. */
 int img_snapshot_apply(struct img *image, const char *id_or_name, struct img_error *err);
@@ -556,8 +564,8 @@ struct img_bitmap {
     bool inconsistent;           /* was left in use, its bits mean nothing: it can only be removed */
 };
 /* The bitmaps in the order in which they are stored; *list belongs to the caller (img_bitmaps_free), NULL when there
- * are none.  Count, or a negative errno; 0 where the format has none. */
-int img_bitmaps(struct img *image, struct img_bitmap **list, struct img_error *err);
+ * are none.  How many; 0 where the format has none. */
+size_t img_bitmaps(struct img *image, struct img_bitmap **list);
 void img_bitmaps_free(struct img_bitmap *list, size_t count);
 
 enum { IMG_BITMAP_MAX_NAME = 1023 };

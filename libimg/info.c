@@ -44,17 +44,17 @@ bool img_has_details(const struct img *image)
     return img_shows_below(image) ? img_has_details(image->file) : !(image->driver->traits & IMG_NO_DETAILS);
 }
 
-struct img *img_behind_filters(struct img *image)
+struct img *img_behind_filters(const struct img *image)
 {
     while (image && image->driver->kind == IMG_FILTER)
         image = image->file;
-    return image;
+    return (struct img *)image;
 }
 
 struct img *img_child_at(const struct img *image, size_t index, const char **name)
 {
     struct img *const children[] = { image->backing, image->data_file, image->file };
-    const char *const names[] = { "backing", "data-file", image->driver->child ? image->driver->child : "file" };
+    const char *const names[] = { "backing", "data-file", img_child_key(image->driver) };
 
     for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
         if (children[i] && index-- == 0) {
@@ -89,9 +89,7 @@ bool img_has_bitmaps(const struct img *image)
 
 struct img *img_backing(const struct img *image)
 {
-    while (image->driver->kind == IMG_FILTER)
-        image = image->file;
-    return image->backing;
+    return img_behind_filters(image)->backing;
 }
 
 struct img *img_file(const struct img *image)
@@ -171,7 +169,7 @@ int img_resize(struct img *image, uint64_t size, const char *preallocation, stru
 {
     int ret;
 
-    if (!(image->flags & IMG_RDWR) || image->snapshot_view)
+    if (img_read_only(image))
         return img_error_set(err, EPERM, "Image is read-only");
     if (size > MAX_LENGTH)
         return img_error_set(err, EIO, "offset(%llu) exceeds maximum(%llu)", (unsigned long long)size,
@@ -192,7 +190,7 @@ int img_resize(struct img *image, uint64_t size, const char *preallocation, stru
 
 int img_change_backing(struct img *image, const char *name, const char *format)
 {
-    if (!(image->flags & IMG_RDWR) || image->snapshot_view)
+    if (img_read_only(image))
         return -EPERM;
     if (!image->driver->change_backing)
         return -ENOTSUP;
@@ -206,7 +204,7 @@ int img_make_empty(struct img *image, struct img_error *err)
 
     if (!image->driver->make_empty)
         return img_error_set(err, ENOTSUP, "%s does not support emptying nodes", image->driver->name);
-    if (image->flags & IMG_RDWR && !image->snapshot_view) {
+    if (!img_read_only(image)) {
         LOCK_SCOPE(&image->lock);
         ret = image->driver->make_empty(image);
     }

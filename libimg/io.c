@@ -31,8 +31,7 @@ static bool passes_through(const struct img *image)
     return (image->driver->traits & IMG_PASS_THROUGH) != 0;
 }
 
-/* A protocol node becomes longer by the writes of any thread. */
-static void grow_to(struct img *image, uint64_t end)
+void img_grew_to(struct img *image, uint64_t end)
 {
     uint64_t size = img_size(image);
 
@@ -114,12 +113,12 @@ int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
 
 /* ---- Writing -------------------------------------------------------------------- */
 
-static int check_writable(const struct img *image, uint64_t offset, uint64_t length)
+int img_check_writable(const struct img *image, uint64_t offset, uint64_t length)
 {
-    if (!(image->flags & IMG_RDWR) || image->snapshot_view)
+    if (img_read_only(image))
         return -EPERM;
     /* Storage becomes longer by what is written behind its end, also through a filter. */
-    if (img_behind_filters((struct img *)image)->driver->kind == IMG_FORMAT)
+    if (img_behind_filters(image)->driver->kind == IMG_FORMAT)
         return img_within(offset, length, image->size) ? 0 : -EINVAL;
     return img_within(offset, length, INT64_MAX) ? 0 : -EINVAL;
 }
@@ -225,7 +224,7 @@ static int settle(struct img *image, struct img_reservation *at, int error)
 bool img_places(const struct img *image)
 {
     return is_format(image) && !passes_through(image) && !image->driver->pwrite && image->driver->reserve &&
-           !image->detect_zeroes && check_writable(image, 0, 0) == 0;
+           !image->detect_zeroes && img_check_writable(image, 0, 0) == 0;
 }
 
 int img_place(struct img *image, uint64_t offset, size_t length, struct img_reservation *at)
@@ -296,13 +295,13 @@ static int write_filter(struct img *image, const void *buffer, uint64_t offset, 
                                     : img_pwrite(image->file, buffer, offset, length);
 
     if (ret == 0)
-        grow_to(image, offset + length);
+        img_grew_to(image, offset + length);
     return ret;
 }
 
 int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
 {
-    int ret = check_writable(image, offset, length);
+    int ret = img_check_writable(image, offset, length);
 
     if (ret < 0 || length == 0)
         return ret;
@@ -321,7 +320,7 @@ int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t le
     }
     ret = image->driver->pwrite(image, buffer, offset, length);
     if (ret == 0)
-        grow_to(image, offset + length);
+        img_grew_to(image, offset + length);
     return ret;
 }
 
@@ -331,7 +330,7 @@ int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset
     CLEANUP_FREE void *coded = NULL;
     struct coded_cluster cluster = { .offset = offset };
     int64_t n;
-    int ret = check_writable(image, offset, length);
+    int ret = img_check_writable(image, offset, length);
 
     if (ret < 0)
         return ret;

@@ -71,7 +71,6 @@ static int look_below(struct img_extent *extent)
     }
     if (below.kind == IMG_ZERO || below.kind == IMG_HOLE)
         extent->kind = IMG_ZERO;
-    extent->end_of_file = below.end_of_file;
     return 0;
 }
 

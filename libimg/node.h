@@ -16,6 +16,8 @@ const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t lengt
 /* The protocol of a name as the user writes it, with "proto:" in front or not; *plain is what the
  * driver gets to see, a part of name.  NULL with *err set: no such protocol. */
 const struct img_driver *img_protocol_for_name(const char *name, const char **plain, struct img_error *err);
+/* What the node below is called in options and in `info`: "file", or "image". */
+const char *img_child_key(const struct img_driver *driver);
 /* Refuses a driver that is only recognised. */
 int img_driver_need(const struct img_driver *driver, struct img_error *err);
 
@@ -69,6 +71,11 @@ void img_node_permissions(const struct img *parent, enum img_role role, unsigned
 /* Open a protocol by its plain name for create.c. */
 int img_open_protocol(struct img **image, const char *name, unsigned flags, unsigned perm, unsigned shared,
                       struct img_error *err);
+
+/* io.c ---------------------------------------------------------------------------- */
+
+/* May that range be written, zeroed or discarded?  0 or a negative errno. */
+int img_check_writable(const struct img *image, uint64_t offset, uint64_t length);
 
 /* map.c --------------------------------------------------------------------------- */
 

@@ -41,17 +41,20 @@ static int parse_number(const char *name, const char *text, uint64_t *value, str
     return 0;
 }
 
+int img_options_bad_size(const char *name, const char *text, int code, struct img_error *err)
+{
+    if (code == -ERANGE)
+        return img_error_set(err, ERANGE, "Value '%s' is out of range for parameter '%s'", text, name);
+    img_error_set(err, EINVAL, "Parameter '%s' expects a non-negative number below 2^64", name);
+    img_error_hint(err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+                   "and exabytes, respectively.");
+    return code;
+}
+
 static int parse_size(const char *name, const char *text, uint64_t *value, struct img_error *err)
 {
     int status = img_parse_size(text, 'b', value);
-    if (status == -ERANGE)
-        return img_error_set(err, ERANGE, "Value '%s' is out of range for parameter '%s'", text, name);
-    if (status < 0) {
-        img_error_set(err, EINVAL, "Parameter '%s' expects a non-negative number below 2^64", name);
-        img_error_hint(err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-                       "and exabytes, respectively.");
-    }
-    return status;
+    return status < 0 ? img_options_bad_size(name, text, status, err) : 0;
 }
 
 /* One value as its type has it.  STRING leaves *number alone. */

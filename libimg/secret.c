@@ -65,6 +65,19 @@ static int decode_base64(const struct bytes *text, struct bytes *out, struct img
     return 0;
 }
 
+/* `value` becomes what it is the base64 of. */
+static int replace_decoded(struct bytes *value, struct img_error *err)
+{
+    struct bytes decoded;
+    int ret = decode_base64(value, &decoded, err);
+
+    if (ret < 0)
+        return ret;
+    free(value->at);
+    *value = decoded;
+    return 0;
+}
+
 static int read_failed(const char *name, const char *what, int code, struct img_error *err)
 {
     return img_error_set(err, code, "Unable to read %s: %s file \u201c%s\u201d: %s", name, what, name,
@@ -148,13 +161,8 @@ static int decrypt(const struct img_secret *definition, struct bytes *value, str
     if (get_iv(definition->iv, &iv, err) < 0)
         return -EINVAL;
     iv_bytes = iv.at;
-    if (definition->base64) {
-        struct bytes decoded;
-        if (decode_base64(value, &decoded, err) < 0)
-            return -EINVAL;
-        free(value->at);
-        *value = decoded;
-    }
+    if (definition->base64 && replace_decoded(value, err) < 0)
+        return -EINVAL;
     if (value->length % IMG_AES_BLOCK)
         return img_error_set(err, EINVAL, "Length %zu must be a multiple of block size %d", value->length,
                              IMG_AES_BLOCK);
@@ -164,30 +172,21 @@ static int decrypt(const struct img_secret *definition, struct bytes *value, str
 
 static int load(const struct img_secret *definition, struct bytes *value, struct img_error *err)
 {
-    struct bytes decoded;
-    int ret;
+    int ret = 0;
 
     if (definition->file && definition->data)
         return img_error_set(err, EINVAL, "'file' and 'data' are mutually exclusive");
     if (!definition->file && !definition->data)
         return img_error_set(err, EINVAL, "Either 'file' or 'data' must be provided");
-    if (definition->file) {
+    if (definition->file)
         ret = read_file(definition->file, value, err);
-        if (ret < 0)
-            return ret;
-    } else {
+    else
         *value = (struct bytes){ (unsigned char *)img_xstrdup(definition->data), strlen(definition->data) };
-    }
+    if (ret < 0)
+        return ret;
     if (definition->key_id)
         return decrypt(definition, value, err);
-    if (!definition->base64)
-        return 0;
-    ret = decode_base64(value, &decoded, err);
-    if (ret == 0) {
-        free(value->at);
-        *value = decoded;
-    }
-    return ret;
+    return definition->base64 ? replace_decoded(value, err) : 0;
 }
 
 int img_secret_add(const struct img_secret *definition, struct img_error *err)

@@ -127,27 +127,19 @@ static int zero_below(struct img *image, uint64_t offset, uint64_t length, unsig
     return ret;
 }
 
-static int check_range(const struct img *image, uint64_t offset, uint64_t length)
-{
-    if (!(image->flags & IMG_RDWR) || image->snapshot_view)
-        return -EPERM;
-    return img_within(offset, length, img_behind_filters((struct img *)image)->driver->kind == IMG_PROTOCOL
-                      ? INT64_MAX : image->size) ? 0 : -EINVAL;
-}
-
 static int zero_filter(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     int ret = image->driver->zero ? image->driver->zero(image, offset, length, flags)
                                   : img_zero(image->file, offset, length, flags);
 
-    if (ret == 0 && offset + length > image->size)
-        image->size = img_size(image->file);
+    if (ret == 0)
+        img_grew_to(image, img_size(image->file));
     return ret;
 }
 
 int img_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
-    int ret = check_range(image, offset, length);
+    int ret = img_check_writable(image, offset, length);
 
     if (ret < 0 || length == 0)
         return ret;
@@ -180,7 +172,7 @@ static int discard_below(struct img *image, uint64_t offset, uint64_t length)
 int img_discard(struct img *image, uint64_t offset, uint64_t length)
 {
     uint64_t unit = image->cluster_size ? image->cluster_size : 1, end = offset + length, first;
-    int ret = check_range(image, offset, length);
+    int ret = img_check_writable(image, offset, length);
 
     if (ret < 0 || length == 0 || image->keeps_discarded)
         return ret;

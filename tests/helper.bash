@@ -157,6 +157,23 @@ sum() {
     sha256sum < "$1" | cut -d ' ' -f 1
 }
 
+# ---- waiting for another process
+
+# wait_until COMMAND...: until it succeeds, not longer than some seconds
+wait_until() {
+    for _ in $(seq 200); do
+        ! "$@" || return 0
+        sleep 0.05
+    done
+    echo "not even after 10 s: $*"
+    return 1
+}
+
+# locks_on FILE: somebody holds locks of images on it
+locks_on() {
+    [ -e "$1" ] && grep -q "OFDLCK.*:$(stat -c %i "$1") " /proc/locks
+}
+
 # An image of tests/images, unpacked here.
 fixture() {
     gzip -dc "$ROOT/tests/images/$1.gz" > "$1"

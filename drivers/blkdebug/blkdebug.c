@@ -63,19 +63,11 @@ static int parse_name(const char *name, struct img_doc *options, struct img_erro
 
 static char *plain_name(const struct img *image)
 {
-    const char *below = image->file ? img_filename(image->file) : "json:", *config = NULL;
+    const char *below = img_filename(image->file), *config = img_doc_string_at(image->options, "config");
 
-    for (size_t i = 0; i < img_doc_count(image->options); i++) {
-        const char *key = img_doc_key_at(image->options, i);
-        if (strcmp(key, "config") == 0)
-            config = img_doc_string_at(image->options, key);
-        for (const char *const *strong = strong_options + 1; *strong; strong++) {
-            size_t length = strcspn(*strong, ".");
-            if (strncmp(key, *strong, length) == 0 && key[length] == '\0')
-                return NULL;
-        }
-    }
-    return strncmp(below, "json:", 5) == 0 ? NULL : img_xasprintf(PREFIX "%s:%s", config ? config : "", below);
+    if (strncmp(below, "json:", 5) == 0 || img_has_strong_options(image, "config"))
+        return NULL;
+    return img_xasprintf(PREFIX "%s:%s", config ? config : "", below);
 }
 
 /* ---- Rules ------------------------------------------------------------------------- */

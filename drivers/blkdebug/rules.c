@@ -132,11 +132,11 @@ static int take_section(struct blkdebug *debug, const struct section *section, s
 {
     int ret = 0;
 
-    if (img_doc_type(rules) == IMG_DOC_OBJECT)
-        return img_doc_count(rules) && !is_number(img_doc_key_at(rules, 0)) ? add_rule(debug, section, rules, err)
-                                                                          : take_numbered(debug, section, rules, err);
-    if (img_doc_type(rules) != IMG_DOC_ARRAY)
+    if (img_doc_count(rules) == 0)
         return img_error_set(err, EINVAL, "Block protocol 'blkdebug' doesn't support the option '%s'", section->name);
+    if (img_doc_type(rules) == IMG_DOC_OBJECT)
+        return is_number(img_doc_key_at(rules, 0)) ? take_numbered(debug, section, rules, err)
+                                                   : add_rule(debug, section, rules, err);
     for (size_t i = 0; i < img_doc_count(rules) && ret == 0; i++)
         ret = add_rule(debug, section, img_doc_at(rules, i), err);
     return ret;

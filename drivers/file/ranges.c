@@ -92,7 +92,6 @@ int file_map(struct img *image, uint64_t offset, uint64_t length, struct img_ext
         .offset = offset, .length = img_min(length, end - offset), .kind = data ? IMG_DATA : IMG_ZERO,
         .host_valid = true, .file = image, .host = offset,
     };
-    extent->end_of_file = offset + extent->length >= size;
     return 0;
 }
 
@@ -192,13 +191,10 @@ static bool needs_edge(const struct file_state *file, uint64_t offset, uint64_t 
 static void note_growth(struct img *image, uint64_t end)
 {
     const struct file_state *file = image->state;
-    uint64_t size = __atomic_load_n(&image->size, __ATOMIC_RELAXED);
     struct stat status;
 
-    if (end <= size || file->device || fstat(file->fd, &status) < 0 || (uint64_t)status.st_size < end)
-        return;
-    while (size < end && !__atomic_compare_exchange_n(&image->size, &size, end, true, __ATOMIC_RELAXED,
-                                                      __ATOMIC_RELAXED)) { }
+    if (end > img_size(image) && !file->device && fstat(file->fd, &status) == 0 && (uint64_t)status.st_size >= end)
+        img_grew_to(image, end);
 }
 
 static int finish(struct img *image, int status)

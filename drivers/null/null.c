@@ -57,9 +57,7 @@ static int parse_aio_name(const char *name, struct img_doc *options, struct img_
 
 static char *plain_name(const struct img *image)
 {
-    if (img_doc_get(image->options, "size") || img_doc_get(image->options, "read-zeroes"))
-        return NULL;
-    return img_xasprintf("%s://", image->driver->name);
+    return img_has_strong_options(image, NULL) ? NULL : img_xasprintf("%s://", image->driver->name);
 }
 
 static int open_null(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)

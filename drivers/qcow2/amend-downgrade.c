@@ -116,17 +116,16 @@ static int clear_host(struct img *image, uint64_t offset)
 static int new_zeroes(struct img *image, uint64_t references, uint64_t *offset)
 {
     struct qcow2 *s = qcow2_state(image);
+    uint64_t counted = 1;
     int status = qcow2_alloc_clusters(image, s->cluster_size, offset);
 
-    for (uint64_t i = 1; i < references && status == 0; i++)
-        if ((status = qcow2_refcount_change(image, *offset, s->cluster_size, 1)) < 0)
-            for (; i > 0; i--)
-                qcow2_free_clusters(image, *offset, s->cluster_size);
     if (status < 0)
         return status;
-    if ((status = clear_host(image, *offset)) == 0)
+    while (counted < references && (status = qcow2_refcount_change(image, *offset, s->cluster_size, 1)) == 0)
+        counted++;
+    if (status == 0 && (status = clear_host(image, *offset)) == 0)
         return 0;
-    for (uint64_t i = 0; i < references; i++)
+    while (counted-- > 0)
         qcow2_free_clusters(image, *offset, s->cluster_size);
     return status;
 }
@@ -162,10 +161,19 @@ static int expand_entry(struct img *image, uint64_t references, uint64_t *entry)
     return 0;
 }
 
+/* The zeroes are on disk before the entries that rely on them. */
+static int settle(struct img *image)
+{
+    int status = qcow2_barrier(image);
+
+    return status < 0 ? status : qcow2_flush(image);
+}
+
 static int expand_table(struct img *image, uint64_t offset)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t references;
+    bool changed = false;
     uint8_t *table;
 
     int status = qcow2_refcount_get(image, offset >> s->h.cluster_bits, &references);
@@ -180,17 +188,10 @@ static int expand_table(struct img *image, uint64_t offset)
         if ((status = expand_entry(image, img_max(references, 1), &entry)) == 0) {
             img_put_be64(at, entry);
             qcow2_cache_dirty(s->l2_cache, offset);
+            changed = true;
         }
     }
-    return status;
-}
-
-/* The zeroes are on disk before the entries that rely on them. */
-static int settle(struct img *image)
-{
-    int status = qcow2_barrier(image);
-
-    return status < 0 ? status : qcow2_flush(image);
+    return status == 0 && changed ? settle(image) : status;
 }
 
 static int expand_l1(struct expansion *x, const uint64_t *l1, uint32_t size)
@@ -203,8 +204,8 @@ static int expand_l1(struct expansion *x, const uint64_t *l1, uint32_t size)
         if (!img_aligned(offset, s->cluster_size))
             return qcow2_signal_corrupt(x->image, true, "L2 table offset %#llx unaligned (L1 index: %#x)",
                                         (unsigned long long)offset, i);
-        if (offset && (status = expand_table(x->image, offset)) == 0)
-            status = settle(x->image);
+        if (offset)
+            status = expand_table(x->image, offset);
         x->done++;
         if (x->how->progress)
             x->how->progress(x->how->context, x->done, x->total);
@@ -247,8 +248,7 @@ int qcow2_downgrade(struct img *image, const struct img_amend *how, struct img_e
     if (status < 0)
         return img_error_errno(err, -status, "Failed to turn zero into data clusters");
     s->lazy = false;
-    if ((status = qcow2_mark_clean(image)) < 0 || (status = qcow2_flush(image)) < 0 ||
-        (status = qcow2_barrier(image)) < 0) {
+    if ((status = qcow2_mark_clean(image)) < 0 || (status = qcow2_sync(image)) < 0) {
         s->lazy = lazy;
         return img_error_errno(err, -status, "Failed to make the image clean");
     }

@@ -64,7 +64,7 @@ static int scan_block(struct rebuild *r, uint64_t index, struct img_error *err)
     uint64_t per_block = 1ull << s->refblock_bits;
     uint8_t *block;
 
-    int status = qcow2_cache_get(s->refblock_cache, s->refcount_table[index] & ~511ull, &block);
+    int status = qcow2_cache_get(s->refblock_cache, qcow2_refblock_at(s, index), &block);
     if (status < 0)
         return img_error_errno(err, -status, "Failed to read a refcount block");
     for (uint64_t i = 0; i < per_block; i++) {
@@ -87,7 +87,7 @@ static int scan(struct rebuild *r, struct img_error *err)
     int status = 0;
 
     for (uint64_t i = 0; i < s->refcount_table_size && status == 0; i++) {
-        if (s->refcount_table[i] & ~511ull)
+        if (qcow2_refblock_at(s, i))
             status = scan_block(r, i, err);
         tell(r, i, s->refcount_table_size * 2ull);
     }
@@ -198,8 +198,8 @@ static int list_old(struct rebuild *r)
     if (!r->old_structures)
         return -ENOMEM;
     for (uint64_t i = 0; i < s->refcount_table_size; i++)
-        if (s->refcount_table[i] & ~511ull)
-            r->old_structures[r->old_count++] = (s->refcount_table[i] & ~511ull) >> s->h.cluster_bits;
+        if (qcow2_refblock_at(s, i))
+            r->old_structures[r->old_count++] = qcow2_refblock_at(s, i) >> s->h.cluster_bits;
     for (uint64_t i = 0; i < s->h.refcount_table_clusters; i++)
         r->old_structures[r->old_count++] = (s->h.refcount_table_offset >> s->h.cluster_bits) + i;
     qsort(r->old_structures, r->old_count, 8, by_number);
@@ -254,18 +254,15 @@ static int write_set(struct rebuild *r)
         if (!r->blocks[i])
             continue;
         img_put_be64(table + i * 8, r->blocks[i]);
-        if ((status = build_block(r, i, block)) == 0 &&
-            (status = qcow2_check_overlap(image, 0, r->blocks[i], cluster_size)) == 0)
-            status = img_pwrite(image->file, block, r->blocks[i], cluster_size);
+        if ((status = build_block(r, i, block)) == 0)
+            status = qcow2_write(image, 0, block, r->blocks[i], cluster_size);
         tell(r, r->stretches + i, r->stretches * 2);
     }
     if (status < 0)
         return status;
     r->failed = "Failed to write the new reftable";
-    if ((status = qcow2_check_overlap(image, 0, r->table_offset, table_bytes)) < 0 ||
-        (status = img_pwrite(image->file, table, r->table_offset, table_bytes)) < 0)
-        return status;
-    return qcow2_barrier(image);
+    status = qcow2_write(image, 0, table, r->table_offset, table_bytes);
+    return status < 0 ? status : qcow2_barrier(image);
 }
 
 /* From refcount_table_offset to refcount_order, in one write. */
@@ -298,10 +295,7 @@ static int adopt(struct rebuild *r, struct img_error *err)
     qcow2_derive(s);
     qcow2_cache_clear(s->refblock_cache);
     s->free_cluster_index = 0;
-    s->coded_tail = 0;
-    s->next_host = 0;
-    free(s->metadata_filter);
-    s->metadata_filter = NULL;
+    qcow2_forget_derived(s);
     return qcow2_read_refcount_table(r->image, err);
 }
 

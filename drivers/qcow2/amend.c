@@ -19,9 +19,9 @@ struct plan {
 
 static int write_header(struct img *image, struct img_error *err)
 {
-    int status = qcow2_flush(image);
+    int status = qcow2_sync(image);
 
-    if (status < 0 || (status = qcow2_barrier(image)) < 0 || (status = qcow2_write_header(image)) < 0)
+    if (status < 0 || (status = qcow2_write_header(image)) < 0)
         return img_error_errno(err, -status, "Failed to update the image header");
     return 0;
 }
@@ -104,31 +104,15 @@ static bool snapshots_complete(const struct qcow2 *s)
     return complete;
 }
 
-static uint64_t snapshot_table_length(const struct qcow2 *s)
-{
-    uint64_t length = 0;
-
-    for (size_t i = 0; i < s->snapshots.count; i++) {
-        const struct qcow2_snapshot *snapshot = &s->snapshots.at[i];
-        length = img_align_up(length, 8) + 40 + snapshot->extra_length + strlen(snapshot->shown.id) +
-                 strlen(snapshot->shown.name);
-    }
-    return length;
-}
-
 /* A complete snapshot table at a new place; the header names it when it is written next. */
 static int rewrite_snapshots(struct img *image, struct img_error *err)
 {
-    struct qcow2 *s = qcow2_state(image);
-    uint64_t length, offset;
-    CLEANUP_FREE uint8_t *table = qcow2_build_snapshot_table(s, &length);
+    struct qcow2_range table;
+    int status = qcow2_put_snapshot_table(image, NULL, &table);
 
-    int status = table ? qcow2_alloc_clusters(image, length, &offset) : length == UINT64_MAX ? -EFBIG : -ENOMEM;
-    if (status == 0 && (status = qcow2_check_overlap(image, 0, offset, length)) == 0)
-        status = img_pwrite(image->file, table, offset, (size_t)length);
     if (status < 0)
         return img_error_errno(err, -status, "Failed to update the snapshot table");
-    s->h.snapshots_offset = offset;
+    qcow2_state(image)->h.snapshots_offset = table.offset;
     return 0;
 }
 
@@ -136,7 +120,7 @@ static int upgrade(struct img *image, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
     struct qcow2_header before = s->h;
-    uint64_t old_length = snapshot_table_length(s);
+    uint64_t old_length = qcow2_snapshot_table_length(s);
     int status = snapshots_complete(s) ? 0 : rewrite_snapshots(image, err);
 
     if (status < 0)

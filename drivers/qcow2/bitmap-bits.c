@@ -71,15 +71,12 @@ int qcow2_bits_load(struct img *image, struct qcow2_bitmap *bitmap)
         status = make_arrays(bits, qcow2_bitmap_clusters(s, bitmap->granularity_bits));
     } else if ((status = make_arrays(bits, bitmap->table_size)) == 0) {
         uint64_t *table;
-        status = qcow2_read_l1(image, bitmap->table_offset, bitmap->table_size, &table);
-        if (status == 0) {
+        if ((status = qcow2_read_bitmap_table(image, bitmap, &table)) == 0) {
             memcpy(bits->table, table, bits->entries * sizeof *table);
             free(table);
         }
     }
     bitmap->bits = bits;
-    for (uint64_t i = 0; status == 0 && i < bits->entries; i++)
-        status = qcow2_bitmap_entry_sound(s, bits->table[i]) ? 0 : -EINVAL;
     if (status < 0)
         qcow2_bits_free(s, bitmap);
     return status;
@@ -123,6 +120,12 @@ void qcow2_bits_written(struct qcow2_bitmap *bitmap)
     bitmap->bits->changed = false;
 }
 
+/* No bit of the part can be set: it is not in memory, and its entry says so. */
+static bool is_empty(const struct qcow2_bits *bits, uint64_t index)
+{
+    return !bits->parts[index].bits && !bits->table[index];
+}
+
 /* ---- To the disk -------------------------------------------------------------------- */
 
 /* The entry is to be without a cluster. */
@@ -163,11 +166,9 @@ static int write_part(struct img *image, struct qcow2_bits *bits, uint64_t index
     if (!offset && (status = qcow2_alloc_clusters(image, s->cluster_size, &offset)) < 0)
         return status;
     bits->table[index] = offset;
-    if ((status = qcow2_check_overlap(image, 0, offset, s->cluster_size)) < 0 ||
-        (status = img_pwrite(image->file, part->bits, offset, s->cluster_size)) < 0)
-        return status;
-    part->newer = false;
-    return 0;
+    if ((status = qcow2_write(image, 0, part->bits, offset, s->cluster_size)) == 0)
+        part->newer = false;
+    return status;
 }
 
 int qcow2_bits_write(struct img *image, struct qcow2_bitmap *bitmap)
@@ -312,7 +313,7 @@ int qcow2_bits_next(struct img *image, struct qcow2_bitmap *bitmap, uint64_t off
         struct qcow2_bits *bits = bitmap->bits;
         uint64_t valid = valid_bits(s, bitmap, i, s->h.size), end = valid;
         uint64_t from = i == bit / per_part ? bit % per_part : 0;
-        if (!bits->parts[i].bits && !bits->table[i])
+        if (is_empty(bits, i))
             continue;
         if (bits->parts[i].bits || bits->table[i] != QCOW2_BITS_ALL_ONES) {
             struct part *part;
@@ -331,12 +332,6 @@ int qcow2_bits_next(struct img *image, struct qcow2_bitmap *bitmap, uint64_t off
 }
 
 /* ---- Another bitmap -------------------------------------------------------------------- */
-
-/* No bit of the part can be set: it is not in memory, and its entry says so. */
-static bool is_empty(const struct qcow2_bits *bits, uint64_t index)
-{
-    return !bits->parts[index].bits && !bits->table[index];
-}
 
 /* The bits [first, end) of both bitmaps lie in one part of each, and whole bytes of either begin there. */
 static int merge_part(struct img *image, struct qcow2_bitmap *bitmap, struct img *source, struct qcow2_bitmap *from,
@@ -390,7 +385,7 @@ static int trim_last(struct img *image, struct qcow2_bitmap *bitmap, uint64_t si
     struct qcow2 *s = qcow2_state(image);
     struct part *part;
 
-    if (entries == 0 || (!bitmap->bits->table[entries - 1] && !bitmap->bits->parts[entries - 1].bits))
+    if (entries == 0 || is_empty(bitmap->bits, entries - 1))
         return 0;
     uint64_t valid = valid_bits(s, bitmap, entries - 1, size);
     int status = get_part(image, bitmap, entries - 1, valid, &part);

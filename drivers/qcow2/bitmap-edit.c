@@ -27,7 +27,7 @@ static void describe(struct img *image, size_t index, struct img_bitmap *bitmap)
 
 static int check_room(const struct qcow2 *s, const char *name, unsigned granularity_bits, struct img_error *err)
 {
-    uint64_t directory = img_align_up(QCOW2_BITMAP_ENTRY + strlen(name), 8);
+    uint64_t directory = qcow2_bitmap_entry_bytes(name);
 
     if (s->h.version < 3)
         return img_error_set(err, ENOTSUP, "Cannot store dirty bitmaps in qcow2 v2 files");
@@ -40,7 +40,7 @@ static int check_room(const struct qcow2 *s, const char *name, unsigned granular
     if (s->bitmaps.count >= QCOW2_MAX_BITMAPS)
         return img_error_set(err, EINVAL, "Maximum number of persistent bitmaps is already reached");
     for (size_t i = 0; i < s->bitmaps.count; i++)
-        directory += img_align_up(QCOW2_BITMAP_ENTRY + strlen(s->bitmaps.at[i].name), 8);
+        directory += qcow2_bitmap_entry_bytes(s->bitmaps.at[i].name);
     if (directory > QCOW2_MAX_BITMAP_DIRECTORY)
         return img_error_set(err, EINVAL, "Not enough space in the bitmap directory");
     return 0;
@@ -61,7 +61,7 @@ static void insert(struct qcow2 *s, struct qcow2_bitmap bitmap)
 static int add(struct img *image, const char *name, uint64_t granularity, bool enabled, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
-    struct qcow2_bitmap bitmap = { .type = 1, .flags = enabled ? QCOW2_BITMAP_AUTO : 0 };
+    struct qcow2_bitmap bitmap = { .type = QCOW2_BITMAP_DIRTY_TRACKING, .flags = enabled ? QCOW2_BITMAP_AUTO : 0 };
 
     while (granularity >> bitmap.granularity_bits > 1)
         bitmap.granularity_bits++;

@@ -10,17 +10,15 @@
  */
 #include "qcow2.h"
 
-enum { ENTRY_FLAGS = 12, DIRTY_TRACKING = 1 };
+enum { ENTRY_FLAGS = 12 };
 
 /* Write the flags of a bitmap into the directory as it is on disk. */
 static int write_flags(struct img *image, const struct qcow2_bitmap *bitmap)
 {
     uint8_t raw[4];
-    uint64_t at = bitmap->entry + ENTRY_FLAGS;
 
     img_put_be32(raw, bitmap->flags | (bitmap->marked ? QCOW2_BITMAP_IN_USE : 0));
-    int status = qcow2_check_overlap(image, QCOW2_AT_BITMAP_DIRECTORY, at, sizeof raw);
-    return status < 0 ? status : img_pwrite(image->file, raw, at, sizeof raw);
+    return qcow2_write(image, QCOW2_AT_BITMAP_DIRECTORY, raw, bitmap->entry + ENTRY_FLAGS, sizeof raw);
 }
 
 /* Load it and mark it on disk, without the barrier. */
@@ -36,9 +34,14 @@ static int mark(struct img *image, struct qcow2_bitmap *bitmap)
     return status;
 }
 
+static bool has_begun(const struct qcow2_bitmap *bitmap)
+{
+    return bitmap->bits && (bitmap->marked || !bitmap->entry);
+}
+
 int qcow2_bitmap_begin(struct img *image, struct qcow2_bitmap *bitmap)
 {
-    if (bitmap->bits && (bitmap->marked || !bitmap->entry))
+    if (has_begun(bitmap))
         return 0;
     int status = mark(image, bitmap);
     return status < 0 ? status : qcow2_barrier(image);
@@ -57,8 +60,7 @@ static int begin(struct img *image, bool all)
 
     for (size_t i = 0; i < s->bitmaps.count; i++) {
         struct qcow2_bitmap *bitmap = &s->bitmaps.at[i];
-        if (bitmap->flags & QCOW2_BITMAP_IN_USE || (bitmap->bits && (bitmap->marked || !bitmap->entry)) ||
-            !(all || follows(bitmap)))
+        if (bitmap->flags & QCOW2_BITMAP_IN_USE || has_begun(bitmap) || !(all || follows(bitmap)))
             continue;
         int status = mark(image, bitmap);
         if (status < 0)
@@ -142,20 +144,10 @@ static int write_table(struct img *image, struct qcow2_bitmap *bitmap)
         return -ENOMEM;
     for (uint64_t i = 0; i < entries; i++)
         raw[i] = IMG_BE64(table[i]);
-    int status = qcow2_check_overlap(image, 0, bitmap->table_offset, entries * 8);
-    if (status == 0)
-        status = img_pwrite(image->file, raw, bitmap->table_offset, entries * 8);
+    int status = qcow2_write(image, 0, raw, bitmap->table_offset, entries * 8);
     if (status == 0)
         qcow2_bits_written(bitmap);
     return status;
-}
-
-/* Counts are on disk before anything names what they count. */
-static int settle_counts(struct img *image)
-{
-    int status = qcow2_flush(image);
-
-    return status < 0 ? status : qcow2_barrier(image);
 }
 
 static int write_bits(struct img *image)
@@ -170,17 +162,12 @@ static int write_bits(struct img *image)
         any = true;
         status = place(image, &s->bitmaps.at[i]);
     }
-    if (status < 0 || !any || (status = settle_counts(image)) < 0)
+    if (status < 0 || !any || (status = qcow2_sync(image)) < 0)
         return status;
     for (size_t i = 0; status == 0 && i < s->bitmaps.count; i++)
         if (qcow2_bits_changed(&s->bitmaps.at[i]))
             status = write_table(image, &s->bitmaps.at[i]);
-    return status < 0 ? status : qcow2_barrier(image);
-}
-
-static uint64_t entry_bytes(const struct qcow2_bitmap *bitmap)
-{
-    return img_align_up(QCOW2_BITMAP_ENTRY + strlen(bitmap->name), 8);
+    return status;
 }
 
 static uint8_t *build_directory(const struct qcow2 *s, uint64_t *length)
@@ -188,7 +175,7 @@ static uint8_t *build_directory(const struct qcow2 *s, uint64_t *length)
     uint64_t at = 0;
 
     for (size_t i = 0; i < s->bitmaps.count; i++)
-        at += entry_bytes(&s->bitmaps.at[i]);
+        at += qcow2_bitmap_entry_bytes(s->bitmaps.at[i].name);
     *length = at;
     uint8_t *directory = calloc(1, at + 1), *raw = directory;
     for (size_t i = 0; raw && i < s->bitmaps.count; i++) {
@@ -197,11 +184,11 @@ static uint8_t *build_directory(const struct qcow2 *s, uint64_t *length)
         img_put_be64(raw, bitmap->table_offset);
         img_put_be32(raw + 8, bitmap->table_size);
         img_put_be32(raw + ENTRY_FLAGS, bitmap->flags);
-        raw[16] = DIRTY_TRACKING;
+        raw[16] = bitmap->type;
         raw[17] = bitmap->granularity_bits;
         img_put_be16(raw + 18, (uint16_t)name_length);
         memcpy(raw + QCOW2_BITMAP_ENTRY, bitmap->name, name_length);
-        raw += entry_bytes(bitmap);
+        raw += qcow2_bitmap_entry_bytes(bitmap->name);
     }
     return directory;
 }
@@ -242,9 +229,8 @@ static int write_directory(struct img *image)
     int status = directory ? 0 : -ENOMEM;
 
     if (status == 0 && length) {
-        if ((status = qcow2_alloc_clusters(image, length, &offset)) < 0 || (status = settle_counts(image)) < 0 ||
-            (status = qcow2_check_overlap(image, 0, offset, length)) < 0 ||
-            (status = img_pwrite(image->file, directory, offset, length)) < 0)
+        if ((status = qcow2_alloc_clusters(image, length, &offset)) < 0 || (status = qcow2_sync(image)) < 0 ||
+            (status = qcow2_write(image, 0, directory, offset, length)) < 0)
             return status;
         status = qcow2_barrier(image);
     }
@@ -253,7 +239,7 @@ static int write_directory(struct img *image)
     for (size_t i = 0; i < s->bitmaps.count; i++) {
         s->bitmaps.at[i].entry = offset;
         s->bitmaps.at[i].marked = s->bitmaps.at[i].flags_newer = false;
-        offset += entry_bytes(&s->bitmaps.at[i]);
+        offset += qcow2_bitmap_entry_bytes(s->bitmaps.at[i].name);
     }
     s->bitmaps_edited = false;
     return 0;
@@ -302,8 +288,8 @@ int qcow2_bitmaps_store(struct img *image)
     struct qcow2 *s = qcow2_state(image);
     int status = write_bits(image);
 
-    /* What the bits tell about is to be on disk before they are said to be true. */
-    if (status < 0 || !(s->bitmaps_edited || any_flags(s)) || (status = settle_counts(image)) < 0)
+    /* The bits, and what they tell about, are to be on disk before they are said to be true. */
+    if (status < 0 || !(s->bitmaps_edited || any_flags(s)) || (status = qcow2_sync(image)) < 0)
         return status;
     if ((status = s->bitmaps_edited ? write_directory(image) : write_all_flags(image)) < 0)
         return status;
@@ -317,11 +303,8 @@ int qcow2_bitmaps_before_resize(struct img *image, struct img_error *err)
     const struct qcow2 *s = qcow2_state(image);
 
     for (size_t i = 0; i < s->bitmaps.count; i++) {
-        if (!(s->bitmaps.at[i].flags & QCOW2_BITMAP_IN_USE))
-            continue;
-        img_error_set(err, EINVAL, "Bitmap '%s' is inconsistent and cannot be used", s->bitmaps.at[i].name);
-        img_error_hint(err, "Try block-dirty-bitmap-remove to delete this bitmap from disk");
-        return -EINVAL;
+        if (s->bitmaps.at[i].flags & QCOW2_BITMAP_IN_USE)
+            return img_bitmap_unusable(s->bitmaps.at[i].name, err);
     }
     int status = begin(image, true);
     return status < 0 ? img_error_errno(err, -status, "Could not load persistent bitmaps") : 0;

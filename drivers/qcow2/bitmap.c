@@ -5,8 +5,7 @@
  */
 #include "qcow2.h"
 
-enum { MAX_NAME = 1023, MIN_GRANULARITY_BITS = 9, MAX_GRANULARITY_BITS = 31, DIRTY_TRACKING = 1 };
-enum { MAX_TABLE = 0x8000000 };
+enum { MIN_GRANULARITY_BITS = 9, MAX_GRANULARITY_BITS = 31, MAX_TABLE = 0x8000000 };
 
 void qcow2_free_bitmap(struct qcow2 *s, struct qcow2_bitmap *bitmap)
 {
@@ -30,7 +29,7 @@ static bool sound(const struct qcow2 *s, const struct qcow2_bitmap *bitmap, size
         (uint64_t)bitmap->table_size * s->cluster_size > QCOW2_MAX_BITMAP_BYTES ||
         bitmap->table_offset == 0 || !img_aligned(bitmap->table_offset, s->cluster_size))
         return false;
-    if (name_length == 0 || name_length > MAX_NAME || bitmap->type != DIRTY_TRACKING)
+    if (name_length == 0 || name_length > IMG_BITMAP_MAX_NAME || bitmap->type != QCOW2_BITMAP_DIRTY_TRACKING)
         return false;
     if (bitmap->granularity_bits < MIN_GRANULARITY_BITS || bitmap->granularity_bits > MAX_GRANULARITY_BITS)
         return false;
@@ -75,24 +74,32 @@ bool qcow2_bitmap_entry_sound(const struct qcow2 *s, uint64_t entry)
     return img_aligned(offset, s->cluster_size) && !(entry & ~QCOW2_OFFSET_MASK & (offset ? UINT64_MAX : ~1ull));
 }
 
+int qcow2_read_bitmap_table(struct img *image, const struct qcow2_bitmap *bitmap, uint64_t **table)
+{
+    int status = qcow2_read_l1(image, bitmap->table_offset, bitmap->table_size, table);
+
+    if (status < 0)
+        return status;
+    for (uint32_t i = 0; i < bitmap->table_size && status == 0; i++)
+        status = qcow2_bitmap_entry_sound(qcow2_state(image), (*table)[i]) ? 0 : -EINVAL;
+    if (status < 0)
+        free(*table);
+    return status;
+}
+
 /* A bitmap that was not left in use must be whole. */
 static int check_table(struct img *image, const struct qcow2_bitmap *bitmap, struct img_error *err)
 {
-    const struct qcow2 *s = qcow2_state(image);
     uint64_t *table;
 
     if (bitmap->flags & QCOW2_BITMAP_IN_USE)
         return 0;
-    int status = qcow2_read_l1(image, bitmap->table_offset, bitmap->table_size, &table);
-    if (status == 0) {
-        for (uint32_t i = 0; i < bitmap->table_size && status == 0; i++)
-            status = qcow2_bitmap_entry_sound(s, table[i]) ? 0 : -EINVAL;
-        free(table);
-    }
+    int status = qcow2_read_bitmap_table(image, bitmap, &table);
     if (status < 0)
         return img_error_errno(err, -status, "Could not read bitmap_table table from image for bitmap '%s'",
                                bitmap->name);
-    if (bitmap->table_size != qcow2_bitmap_clusters(s, bitmap->granularity_bits))
+    free(table);
+    if (bitmap->table_size != qcow2_bitmap_clusters(qcow2_state(image), bitmap->granularity_bits))
         return img_error_errno(err, EINVAL, "Could not read bitmap '%s' from image", bitmap->name);
     return 0;
 }

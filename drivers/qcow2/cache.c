@@ -49,18 +49,6 @@ struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t 
     return cache;
 }
 
-void qcow2_cache_free(struct qcow2_cache *cache)
-{
-    if (!cache)
-        return;
-    for (struct table *table = cache->newest, *older; table; table = older) {
-        older = table->older;
-        free(table);
-    }
-    free(cache->buckets);
-    free(cache);
-}
-
 void qcow2_cache_clear(struct qcow2_cache *cache)
 {
     for (struct table *table = cache->newest, *older; table; table = older) {
@@ -70,6 +58,15 @@ void qcow2_cache_clear(struct qcow2_cache *cache)
     memset(cache->buckets, 0, cache->bucket_count * sizeof *cache->buckets);
     cache->newest = cache->oldest = NULL;
     cache->count = cache->dirty_count = 0;
+}
+
+void qcow2_cache_free(struct qcow2_cache *cache)
+{
+    if (!cache)
+        return;
+    qcow2_cache_clear(cache);
+    free(cache->buckets);
+    free(cache);
 }
 
 void qcow2_cache_depends(struct qcow2_cache *cache, struct qcow2_cache *after)
@@ -195,10 +192,8 @@ static bool is_refblock(const struct qcow2_cache *cache)
 
 static int write_table(struct qcow2_cache *cache, struct table *table)
 {
-    int status = qcow2_check_overlap(cache->image, cache->section, table->offset, cache->table_size);
     img_event_at(cache->image->file, is_refblock(cache) ? IMG_EVENT_refblock_update : IMG_EVENT_l2_update);
-    if (status == 0)
-        status = img_pwrite(cache->image->file, table->bytes, table->offset, cache->table_size);
+    int status = qcow2_write(cache->image, cache->section, table->bytes, table->offset, cache->table_size);
     if (status < 0)
         return status;
     table->dirty = false;

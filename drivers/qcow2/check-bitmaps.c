@@ -10,16 +10,7 @@
 
 #include <inttypes.h>
 
-#define BITMAP_TABLE_OFFSET 0x00fffffffffffe00ull
 enum { CHUNK = 512 };                   /* table entries read at a time */
-
-/* A cluster of the bitmap, or else bit 0 says whether all of it is set. */
-static bool is_valid(const struct qcow2 *s, uint64_t entry)
-{
-    uint64_t offset = entry & BITMAP_TABLE_OFFSET;
-
-    return offset ? entry == offset && img_aligned(offset, s->cluster_size) : entry <= 1;
-}
 
 static bool goes_outside(const struct qcow2_check *check, uint64_t offset, uint64_t length)
 {
@@ -47,9 +38,7 @@ static int mend_entry(struct qcow2_check *check, const struct qcow2_bitmap *bitm
     if (!(check->repair & IMG_REPAIR_ERRORS) || !is_alone(check, offset))
         return 0;
     img_put_be64(raw, QCOW2_BITS_ALL_ONES);
-    int status = qcow2_check_overlap(check->image, 0, offset, sizeof raw);
-    if (status == 0)
-        status = img_pwrite(check->image->file, raw, offset, sizeof raw);
+    int status = qcow2_write(check->image, 0, raw, offset, sizeof raw);
     if (status < 0) {
         check->result->check_errors++;
         return status;
@@ -62,9 +51,9 @@ static int mend_entry(struct qcow2_check *check, const struct qcow2_bitmap *bitm
 
 static int check_entry(struct qcow2_check *check, const struct qcow2_bitmap *bitmap, uint64_t index, uint64_t entry)
 {
-    uint64_t offset = entry & BITMAP_TABLE_OFFSET;
+    uint64_t offset = entry & QCOW2_OFFSET_MASK;
 
-    if (!is_valid(check->s, entry)) {
+    if (!qcow2_bitmap_entry_sound(check->s, entry)) {
         img_notice(IMG_NOTE, "ERROR bitmap '%s' table entry %" PRIu64 " is invalid: %" PRIx64,
                    bitmap->name, index, entry);
         check->result->corruptions++;
@@ -130,13 +119,12 @@ static int put_new_table(struct qcow2_check *check, struct qcow2_bitmap *bitmap)
     for (uint32_t i = 0; i < bitmap->table_size; i++)
         img_put_be64(table + (size_t)i * 8, QCOW2_BITS_ALL_ONES);
     if ((status = qcow2_alloc_clusters(image, bytes, &offset)) < 0 ||
-        (status = qcow2_check_overlap(image, 0, offset, bytes)) < 0 ||
-        (status = img_pwrite(image->file, table, offset, bytes)) < 0 ||
+        (status = qcow2_write(image, 0, table, offset, bytes)) < 0 ||
         (status = qcow2_check_write_blocks(check)) < 0)
         return status;
     img_put_be64(raw, offset);
-    if ((status = qcow2_check_overlap(image, QCOW2_AT_BITMAP_DIRECTORY, bitmap->entry, sizeof raw)) < 0 ||
-        (status = img_pwrite(image->file, raw, bitmap->entry, sizeof raw)) < 0)
+    status = qcow2_write(image, QCOW2_AT_BITMAP_DIRECTORY, raw, bitmap->entry, sizeof raw);
+    if (status < 0)
         return status;
     bitmap->table_offset = offset;
     return qcow2_barrier(image);

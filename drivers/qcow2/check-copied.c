@@ -33,9 +33,7 @@ static int mend_l1_entry(struct qcow2_check *check, uint32_t index)
     uint8_t bytes[8];
 
     img_put_be64(bytes, s->l1[index] ^ QCOW2_COPIED);
-    int status = qcow2_check_overlap(check->image, QCOW2_AT_ACTIVE_L1, offset, sizeof bytes);
-    if (status == 0)
-        status = img_pwrite(check->image->file, bytes, offset, sizeof bytes);
+    int status = qcow2_write(check->image, QCOW2_AT_ACTIVE_L1, bytes, offset, sizeof bytes);
     if (status == 0)
         s->l1[index] ^= QCOW2_COPIED;
     return status;
@@ -145,7 +143,7 @@ int qcow2_check_copied(struct qcow2_check *check)
     bool mend = check->repair & IMG_REPAIR_ERRORS;
 
     /* Each bit is set, each count is one, and each is stored so: nothing is left to be found. */
-    if (check->plain && !check->differs && !so_far->corruptions && !so_far->check_errors)
+    if (check->plain && !so_far->leaks && !so_far->corruptions && !so_far->check_errors)
         return 0;
     /* The bit follows from the counts: it is mended with the leaks when those were all that was wrong. */
     if (!mend && check->repair)

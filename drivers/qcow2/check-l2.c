@@ -101,6 +101,16 @@ struct place {
     uint64_t *next;                 /* where the next data cluster would not be a fragment; 0: unknown */
 };
 
+/* A cluster that is in use, for the numbers at the end. */
+static void note_allocated(struct qcow2_check *check, bool active, uint64_t offset, uint64_t *next)
+{
+    if (active) {
+        check->result->allocated_clusters++;
+        if (*next && offset != *next)
+            check->result->fragmented_clusters++;
+    }
+    *next = offset + check->s->cluster_size;
+}
 
 static int judge_compressed(struct qcow2_check *check, const struct place *at, uint64_t entry, uint64_t bitmap)
 {
@@ -200,12 +210,7 @@ static int judge_allocated(struct qcow2_check *check, const struct place *at, en
     int status = judge_alignment(check, at, entry, has_data);
     if (status != 0)
         return status < 0 ? status : 0;
-    if (at->active) {
-        check->result->allocated_clusters++;
-        if (*at->next && offset != *at->next)
-            check->result->fragmented_clusters++;
-    }
-    *at->next = offset + s->cluster_size;
+    note_allocated(check, at->active, offset, at->next);
     return check->image->data_file ? 0 : qcow2_check_refer(check, offset, s->cluster_size);
 }
 
@@ -266,12 +271,7 @@ static bool count_plain(struct qcow2_check *check, uint64_t entry, bool active, 
     if (entry & (QCOW2_COMPRESSED | QCOW2_L2_RESERVED | (QCOW2_OFFSET_MASK & (cluster_size - 1))) || !offset ||
         (active && !(entry & QCOW2_COPIED)) || !count_first_use(check, offset))
         return false;
-    if (active) {
-        check->result->allocated_clusters++;
-        if (*next && offset != *next)
-            check->result->fragmented_clusters++;
-    }
-    *next = offset + cluster_size;
+    note_allocated(check, active, offset, next);
     return true;
 }
 

@@ -7,6 +7,7 @@
  * are compared many counts at a time.
  */
 #include "check.h"
+#include "../../libimg/util/decimal.h"
 
 #include <inttypes.h>
 
@@ -21,7 +22,7 @@ static int read_block(struct qcow2_check *check, uint64_t cluster)
     if (index == check->block_index)
         return check->block_status;
     check->block_index = index;
-    uint64_t offset = index < s->refcount_table_size ? s->refcount_table[index] & ~511ull : 0;
+    uint64_t offset = qcow2_refblock_at(s, index);
     if (offset == 0)
         return check->block_status = 1;
     if (img_aligned(offset, s->cluster_size))
@@ -83,60 +84,37 @@ static int store(struct qcow2_check *check, uint64_t cluster, uint64_t count)
  * After a lost refcount table there is one for each cluster: they are put together by hand and
  * told many at a time, before anything else is said.
  */
-enum { LINES_BYTES = 64 << 10, LONGEST_LINE = 128 };
+enum { LINES_BYTES = 64 << 10 };
 
 static void tell(struct qcow2_check *check)
 {
-    if (check->lines_length) {
-        check->lines[check->lines_length] = '\0';
-        img_notice_text(IMG_NOTE, check->lines);
-    }
-    check->lines_length = 0;
-}
-
-static void add_text(struct qcow2_check *check, const char *text)
-{
-    size_t length = strlen(text);
-
-    memcpy(check->lines + check->lines_length, text, length);
-    check->lines_length += length;
+    if (check->lines.length)
+        img_notice_text(IMG_NOTE, check->lines.text);
+    check->lines.length = 0;
 }
 
 static void add_number(struct qcow2_check *check, const char *name, uint64_t value)
 {
-    char digits[21] = "";
-    size_t at = sizeof digits - 1;
+    char digits[IMG_DECIMAL_LENGTH];
 
-    do {
-        digits[--at] = (char)('0' + value % 10);
-    } while ((value /= 10) != 0);
-    add_text(check, name);
-    add_text(check, digits + at);
+    img_strbuf_add(&check->lines, name);
+    img_strbuf_add_bytes(&check->lines, digits, img_put_decimal(digits, value));
 }
 
-static int note_difference(struct qcow2_check *check, const char *what, uint64_t cluster, uint64_t stored,
-                           uint64_t counted)
+static void note_difference(struct qcow2_check *check, const char *what, uint64_t cluster, uint64_t stored,
+                            uint64_t counted)
 {
-    if (!check->lines && !(check->lines = malloc(LINES_BYTES + 1)))
-        return -ENOMEM;
-    if (check->lines_length + LONGEST_LINE > LINES_BYTES)
+    if (check->lines.length > LINES_BYTES)
         tell(check);
-    if (check->lines_length)
-        add_text(check, "\n");
-    add_text(check, what);
+    if (check->lines.length)
+        img_strbuf_add_char(&check->lines, '\n');
+    img_strbuf_add(&check->lines, what);
     add_number(check, " cluster ", cluster);
     add_number(check, " refcount=", stored);
     add_number(check, " reference=", counted);
-    return 0;
 }
 
 /* ---- Comparing ---------------------------------------------------------------------- */
-
-static int note_differing(struct qcow2_check *check, uint64_t cluster)
-{
-    check->differs = true;
-    return qcow2_count_differs(&check->counts, cluster);
-}
 
 static int differ(struct qcow2_check *check, uint64_t cluster, uint64_t stored, uint64_t counted, unsigned repair)
 {
@@ -150,13 +128,10 @@ static int differ(struct qcow2_check *check, uint64_t cluster, uint64_t stored, 
         fixed = &check->result->corruptions_fixed;
 
     const char *what = fixed ? "Repairing" : stored < counted ? "ERROR" : "Leaked";
-    int status = note_difference(check, what, cluster, stored, counted);
-    if (status < 0)
-        return status;
+    note_difference(check, what, cluster, stored, counted);
     if (fixed) {
         tell(check);
-        status = store(check, cluster, counted);
-        if (status == 0) {
+        if (store(check, cluster, counted) == 0) {
             ++*fixed;
             return 0;
         }
@@ -166,7 +141,7 @@ static int differ(struct qcow2_check *check, uint64_t cluster, uint64_t stored, 
         check->result->corruptions++;
     else
         check->result->leaks++;
-    return note_differing(check, cluster);
+    return qcow2_count_differs(&check->counts, cluster);
 }
 
 enum { PER_COMPARISON = 64 };
@@ -225,7 +200,7 @@ static int compare_block(struct qcow2_check *check, uint64_t first, uint64_t end
         if (status < 0) {
             img_notice(IMG_NOTE, "Can't get refcount for cluster %" PRIu64 ": %s", cluster, img_strerror(status));
             check->result->check_errors++;
-            int noted = note_differing(check, cluster);
+            int noted = qcow2_count_differs(&check->counts, cluster);
             if (noted < 0)
                 return noted;
             continue;

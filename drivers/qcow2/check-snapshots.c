@@ -9,7 +9,7 @@
 
 #include <inttypes.h>
 
-enum { ENTRY_BYTES = 40, EXTRA_KNOWN = 24, EXTRA_NEEDED = 16, EXTRA_MOST = 1024 };
+enum { EXTRA_NEEDED = 16, EXTRA_MOST = 1024 };
 enum { HEADER_SNAPSHOTS = 60 };         /* count (4 bytes) and offset (8) of the table */
 #define TABLE_MOST QCOW2_MAX_SNAPSHOT_TABLE_BYTES
 
@@ -61,61 +61,37 @@ static int read_extra(struct cursor *at, uint64_t offset, size_t index, uint32_t
     return kept ? qcow2_read(at->check->image, snapshot->extra, offset, kept) : 0;
 }
 
-/* What the extra data say, beside the fields of the entry itself. */
-static void apply_extra(const struct qcow2 *s, struct qcow2_snapshot *snapshot)
-{
-    struct img_snapshot *shown = &snapshot->shown;
-
-    shown->disk_size = s->h.size;
-    if (snapshot->extra_length >= 8)
-        shown->vm_state_size = img_get_be64(snapshot->extra);
-    if (snapshot->extra_length >= 16)
-        shown->disk_size = img_get_be64(snapshot->extra + 8);
-    if (snapshot->extra_length >= 24) {
-        shown->icount = img_get_be64(snapshot->extra + 16);
-        shown->has_icount = shown->icount != UINT64_MAX;
-    }
-}
-
 /* One entry, appended to the snapshots of the image. */
 static int read_entry(struct cursor *at, size_t index)
 {
     struct qcow2 *s = at->check->s;
     struct qcow2_snapshot snapshot = { 0 };
     uint64_t offset = s->h.snapshots_offset + at->offset;
-    uint8_t entry[ENTRY_BYTES];
+    uint8_t entry[QCOW2_SNAPSHOT_ENTRY];
 
     int status = qcow2_read(at->check->image, entry, offset, sizeof entry);
     if (status < 0)
         return unreadable(status);
     uint32_t id_length = img_get_be16(entry + 12), name_length = img_get_be16(entry + 14);
     uint32_t extra = img_get_be32(entry + 36);
-    snapshot.l1_offset = img_get_be64(entry);
-    snapshot.l1_size = img_get_be32(entry + 8);
-    snapshot.shown.date_sec = img_get_be32(entry + 16);
-    snapshot.shown.date_nsec = img_get_be32(entry + 20);
-    snapshot.shown.vm_clock_nsec = img_get_be64(entry + 24);
-    snapshot.shown.vm_state_size = img_get_be32(entry + 32);
 
-    status = read_extra(at, offset + ENTRY_BYTES, index, extra, &snapshot);
+    status = read_extra(at, offset + QCOW2_SNAPSHOT_ENTRY, index, extra, &snapshot);
     if (status < 0) {
-        free(snapshot.extra);
+        qcow2_free_snapshot(&snapshot);
         return status == -EFBIG ? status : unreadable(status);
     }
-    apply_extra(s, &snapshot);
-    uint64_t texts = offset + ENTRY_BYTES + extra;
+    qcow2_parse_snapshot(s, entry, &snapshot);
+    uint64_t texts = offset + QCOW2_SNAPSHOT_ENTRY + extra;
     snapshot.shown.id = read_text(at->check, texts, id_length);
     snapshot.shown.name = read_text(at->check, texts + id_length, name_length);
     if (!snapshot.shown.id || !snapshot.shown.name) {
-        free(snapshot.extra);
-        free(snapshot.shown.id);
-        free(snapshot.shown.name);
+        qcow2_free_snapshot(&snapshot);
         return unreadable(-EIO);
     }
     IMG_VECTOR_PUSH(&s->snapshots, snapshot);
-    at->check->snapshot_bytes = at->offset + ENTRY_BYTES + extra + id_length + name_length;
+    at->check->snapshot_bytes = at->offset + QCOW2_SNAPSHOT_ENTRY + extra + id_length + name_length;
     at->offset = img_align_up(at->check->snapshot_bytes, 8);
-    at->kept = img_align_up(at->kept + ENTRY_BYTES + snapshot.extra_length + id_length + name_length, 8);
+    at->kept = img_align_up(at->kept + QCOW2_SNAPSHOT_ENTRY + snapshot.extra_length + id_length + name_length, 8);
     return 0;
 }
 
@@ -164,10 +140,7 @@ static int read_entries(struct qcow2_check *check, bool mend)
         img_notice(IMG_NOTE, "Discarding %" PRIu32 " overhanging snapshots (snapshot table is too big)", surplus);
         check->snapshot_faults += surplus;
         check->snapshot_bytes = before;
-        struct qcow2_snapshot *last = &s->snapshots.at[--s->snapshots.count];
-        free(last->extra);
-        free(last->shown.id);
-        free(last->shown.name);
+        qcow2_free_snapshot(&s->snapshots.at[--s->snapshots.count]);
         break;
     }
     s->h.snapshot_count = (uint32_t)s->snapshots.count;
@@ -203,55 +176,6 @@ int qcow2_check_snapshot_table(struct qcow2_check *check)
 
 /* ---- Rewriting ------------------------------------------------------------------------ */
 
-static size_t entry_length(const struct qcow2_snapshot *snapshot)
-{
-    uint32_t extra = snapshot->extra_length < EXTRA_KNOWN ? EXTRA_KNOWN : snapshot->extra_length;
-
-    return ENTRY_BYTES + extra + strlen(snapshot->shown.id) + strlen(snapshot->shown.name);
-}
-
-static void build_entry(const struct qcow2_snapshot *snapshot, uint8_t *entry)
-{
-    const struct img_snapshot *shown = &snapshot->shown;
-    uint32_t extra = snapshot->extra_length < EXTRA_KNOWN ? EXTRA_KNOWN : snapshot->extra_length;
-    size_t id_length = strlen(shown->id), name_length = strlen(shown->name);
-
-    img_put_be64(entry, snapshot->l1_offset);
-    img_put_be32(entry + 8, snapshot->l1_size);
-    img_put_be16(entry + 12, (uint16_t)id_length);
-    img_put_be16(entry + 14, (uint16_t)name_length);
-    img_put_be32(entry + 16, (uint32_t)shown->date_sec);
-    img_put_be32(entry + 20, shown->date_nsec);
-    img_put_be64(entry + 24, shown->vm_clock_nsec);
-    img_put_be32(entry + 32, shown->vm_state_size <= UINT32_MAX ? (uint32_t)shown->vm_state_size : 0);
-    img_put_be32(entry + 36, extra);
-    entry += ENTRY_BYTES;
-    if (snapshot->extra_length)
-        memcpy(entry, snapshot->extra, snapshot->extra_length);
-    img_put_be64(entry, shown->vm_state_size);
-    img_put_be64(entry + 8, shown->disk_size);
-    img_put_be64(entry + 16, shown->has_icount ? shown->icount : UINT64_MAX);
-    memcpy(entry + extra, shown->id, id_length);
-    memcpy(entry + extra + id_length, shown->name, name_length);
-}
-
-static uint8_t *build_table(const struct qcow2 *s, size_t *length)
-{
-    size_t at = 0;
-
-    for (size_t i = 0; i < s->snapshots.count; i++)
-        at = img_align_up(at, 8) + entry_length(&s->snapshots.at[i]);
-    *length = at;
-    uint8_t *table = calloc(1, at + 1);
-    at = 0;
-    for (size_t i = 0; table && i < s->snapshots.count; i++) {
-        at = img_align_up(at, 8);
-        build_entry(&s->snapshots.at[i], table + at);
-        at += entry_length(&s->snapshots.at[i]);
-    }
-    return table;
-}
-
 /* Free clusters that are no part of the old table, even if that is not counted as used. */
 static int find_place(struct qcow2_check *check, uint64_t length, uint64_t *offset)
 {
@@ -268,7 +192,7 @@ static int find_place(struct qcow2_check *check, uint64_t length, uint64_t *offs
     return status;
 }
 
-static int put_table(struct qcow2_check *check, const uint8_t *table, size_t length)
+static int put_table(struct qcow2_check *check, const uint8_t *table, uint64_t length)
 {
     struct qcow2 *s = check->s;
     struct img *image = check->image;
@@ -277,8 +201,7 @@ static int put_table(struct qcow2_check *check, const uint8_t *table, size_t len
     int status;
 
     if (length && ((status = find_place(check, length, &offset)) < 0 ||
-                   (status = qcow2_check_overlap(image, 0, offset, length)) < 0 ||
-                   (status = img_pwrite(image->file, table, offset, length)) < 0))
+                   (status = qcow2_write(image, 0, table, offset, (size_t)length)) < 0))
         return status;
     if ((status = qcow2_check_write_blocks(check)) < 0)
         return status;
@@ -303,12 +226,11 @@ static void free_old(struct qcow2_check *check, uint64_t offset)
 
 int qcow2_mend_snapshot_table(struct qcow2_check *check)
 {
-    uint64_t old = check->s->h.snapshots_offset;
-    size_t length;
-    CLEANUP_FREE uint8_t *table = build_table(check->s, &length);
+    uint64_t old = check->s->h.snapshots_offset, length;
+    CLEANUP_FREE uint8_t *table = NULL;
 
-    int status = table ? put_table(check, table, length) : -ENOMEM;
-    if (status < 0) {
+    int status = qcow2_build_snapshot_table(check->s, &table, &length);
+    if (status < 0 || (status = put_table(check, table, length)) < 0) {
         img_notice(IMG_NOTE, "ERROR failed to update snapshot table: %s", img_strerror(status));
         check->result->check_errors++;
         return status;

@@ -35,7 +35,7 @@ static void finish(struct qcow2_check *check)
 {
     qcow2_counts_free(&check->counts);
     free(check->block);
-    free(check->lines);
+    img_strbuf_free(&check->lines);
     free(check->freed.at);
     free(check->outside.at);
     free(check->lost_bitmaps.at);
@@ -50,7 +50,6 @@ static int count(struct qcow2_check *check)
     check->block_index = UINT64_MAX;
     check->rebuild = false;
     check->plain = true;
-    check->differs = false;
     check->outside.count = 0;
     check->lost_bitmaps.count = 0;
     result->allocated_clusters = result->fragmented_clusters = result->compressed_clusters = 0;
@@ -109,7 +108,6 @@ static int check_counts(struct qcow2_check *check)
     result->image_end_offset = end;
     for (size_t i = 0; i < check->counts.group_count; i++)
         check->counts.groups[i].differs = false;
-    check->differs = false;
     if ((status = qcow2_check_compare(check, check->repair)) < 0)
         return status;
     return qcow2_check_write_blocks(check);

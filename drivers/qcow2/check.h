@@ -16,6 +16,7 @@
 #define QCOW2_CHECK_H
 
 #include "qcow2.h"
+#include "../../libimg/util/strbuf.h"
 
 /*
  * References to each host cluster.  Clusters come in groups; a group without a
@@ -45,7 +46,6 @@ struct qcow2_check {
     struct qcow2_counts counts;
     bool rebuild;                   /* the refcount structures cannot be mended where they are */
     bool plain;                     /* all active entries seen so far have their COPIED bit, and no cluster two uses */
-    bool differs;                   /* some stored count is not the same as the counted one, or is not known */
     bool tables_changed;            /* L2 entries were mended on disk */
 
     IMG_VECTOR(struct qcow2_range) outside; /* what a rebuild keeps away from: references beyond the end of the file */
@@ -61,8 +61,7 @@ struct qcow2_check {
     int block_status;               /* what reading it gave; 1: there is none */
     IMG_VECTOR(struct qcow2_range) freed;  /* given back to the storage in the end */
 
-    char *lines;                    /* findings about counts that are still to be told, without the last newline */
-    size_t lines_length;
+    struct img_strbuf lines;        /* findings about counts that are still to be told, without the last newline */
 };
 
 /* check-count.c */

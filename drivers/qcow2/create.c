@@ -28,11 +28,6 @@ struct plan {
 
 /* ---- Options ------------------------------------------------------------------- */
 
-static int bad_choice(struct img_error *err, const char *name, const char *value)
-{
-    return img_error_set(err, EINVAL, "Parameter '%s' does not accept value '%s'", name, value);
-}
-
 static bool wants_encryption(const struct qcow2_create_options *given)
 {
     return given->encryption == 1 || given->encrypt_format;
@@ -48,7 +43,7 @@ static bool has_encryption_option(const struct qcow2_create_options *given)
 static int check_encryption(const struct qcow2_create_options *given, struct img_error *err)
 {
     if (given->encrypt_format && strcmp(given->encrypt_format, "aes") && strcmp(given->encrypt_format, "luks"))
-        return bad_choice(err, "format", given->encrypt_format);
+        return qcow2_bad_choice(err, "format", given->encrypt_format);
     if (!wants_encryption(given) && has_encryption_option(given))
         return img_error_set(err, EINVAL, "Parameter 'encrypt.format' is missing");
     return 0;
@@ -64,7 +59,7 @@ static int choose_version(struct plan *plan, struct img_error *err)
     else if (strcmp(compat, "0.10") == 0 || strcmp(compat, "v2") == 0)
         h->version = 2;
     else
-        return bad_choice(err, "version", compat);
+        return qcow2_bad_choice(err, "version", compat);
     return 0;
 }
 
@@ -77,7 +72,7 @@ static int choose_compression(struct plan *plan, struct img_error *err)
     else if (strcmp(type, "zstd") == 0)
         plan->state.h.compression = QCOW2_ZSTD;
     else
-        return bad_choice(err, "compression-type", type);
+        return qcow2_bad_choice(err, "compression-type", type);
     /* Kept by nobody: the tool hands both to the image that it opens for writing. */
     return qcow2_choose_coding(plan->state.h.compression, plan->given->compression_level,
                                plan->given->compression_window, &plan->state.coding, err);
@@ -205,9 +200,9 @@ static int check_options(struct plan *plan, struct img_error *err)
     if ((status = choose_version(plan, err)) < 0 || (status = check_encryption(given, err)) < 0)
         return status;
     if (qcow2_preallocation_parse(given->preallocation, &plan->preallocation) < 0)
-        return bad_choice(err, "preallocation", given->preallocation);
+        return qcow2_bad_choice(err, "preallocation", given->preallocation);
     if (given->backing_fmt && !img_driver_find(given->backing_fmt))
-        return bad_choice(err, "backing-fmt", given->backing_fmt);
+        return qcow2_bad_choice(err, "backing-fmt", given->backing_fmt);
     if ((status = choose_compression(plan, err)) < 0 ||
         (status = choose_cluster_size(plan, err)) < 0 ||
         (status = check_backing(plan, err)) < 0 ||

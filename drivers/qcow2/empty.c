@@ -123,9 +123,7 @@ static int forget_tables(struct img *image)
     s->refcount_table_size = s->cluster_size / 8;
     table[0] = (uint64_t)FRESH_REFBLOCK << s->h.cluster_bits;
     s->free_cluster_index = 0;
-    s->coded_tail = s->next_host = 0;
-    free(s->metadata_filter);
-    s->metadata_filter = NULL;
+    qcow2_forget_derived(s);
     return 0;
 }
 
@@ -181,9 +179,7 @@ static int drop_all(struct img *image)
 
     for (uint64_t i = 0; i < s->h.l1_size && status == 0; i++)
         status = drop_l2(image, i);
-    if (status == 0)
-        status = qcow2_flush(image);
-    if (status < 0 || (status = qcow2_barrier(image)) < 0)
+    if (status < 0 || (status = qcow2_sync(image)) < 0)
         return status;
     /* The clusters of a data file are not counted; they may go once no table names them. */
     if (image->data_file && s->snapshots.count == 0 && img_size(image->data_file))
@@ -199,7 +195,7 @@ int qcow2_make_empty(struct img *image)
 
     if (s->broken)
         return -ENOMEDIUM;
-    if ((status = qcow2_flush(image)) < 0 || (status = qcow2_barrier(image)) < 0)
+    if ((status = qcow2_sync(image)) < 0)
         return status;
     if (s->h.l1_size && can_start_over(image)) {
         status = start_over(image);

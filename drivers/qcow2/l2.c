@@ -101,6 +101,13 @@ int qcow2_flush(struct img *image)
     return settle_dropped(image);
 }
 
+int qcow2_sync(struct img *image)
+{
+    int status = qcow2_flush(image);
+
+    return status < 0 ? status : qcow2_barrier(image);
+}
+
 /* The list of what waits is bounded: a long one is worked off. */
 int qcow2_settle(struct img *image)
 {
@@ -146,10 +153,8 @@ int qcow2_mark_clean(struct img *image)
 
     if (!(s->h.incompatible & QCOW2_INCOMPAT_DIRTY))
         return 0;
-    int status = qcow2_flush(image);
-    if (status < 0 || (status = qcow2_barrier(image)) < 0)
-        return status;
-    return qcow2_set_incompatible(image, QCOW2_INCOMPAT_DIRTY, false);
+    int status = qcow2_sync(image);
+    return status < 0 ? status : qcow2_set_incompatible(image, QCOW2_INCOMPAT_DIRTY, false);
 }
 
 /* ---- L2 tables for writing -------------------------------------------------------- */
@@ -235,8 +240,7 @@ static int write_new_l1(struct img *image, const uint64_t *l1, uint64_t entries,
     for (uint64_t i = 0; i < entries; i++)
         raw[i] = IMG_BE64(l1[i]);
     IMG_EVENT(image->file, l1_grow_write_table);
-    if ((status = qcow2_check_overlap(image, 0, offset, entries * 8)) < 0 ||
-        (status = img_pwrite(image->file, raw, offset, (size_t)entries * 8)) < 0 ||
+    if ((status = qcow2_write(image, 0, raw, offset, (size_t)entries * 8)) < 0 ||
         (status = qcow2_barrier(image)) < 0)
         return status;
     img_put_be32(pointer, (uint32_t)entries);

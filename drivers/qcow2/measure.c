@@ -21,11 +21,6 @@ struct plan {
 
 /* ---- Options ------------------------------------------------------------------------ */
 
-static int bad_choice(struct img_error *err, const char *name, const char *value)
-{
-    return img_error_set(err, EINVAL, "Parameter '%s' does not accept value '%s'", name, value);
-}
-
 static int plan_clusters(const struct qcow2_create_options *given, struct plan *plan, struct img_error *err)
 {
     plan->entry_size = given->extended_l2 == 1 ? 16 : 8;
@@ -64,7 +59,7 @@ static unsigned key_bytes(const char *cipher, struct img_error *err)
     if (strcmp(cipher, "des") == 0 || strcmp(cipher, "3des") == 0)
         img_error_set(err, ENOTSUP, "Algorithm '%s' not supported", cipher);
     else
-        bad_choice(err, "cipher-alg", cipher);
+        qcow2_bad_choice(err, "cipher-alg", cipher);
     return 0;
 }
 
@@ -85,7 +80,7 @@ static int plan_luks(const struct qcow2_create_options *given, struct plan *plan
     while (known < sizeof modes / sizeof *modes && strcmp(mode, modes[known]) != 0)
         known++;
     if (known == sizeof modes / sizeof *modes)
-        return bad_choice(err, "cipher-mode", mode);
+        return qcow2_bad_choice(err, "cipher-mode", mode);
     if (!img_secret_find(given->encrypt_key_secret, &length, err))
         return -err->code;
     if (known == 0 && strcmp(cipher, "cast5-128") == 0)
@@ -162,23 +157,22 @@ static int count_data(struct img *source, uint64_t cluster_size, uint64_t *bytes
     return 0;
 }
 
-/* Bits, tables and directory of all bitmaps of the source. */
-static int count_bitmaps(struct img *source, const struct plan *plan, uint64_t *bytes, struct img_error *err)
+/* Bytes of the bits, tables and directory of all bitmaps of the source. */
+static uint64_t count_bitmaps(struct img *source, const struct plan *plan)
 {
     struct img_bitmap *list;
-    int count = img_bitmaps(source, &list, err);
+    size_t count = img_bitmaps(source, &list);
     uint64_t directory = 0, clusters = 0;
 
-    for (int i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         uint64_t bits = img_div_up(img_size(source), list[i].granularity);
         uint64_t parts = img_div_up(img_div_up(bits, 8), plan->cluster_size);
         clusters += parts + img_div_up(parts * TABLE_ENTRY, plan->cluster_size);
-        directory += img_align_up(QCOW2_BITMAP_ENTRY + strlen(list[i].name), 8);
+        directory += qcow2_bitmap_entry_bytes(list[i].name);
     }
     clusters += img_div_up(directory, plan->cluster_size);
-    *bytes = clusters * plan->cluster_size;
-    img_bitmaps_free(list, count < 0 ? 0 : (size_t)count);
-    return count < 0 ? count : 0;
+    img_bitmaps_free(list, count);
+    return clusters * plan->cluster_size;
 }
 
 int qcow2_measure(const void *create_options, struct img *source, uint64_t size, struct img_measure *result,
@@ -203,5 +197,7 @@ int qcow2_measure(const void *create_options, struct img *source, uint64_t size,
     result->fully_allocated = plan.crypto_size + (metadata + clusters) * plan.cluster_size;
     result->required = plan.crypto_size + metadata * plan.cluster_size + data;
     result->has_bitmaps = plan.version >= 3 && source && img_has_bitmaps(source);
-    return result->has_bitmaps ? count_bitmaps(source, &plan, &result->bitmaps, err) : 0;
+    if (result->has_bitmaps)
+        result->bitmaps = count_bitmaps(source, &plan);
+    return 0;
 }

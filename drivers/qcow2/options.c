@@ -91,6 +91,11 @@ const struct img_option qcow2_options[] = {
     { .name = NULL }
 };
 
+int qcow2_bad_choice(struct img_error *err, const char *name, const char *value)
+{
+    return img_error_set(err, EINVAL, "Parameter '%s' does not accept value '%s'", name, value);
+}
+
 int qcow2_choose_coding(uint8_t compression, int64_t level, int64_t window, struct img_codec_how *how,
                         struct img_error *err)
 {

@@ -108,18 +108,6 @@ static bool hits_table(const struct qcow2 *s, const struct target *at, const uin
     return false;
 }
 
-static uint64_t snapshot_table_size(const struct qcow2 *s)
-{
-    uint64_t size = 0;
-
-    for (size_t i = 0; i < s->snapshots.count; i++) {
-        const struct qcow2_snapshot *snapshot = &s->snapshots.at[i];
-        size += 40 + snapshot->extra_length + strlen(snapshot->shown.id) + strlen(snapshot->shown.name);
-        size = img_align_up(size, 8);
-    }
-    return size;
-}
-
 static bool hits_inactive_l1(const struct qcow2 *s, const struct target *at)
 {
     for (size_t i = 0; i < s->snapshots.count; i++) {
@@ -155,7 +143,8 @@ static const char *constant_hit(const struct qcow2 *s, unsigned sections, const 
         return "active L1 table";
     if (sections & QCOW2_AT_REFTABLE && hits(at, s->h.refcount_table_offset, (uint64_t)s->refcount_table_size * 8))
         return "refcount table";
-    if (sections & QCOW2_AT_SNAPSHOT_TABLE && hits(at, s->h.snapshots_offset, snapshot_table_size(s)))
+    if (sections & QCOW2_AT_SNAPSHOT_TABLE &&
+        hits(at, s->h.snapshots_offset, img_align_up(qcow2_snapshot_table_length(s), 8)))
         return "snapshot table";
     if (sections & QCOW2_AT_BITMAP_DIRECTORY && s->bitmaps_valid &&
         hits(at, s->bitmap_directory_offset, s->bitmap_directory_size))
@@ -197,4 +186,11 @@ int qcow2_check_overlap(struct img *image, unsigned except, uint64_t offset, uin
     if (!what)
         return 0;
     return qcow2_signal_corrupt(image, true, "Preventing invalid write on metadata (overlaps with %s)", what);
+}
+
+int qcow2_write(struct img *image, unsigned except, const void *bytes, uint64_t offset, size_t length)
+{
+    int status = qcow2_check_overlap(image, except, offset, length);
+
+    return status < 0 ? status : img_pwrite(image->file, bytes, offset, length);
 }

@@ -155,19 +155,6 @@ static int preallocate_metadata(struct img *image, uint64_t guest, uint64_t end,
     return at.end > img_size(file) ? img_resize_file(file, at.end, NULL, err) : 0;
 }
 
-/* Behind the last cluster in use. */
-static int end_of_use(struct img *image, uint64_t *offset)
-{
-    struct qcow2 *s = qcow2_state(image);
-    uint64_t cluster = img_div_up(img_size(image->file), s->cluster_size), count = 0;
-    int status = 0;
-
-    while (cluster > 0 && count == 0 && status == 0)
-        status = qcow2_refcount_get(image, --cluster, &count);
-    *offset = (cluster + 1) << s->h.cluster_bits;
-    return status < 0 ? status : count ? 0 : -EIO;
-}
-
 /* Guest clusters from `guest` on that have no place yet: all but the first at most. */
 static int skip_placed(struct img *image, uint64_t *guest, uint64_t end)
 {
@@ -175,8 +162,7 @@ static int skip_placed(struct img *image, uint64_t *guest, uint64_t end)
     uint64_t base = img_align_down(*guest, s->cluster_size);
 
     if (base < *guest) {
-        uint64_t index = base >> (s->h.cluster_bits + s->l2_bits);
-        if (s->l1[index] & QCOW2_OFFSET_MASK) {
+        if (qcow2_has_l2(s, base)) {
             struct qcow2_l2 l2;
             int status = qcow2_l2_for_write(image, base, &l2);
             if (status < 0)
@@ -215,8 +201,8 @@ static int preallocate_data(struct img *image, uint64_t guest, uint64_t end, enu
     /* Looking may have copied an L2 table that a snapshot shares: it, too, is to lie inside the file. */
     if ((status = skip_placed(image, &guest, end)) < 0 || (status = qcow2_flush(image)) < 0)
         return img_error_errno(err, -status, "Failed to flush the L2 table cache");
-    if ((status = end_of_use(image, &area.start)) < 0)
-        return img_error_errno(err, -status, "Failed to find the last cluster");
+    if ((status = qcow2_end_of_use(image, &area.start)) < 0 || area.start == 0)
+        return img_error_errno(err, status < 0 ? -status : EIO, "Failed to find the last cluster");
     uint64_t count = img_div_up(end - guest, s->cluster_size), bytes = count << s->h.cluster_bits;
     area.clusters = count + img_div_up(count, 1ull << s->l2_bits);
     if ((status = qcow2_write_refcount_area(image, &area, &at.next)) < 0)

@@ -21,7 +21,7 @@
  *   shadow.c    many tables change as one
  *   bitmap.c    bitmap directory; bitmap-bits.c: the bits of one; bitmap-write.c: bits that follow what is
  *               written, and their way back to the disk; bitmap-edit.c: what users do with bitmaps
- *   create.c    new images and preallocation
+ *   create.c    new images
  *   measure.c   the room that one needs
  *   check.c     what is wrong; repair.c: mending it
  */
@@ -62,6 +62,7 @@ enum { QCOW2_EXT_END = 0, QCOW2_EXT_BACKING_FORMAT = 0xe2792aca, QCOW2_EXT_FEATU
 
 enum { QCOW2_ZLIB = 0, QCOW2_ZSTD = 1 };
 enum { QCOW2_BITMAP_IN_USE = 1, QCOW2_BITMAP_AUTO = 2 };
+enum { QCOW2_BITMAP_DIRTY_TRACKING = 1 };     /* the only type */
 
 struct qcow2_header {               /* in host byte order */
     uint32_t version;
@@ -167,6 +168,20 @@ static inline struct qcow2 *qcow2_state(const struct img *image)
     return image->state;
 }
 
+/* Is there an L2 table for this guest offset? */
+static inline bool qcow2_has_l2(const struct qcow2 *s, uint64_t guest)
+{
+    uint64_t index = guest >> (s->h.cluster_bits + s->l2_bits);
+
+    return index < s->h.l1_size && s->l1[index] & QCOW2_OFFSET_MASK;
+}
+
+/* Where the refcount block with this index lies, as the table says; 0: there is none. */
+static inline uint64_t qcow2_refblock_at(const struct qcow2 *s, uint64_t index)
+{
+    return index < s->refcount_table_size ? s->refcount_table[index] & ~511ull : 0;
+}
+
 /* Node that holds guest clusters: the external data file, or the image file. */
 static inline struct img *qcow2_data_node(const struct img *image)
 {
@@ -253,6 +268,10 @@ int qcow2_alloc_at(struct img *image, uint64_t offset, uint64_t *length);
 /* Room for coded bytes, packed behind the previous ones where they fit (spec: compressed clusters may share host clusters). */
 int qcow2_alloc_coded(struct img *image, uint64_t length, uint64_t *offset);
 int qcow2_free_clusters(struct img *image, uint64_t offset, uint64_t length);
+/* Behind the last cluster in use that the file has; 0: there is none. */
+int qcow2_end_of_use(struct img *image, uint64_t *offset);
+/* What is remembered of tables that were changed or moved all at once is found anew. */
+void qcow2_forget_derived(struct qcow2 *s);
 /* Would a write to [offset, +length) of the image file hit metadata (other than of kind `except`)? Then it is
  * signalled as corruption and -EIO comes back. */
 enum qcow2_section { QCOW2_AT_HEADER = 1, QCOW2_AT_ACTIVE_L1 = 2, QCOW2_AT_ACTIVE_L2 = 4, QCOW2_AT_REFBLOCK = 8,
@@ -260,6 +279,8 @@ enum qcow2_section { QCOW2_AT_HEADER = 1, QCOW2_AT_ACTIVE_L1 = 2, QCOW2_AT_ACTIV
                      QCOW2_AT_INACTIVE_L2 = 128, QCOW2_AT_BITMAP_DIRECTORY = 256 };
 enum { QCOW2_SECTIONS = 9 };
 int qcow2_check_overlap(struct img *image, unsigned except, uint64_t offset, uint64_t length);
+/* overlap.c: write metadata to the image file, unless it would hit other metadata. */
+int qcow2_write(struct img *image, unsigned except, const void *bytes, uint64_t offset, size_t length);
 /* overlap.c: the sections of a template by name (none constant cached all); -EINVAL. */
 int qcow2_overlap_template(const char *name, unsigned *sections);
 /* overlap.c: a table (L2, refcount block) was put at `offset`; keeps the filter true. */
@@ -308,6 +329,8 @@ void qcow2_cancel(struct img *image, struct img_reservation *at);
 int qcow2_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int qcow2_discard(struct img *image, uint64_t offset, uint64_t length);
 int qcow2_flush(struct img *image);
+/* The same, and durable: counts are on disk before anything new names what they count. */
+int qcow2_sync(struct img *image);
 int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact);
 int qcow2_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
 /* preallocate.c: give the guest clusters of [offset, end) a place; `end` of the disk is not in the header yet. */
@@ -343,8 +366,22 @@ void qcow2_free_snapshots(struct qcow2 *s);
 int qcow2_snapshot_create(struct img *image, struct img_snapshot *what, struct img_error *err);
 int qcow2_snapshot_apply(struct img *image, const char *id_or_name, struct img_error *err);
 int qcow2_snapshot_delete(struct img *image, const char *id, const char *name, struct img_error *err);
-/* snapshot.c: the snapshots of s as a table for the disk, calloc()ed; NULL: no memory, or (with *length UINT64_MAX) too large. */
-uint8_t *qcow2_build_snapshot_table(const struct qcow2 *s, uint64_t *length);
+/* The list with `more` (NULL: nothing) at its end, as a table in a new place.  The list itself stays as it is: it tells of
+ * the table that is in force. */
+int qcow2_put_snapshot_table(struct img *image, const struct qcow2_snapshot *more, struct qcow2_range *at);
+/* snapshot.c: fixed part of an entry, and the extra data that we know. */
+enum { QCOW2_SNAPSHOT_ENTRY = 40, QCOW2_SNAPSHOT_EXTRA = 24 };
+/* What the fixed part of an entry and its extra data, which are in *snapshot already, say. */
+void qcow2_parse_snapshot(const struct qcow2 *s, const uint8_t *entry, struct qcow2_snapshot *snapshot);
+void qcow2_free_snapshot(struct qcow2_snapshot *snapshot);
+/* The first one with this id (NULL: any) and this name (NULL: any); NULL: none. */
+struct qcow2_snapshot *qcow2_find_snapshot(const struct qcow2 *s, const char *id, const char *name);
+/* May its L1 table be read, as far as the entry tells? */
+int qcow2_check_snapshot_l1(const struct qcow2 *s, const struct qcow2_snapshot *snapshot, struct img_error *err);
+/* Bytes of the table as it is on disk. */
+uint64_t qcow2_snapshot_table_length(const struct qcow2 *s);
+/* The snapshots of s as a table for the disk, which the caller frees.  -EFBIG: too large. */
+int qcow2_build_snapshot_table(const struct qcow2 *s, uint8_t **table, uint64_t *length);
 /* snapshot-tree.c: add `delta` (+1, -1 or 0) to the counts of all that an L1 table in memory names, and set or clear the
  * copied flags in its L2 tables (on disk) and in `l1`.  The L2 cache must be empty. */
 struct qcow2_tree {
@@ -357,8 +394,8 @@ struct qcow2_tree {
 };
 int qcow2_tree_update(struct img *image, struct qcow2_tree *tree);
 /* shadow.c: begin flushes; from then on tables are written in place in any order and nothing may be allocated, until
- * commit makes it visible together with s->h.size and the snapshot fields of s->h, or rollback undoes it all.  `indexes`: L1
- * entries whose L2 tables will be written to.  Both ends free *shadow; a commit that fails has rolled back. */
+ * commit makes it visible together with s->l1, s->h.size and the snapshot fields of s->h, or rollback undoes it all.
+ * `indexes`: L1 entries whose L2 tables will be written to.  Both ends free *shadow; a commit that fails has rolled back. */
 struct qcow2_shadow;
 int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count, struct qcow2_shadow **shadow);
 int qcow2_shadow_commit(struct img *image, struct qcow2_shadow *shadow);
@@ -369,11 +406,18 @@ void qcow2_free_bitmaps(struct qcow2 *s);
 enum { QCOW2_BITMAP_ENTRY = 24 };       /* fixed part of a directory entry */
 enum { QCOW2_MAX_BITMAPS = 65535, QCOW2_MAX_BITMAP_DIRECTORY = QCOW2_MAX_BITMAPS * 1024,
        QCOW2_MAX_BITMAP_BYTES = 512 << 20 };
+/* Length of the directory entry of a bitmap of this name. */
+static inline uint64_t qcow2_bitmap_entry_bytes(const char *name)
+{
+    return img_align_up(QCOW2_BITMAP_ENTRY + strlen(name), 8);
+}
 /* Clusters of bits that a disk of this size has at this granularity. */
 uint64_t qcow2_bitmap_clusters(const struct qcow2 *s, unsigned granularity_bits);
 /* An entry of a bitmap table: a cluster of bits, or (without one) all of them 0 or 1. */
 enum { QCOW2_BITS_ALL_ONES = 1 };
 bool qcow2_bitmap_entry_sound(const struct qcow2 *s, uint64_t entry);
+/* The table, in host order, malloc()ed; -EINVAL where an entry of it is not sound. */
+int qcow2_read_bitmap_table(struct img *image, const struct qcow2_bitmap *bitmap, uint64_t **table);
 
 /* To be freed once nothing on disk names it; what lies behind the end of the file is damage and stays. */
 void qcow2_bitmap_trash(struct img *image, uint64_t offset, uint64_t length);
@@ -425,6 +469,8 @@ struct qcow2_create_options {
 /* That of a new image with these options, if it may be. */
 int qcow2_cluster_size_of(const struct qcow2_create_options *given, uint64_t *cluster_size, struct img_error *err);
 
+/* options.c: -EINVAL with "Parameter ... does not accept value ...". */
+int qcow2_bad_choice(struct img_error *err, const char *name, const char *value);
 /* options.c: settle how clusters are compressed; level and window are -1 where they were not given. */
 int qcow2_choose_coding(uint8_t compression, int64_t level, int64_t window, struct img_codec_how *how,
                         struct img_error *err);

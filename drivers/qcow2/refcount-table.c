@@ -76,10 +76,8 @@ static int switch_table(struct img *image, uint64_t *table, uint64_t clusters, u
 
     for (uint64_t i = 0; i < entries; i++)
         table[i] = IMG_BE64(table[i]);
-    status = qcow2_check_overlap(image, 0, offset, entries * 8);
     IMG_EVENT(image->file, refblock_alloc_write_table);
-    if (status == 0)
-        status = img_pwrite(image->file, table, offset, (size_t)(entries * 8));
+    status = qcow2_write(image, 0, table, offset, (size_t)(entries * 8));
     for (uint64_t i = 0; i < entries; i++)
         table[i] = IMG_BE64(table[i]);
     if (status < 0 || (status = qcow2_barrier(image)) < 0)

@@ -79,7 +79,7 @@ static int block_offset(struct img *image, uint64_t index, uint64_t *offset)
 {
     struct qcow2 *s = qcow2_state(image);
 
-    *offset = index < s->refcount_table_size ? s->refcount_table[index] & ~511ull : 0;
+    *offset = qcow2_refblock_at(s, index);
     if (!img_aligned(*offset, s->cluster_size))
         return qcow2_signal_corrupt(image, true, "Refblock offset %#llx unaligned (reftable index: %#llx)",
                                     (unsigned long long)*offset, (unsigned long long)index);
@@ -196,8 +196,7 @@ static int hook_up_block(struct img *image, uint64_t index, uint64_t offset)
     img_put_be64(entry, offset);
     uint64_t at = s->h.refcount_table_offset + index * 8;
     IMG_EVENT(image->file, refblock_alloc_hookup);
-    if ((status = qcow2_check_overlap(image, QCOW2_AT_REFTABLE, at, sizeof entry)) < 0 ||
-        (status = img_pwrite(image->file, entry, at, sizeof entry)) < 0)
+    if ((status = qcow2_write(image, QCOW2_AT_REFTABLE, entry, at, sizeof entry)) < 0)
         return status;
     s->refcount_table[index] = offset;
     return 0;
@@ -224,6 +223,8 @@ static int alloc_block(struct img *image, uint64_t index, unsigned depth)
     uint64_t cluster, other;
     uint8_t *block;
 
+    if (index >= QCOW2_MAX_REFCOUNT_TABLE_BYTES / 8)
+        return -EFBIG;
     if (depth > MAX_DEPTH || s->shadowed)
         return -EIO;
     int status = find_free(image, 1, &cluster);
@@ -449,4 +450,25 @@ int qcow2_free_clusters(struct img *image, uint64_t offset, uint64_t length)
 {
     IMG_EVENT(image->file, cluster_free);
     return qcow2_refcount_change(image, offset, length, -1);
+}
+
+int qcow2_end_of_use(struct img *image, uint64_t *offset)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t cluster = img_div_up(img_size(image->file), s->cluster_size), count = 0;
+    int status = 0;
+
+    while (cluster > 0 && count == 0 && status == 0)
+        status = qcow2_refcount_get(image, --cluster, &count);
+    *offset = count ? (cluster + 1) << s->h.cluster_bits : 0;
+    return status;
+}
+
+void qcow2_forget_derived(struct qcow2 *s)
+{
+    free(s->metadata_filter);
+    s->metadata_filter = NULL;
+    s->prealloc_known = false;
+    s->coded_tail = 0;
+    s->next_host = 0;
 }

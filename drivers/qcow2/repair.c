@@ -203,7 +203,7 @@ static int write_block(struct qcow2_check *check, uint64_t index, uint64_t clust
     for (uint64_t i = 0; i < per_block; ) {
         uint64_t end = img_min(per_block, (i | (QCOW2_GROUP_CLUSTERS - 1)) + 1);
         const uint8_t *counts = qcow2_count_bytes(&check->counts, first + i);
-        if (counts && s->h.refcount_order == 4 && per_block >= QCOW2_GROUP_CLUSTERS) {
+        if (counts && s->h.refcount_order == 4) {
             widen_counts(check->block + i * 2, counts, end - i);
             i = end;
             continue;

@@ -39,7 +39,7 @@ static int crop_clusters(struct img *image, uint64_t from, uint64_t to)
     for (uint64_t next; from < to && status == 0; from = next) {
         struct qcow2_l2 l2;
         next = img_min(to, img_align_down(from, span) + span);
-        if (from / span >= s->h.l1_size || !(s->l1[from / span] & QCOW2_OFFSET_MASK))
+        if (!qcow2_has_l2(s, from))
             continue;
         if ((status = qcow2_l2_for_write(image, from, &l2)) < 0)
             break;
@@ -78,7 +78,7 @@ static int drop_leftover(struct img *image, uint64_t old, uint64_t size)
     for (uint64_t next; from < size && status == 0; from = next) {
         bool any = false;
         next = img_min(img_align_up(size, s->cluster_size), img_align_down(from, span) + span);
-        if (s->l1[from / span] & QCOW2_OFFSET_MASK)
+        if (qcow2_has_l2(s, from))
             status = any_mapped(image, from, next, &any);
         if (status == 0 && any)
             status = crop_clusters(image, from, next);
@@ -190,7 +190,7 @@ static int crop_l2_tables(struct img *image, uint64_t keep)
 static int block_unused(struct img *image, uint64_t index, bool *unused)
 {
     struct qcow2 *s = qcow2_state(image);
-    uint64_t offset = s->refcount_table[index] & ~511ull, cluster = offset >> s->h.cluster_bits;
+    uint64_t offset = qcow2_refblock_at(s, index), cluster = offset >> s->h.cluster_bits;
     uint64_t per_block = 1ull << s->refblock_bits;
     uint8_t *block;
 
@@ -208,14 +208,13 @@ static int remove_block(struct img *image, uint64_t index)
 {
     static const uint8_t none[8];
     struct qcow2 *s = qcow2_state(image);
-    uint64_t offset = s->refcount_table[index] & ~511ull, at = s->h.refcount_table_offset + index * 8;
+    uint64_t offset = qcow2_refblock_at(s, index), at = s->h.refcount_table_offset + index * 8;
     uint64_t cluster = offset >> s->h.cluster_bits;
     int status;
 
     IMG_EVENT(image->file, reftable_update);
-    if ((status = qcow2_check_overlap(image, QCOW2_AT_REFTABLE, at, sizeof none)) < 0 ||
-        (status = qcow2_barrier(image)) < 0 ||
-        (status = img_pwrite(image->file, none, at, sizeof none)) < 0)
+    if ((status = qcow2_barrier(image)) < 0 ||
+        (status = qcow2_write(image, QCOW2_AT_REFTABLE, none, at, sizeof none)) < 0)
         return status;
     s->refcount_table[index] = 0;
     qcow2_cache_forget(s->refblock_cache, offset);
@@ -233,7 +232,7 @@ static int crop_refcount_blocks(struct img *image)
 
     for (uint64_t i = s->refcount_table_size; i-- > 0 && status == 0;) {
         bool unused;
-        if ((s->refcount_table[i] & ~511ull) == 0)
+        if (qcow2_refblock_at(s, i) == 0)
             continue;
         status = block_unused(image, i, &unused);
         if (status == 0 && unused)
@@ -245,16 +244,12 @@ static int crop_refcount_blocks(struct img *image)
 /* Cut the file behind the last cluster that is in use. */
 static int cut_file(struct img *image, struct img_error *err)
 {
-    struct qcow2 *s = qcow2_state(image);
-    uint64_t size = img_size(image->file), cluster = img_div_up(size, s->cluster_size), count = 0;
-    int status = 0;
+    uint64_t end;
+    int status = qcow2_end_of_use(image, &end);
 
-    while (cluster > 0 && count == 0 && status == 0)
-        status = qcow2_refcount_get(image, --cluster, &count);
     if (status < 0)
         return img_error_errno(err, -status, "Failed to find the last cluster");
-    uint64_t end = (cluster + 1) << s->h.cluster_bits;
-    if (count == 0 || end >= size)
+    if (end == 0 || end >= img_size(image->file))
         return 0;
     /* The disk is as it should be; a file that stays too long is worth a warning only. */
     struct img_error cut = IMG_ERROR_INIT;

@@ -67,11 +67,6 @@ static int next_cluster(struct sink *sink, uint8_t **bytes, uint64_t *place)
 
 /* ---- The layout -------------------------------------------------------------------- */
 
-static uint64_t block_at(const struct qcow2 *s, uint64_t index)
-{
-    return index < s->refcount_table_size ? s->refcount_table[index] & ~511ull : 0;
-}
-
 /* Blocks that there are; -EINVAL where the table cannot be right. */
 static int count_blocks(const struct img *image, uint64_t *count)
 {
@@ -79,9 +74,9 @@ static int count_blocks(const struct img *image, uint64_t *count)
 
     *count = 0;
     for (uint32_t i = 0; i < s->refcount_table_size; i++) {
-        if (!img_aligned(block_at(s, i), s->cluster_size))
+        if (!img_aligned(qcow2_refblock_at(s, i), s->cluster_size))
             return -EINVAL;
-        *count += block_at(s, i) != 0;
+        *count += qcow2_refblock_at(s, i) != 0;
     }
     return *count > img_size(image->file) / s->cluster_size ? -EINVAL : 0;
 }
@@ -106,7 +101,7 @@ static int plan(struct img *image, struct qcow2_shadow *shadow, size_t l2_tables
         shadow->last_block = ((shadow->base >> cluster_bits) + shadow->total - 1) >> s->refblock_bits;
         missing = 0;
         for (uint64_t i = shadow->first_block; i <= shadow->last_block; i++)
-            missing += block_at(s, i) == 0;
+            missing += qcow2_refblock_at(s, i) == 0;
         uint64_t needed = img_div_up((shadow->last_block + 1) * 8, s->cluster_size);
         if (needed > shadow->refcount_table_clusters) {
             shadow->refcount_table_clusters = needed;
@@ -187,7 +182,7 @@ static int copy_counts(struct sink *sink, struct qcow2_shadow *shadow)
     if (!table)
         return -ENOMEM;
     for (uint64_t i = 0; status == 0 && i < entries; i++) {
-        uint64_t original = block_at(s, i);
+        uint64_t original = qcow2_refblock_at(s, i);
         bool counts = i >= shadow->first_block && i <= shadow->last_block;
         if (!original && !counts)
             continue;
@@ -264,16 +259,6 @@ static void release(struct img *image, struct qcow2_shadow *shadow)
     free(shadow);
 }
 
-/* What is derived from the tables is found anew. */
-static void forget_derived(struct qcow2 *s)
-{
-    free(s->metadata_filter);
-    s->metadata_filter = NULL;
-    s->prealloc_known = false;
-    s->coded_tail = 0;
-    s->next_host = 0;
-}
-
 int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count, struct qcow2_shadow **made)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -312,7 +297,7 @@ int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count,
         shadow->marked_dirty = true;
     }
     s->shadowed = true;
-    forget_derived(s);
+    qcow2_forget_derived(s);
     *made = shadow;
     return 0;
 }
@@ -322,8 +307,10 @@ int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count,
 int qcow2_shadow_commit(struct img *image, struct qcow2_shadow *shadow)
 {
     struct qcow2 *s = qcow2_state(image);
-    int status = qcow2_flush(image);
 
+    s->l1_dirty_from = 0;
+    s->l1_dirty_to = s->h.l1_size;
+    int status = qcow2_flush(image);
     if (status == 0) {
         s->shadowed = false;
         status = write_pointers(image, NULL);
@@ -337,7 +324,7 @@ int qcow2_shadow_commit(struct img *image, struct qcow2_shadow *shadow)
     if (shadow->marked_dirty)
         status = qcow2_set_incompatible(image, QCOW2_INCOMPAT_DIRTY, false);
     release(image, shadow);
-    forget_derived(s);
+    qcow2_forget_derived(s);
     return status;
 }
 
@@ -353,7 +340,7 @@ static int restore(struct img *image, const struct qcow2_shadow *shadow)
         status = qcow2_read(image, bytes, pair->copy, s->cluster_size);
         /* The copies of the last blocks count the copies. */
         for (uint64_t index = shadow->first_block; index <= shadow->last_block; index++) {
-            if (block_at(s, index) != pair->original)
+            if (qcow2_refblock_at(s, index) != pair->original)
                 continue;
             uint64_t start = index << s->refblock_bits, end = start + (1ull << s->refblock_bits);
             for (uint64_t n = img_max(first, start); n < img_min(first + shadow->total, end); n++)
@@ -393,5 +380,5 @@ void qcow2_shadow_rollback(struct img *image, struct qcow2_shadow *shadow)
     }
     s->free_cluster_index = 0;
     release(image, shadow);
-    forget_derived(s);
+    qcow2_forget_derived(s);
 }

@@ -112,9 +112,8 @@ static int set_flags(struct walk *walk)
     }
     if (!changed)
         return 0;
-    int status = qcow2_check_overlap(walk->image, QCOW2_AT_ACTIVE_L2 | QCOW2_AT_INACTIVE_L2, walk->table_offset,
-                                     s->cluster_size);
-    return status < 0 ? status : img_pwrite(walk->image->file, walk->table, walk->table_offset, s->cluster_size);
+    return qcow2_write(walk->image, QCOW2_AT_ACTIVE_L2 | QCOW2_AT_INACTIVE_L2, walk->table, walk->table_offset,
+                       s->cluster_size);
 }
 
 /* An L2 table that others share has no entry of a count of one. */

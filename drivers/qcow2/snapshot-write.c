@@ -9,7 +9,7 @@
  */
 #include "qcow2.h"
 
-enum { FIXED_PART = 40, EXTRA_KNOWN = 24, NAME_MOST = 255 };
+enum { NAME_MOST = 255 };
 #define SIZE_MOST 0x7fffffffc0000000ull     /* what the peer takes for the size of a disk */
 
 /* ---- Bytes at new places ------------------------------------------------------------------------- */
@@ -22,33 +22,29 @@ static int put(struct img *image, const void *bytes, uint64_t length, uint64_t *
     int status = qcow2_alloc_clusters(image, length, offset);
     if (status < 0)
         return status;
-    if ((status = qcow2_check_overlap(image, 0, *offset, length)) < 0 ||
-        (status = img_pwrite(image->file, bytes, *offset, (size_t)length)) < 0)
+    if ((status = qcow2_write(image, 0, bytes, *offset, (size_t)length)) < 0)
         qcow2_free_clusters(image, *offset, length);
     return status;
 }
 
-static int put_table(struct img *image, struct qcow2_range *at)
+int qcow2_put_snapshot_table(struct img *image, const struct qcow2_snapshot *more, struct qcow2_range *at)
 {
-    CLEANUP_FREE uint8_t *table = qcow2_build_snapshot_table(qcow2_state(image), &at->length);
+    struct qcow2 *s = qcow2_state(image);
+    CLEANUP_FREE uint8_t *table = NULL;
 
-    if (!table)
-        return at->length == UINT64_MAX ? -EFBIG : -ENOMEM;
-    return put(image, table, at->length, &at->offset);
+    if (more)
+        IMG_VECTOR_PUSH(&s->snapshots, *more);
+    int status = qcow2_build_snapshot_table(s, &table, &at->length);
+    if (more)
+        s->snapshots.count--;
+    return status < 0 ? status : put(image, table, at->length, &at->offset);
 }
 
 /* ---- What is not used any more -------------------------------------------------------------------- */
 
 static struct qcow2_range table_range(const struct qcow2 *s)
 {
-    uint64_t length = 0;
-
-    for (size_t i = 0; i < s->snapshots.count; i++) {
-        const struct qcow2_snapshot *snapshot = &s->snapshots.at[i];
-        length = img_align_up(length, 8) + FIXED_PART + snapshot->extra_length + strlen(snapshot->shown.id) +
-                 strlen(snapshot->shown.name);
-    }
-    return (struct qcow2_range){ s->h.snapshots_offset, length };
+    return (struct qcow2_range){ s->h.snapshots_offset, qcow2_snapshot_table_length(s) };
 }
 
 static void discard(struct img *image, const struct qcow2_range *range)
@@ -98,43 +94,6 @@ static void discard_all(struct img *image, struct qcow2_tree *tree)
     free(tree->freed.at);
 }
 
-static void free_entry(struct qcow2_snapshot *snapshot)
-{
-    free(snapshot->shown.id);
-    free(snapshot->shown.name);
-    free(snapshot->extra);
-}
-
-/* ---- Finding one ------------------------------------------------------------------------------------- */
-
-static struct qcow2_snapshot *find(struct qcow2 *s, const char *id, const char *name)
-{
-    for (size_t i = 0; i < s->snapshots.count; i++) {
-        struct img_snapshot *shown = &s->snapshots.at[i].shown;
-        if ((!id || strcmp(shown->id, id) == 0) && (!name || strcmp(shown->name, name) == 0))
-            return &s->snapshots.at[i];
-    }
-    return NULL;
-}
-
-/* Its L1 table as far as the entry tells; *what says what is wrong. */
-static int check_l1(const struct qcow2 *s, const struct qcow2_snapshot *snapshot, const char **what)
-{
-    uint64_t end;
-
-    *what = NULL;
-    if (snapshot->l1_size > QCOW2_MAX_L1_BYTES / 8) {
-        *what = "Snapshot L1 table too large";
-        return -EFBIG;
-    }
-    if (!img_aligned(snapshot->l1_offset, s->cluster_size) ||
-        !img_add(snapshot->l1_offset, snapshot->l1_size * 8ull, &end) || end > INT64_MAX) {
-        *what = "Snapshot L1 table offset invalid";
-        return -EINVAL;
-    }
-    return 0;
-}
-
 /* ---- Creating ---------------------------------------------------------------------------------------- */
 
 /* One more than the largest, read as numbers in the way of strtoul(3). */
@@ -150,12 +109,13 @@ static char *new_id(const struct qcow2 *s)
 static struct qcow2_snapshot describe(const struct img *image, const struct img_snapshot *what)
 {
     const struct qcow2 *s = qcow2_state(image);
-    struct qcow2_snapshot made = { .shown = *what, .l1_size = s->h.l1_size, .extra_length = EXTRA_KNOWN };
+    struct qcow2_snapshot made = { .shown = *what, .l1_size = s->h.l1_size,
+                                   .extra_length = QCOW2_SNAPSHOT_EXTRA };
 
     made.shown.id = new_id(s);
     made.shown.name = img_xstrndup(what->name, NAME_MOST);
     made.shown.disk_size = image->size;
-    made.extra = img_xcalloc(1, EXTRA_KNOWN);
+    made.extra = img_xcalloc(1, QCOW2_SNAPSHOT_EXTRA);
     return made;
 }
 
@@ -209,8 +169,6 @@ static int share_active(struct img *image, const struct qcow2_range *table, uint
         qcow2_shadow_rollback(image, shadow);
         return status;
     }
-    s->l1_dirty_from = 0;
-    s->l1_dirty_to = s->h.l1_size;
     s->h.snapshot_count = count;
     s->h.snapshots_offset = table->offset;
     return qcow2_shadow_commit(image, shadow);
@@ -225,28 +183,11 @@ static int switch_table(struct img *image, const struct qcow2_range *table, uint
 
     img_put_be32(raw, count);
     img_put_be64(raw + 4, table->offset);
-    if ((status = qcow2_flush(image)) < 0 || (status = qcow2_barrier(image)) < 0 ||
-        (status = img_pwrite(image->file, raw, 60, sizeof raw)) < 0)
+    if ((status = qcow2_sync(image)) < 0 || (status = img_pwrite(image->file, raw, 60, sizeof raw)) < 0)
         return status;
     s->h.snapshot_count = count;
     s->h.snapshots_offset = table->offset;
     return qcow2_barrier(image);
-}
-
-/* The table with `made` at its end.  It joins the list when it is in force: till then the list tells of the old
- * table. */
-static int put_longer_table(struct img *image, struct qcow2_snapshot made, struct qcow2_range *table)
-{
-    struct qcow2 *s = qcow2_state(image);
-
-    IMG_VECTOR_PUSH(&s->snapshots, made);
-    uint8_t *bytes = qcow2_build_snapshot_table(s, &table->length);
-    s->snapshots.count--;
-    if (!bytes)
-        return table->length == UINT64_MAX ? -EFBIG : -ENOMEM;
-    int status = put(image, bytes, table->length, &table->offset);
-    free(bytes);
-    return status;
 }
 
 static int add_snapshot(struct img *image, struct qcow2_snapshot *made)
@@ -258,7 +199,7 @@ static int add_snapshot(struct img *image, struct qcow2_snapshot *made)
     int status = copy_l1(image, &made->l1_offset);
     if (status < 0)
         return status;
-    if ((status = put_longer_table(image, *made, &table)) == 0) {
+    if ((status = qcow2_put_snapshot_table(image, made, &table)) == 0) {
         status = is_empty(s->l1, s->h.l1_size) ? switch_table(image, &table, count)
                                                : share_active(image, &table, count);
         if (status < 0 && !s->broken)
@@ -283,7 +224,7 @@ int qcow2_snapshot_create(struct img *image, struct img_snapshot *what, struct i
         return img_error_errno(err, -status, "Could not create snapshot");
     struct qcow2_snapshot made = describe(image, what);
     if ((status = add_snapshot(image, &made)) < 0) {
-        free_entry(&made);
+        qcow2_free_snapshot(&made);
         return img_error_errno(err, -status, "Could not create snapshot");
     }
     IMG_VECTOR_PUSH(&s->snapshots, made);
@@ -337,8 +278,6 @@ static int switch_tree(struct img *image, uint64_t *l1, uint64_t size)
         qcow2_shadow_rollback(image, shadow);
     } else {
         memcpy(s->l1, l1, (size_t)s->h.l1_size * 8);
-        s->l1_dirty_from = 0;
-        s->l1_dirty_to = s->h.l1_size;
         s->h.size = size;
         if ((status = qcow2_shadow_commit(image, shadow)) == 0) {
             image->size = size;
@@ -355,11 +294,12 @@ static int apply(struct img *image, const struct qcow2_snapshot *snapshot)
     struct qcow2 *s = qcow2_state(image);
     CLEANUP_FREE uint64_t *l1 = NULL;
     uint64_t size = snapshot->shown.disk_size, *read;
-    const char *what;
+    struct img_error err = IMG_ERROR_INIT;
 
-    int status = check_l1(s, snapshot, &what);
-    if (what)
-        img_notice(IMG_FAULT, "%s", what);
+    int status = qcow2_check_snapshot_l1(s, snapshot, &err);
+    if (status < 0)
+        img_notice(IMG_FAULT, "%s", err.text);
+    img_error_clear(&err);
     if (status < 0 || (status = check_size(image, size)) < 0 ||
         (status = qcow2_grow_l1(image, img_max(qcow2_l1_entries(s, size), snapshot->l1_size), true)) < 0 ||
         (status = qcow2_read_l1(image, snapshot->l1_offset, snapshot->l1_size, &read)) < 0)
@@ -382,9 +322,9 @@ int qcow2_snapshot_apply(struct img *image, const char *id_or_name, struct img_e
 
     if (s->bitmap_count)
         return img_error_set(err, ENOTSUP, "Device has active dirty bitmaps");
-    snapshot = find(s, id_or_name, NULL);
+    snapshot = qcow2_find_snapshot(s, id_or_name, NULL);
     if (!snapshot)
-        snapshot = find(s, NULL, id_or_name);
+        snapshot = qcow2_find_snapshot(s, NULL, id_or_name);
     if (s->broken)
         status = -ENOMEDIUM;
     else if (s->h.incompatible & QCOW2_INCOMPAT_DATA_FILE)
@@ -433,8 +373,6 @@ static int drop_tree(struct img *image, uint64_t *gone, uint32_t entries, const 
     if ((status = qcow2_tree_update(image, &dropped)) < 0 || (status = qcow2_tree_update(image, &active)) < 0) {
         qcow2_shadow_rollback(image, shadow);
     } else {
-        s->l1_dirty_from = 0;
-        s->l1_dirty_to = s->h.l1_size;
         s->h.snapshot_count = (uint32_t)s->snapshots.count;
         s->h.snapshots_offset = table->offset;
         if ((status = qcow2_shadow_commit(image, shadow)) == 0) {
@@ -469,9 +407,8 @@ static int delete_listed(struct img *image, const struct qcow2_snapshot *gone, c
 int qcow2_snapshot_delete(struct img *image, const char *id, const char *name, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
-    struct qcow2_snapshot *found = find(s, id, name), gone;
+    struct qcow2_snapshot *found = qcow2_find_snapshot(s, id, name), gone;
     struct qcow2_range old = table_range(s), table = { 0, 0 };
-    const char *what;
 
     if (s->broken)
         return img_error_errno(err, ENOMEDIUM, "Failed to remove snapshot from snapshot list");
@@ -479,21 +416,21 @@ int qcow2_snapshot_delete(struct img *image, const char *id, const char *name, s
         return img_error_errno(err, ENOTSUP, "Failed to remove snapshot from snapshot list");
     if (!found)
         return img_error_set(err, ENOENT, "Can't find the snapshot");
-    int status = check_l1(s, found, &what);
+    int status = qcow2_check_snapshot_l1(s, found, err);
     if (status < 0)
-        return img_error_set(err, -status, "%s", what);
+        return status;
     gone = *found;
     size_t index = (size_t)(found - s->snapshots.at);
     s->snapshots.count--;
     memmove(found, found + 1, (s->snapshots.count - index) * sizeof *found);
-    if ((status = put_table(image, &table)) < 0) {
+    if ((status = qcow2_put_snapshot_table(image, NULL, &table)) < 0) {
         memmove(&s->snapshots.at[index + 1], &s->snapshots.at[index], (s->snapshots.count - index) * sizeof gone);
         s->snapshots.at[index] = gone;
         s->snapshots.count++;
         return img_error_errno(err, -status, "Failed to remove snapshot from snapshot list");
     }
     status = delete_listed(image, &gone, &table, err);
-    free_entry(&gone);
+    qcow2_free_snapshot(&gone);
     if (s->h.snapshots_offset == table.offset)
         free_table(image, &old);
     return status;

@@ -112,7 +112,7 @@ int qcow2_zero(struct img *image, uint64_t offset, uint64_t length, unsigned fla
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t end = offset + length;
-    bool keep = !(flags & IMG_ZERO_MAY_UNMAP) && s->h.version >= 3;
+    bool keep = (!(flags & IMG_ZERO_MAY_UNMAP) || s->keep_discarded) && s->h.version >= 3;
 
     if (s->h.version < 3 && may_show_backing(image))
         return -ENOTSUP;
@@ -141,13 +141,6 @@ static void discard_cluster(struct img *image, struct qcow2_l2 *l2, uint32_t i)
     zero_cluster(image, l2, i, s->keep_discarded);
 }
 
-static bool has_table(const struct qcow2 *s, uint64_t guest)
-{
-    uint64_t index = guest >> (s->h.cluster_bits + s->l2_bits);
-
-    return index < s->h.l1_size && s->l1[index] & QCOW2_OFFSET_MASK;
-}
-
 static int discard_range(struct img *image, uint64_t offset, uint64_t end)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -157,7 +150,7 @@ static int discard_range(struct img *image, uint64_t offset, uint64_t end)
     while (offset < end && status == 0) {
         struct qcow2_l2 l2;
         uint64_t stop = img_min(end, img_align_down(offset, span) + span);
-        if (has_table(s, offset) || may_show_backing(image)) {
+        if (qcow2_has_l2(s, offset) || may_show_backing(image)) {
             if ((status = qcow2_l2_for_write(image, offset, &l2)) < 0)
                 break;
             for (uint32_t i = 0; offset + ((uint64_t)i << s->h.cluster_bits) < stop; i++)

@@ -86,7 +86,6 @@ static int raw_map(struct img *image, uint64_t offset, uint64_t length, struct i
         .offset = offset, .length = here ? here : length, .kind = here ? IMG_DATA : IMG_ZERO,
         .host_valid = true, .recurse = here > 0, .file = image->file, .host = raw->offset + offset,
     };
-    extent->end_of_file = offset + extent->length >= image->size;
     return 0;
 }
 

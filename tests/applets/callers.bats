@@ -653,10 +653,13 @@ with open('big.raw', 'wb') as file:
         file.seek(at)
         file.write(b'\x11' * 65536)
 # 64 MiB at this rate keep it running
-for attempt in range(8):
+for _ in range(8):
+    if os.path.exists('out.qcow2'):
+        os.unlink('out.qcow2')
     child = subprocess.Popen(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', '-r', '64M', 'big.raw', 'out.qcow2'],
                              executable=sys.argv[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(0.15 + 0.05 * attempt)
+    while child.poll() is None and not os.path.exists('out.qcow2'):
+        time.sleep(0.01)                # before that the signal may end it
     while child.poll() is None:
         child.send_signal(signal.SIGUSR1)
         time.sleep(0.05)

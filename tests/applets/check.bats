@@ -548,6 +548,23 @@ bitmap_table() {
     [ "$(peek a.qcow2 60 4)" = 00000000 ]
 }
 
+@test "check: a snapshot table that would grow beyond all bounds stays as it is" {
+    # 512 entries of 128 KiB without extra data: 64 MiB, to which the repair would have to add.
+    img 0 create -q -f qcow2 a.qcow2 1M
+    head -c 131072 /dev/zero | tr '\0' x > table
+    poke table 0 "00000000001000000000 0000 ffff ffd9 $(printf '%048d' 0)"
+    for _ in 1 2 3 4 5 6 7 8 9; do
+        cat table table > twice
+        mv twice table
+    done
+    dd if=table of=a.qcow2 bs=1M seek=1 conv=notrunc status=none
+    poke a.qcow2 60 "00000200 0000000000100000"
+    img 1 check -r all a.qcow2
+    tail -n 2 "$ERR" > last
+    same last 'ERROR failed to update snapshot table: File too large' 'qemu-img: Check failed: File too large'
+    [ "$(peek a.qcow2 60 12)" = 000002000000000000100000 ]
+}
+
 @test "check: a repair that may not make the file as long as it would" {
     img 0 create -q -f qcow2 a.qcow2 64k
     poke a.qcow2 65544 0000000040000000

@@ -372,9 +372,10 @@ EOF
     truncate -s 64M a.raw
     "$IMG" convert -r 16M -f raw -O raw -S 0 a.raw b.raw > "$OUT" 2> "$ERR" &
     pid=$!
+    wait_until test -s b.raw        # before that the signal may end it
     for _ in 1 2 3 4 5 6; do
-    sleep 0.2
-    kill -USR1 $pid
+        sleep 0.2
+        kill -USR1 $pid
     done
     wait $pid
     out ''

@@ -128,6 +128,20 @@ EOF
     [ ! -e o.qcow2 ]
 }
 
+@test "create: the whole backing chain is opened" {
+    img 0 create -q -f qcow2 low.qcow2 1M
+    img 0 create -q -f qcow2 -b low.qcow2 -F qcow2 mid.qcow2
+    rm low.qcow2
+    img 1 create -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2
+    err "qemu-img: top.qcow2: Could not open backing file: Could not open 'low.qcow2': No such file or directory" \
+        'Could not open backing image.'
+    [ ! -e top.qcow2 ]
+    img 0 create -q -f raw other.raw 1M
+    backing='json:{"driver":"qcow2","file":{"driver":"file","filename":"mid.qcow2"},"backing":{"driver":"raw","file":{"driver":"file","filename":"other.raw"}}}'
+    img 0 create -q -f qcow2 -b "$backing" -F qcow2 top.qcow2
+    silent
+}
+
 @test "create: -u does not look at the backing file" {
     img 1 create -f qcow2 -b none.qcow2 -F qcow2 o.qcow2
     out ''

@@ -85,15 +85,20 @@ bytes_file() {
     cmp a.raw c.raw
 }
 
-@test "dd: bad operands leave an old output alone" {
-    bytes_file a.raw
-    echo old > b.raw
+# Each line of standard input: operands and, behind a bar, the message.
+refuses() {
     while IFS='|' read -r operands message; do
         # shellcheck disable=SC2086
         img 1 dd if=a.raw of=b.raw $operands
         out ''
         err "qemu-img: $message"
-    done <<'EOF'
+    done
+}
+
+@test "dd: bad operands leave an old output alone" {
+    bytes_file a.raw
+    echo old > b.raw
+    refuses <<'EOF'
 foo=1|unrecognized operand foo
 foo|unrecognized operand foo
 bs|unrecognized operand bs
@@ -125,12 +130,7 @@ EOF
     beyond
     bytes_file a.raw
     echo old > b.raw
-    while IFS='|' read -r operands message; do
-        # shellcheck disable=SC2086
-        img 1 dd if=a.raw of=b.raw $operands
-        out ''
-        err "qemu-img: $message"
-    done <<'EOF'
+    refuses <<'EOF'
 seek=1k|Invalid seek specified: '1k'.
 conv=ascii|Invalid conv specified: 'ascii'.
 conv=sparse,|Invalid conv specified: ''.

@@ -5,6 +5,13 @@
 
 load ../helper
 
+# help_of PAGE: sets $tool; what that says is in $OUT
+help_of() {
+    tool=${1##*/}
+    tool=${tool%.md}
+    img 0 "$tool" --help
+}
+
 long_options() {
     grep -oE -- '--[a-z][a-z-]+' "$1" | sort -u
 }
@@ -12,9 +19,7 @@ long_options() {
 @test "docs: the page of each tool has its options, and no others" {
     beyond
     for page in "$ROOT"/docs/applets/*.md; do
-        tool=${page##*/}
-        tool=${tool%.md}
-        img 0 "$tool" --help
+        help_of "$page"
         long_options "$OUT" > help.txt
         # Examples and comparisons aside: what a table row begins with is an option of the tool.
         grep '^|' "$page" | long_options - > page.txt
@@ -29,9 +34,7 @@ short_options() {
 @test "docs: short options, too, and operands of the form name=value" {
     beyond
     for page in "$ROOT"/docs/applets/*.md; do
-        tool=${page##*/}
-        tool=${tool%.md}
-        img 0 "$tool" --help
+        help_of "$page"
         grep -E '^ +(-|\(also spelled )' "$OUT" | short_options - > help.txt
         grep '^|' "$page" | cut -d '|' -f 2 | short_options - > page.txt
         echo "$tool"

@@ -16,6 +16,13 @@ load ../helper
     out 'required size: 393216' \
         'fully allocated size: 1074135040'
     err ''
+    img 0 measure --size 1G --out=json
+    out <<'EOF'
+{
+    "required": 1073741824,
+    "fully-allocated": 1073741824
+}
+EOF
     img 0 measure --size=1G --output=json -O qcow2
     out <<'EOF'
 {

@@ -67,6 +67,19 @@ refused() {  # MESSAGE OPTIONS...
     err "qemu-img: attempt to add duplicate property 't' to object (type 'container')"
 }
 
+@test "object: the id is looked at before what the object is made of" {
+    duplicate="attempt to add duplicate property 's' to object (type 'container')"
+    refused "$duplicate" id=s,data=x id=s
+    refused "$duplicate" id=s,data=x id=s,file=/nonexist
+    truncate -s 1M f
+    img 1 info --object throttle-group,id=s --object secret,id=s,file=/nonexist f
+    err "qemu-img: $duplicate"
+    img 1 info --object secret,id=s,data=x --object throttle-group,id=s,x-iops-size=1 f
+    err "qemu-img: $duplicate"
+    img 1 info --object secret,id=s,data=x --object throttle-group,id=s,limits.iops-size=1 f
+    err 'qemu-img: iops size requires an iops value to be set'
+}
+
 @test "object: every command refuses a bad one before it does anything" {
     truncate -s 1M f
     bad="secret,id=s,format=base64,data=@"

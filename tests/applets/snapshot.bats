@@ -329,6 +329,13 @@ sound() {
         err "qemu-img: ${row%;*}" "qemu-img: Could not apply snapshot 'x': Failed to load snapshot: ${row#*;}"
         sound a.qcow2
     done
+    # A cluster further out than any table could count.
+    img 0 create -q -f qcow2 far.qcow2 1M
+    disk far.qcow2 12 0 64k
+    l1=$((0x$(peek far.qcow2 40 8)))
+    poke far.qcow2 $((0x$(peek far.qcow2 $((l1 + 1)) 7))) 80ffffffffff0000
+    img 1 snapshot -c far far.qcow2
+    err "qemu-img: Could not create snapshot 'far': File too large"
     # An L2 table out of place: the snapshot is gone all the same, what it used is leaked.
     cp good.qcow2 a.qcow2
     l1=$((0x$(peek a.qcow2 "$at" 8)))

@@ -46,6 +46,11 @@ copy() {  # RC RULES: read all of it
     refused inject-error.0.event=none,inject-error.0.sector=x "Parameter 'sector' expects a number"
     refused align=3 'Cannot meet constraints with align 3'
     refused align=512,max-transfer=1000 'Cannot meet constraints with max-transfer 1000'
+    for empty in '[]' '{}'; do
+        name='json:{"driver": "blkdebug", "image": {"driver": "file", "filename": "f"}, "inject-error": '$empty'}'
+        img 1 info "$name"
+        err "qemu-img: Could not open '$name': Block protocol 'blkdebug' doesn't support the option 'inject-error'"
+    done
     refused bogus=1 "Block protocol 'blkdebug' doesn't support the option 'bogus'"
     img 1 info --image-opts driver=blkdebug
     err "qemu-img: Could not open 'driver=blkdebug': A block device must be specified for \"image\""

@@ -290,6 +290,21 @@ damaged() {
     try discard-no-unref=on 'discard-no-unref is only supported since qcow2 version 3'
 }
 
+@test "qcow2: discard-no-unref leaves clusters that become zero their place" {
+    fresh
+    data x 5 0 1M
+    truncate -s 1M zeroes
+    cp x y
+    img 0 convert -n -f raw --target-image-opts zeroes driver=qcow2,file.filename=x
+    img 0 map --output json x
+    out '[{ "start": 0, "length": 1048576, "depth": 0, "present": true, "zero": true, "data": false, "compressed": false}]'
+    img 0 convert -n -f raw --target-image-opts zeroes driver=qcow2,discard-no-unref=on,file.filename=y
+    img 0 map --output json y
+    out '[{ "start": 0, "length": 1048576, "depth": 0, "present": true, "zero": true, "data": false, "compressed": false, "offset": 327680}]'
+    img 0 check -q y
+    img 0 compare -q -f qcow2 -F raw y zeroes
+}
+
 # ---- external data file
 
 @test "qcow2: an external data file that is missing matters for content only" {

@@ -20,7 +20,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, PEER, PEER_IO, Folder, cases, run  # noqa: E402
+from harness import IMG, PEER, PEER_IO, each, run  # noqa: E402
 
 EVENTS = ('l1_update l2_load l2_update cluster_alloc cluster_alloc_bytes cluster_free refblock_load refblock_update '
           'reftable_load reftable_update reftable_grow refblock_alloc_hookup refblock_alloc_write_table '
@@ -220,17 +220,13 @@ def full_case(rng, cwd):
     return f'{what[0]} full', problems + ([' '.join(what)] if problems else [])
 
 
+def one(seed, folder):
+    full = seed % 4 == 0 and os.geteuid() == 0 and shutil.which('mount')
+    return (full_case if full else error_case)(random.Random(seed), folder)
+
+
 def main():
-    seeds, tap = cases('blkdebug-errors', 32)
-    for seed in seeds:
-        rng = random.Random(seed)
-        with Folder(f'blkdebug-errors-{seed}') as folder:
-            full = seed % 4 == 0 and os.geteuid() == 0 and shutil.which('mount')
-            title, problems = (full_case if full else error_case)(rng, folder.path)
-            if problems:
-                folder.keep()
-        tap.result(f'{seed} {title}', problems)
-    tap.end()
+    each('blkdebug-errors', 32, one)
 
 
 if __name__ == '__main__':

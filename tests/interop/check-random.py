@@ -18,6 +18,10 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
+import damage  # noqa: E402
+from damage import COMPRESSED, COPIED, OFFSET  # noqa: E402
+
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), '../..'))
 IMG = os.environ.get('IMG', os.path.join(ROOT, 'build/bin/qemu-img'))
 PEER = os.environ.get('PEER', '/opt/peers/10.0/usr/bin/qemu-img')
@@ -26,29 +30,11 @@ SEED = int(os.environ.get('SEED', '1'))
 COUNT = int(os.environ.get('COUNT', '120'))
 KEEP = os.environ.get('KEEP')
 
-OFFSET = 0x00fffffffffffe00
-COPIED = 1 << 63
-COMPRESSED = 1 << 62
 NAME = 'image.qcow2'
 
 
-class Image:
-    """The bytes of a qcow2 image, and where its tables are."""
-
-    def __init__(self, data):
-        self.data = bytearray(data)
-        (self.version, self.cluster_bits, self.size, self.l1_size, self.l1_offset, self.table_offset,
-         self.table_clusters, self.snapshot_count, self.snapshots_offset) = struct.unpack_from(
-             '>4xI12xIQ4xIQQIIQ', self.data)
-        self.incompatible, order = 0, 4
-        if self.version >= 3:
-            self.incompatible, order = struct.unpack_from('>Q16xI', self.data, 72)
-        self.cluster = 1 << self.cluster_bits
-        self.width = 1 << order
-        self.entry = 16 if self.incompatible & 16 else 8
-
-    def get(self, offset):
-        return struct.unpack_from('>Q', self.data, offset)[0] if 0 <= offset <= len(self.data) - 8 else 0
+class Image(damage.Image):
+    """The bytes of a qcow2 image, and where its tables are; what does not fit stays as it is."""
 
     def put(self, offset, value):
         if 0 <= offset <= len(self.data) - 8:
@@ -67,16 +53,9 @@ class Image:
                 if bool(self.get(place)) == used:
                     yield place
 
-    def blocks(self):
-        for index in range(self.table_clusters * self.cluster // 8):
-            offset = self.get(self.table_offset + 8 * index) & OFFSET
-            if offset and offset + self.cluster <= len(self.data):
-                yield index, offset
-
     def put_count(self, cluster, value):
-        per_block = self.cluster * 8 // self.width
-        block = self.get(self.table_offset + 8 * (cluster // per_block)) & OFFSET
-        bit = cluster % per_block * self.width
+        block = self.get(self.table_offset + 8 * (cluster // self.per_block)) & OFFSET
+        bit = cluster % self.per_block * self.width
         place = block + bit // 8
         if not block or place + 8 > len(self.data):
             return

@@ -13,7 +13,7 @@ import random
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import Folder, IMG, PEER, cases, run  # noqa: E402
+from harness import IMG, PEER, each, run  # noqa: E402
 
 NAMES = 't.qcow2', 'd.raw'
 HINT = 'qemu-img: warning: Failed to set extent size hint: Operation not supported\n'
@@ -142,7 +142,7 @@ def compare_files(ours, peer):
     return problems
 
 
-def case(folder, arguments):
+def compare(folder, arguments):
     ours, peer = os.path.join(folder, 'ours'), os.path.join(folder, 'peer')
     theirs = create(PEER, arguments, peer)
     if theirs.code == 'timeout':
@@ -155,17 +155,14 @@ def case(folder, arguments):
     return ([different] if different else []) + compare_files(ours, peer)
 
 
+def one(seed, folder):
+    arguments = case_arguments(random.Random(seed))
+    shown = ' '.join(arguments)
+    return shown if len(shown) < 200 else shown[:200] + '...', compare(folder, arguments)
+
+
 def main():
-    seeds, tap = cases('create-random', 60)
-    for seed in seeds:
-        arguments = case_arguments(random.Random(seed))
-        with Folder(f'create-{seed}') as folder:
-            problems = case(folder.path, arguments)
-            if problems:
-                folder.keep()
-        shown = ' '.join(arguments)
-        tap.result(f'{seed}: ' + (shown if len(shown) < 200 else shown[:200] + '...'), problems)
-    tap.end()
+    each('create-random', 60, one)
 
 
 if __name__ == '__main__':

@@ -13,14 +13,13 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from damage import DAMAGES, Image, Skip  # noqa: E402
-from harness import Folder, IMG, PEER, PEER_IO, cases, run  # noqa: E402
+from harness import Folder, IMG, PEER, cases, killed, make_qcow2, run  # noqa: E402
 
 NAME = 'image.qcow2'
 CALLS = 'pwrite64,ftruncate,fallocate,fdatasync'
@@ -32,20 +31,13 @@ BASES = ['cluster_size=512', 'cluster_size=512,refcount_bits=1', 'cluster_size=1
 REPAIR = ['check', '-q', '-r', 'all', NAME]
 
 
-def must(tool, words, folder):
-    result = run(tool, words, folder)
-    if result.code:
-        raise RuntimeError(f'{words}: {result.err}')
-
-
 def make(options, folder):
-    must(PEER, ['create', '-q', '-f', 'qcow2', '-o', options, NAME, '1M'], folder)
-    for index, step in enumerate(WRITES):
-        must(PEER_IO, ['-f', 'qcow2', '-c', step, NAME], folder)
+    steps = []
+    for index, write in enumerate(WRITES):
+        steps.append(write)
         if index < len(SNAPSHOTS) and 'refcount_bits=1' not in options:
-            must(PEER, ['snapshot', '-c', SNAPSHOTS[index], NAME], folder)
-    with open(os.path.join(folder, NAME), 'rb') as file:
-        return file.read()
+            steps.append('snapshot ' + SNAPSHOTS[index])
+    return make_qcow2(folder, NAME, options, '1M', steps)
 
 
 def damaged(rng, bases):
@@ -104,11 +96,7 @@ def kill_at(folder, rng, writes, span):
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return f'write {number} of {writes}'
     delay = rng.random() * span
-    process = subprocess.Popen([IMG] + REPAIR, cwd=folder, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed(REPAIR, folder, delay)
     return f'{delay:.4f} s'
 
 

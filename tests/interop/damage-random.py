@@ -22,7 +22,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from damage import DAMAGES, Image, Skip  # noqa: E402
-from harness import Folder, IMG, PEER, PEER_IO, Result, cases  # noqa: E402
+from harness import Folder, IMG, PEER, Result, cases, make_qcow2  # noqa: E402
 
 NAME = 'image.qcow2'
 KIND = os.environ.get('KIND', '')
@@ -74,32 +74,14 @@ def run(tool, arguments, cwd):
                   done.stderr.decode(errors='backslashreplace'))
 
 
-def must(tool, arguments, cwd):
-    result = run(tool, arguments, cwd)
-    if result.code:
-        raise RuntimeError('%s: %s' % (' '.join(arguments), result.err))
-
-
 def make(base, folder):
     """The bytes of a sound image, and those of its data file or None."""
-    options, size, steps = base
-    must(PEER, ['create', '-q', '-f', 'qcow2'] + (['-o', options] if options else []) + [NAME, size], folder)
-    for step in steps:
-        words = step.split()
-        if words[0] == 'snapshot':
-            must(PEER, ['snapshot', '-c', words[1], NAME], folder)
-        elif words[0] == 'bitmap':
-            must(PEER, ['bitmap', '--add', '-g', words[1], NAME, words[2]], folder)
-        else:
-            must(PEER_IO, ['-f', 'qcow2', '-c', step, NAME], folder)
-    data = None
+    options = base[0]
+    image, data = make_qcow2(folder, NAME, *base), None
     if 'data_file' in options:
         with open(os.path.join(folder, 'data.raw'), 'rb') as file:
             data = file.read()
-    path = os.path.join(folder, NAME)
-    with open(path, 'rb') as file:
-        image = file.read()
-    os.unlink(path)
+    os.unlink(os.path.join(folder, NAME))
     return image, data
 
 

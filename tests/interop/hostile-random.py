@@ -22,7 +22,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from damage import DAMAGES, Image, Skip  # noqa: E402
-from harness import Folder, IMG, IMG_IS_PEER, PEER, PEER_IO, ROOT, cases, run  # noqa: E402
+from harness import Folder, IMG, IMG_IS_PEER, PEER, PEER_IO, ROOT, cases, make_qcow2, must  # noqa: E402
 
 ONLY = os.environ.get('ONLY', '')
 ASAN = os.path.join(os.path.dirname(os.path.dirname(IMG)), 'asan/bin/qemu-img')
@@ -141,25 +141,9 @@ check -r all --output=json @
 
 # ---- images ---------------------------------------------------------------------------------------
 
-def must(tool, words, folder):
-    result = run(tool, words, folder)
-    if result.code:
-        raise RuntimeError('%s: %s' % (' '.join(words), result.err))
-
-
 def make(base, folder):
     options, steps = base
-    must(PEER, ['create', '-q', '-f', 'qcow2'] + (['-o', options] if options else []) + [NAME, str(DISK)], folder)
-    for step in steps:
-        words = step.split()
-        if words[0] == 'snapshot':
-            must(PEER, ['snapshot', '-c', words[1], NAME], folder)
-        elif words[0] == 'bitmap':
-            must(PEER, ['bitmap', '--add', '-g', words[1], NAME, words[2]], folder)
-        else:
-            must(PEER_IO, ['-f', 'qcow2', '-c', step, NAME], folder)
-    with open(os.path.join(folder, NAME), 'rb') as file:
-        return file.read()
+    return make_qcow2(folder, NAME, options, DISK, steps)
 
 
 def raw(name, byte, folder):

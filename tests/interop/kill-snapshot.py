@@ -13,13 +13,11 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, PEER, PEER_IO, each, run  # noqa: E402
+from harness import IMG, PEER, PEER_IO, each, killed, run  # noqa: E402
 
 MEGA = 1024 * 1024
 SIZE = 24 * MEGA
@@ -70,17 +68,6 @@ def names(folder):
     return [line.split()[1] for line in result.out.splitlines()[2:]] if result.code == 0 else [result.err]
 
 
-def kill_by_time(words, folder, delay):
-    process = subprocess.Popen(['qemu-img'] + words, executable=IMG, cwd=folder, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(delay)
-    running = process.poll() is None
-    if running:
-        process.send_signal(signal.SIGKILL)
-    process.wait()
-    return running
-
-
 def writes(words, folder):
     """The system calls that write, in their order."""
     shutil.copy(os.path.join(folder, 't.img'), os.path.join(folder, 'copy.img'))
@@ -116,7 +103,7 @@ def one(seed, folder, span):
         running, how = kill_by_call(words, folder, calls, number), f'call {number} of {len(calls)}'
     else:
         delay = rng.random() * span[0]
-        running, how = kill_by_time(words, folder, delay), f'{delay:.4f} s'
+        running, how = killed(words, folder, delay), f'{delay:.4f} s'
         span[0] = min(1.0, span[0] * 1.1) if running else max(0.004, span[0] * 0.9)
     title = f"{options} {' '.join(words[:3])} killed at {how}{'' if running else ' (too late)'}"
 

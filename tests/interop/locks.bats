@@ -283,7 +283,7 @@ ours() {
     pattern big.raw 11 0 8M
     "$IMG" convert -r 2M -f raw "$@" > /dev/null 2>&1 3>&- &
     HOLDER=$!
-    sleep 0.7
+    wait_until locks_on "${@: -1}"
 }
 
 finish() {

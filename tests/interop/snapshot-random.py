@@ -16,7 +16,7 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import Folder, IMG, Journal, PEER, PEER_IO, cases, run  # noqa: E402
+from harness import IMG, Journal, PEER, PEER_IO, each, run  # noqa: E402
 
 KILO, MEGA = 1024, 1024 * 1024
 OURS, THEIRS = 'ours', 'peer'
@@ -47,7 +47,7 @@ def options(rng):
 class Case:
     def __init__(self, seed, folder):
         self.rng = random.Random(seed)
-        self.folder, self.journal, self.problems = folder.path, Journal(), []
+        self.folder, self.journal, self.problems = folder, Journal(), []
         for side in OURS, THEIRS:
             os.mkdir(os.path.join(self.folder, side))
         self.options, self.cluster = options(self.rng)
@@ -244,17 +244,14 @@ def edit(file, rng):
         at = (file.tell() + 7) // 8 * 8
 
 
+def one(seed, folder):
+    case = Case(seed, folder)
+    case.run()
+    return f"{','.join(case.options)} {case.size}{' backed' if case.backing else ''}", case.problems, case.journal.lines
+
+
 def main():
-    seeds, tap = cases('snapshot-random', 25)
-    for seed in seeds:
-        with Folder(f'snapshot-{seed}') as folder:
-            case = Case(seed, folder)
-            case.run()
-            if case.problems:
-                folder.keep()
-            tap.result(f"seed {seed}: {','.join(case.options)} {case.size}{' backed' if case.backing else ''}",
-                       case.problems, case.journal.lines)
-    tap.end()
+    each('snapshot-random', 25, one)
 
 
 if __name__ == '__main__':

@@ -66,6 +66,28 @@ def run(tool, arguments, cwd, compat=None, stdin=None):
                   done.stderr.decode(errors='backslashreplace'))
 
 
+def must(tool, arguments, cwd):
+    """What a case needs before anything is compared."""
+    result = run(tool, arguments, cwd)
+    if result.code:
+        raise RuntimeError('%s: %s' % (' '.join(arguments), result.err))
+
+
+def make_qcow2(folder, name, options, size, steps):
+    """The bytes of an image that the reference tool makes; steps: snapshot NAME, bitmap GRANULARITY NAME, qemu-io's."""
+    must(PEER, ['create', '-q', '-f', 'qcow2'] + (['-o', options] if options else []) + [name, str(size)], folder)
+    for step in steps:
+        words = step.split()
+        if words[0] == 'snapshot':
+            must(PEER, ['snapshot', '-c', words[1], name], folder)
+        elif words[0] == 'bitmap':
+            must(PEER, ['bitmap', '--add', '-g', words[1], name, words[2]], folder)
+        else:
+            must(PEER_IO, ['-f', 'qcow2', '-c', step, name], folder)
+    with open(os.path.join(folder, name), 'rb') as file:
+        return file.read()
+
+
 def killed(words, folder, delay):
     """Run our tool and kill it after `delay` seconds; whether it was still running."""
     process = subprocess.Popen(['qemu-img'] + words, executable=IMG, cwd=folder,
