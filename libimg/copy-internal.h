@@ -19,7 +19,9 @@ struct copy_window {
 /* Part of a window. */
 struct span {
     uint64_t offset, length;
-    enum img_extent_kind kind;     /* HOLE: leave alone; ZERO; DATA: bytes in the buffer */
+    enum img_extent_kind kind;     /* HOLE: leave alone; ZERO; DATA: bytes in the buffer, or */
+    struct img *from;              /* DATA that was not read: it lies at `host` of this storage; NULL: it was */
+    uint64_t host;
 };
 
 struct spans {
@@ -36,6 +38,9 @@ struct copy_worker {
     uint8_t *segment_digests;
     bool holds_turn, gave_turn;
 };
+
+/* Do the storages copy among themselves?  A failure ends that for all workers. */
+enum copy_offload { OFFLOAD_NONE, OFFLOAD_SHARE /* where blocks are shared */, OFFLOAD_COPY };
 
 struct copy_job {
     const struct img_copy *what;
@@ -60,7 +65,7 @@ struct copy_job {
     struct timespec started;
     struct img_copy_fault fault;
     int error;
-    atomic_bool offload_failed;    /* no worker tries it again */
+    atomic_int offload;            /* enum copy_offload */
 };
 
 /* Record a failure; the one at the lowest offset is kept, so that the same is told every time. Returns error. */
@@ -88,6 +93,16 @@ int copy_write_zero(struct copy_job *job, uint64_t offset, uint64_t length);
 int copy_write_data(struct copy_job *job, const void *bytes, uint64_t offset, uint64_t length);
 /* In its turn, before the window is written: the target is to be as long as the stream. */
 int copy_grow_target(struct copy_job *job, const struct copy_window *window);
+/* copy-offload.c: whether the storages may copy among themselves in this job; */
+enum copy_offload copy_choose_offload(const struct img_copy *what);
+/* whether data at the start of this extent wait for that, unread: shortens the extent to whole units that the target
+ * allocates, or to what comes before the first; */
+bool copy_leaves_data(const struct copy_job *job, struct img_extent *extent);
+/* let them copy: `length` bytes at `host` of `from`; */
+bool copy_offload(struct copy_job *job, struct img *from, uint64_t host, struct img *to, uint64_t to_host,
+                  uint64_t length);
+/* and the bytes of a span into the buffer after all. */
+int copy_fetch(struct copy_worker *worker, const struct copy_window *window, const struct span *span);
 /* copy-rebase.c: what of the source's answer *extent at guest offset `inside` may have to be written: HOLE where the
  * target keeps reading the same.  Shortens the extent. */
 int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_extent *extent);
@@ -105,8 +120,8 @@ void copy_digest_release(struct copy_worker *worker);
 
 /*
  * io.c: a write in two steps, for images where img_places.  img_place finds room for a prefix of the range
- * (at->length tells how much); img_fill puts the bytes there and links them in, or with an error gives the place back
- * and returns that.  Nothing else may touch the same clusters between the two.
+ * (at->length tells how much); img_fill puts the bytes there (NULL: they are there already) and links them in, or with
+ * an error gives the place back and returns that.  Nothing else may touch the same clusters between the two.
  */
 struct img_reservation;
 bool img_places(const struct img *image);

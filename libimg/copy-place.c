@@ -15,77 +15,126 @@
 
 struct placed {
     struct img_reservation at;
-    const unsigned char *bytes;
+    struct span span;               /* what goes there */
 };
 
+/* The places of a window. */
 struct pending {
+    struct copy_worker *worker;
+    const struct copy_window *window;
     struct placed *at;
     size_t count, capacity;
 };
 
+static const unsigned char *bytes_of(const struct pending *pending, const struct span *span)
+{
+    return pending->worker->buffer + (span->offset - pending->window->offset);
+}
+
+/* Put the bytes of one place there, or give it back after an error. */
+static int fill_one(struct pending *pending, struct placed *one, int error)
+{
+    struct copy_job *job = pending->worker->job;
+    struct img_reservation *at = &one->at;
+    const struct span *span = &one->span;
+    bool whole = at->head == 0 && at->tail == 0;
+    int ret;
+
+    if (error == 0 && span->from && whole &&
+        copy_offload(job, span->from, span->host, at->file, at->host, at->length))
+        ret = img_fill(job->what->target, at, NULL, 0);
+    else {
+        error = error ? error : copy_fetch(pending->worker, pending->window, span);
+        ret = img_fill(job->what->target, at, bytes_of(pending, span), error);
+    }
+    if (error)
+        return error;
+    if (ret < 0)
+        return copy_fail_writing(job, at->offset, ret);
+    copy_account(job, at->length);
+    return 0;
+}
+
 /* Write what has its place, or give the places back after an error.  Returns the first error. */
-static int fill(struct copy_job *job, struct pending *pending, int error)
+static int fill(struct pending *pending, int error)
 {
     for (size_t i = 0; i < pending->count; i++) {
-        struct placed *one = &pending->at[i];
-        int ret = img_fill(job->what->target, &one->at, one->bytes, error);
-        if (error == 0 && ret < 0)
-            error = copy_fail_writing(job, one->at.offset, ret);
-        else if (error == 0)
-            copy_account(job, one->at.length);
+        int ret = fill_one(pending, &pending->at[i], error);
+        error = error ? error : ret;
     }
     pending->count = 0;
     return error;
 }
 
 /* A cluster that waits for its bytes would be allocated again: whatever touches it comes after them. */
-static int settle_before(struct copy_job *job, struct pending *pending, uint64_t offset)
+static int settle_before(struct pending *pending, uint64_t offset)
 {
     const struct img_reservation *last = pending->count ? &pending->at[pending->count - 1].at : NULL;
+    const struct img *target = pending->worker->job->what->target;
 
-    if (!last || offset >= img_align_up(last->offset + last->length, img_cluster_size(job->what->target)))
+    if (!last || offset >= img_align_up(last->offset + last->length, img_cluster_size(target)))
         return 0;
-    return fill(job, pending, 0);
+    return fill(pending, 0);
 }
 
-static int place(struct copy_job *job, struct pending *pending, const struct span *span, const unsigned char *bytes)
+/* A span into an image that has no places to give: the bytes lie where they lie, or go through a filter. */
+static int write_span(struct pending *pending, const struct span *span)
 {
+    struct copy_job *job = pending->worker->job;
     struct img *target = job->what->target;
-    uint64_t done = 0;
+    struct img_reservation to = { 0 };
+    int ret;
+
+    if (span->from && target->driver->reserve(target, span->offset, span->length, &to) == 0 &&
+        to.length == span->length &&
+        copy_offload(job, span->from, span->host, to.file, to.host, span->length)) {
+        copy_account(job, span->length);
+        return 0;
+    }
+    ret = copy_fetch(pending->worker, pending->window, span);
+    return ret < 0 ? ret : copy_write_data(job, bytes_of(pending, span), span->offset, span->length);
+}
+
+static int place(struct pending *pending, const struct span *span)
+{
+    struct copy_job *job = pending->worker->job;
+    struct img *target = job->what->target;
 
     if (!job->places)
-        return copy_write_data(job, bytes, span->offset, span->length);
+        return write_span(pending, span);
     IMG_TRACE(write, target, span->offset, span->length);
-    while (done < span->length) {
-        struct placed one = { .bytes = bytes + done };
-        uint64_t offset = span->offset + done;
-        int ret = settle_before(job, pending, offset);
+    for (uint64_t done = 0; done < span->length; ) {
+        struct placed one = { .span = *span };
+        int ret;
+        one.span.offset += done;
+        one.span.host += done;
+        ret = settle_before(pending, one.span.offset);
         if (ret < 0)
             return ret;
-        ret = img_place(target, offset, span->length - done, &one.at);
+        ret = img_place(target, one.span.offset, span->length - done, &one.at);
         if (ret < 0)
-            return copy_fail_writing(job, offset, ret);
+            return copy_fail_writing(job, one.span.offset, ret);
+        one.span.length = one.at.length;
         done += one.at.length;
         IMG_VECTOR_PUSH(pending, one);
         /* What it gives free is there for the next one, or is not: that must not be left to chance. */
-        if (one.at.replaces && (ret = fill(job, pending, 0)) < 0)
+        if (one.at.replaces && (ret = fill(pending, 0)) < 0)
             return ret;
     }
     return 0;
 }
 
-static int place_spans(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
-                       struct pending *pending)
+static int place_spans(struct pending *pending, const struct spans *spans)
 {
-    struct copy_job *job = worker->job;
-    int ret = copy_grow_target(job, window);
+    struct copy_job *job = pending->worker->job;
+    int ret = copy_grow_target(job, pending->window);
 
     for (size_t i = 0; i < spans->count && ret == 0; i++) {
         const struct span *span = &spans->at[i];
         if (span->kind == IMG_DATA) {
-            ret = place(job, pending, span, worker->buffer + (span->offset - window->offset));
+            ret = place(pending, span);
         } else if (span->kind == IMG_ZERO && !job->what->target_is_zero) {
-            ret = settle_before(job, pending, span->offset);
+            ret = settle_before(pending, span->offset);
             if (ret == 0)
                 ret = copy_write_zero(job, span->offset, span->length);
         }
@@ -95,15 +144,15 @@ static int place_spans(struct copy_worker *worker, const struct copy_window *win
 
 int copy_write_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
-    struct pending pending = { 0 };
+    struct pending pending = { .worker = worker, .window = window };
     int ret = copy_take_turn(worker, window);
 
     if (ret < 0)
         return ret;
-    ret = place_spans(worker, window, spans, &pending);
+    ret = place_spans(&pending, spans);
     if (ret == 0)
         copy_give_turn(worker, window);
-    ret = fill(worker->job, &pending, ret);
+    ret = fill(&pending, ret);
     free(pending.at);
     return ret;
 }

@@ -24,7 +24,7 @@ void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum i
 
     if (length == 0)
         return;
-    if (last && last->kind == kind && last->offset + last->length == offset) {
+    if (last && !last->from && last->kind == kind && last->offset + last->length == offset) {
         last->length += length;
         return;
     }
@@ -104,28 +104,6 @@ static int map_piece(struct copy_job *job, uint64_t offset, uint64_t length, str
     return ret < 0 ? copy_fail(job, IMG_COPY_MAPPING, offset, ret) : 0;
 }
 
-/* -C: move the first `length` bytes of the extent with copy_file_range.  False: to be done by hand. */
-static bool offload(struct copy_job *job, const struct img_extent *extent, uint64_t length)
-{
-    struct img *target = job->what->target;
-    struct img_reservation to = { 0 };
-    int ret;
-
-    if (!target || extent->kind != IMG_DATA || !extent->host_valid || extent->via || job->offload_failed)
-        return false;
-    if (!(target->driver->traits & IMG_PASS_THROUGH) || !extent->file->driver->copy_range)
-        return false;
-    ret = img_map(target, extent->offset, length, &(struct img_extent){ 0 });
-    if (ret == 0)
-        ret = target->driver->reserve(target, extent->offset, length, &to);
-    if (ret < 0 || to.length != length || to.file->driver != extent->file->driver)
-        return false;
-    ret = extent->file->driver->copy_range(extent->file, extent->host, to.file, to.host, length);
-    if (ret < 0)
-        job->offload_failed = true;
-    return ret == 0;
-}
-
 /* Read all data of the window and say what is where. */
 static int read_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
 {
@@ -135,22 +113,23 @@ static int read_window(struct copy_worker *worker, const struct copy_window *win
     int ret;
 
     for (uint64_t offset = window->offset; offset < end; offset += extent.length) {
-        uint64_t length;
         ret = map_piece(job, offset, end - offset, &extent);
         if (ret < 0)
             return ret;
-        length = img_min(extent.length, end - offset);
+        extent.length = img_min(extent.length, end - offset);
         if (extent.kind == IMG_HOLE || (extent.kind == IMG_ZERO && job->what->sparse)) {
-            copy_add_span(spans, offset, length, extent.kind);
-        } else if (job->what->offload && offload(job, &extent, length)) {
-            copy_add_span(spans, offset, length, IMG_HOLE);
-        } else {
-            ret = read_extent(job, &extent, worker->buffer + (offset - window->offset), length);
-            if (ret < 0)
-                return ret;
-            copy_add_span(spans, offset, length, IMG_DATA);
+            copy_add_span(spans, offset, extent.length, extent.kind);
+            continue;
         }
-        extent.length = img_min(extent.length, length);
+        if (copy_leaves_data(job, &extent)) {
+            IMG_VECTOR_PUSH(spans, (struct span){ .offset = offset, .length = extent.length, .kind = IMG_DATA,
+                                                  .from = extent.file, .host = extent.host });
+            continue;
+        }
+        ret = read_extent(job, &extent, worker->buffer + (offset - window->offset), extent.length);
+        if (ret < 0)
+            return ret;
+        copy_add_span(spans, offset, extent.length, IMG_DATA);
     }
     return 0;
 }
@@ -197,10 +176,14 @@ static void widen(struct copy_worker *worker, const struct copy_window *window, 
         struct span span = spans->at[i];
         const struct span *next = i + 1 < spans->count ? &spans->at[i + 1] : NULL;
         const struct span *last = wide.count ? &wide.at[wide.count - 1] : NULL;
+        if (span.from) {
+            IMG_VECTOR_PUSH(&wide, span);
+            continue;
+        }
         uint64_t from = span.offset, to = span.offset + span.length;
-        if (span.kind == IMG_ZERO && last && last->kind == IMG_DATA)
+        if (span.kind == IMG_ZERO && last && last->kind == IMG_DATA && !last->from)
             from = img_min(img_align_up(from, unit), to);
-        if (span.kind == IMG_ZERO && next && next->kind == IMG_DATA)
+        if (span.kind == IMG_ZERO && next && next->kind == IMG_DATA && !next->from)
             to = img_max(img_align_down(to, unit), from);
         memset(worker->buffer + (span.offset - window->offset), 0, span.kind == IMG_ZERO ? from - span.offset : 0);
         memset(worker->buffer + (to - window->offset), 0, span.offset + span.length - to);
@@ -218,7 +201,9 @@ static void detect(struct copy_worker *worker, const struct copy_window *window,
 
     for (size_t i = 0; i < spans->count; i++) {
         struct span *span = &spans->at[i];
-        if (span->kind == IMG_DATA && !worker->job->what->keep_data)
+        if (span->from)
+            IMG_VECTOR_PUSH(&found, *span);
+        else if (span->kind == IMG_DATA && !worker->job->what->keep_data)
             detect_span(worker->job, worker->buffer + (span->offset - window->offset), span, &found);
         else
             copy_add_span(&found, span->offset, span->length, span->kind);

@@ -377,6 +377,7 @@ static void choose_sizes(struct copy_job *job)
     job->window_size = img_max(job->what->compress ? COMPRESS_WINDOW : WINDOW, cluster);
     job->ordered = job->what->in_order && order_matters(job->what);
     job->places = job->what->target && !job->what->grow_target && img_places(job->what->target);
+    job->offload = copy_choose_offload(job->what);
     if (job->what->digest)
         job->window_size = img_max(job->window_size, IMG_DIGEST_SEGMENT);
     job->write_unit = job->what->target ? img_write_unit(job->what->target) : 1;

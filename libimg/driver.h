@@ -177,9 +177,11 @@ struct img_driver {
     int (*discard)(struct img *image, uint64_t offset, uint64_t length);
     int (*flush)(struct img *image);  /* metadata held back, in order, then image->file (and data_file) are flushed by libimg */
 
-    /* PROTOCOL: let the kernel copy `length` bytes from a node of this driver to another one of it; a
-     * negative errno when it can't (then the bytes are copied by hand).  May be NULL. */
-    int (*copy_range)(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length);
+    /* PROTOCOL: let the kernel or the server copy `length` bytes from a node of this driver to another one of it; with
+     * `share` only by sharing the blocks, which moves no bytes.  A negative errno when it can't (then the bytes
+     * are copied by hand, what it has done of it is harmless); -ENOTSUP: it is not worth another try.  May be NULL. */
+    int (*copy_range)(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length,
+                      bool share);
 
     /* FORMAT: where are the bytes? (PROTOCOL: DATA or ZERO, host = offset, file = itself.) */
     int (*map)(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);

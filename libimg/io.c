@@ -238,7 +238,7 @@ int img_place(struct img *image, uint64_t offset, size_t length, struct img_rese
 
 int img_fill(struct img *image, struct img_reservation *at, const void *buffer, int error)
 {
-    int ret = settle(image, at, error ? error : write_reserved(image, at, buffer));
+    int ret = settle(image, at, error || !buffer ? error : write_reserved(image, at, buffer));
 
     forget_decoded(image, at->offset - at->head, at->head + at->length + at->tail);
     return ret;

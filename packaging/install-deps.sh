@@ -10,7 +10,7 @@
 set -eu
 
 build_packages='gcc make pkg-config libc6-dev zlib1g-dev libdeflate-dev libzstd-dev libmd-dev musl-tools linux-libc-dev'
-test_packages='bats shellcheck clang libclang-rt-14-dev python3 e2fsprogs mount util-linux strace'
+test_packages='bats shellcheck clang libclang-rt-14-dev python3 e2fsprogs mount util-linux strace btrfs-progs'
 
 usage() {
     echo "usage: $0 build | test" >&2

@@ -198,6 +198,7 @@ static void release(struct file_state *file)
     file->fd = file->tail_fd = -1;
     pthread_mutex_destroy(&file->edge);
     pthread_mutex_destroy(&file->map_lock);
+    pthread_mutex_destroy(&file->waiting.lock);
 }
 
 static int open_any(struct img *image, const void *parsed, bool device, struct img_error *err)
@@ -208,6 +209,7 @@ static int open_any(struct img *image, const void *parsed, bool device, struct i
     file->alignment = file->memory_alignment = 1;
     pthread_mutex_init(&file->edge, NULL);
     pthread_mutex_init(&file->map_lock, NULL);
+    pthread_mutex_init(&file->waiting.lock, NULL);
     int status = open_node(image, parsed, device, err);
     if (status < 0)
         release(file);
@@ -284,7 +286,7 @@ const struct img_driver img_driver_file = {
     .open_size = sizeof(struct file_open_options), .prefix = "file",
     .probe = probe_file, .open = open_file, .close = close_file, .create = file_create,
     .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero, .discard = file_discard, .flush = file_flush,
-    .map = file_map, .resize = file_resize, .info = info, .allocated = allocated,
+    .map = file_map, .copy_range = file_copy_range, .resize = file_resize, .info = info, .allocated = allocated,
     .zero_initialised = zero_initialised, .limits = limits,
 };
 

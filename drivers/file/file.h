@@ -6,6 +6,8 @@
  *   lock.c     OFD locks that tell other users what is done with the image
  *   io.c       bytes: read, write, flush; O_DIRECT with bounce buffers
  *   ranges.c   map, zero, discard
+ *   offload.c  copies without bringing the bytes here
+ *   writeback.c when written data leave the page cache
  *   resize.c   change of length, preallocation
  *   create.c   new files
  *   platform.c what only some systems have: block devices, file attributes
@@ -26,7 +28,7 @@ enum file_locking { FILE_LOCK_AUTO, FILE_LOCK_ON, FILE_LOCK_OFF };
 
 /* What fallocate and its kin turned out not to do here: each is tried once a handle. */
 enum { FILE_NO_PUNCH = 1, FILE_NO_ZERO_RANGE = 2, FILE_NO_ALLOCATE = 4, FILE_NO_DISCARD = 8,
-       FILE_NO_ZEROOUT = 16, FILE_NO_SEEK = 32 };
+       FILE_NO_ZEROOUT = 16, FILE_NO_SEEK = 32, FILE_NO_SHARE = 64 };
 
 /* IMG_AT_OPEN options. */
 struct file_open_options {
@@ -41,6 +43,22 @@ struct file_create_options {
     int8_t nocow;
     char *preallocation;
     int64_t extent_size_hint;
+};
+
+/* Written, and perhaps not yet on the storage. */
+struct file_range {
+    uint64_t start, end;
+    uint64_t bytes;                 /* written between the two; 0: nothing */
+};
+
+enum { FILE_RANGES = 256 };
+
+struct file_waiting {
+    pthread_mutex_t lock;
+    struct file_range now;          /* grows */
+    struct file_range ranges[FILE_RANGES];      /* a ring, in the order of writing */
+    unsigned first, count;
+    uint64_t bytes;                 /* in all of the ring */
 };
 
 struct file_state {
@@ -60,6 +78,8 @@ struct file_state {
     uint64_t data_start, data_end;  /* a range known to be data, or a hole; empty when equal */
     bool data_is_hole;
     unsigned data_generation;       /* counts invalidations */
+
+    struct file_waiting waiting;
 };
 
 /* file.c: the kind of file that the driver takes; a device that can be written to */
@@ -83,6 +103,13 @@ int file_map(struct img *image, uint64_t offset, uint64_t length, struct img_ext
 int file_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int file_discard(struct img *image, uint64_t offset, uint64_t length);
 void file_forget_data(struct file_state *file);
+
+/* writeback.c: so many bytes have gone into the page cache */
+void file_written(struct img *image, uint64_t offset, size_t length);
+
+/* offload.c */
+int file_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length,
+                    bool share);
 
 /* resize.c */
 enum file_preallocation { FILE_PREALLOC_OFF, FILE_PREALLOC_METADATA, FILE_PREALLOC_FALLOC, FILE_PREALLOC_FULL };

@@ -200,7 +200,10 @@ int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t l
     atomic_store_explicit(&file->dirty, true, memory_order_relaxed);
     if (file->alignment > 1)
         return write_direct(file, buffer, offset, length);
-    return file_write_plain(file->fd, buffer, length, offset);
+    int status = file_write_plain(file->fd, buffer, length, offset);
+    if (status == 0 && !file->write_through)
+        file_written(image, offset, length);
+    return status;
 }
 
 static int sync_data(int fd)

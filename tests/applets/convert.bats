@@ -101,11 +101,18 @@ EOF
 
 @test "convert: the same output from any number of workers" {
     sample a.raw
-    for workers in 1 2 16; do
-    img 0 convert -m $workers -c -f raw -O qcow2 a.raw $workers.qcow2
+    truncate -s 30M a.raw
+    dd if=/dev/urandom of=a.raw bs=4k seek=700 count=1900 conv=notrunc status=none
+    dd if=/dev/urandom of=a.raw bs=512 seek=50001 count=3001 conv=notrunc status=none
+    for options in '' '-c' '-o cluster_size=4k' '-o extended_l2=on' '-S 0' '-C' '-c -o cluster_size=512' '-n'; do
+        for workers in 1 2 7 16; do
+            rm -f $workers.qcow2
+            [ "$options" != -n ] || qemu-img create -q -f qcow2 $workers.qcow2 30M
+            # shellcheck disable=SC2086
+            img 0 convert -m $workers $options -f raw -O qcow2 a.raw $workers.qcow2
+            cmp 1.qcow2 $workers.qcow2
+        done
     done
-    cmp 1.qcow2 2.qcow2
-    cmp 1.qcow2 16.qcow2
     img 1 convert -m 17 -f raw a.raw b.raw
     out ''
     err 'qemu-img: Invalid number of coroutines specified. Must be between 1 and 16.'
