@@ -154,6 +154,8 @@ bool app_is_stream(const char *name);
 int app_open_stream(const char *name, int flag);
 /* Standard streams stay open.  0, or a negative errno; -1 as descriptor is fine. */
 int app_close_stream(int fd);
+/* Can an image of this format be written in order?  False after a message that names those that can. */
+bool app_can_stream(const struct img_driver *driver);
 
 /* ---- Snapshots (snapshot-arg.c) ------------------------------------------------ */
 

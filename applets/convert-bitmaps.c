@@ -24,6 +24,10 @@ int convert_check_bitmaps(struct convert *r)
         app_error("Source lacks bitmap support");
         return -1;
     }
+    if (r->to_stream && r->driver) {
+        app_error("Bitmaps cannot be copied into an image that is written in order");
+        return -1;
+    }
     if (r->to_stream || (r->driver && !img_driver_can_bitmap(r->driver)))
         return refuse_format(r->target_format);
     size_t count = img_bitmaps(r->images[0], &list);

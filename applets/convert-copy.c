@@ -31,6 +31,9 @@ static void explain(const struct img_copy_fault *fault, int error)
     case IMG_COPY_GROWING:
         app_error("error while growing the target at byte %llu: %s", at, img_strerror(error));
         break;
+    case IMG_COPY_CHANGED:
+        app_error("the source was changed while it was read (at byte %llu)", at);
+        break;
     case IMG_COPY_COMPARING:
     case IMG_COPY_STARTING:
         app_error("error while starting to copy: %s", img_strerror(error));
@@ -75,7 +78,12 @@ int convert_copy(struct convert *r)
             img_digest_free(what.digest);
             return 1;
         }
-        what.sparse = 512;
+        what.stream = r->stream;
+        what.target_backing_size = r->backing ? r->backing_size : UINT64_MAX;
+        /* Looking for zeroes in the data takes another pass: where it is asked for. */
+        what.keep_data = r->stream && !r->sparse_given;
+        if (!r->stream)
+            what.sparse = 512;
     } else {
         /* What a hole of the target shows: zeroes of a fresh image, or its backing file. */
         what.target_is_zero = r->target_is_zero ||

@@ -55,7 +55,7 @@ static bool preallocated(const struct convert *r)
 }
 
 /* A backing file that can't be opened is found before an old target is gone. */
-static int try_backing(const struct convert *r)
+static int try_backing(struct convert *r)
 {
     struct img_open how = { .format = img_doc_string_at(r->create_options, "backing_fmt"), .flags = IMG_SHARE };
     char *full = img_name_beside(r->target_name, r->backing);
@@ -72,6 +72,7 @@ static int try_backing(const struct convert *r)
         app_cut_prefix(&err, full);
         app_report_with(&err, "Could not open '%s': Could not open backing file: ", r->target_name);
     } else {
+        r->backing_size = img_size(image);
         img_close(image, &err);
     }
     free(full);
@@ -120,8 +121,12 @@ static int open_target(struct convert *r)
     r->target = open_new(r, &how);
     if (!r->target)
         return -1;
-    if (r->compress && (!img_driver_can_compress(img_driver_of(r->target)) || !img_cluster_size(r->target))) {
+    if (r->compress && !img_driver_can_compress(img_driver_of(r->target))) {
         app_error("Compression not supported for this file format");
+        return -1;
+    }
+    if (r->compress && !img_cluster_size(r->target)) {
+        app_error("invalid cluster size");
         return -1;
     }
     if (r->bitmaps && !img_has_bitmaps(r->target)) {
@@ -135,8 +140,7 @@ static int open_target(struct convert *r)
     return 0;
 }
 
-/* Everything that can be judged without touching the target. */
-static int judge_options(struct convert *r)
+int convert_judge_target(struct convert *r)
 {
     struct img_error err = IMG_ERROR_INIT;
 
@@ -161,11 +165,29 @@ static int judge_options(struct convert *r)
     return 0;
 }
 
+/* An image on standard output, or in a named pipe: judged now, written by the copy. */
+static int open_stream(struct convert *r)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (convert_judge_target(r) < 0 || convert_check_bitmaps(r) < 0)
+        return -1;
+    if (!app_can_stream(r->driver))
+        return -1;
+    if (r->backing && try_backing(r) < 0)
+        return -1;
+    img_doc_put_uint(r->create_options, "size", r->total);
+    if (img_stream_open(&r->stream, r->driver, r->create_options, r->compress, &err) == 0)
+        return 0;
+    app_report_with(&err, "%s: error while converting %s: ", r->target_name, r->target_format);
+    return -1;
+}
+
 int convert_open_target(struct convert *r)
 {
     if (r->to_stream)
-        return convert_check_bitmaps(r);
-    if (!r->no_create && judge_options(r) < 0)
+        return strcmp(r->target_format, "raw") ? open_stream(r) : convert_check_bitmaps(r);
+    if (!r->no_create && convert_judge_target(r) < 0)
         return -1;
     if (convert_check_bitmaps(r) < 0)
         return -1;

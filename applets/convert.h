@@ -28,6 +28,8 @@ struct convert {
     struct img **images;
     uint64_t total;
     struct img *target;
+    struct img_stream *stream;         /* instead: an image that is written in order */
+    uint64_t backing_size;             /* of the target's backing file */
 };
 
 /* convert-source.c ------------------------------------------------------------ */
@@ -39,8 +41,18 @@ int convert_open_sources(struct convert *r);
 
 /* The driver of -O, which must be able to make images. */
 int convert_find_driver(struct convert *r);
-/* Judge the options, create the target unless -n, and open it; nothing of this for a stream. */
+/* Judge the options, create the target unless -n, and open it; for a stream only its options are judged. */
 int convert_open_target(struct convert *r);
+
+/* Find the driver and judge the options of a target that is to be made, without touching anything. */
+int convert_judge_target(struct convert *r);
+
+/* convert-spool.c -------------------------------------------------------------- */
+
+/* Has standard input to be kept in a file first?  Once the driver is known. */
+bool convert_needs_spool(const struct convert *r);
+/* Make it the one source, of known length.  0, or -1 after a message. */
+int convert_spool(struct convert *r);
 
 /* convert-bitmaps.c ----------------------------------------------------------- */
 

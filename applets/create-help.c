@@ -13,7 +13,8 @@ static const struct {
     const char *name;
     unsigned since;
 } newer_options[] = {
-    { "keep_data_file", APP_11_0 }, { "compression_level", OURS }, { "compression_window", OURS }
+    { "keep_data_file", APP_11_0 }, { "compression_level", OURS }, { "compression_window", OURS },
+    { "azure", OURS }
 };
 
 static bool is_listed(const char *line)

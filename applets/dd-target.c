@@ -127,3 +127,24 @@ int dd_prepare_target(struct dd *dd)
         return keep_target(dd, end, !dd->fixed && !dd->keep);
     return create_target(dd, driver, end);
 }
+
+/* ---- One that is written in order ------------------------------------------------------------- */
+
+int dd_prepare_stream(struct dd *dd)
+{
+    const struct img_driver *driver = find_driver(dd);
+    const char *name = dd->output ? dd->output : "-";
+    struct img_error err = IMG_ERROR_INIT;
+    struct img_doc *options;
+    int ret;
+
+    if (!driver || !app_can_stream(driver))
+        return -1;
+    options = img_doc_object();
+    img_doc_put_uint(options, "size", img_align_up(dd->length, SECTOR));
+    ret = img_stream_open(&dd->stream, driver, options, false, &err);
+    img_doc_free(options);
+    if (ret < 0)
+        app_report_with(&err, "%s: error while creating output image: ", name);
+    return ret;
+}

@@ -23,6 +23,7 @@ struct dd {
     bool from_stream, to_stream;
     int source_fd, target_fd;               /* -1: an image */
     struct img *source, *target;
+    struct img_stream *stream;              /* in place of target: an image that is written in order */
     uint64_t from, length, to;              /* length: of a stream the most that is read, UINT64_MAX: all of it */
     bool created, fixed;                    /* the target is new; it keeps the size that it has */
 };
@@ -39,5 +40,7 @@ int dd_at_end(int fd);
 
 /* dd-target.c: the image that is written, created or opened, and long enough; -1 after a message. */
 int dd_prepare_target(struct dd *dd);
+/* The same for one that goes to standard output: its options are judged. */
+int dd_prepare_stream(struct dd *dd);
 
 #endif

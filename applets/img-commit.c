@@ -3,6 +3,8 @@
 #include "applet.h"
 #include "../libimg/copy.h"
 
+#include <errno.h>
+
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print nothing but errors" },
     { 'p', "progress", NULL, "show how far it is" },
@@ -59,10 +61,12 @@ static int commit(struct img *image, const struct request *r)
         app_error("Block job failed: %s", img_strerror(rc));
         return 1;
     }
-    if (!r->drop && img_make_empty(image, &err) < 0) {
+    rc = r->drop ? 0 : img_make_empty(image, &err);
+    if (rc < 0 && rc != -ENOTSUP) {         /* a format that cannot be emptied keeps what it has */
         app_report(&err);
         return 1;
     }
+    img_error_clear(&err);
     return 0;
 }
 

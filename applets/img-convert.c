@@ -164,8 +164,18 @@ static bool check_combination(const struct convert *r)
     return true;
 }
 
+/* An image that is written in order, into a pipe. */
+static bool check_image_stream(const struct convert *r)
+{
+    if (r->no_create)
+        return app_refuse("Standard output is always a new image: -n is for one that is there");
+    return true;
+}
+
 static bool check_streams(const struct convert *r)
 {
+    if (r->to_stream && r->progress && strcmp(r->target_name, "-") == 0)
+        return app_refuse("-p writes to standard output, which is the target");
     if (r->from_stream && r->source_count > 1)
         return app_refuse("Standard input must be the only source");
     if (r->from_stream && r->source_format && strcmp(r->source_format, "raw"))
@@ -173,21 +183,31 @@ static bool check_streams(const struct convert *r)
     if (r->from_stream && (r->snapshot || r->bitmaps))
         return app_refuse("Standard input has neither snapshots nor bitmaps");
     if (r->to_stream && strcmp(r->target_format, "raw"))
-        return app_refuse("Standard output can only be written as raw");
-    if (r->to_stream && (r->compress || r->backing || r->target_opts || r->create_options))
-        return app_refuse("Standard output takes no creation options, compression or backing file");
-    if (r->to_stream && r->progress && strcmp(r->target_name, "-") == 0)
-        return app_refuse("-p writes to standard output, which is the target");
+        return check_image_stream(r);
+    if (r->to_stream && (r->compress || r->backing || r->create_options))
+        return app_refuse("Raw standard output takes no creation options, compression or backing file");
     return true;
 }
 
 /* ---- The steps --------------------------------------------------------------------- */
+
+/* Standard input is read before the target is there only where that has to be; its options are judged first. */
+static int keep_stream(struct convert *r)
+{
+    if (r->no_create || (r->to_stream && !strcmp(r->target_format, "raw")))
+        return 0;
+    if (convert_judge_target(r) < 0 || (r->to_stream && !app_can_stream(r->driver)))
+        return -1;
+    return convert_needs_spool(r) ? convert_spool(r) : 0;
+}
 
 static int open_and_copy(struct convert *r)
 {
     int status;
 
     if (!r->from_stream && convert_open_sources(r) < 0)
+        return 1;
+    if (r->from_stream && keep_stream(r) < 0)
         return 1;
     if (convert_open_target(r) < 0)
         return 1;
@@ -216,6 +236,7 @@ static int convert(struct convert *r)
 static void release(struct convert *r)
 {
     app_close(r->target, 1);
+    img_stream_close(r->stream);
     for (size_t i = 0; r->images && i < r->source_count; i++)
         app_close(r->images[i], 1);
     free(r->images);
@@ -258,6 +279,6 @@ const struct applet applet_convert = {
                 " TGT_FILENAME",
     .options = options,
     .operands = "SRC_FILENAME   image to read; several are put one behind the other; `-` is standard input, raw\n"
-                "TGT_FILENAME   image to write; `-` is standard output, raw",
+                "TGT_FILENAME   image to write; `-` is standard output: raw, or a format that can be written in order",
     .main = convert_main,
 };

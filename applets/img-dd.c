@@ -60,8 +60,8 @@ static bool check_streams(const struct dd *dd)
 {
     if (dd->from_stream && (dd->image_opts || (dd->input_format && strcmp(dd->input_format, "raw"))))
         return app_refuse("Standard input can only be read as raw");
-    if (dd->to_stream && strcmp(dd->output_format, "raw"))
-        return app_refuse("Standard output can only be written as raw");
+    if (dd->from_stream && dd->to_stream && strcmp(dd->output_format, "raw"))
+        return app_refuse("Standard input can be read only once: on standard output it can become a raw image only");
     if (dd->to_stream && (dd->seek || dd->no_create || dd->has_output_size))
         return app_refuse("Standard output takes no seek=, osize= or -n");
     if ((dd->from_stream && dd->direct_input) || (dd->to_stream && dd->direct_output))
@@ -181,6 +181,10 @@ static int fail_writing(int error)
 
 static int explain(const struct img_copy_fault *fault, int error)
 {
+    if (fault->stage == IMG_COPY_CHANGED) {
+        app_error("the input was changed while it was read");
+        return 1;
+    }
     if (fault->stage != IMG_COPY_MAPPING && fault->stage != IMG_COPY_READING)
         return fail_writing(error);
     app_error("error while reading from input image file: %s", img_strerror(error));
@@ -206,7 +210,7 @@ static int copy(struct dd *dd)
     uint64_t length = img_min(dd->length, room);
     struct img_copy what = {
         .sources = &dd->source, .source_count = dd->source ? 1 : 0, .source_fd = dd->source_fd,
-        .target = dd->target, .target_fd = dd->target_fd,
+        .target = dd->target, .target_fd = dd->target_fd, .stream = dd->stream,
         .source_offset = dd->from, .length = length == UINT64_MAX ? 0 : length, .target_offset = dd->to,
         .exact = true, .grow_target = dd->target && dd->from_stream && !dd->fixed,
         .in_order = true, .workers = img_copy_workers(), .sparse = dd->sparse ? SPARSE_RUN : 0,
@@ -218,7 +222,9 @@ static int copy(struct dd *dd)
 
     clock_gettime(CLOCK_MONOTONIC, &progress.started);
     progress.last = progress.started;
-    if (length)
+    if (!length && dd->stream)
+        what.source_offset = img_size(dd->source);      /* an image of nothing is an image */
+    if (length || dd->stream)
         ret = img_copy(&what, &copied, &fault);
     if (dd->progress)
         show(&progress, "\n");
@@ -241,6 +247,7 @@ static int close_all(struct dd *dd, int status)
 {
     int ret = app_close_stream(dd->target_fd);
 
+    img_stream_close(dd->stream);
     status = app_close_after(dd->target, status);
     if (ret < 0 && status == 0)
         status = fail_writing(ret);
@@ -252,6 +259,8 @@ static bool prepare_output(struct dd *dd)
 {
     if (!dd->to_stream)
         return dd_prepare_target(dd) == 0;
+    if (strcmp(dd->output_format, "raw") && dd_prepare_stream(dd) < 0)
+        return false;
     dd->target_fd = app_open_stream(dd->output, O_WRONLY);
     return dd->target_fd >= 0;
 }
@@ -281,7 +290,8 @@ const struct applet applet_dd = {
                 "[status=none|progress] [if=INPUT] [of=OUTPUT]",
     .options = options,
     .operands = "if=INPUT       what is read; without it standard input, raw\n"
-                "of=OUTPUT      image that is made; without it standard output, raw\n"
+                "of=OUTPUT      image that is made; without it standard output, raw or\n"
+                "               a format that can be written in order\n"
                 "bs=BLOCK_SIZE  bytes of a block (512), with a suffix k, M, G ...\n"
                 "count=BLOCKS   the part ends behind that many blocks of the input, skipped ones included\n"
                 "skip=BLOCKS    leave out the start of the input\n"

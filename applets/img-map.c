@@ -199,7 +199,7 @@ static int walk(struct img *image, const struct request *r)
     while (at < end) {
         struct img_extent extent;
         struct entry next;
-        int rc = img_map_chain(image, NULL, at, end - at, &extent);
+        int rc = img_map_told(image, at, end - at, &extent);
 
         if (rc < 0) {
             app_error("Could not read file metadata: %s", img_strerror(rc));

@@ -72,6 +72,7 @@ static void explain(const struct img_copy_fault *fault, int error)
     case IMG_COPY_READING:
         app_error("error while reading from old backing file");
         break;
+    case IMG_COPY_CHANGED:
     case IMG_COPY_COMPARING:
         app_error("error while reading from new backing file");
         break;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,5 +29,21 @@ int app_open_stream(const char *name, int flag)
 
 int app_close_stream(int fd)
 {
-    return fd > STDERR_FILENO && close(fd) < 0 ? -errno : 0;
+    /* Standard output stays; what a network file system has to tell is told to whoever closes it first. */
+    if (fd <= STDERR_FILENO)
+        fd = dup(fd);
+    return fd >= 0 && close(fd) < 0 ? -errno : 0;
+}
+
+bool app_can_stream(const struct img_driver *driver)
+{
+    char *formats;
+
+    if (img_driver_can_stream(driver))
+        return true;
+    formats = img_stream_formats();
+    app_error("Image format '%s' cannot be written in order, to standard output or a pipe; these can: %s",
+              img_driver_name(driver), formats);
+    free(formats);
+    return false;
 }

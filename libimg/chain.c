@@ -90,6 +90,7 @@ static void keep_options(struct img *image, const struct img_doc *options)
     img_doc_remove(image->options, img_child_key(image->driver));
     img_doc_remove(image->options, "backing");
     img_doc_remove(image->options, "data-file");
+    img_doc_remove(image->options, "extents");
     img_doc_remove(image->options, "filename");
 }
 
@@ -322,12 +323,15 @@ static int find_format(struct img *image, struct request *request, struct img_er
 {
     struct img_error ignored = IMG_ERROR_INIT;
     const struct img_driver *driver;
+    const char *name = request->name;
     struct img *file = NULL;
     int ret = open_file_child(image, request, true, &file, err);
 
     if (ret < 0)
         return ret;
-    driver = img_probe(file, err);
+    if (file->in_folder)
+        name = file->filename;
+    driver = img_probe(file, name ? name : "", err);
     img_close(file, &ignored);
     img_error_clear(&ignored);
     if (!driver || img_driver_need(driver, err) < 0)
@@ -365,6 +369,33 @@ int img_open_child(struct img *parent, const char *role, const char *name, const
     ret = open_storage(opened, &child, err);
     img_doc_free(child.options);
     return ret;
+}
+
+int img_open_extent(struct img *parent, const char *name, const struct img_doc *options, struct img_error *err)
+{
+    struct request child = chain_child_request(parent, IMG_ROLE_FILE, NULL);
+    CLEANUP_FREE char *role = img_xasprintf("extents.%zu", parent->extent_count), *place = NULL;
+    struct img *opened = NULL;
+    int ret;
+
+    if (img_doc_get_string(options))
+        return refuse_reference(img_doc_get_string(options), role, parent->options, false, err);
+    child.options = options ? img_doc_copy(options) : img_doc_object();
+    child.nesting = 1;
+    if (img_doc_count(child.options) == 0) {
+        ret = img_gate_check(parent, "extent", name, err);
+        place = ret < 0 ? NULL : img_name_neighbour(parent, name, err);
+        if (place)
+            img_doc_put_string(child.options, "filename", place);
+    }
+    ret = img_doc_count(child.options) ? open_storage(&opened, &child, err) : -err->code;
+    img_doc_free(child.options);
+    if (ret < 0)
+        return ret;
+    opened->child_name = img_xstrdup(role);
+    parent->extents = img_xrealloc(parent->extents, (parent->extent_count + 1) * sizeof *parent->extents);
+    parent->extents[parent->extent_count++] = opened;
+    return 0;
 }
 
 int img_open_protocol(struct img **image, const char *name, unsigned flags, unsigned perm, unsigned shared,

@@ -25,6 +25,12 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 #endif
+#ifdef HAVE_BZIP2
+#include <bzlib.h>
+#endif
+#ifdef HAVE_LZMA
+#include <lzma.h>
+#endif
 
 #if defined HAVE_LIBDEFLATE || defined HAVE_ZLIB
 #define HAVE_DEFLATE 1
@@ -94,7 +100,7 @@ static struct workspace *workspace(void)
 /* Windows as zlib wants them: negative without the zlib wrapper.  The most memory for its tables. */
 enum { WINDOW_BITS = 15, MEMORY_LEVEL = 9, ZLIB_LEVEL_MAX = 9 };
 
-static int inflate_by_zlib(bool zlib, const void *coded, size_t coded_length, void *plain, size_t length)
+static int inflate_by_zlib(bool zlib, bool exact, const void *coded, size_t coded_length, void *plain, size_t length)
 {
     z_stream stream = { 0 };
     if (length > UINT_MAX || coded_length > UINT_MAX)
@@ -109,7 +115,7 @@ static int inflate_by_zlib(bool zlib, const void *coded, size_t coded_length, vo
     bool full = stream.avail_out == 0;
     inflateEnd(&stream);
     /* Full without an end: the stream gives more than its unit, or its end was cut off. */
-    return full && (result == Z_STREAM_END || result == Z_BUF_ERROR || result == Z_OK) ? 0 : -EIO;
+    return full && (result == Z_STREAM_END || (!exact && (result == Z_BUF_ERROR || result == Z_OK))) ? 0 : -EIO;
 }
 
 static int64_t deflate_by_zlib(bool zlib, int level, int bits, const void *plain, size_t length,
@@ -176,7 +182,7 @@ static int64_t deflate_encode(bool zlib, const struct img_codec_how *how, const 
     return size ? (int64_t)size : -ENOSPC;
 }
 
-static int deflate_decode(bool zlib, const void *coded, size_t coded_length, void *plain, size_t length)
+static int deflate_decode(bool zlib, bool exact, const void *coded, size_t coded_length, void *plain, size_t length)
 {
     struct workspace *own = workspace();
     if (own && !own->inflater)
@@ -190,8 +196,9 @@ static int deflate_decode(bool zlib, const void *coded, size_t coded_length, voi
     if (result == LIBDEFLATE_SUCCESS)
         return got == length ? 0 : -EIO;
 #ifdef HAVE_ZLIB
-    return inflate_by_zlib(zlib, coded, coded_length, plain, length);
+    return inflate_by_zlib(zlib, exact, coded, coded_length, plain, length);
 #else
+    (void)exact;
     return -EIO;
 #endif
 }
@@ -213,9 +220,9 @@ static int64_t deflate_encode(bool zlib, const struct img_codec_how *how, const 
     return deflate_by_zlib(zlib, how->level, bits, plain, length, coded, capacity);
 }
 
-static int deflate_decode(bool zlib, const void *coded, size_t coded_length, void *plain, size_t length)
+static int deflate_decode(bool zlib, bool exact, const void *coded, size_t coded_length, void *plain, size_t length)
 {
-    return inflate_by_zlib(zlib, coded, coded_length, plain, length);
+    return inflate_by_zlib(zlib, exact, coded, coded_length, plain, length);
 }
 #endif
 
@@ -281,6 +288,36 @@ static int zstd_decode(const void *coded, size_t coded_length, void *plain, size
 }
 #endif
 
+/* ---- Bzip2 and xz -------------------------------------------------------------------------- */
+
+#ifdef HAVE_BZIP2
+static int bzip2_decode(const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    unsigned got = (unsigned)length;
+    if (length > UINT_MAX || coded_length > UINT_MAX)
+        return -EINVAL;
+    int result = BZ2_bzBuffToBuffDecompress(plain, &got, (char *)(uintptr_t)coded, (unsigned)coded_length, 0, 0);
+    if (result == BZ_MEM_ERROR)
+        return -ENOMEM;
+    return result == BZ_OK && got == length ? 0 : -EIO;
+}
+#endif
+
+#ifdef HAVE_LZMA
+/* A stream says how long a dictionary it wants; the presets of the xz tools stay below this. */
+enum { XZ_MEMORY = 96 << 20 };
+
+static int xz_decode(const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    uint64_t memory = XZ_MEMORY;
+    size_t used = 0, got = 0;
+    lzma_ret result = lzma_stream_buffer_decode(&memory, 0, NULL, coded, &used, coded_length, plain, &got, length);
+    if (result == LZMA_MEM_ERROR)
+        return -ENOMEM;
+    return result == LZMA_OK && got == length ? 0 : -EIO;
+}
+#endif
+
 /* ---- By codec --------------------------------------------------------------------------------- */
 
 bool img_codec_available(enum img_codec codec)
@@ -293,6 +330,14 @@ bool img_codec_available(enum img_codec codec)
 #endif
 #ifdef HAVE_ZSTD
     case IMG_CODEC_ZSTD:
+        return true;
+#endif
+#ifdef HAVE_BZIP2
+    case IMG_CODEC_BZIP2:
+        return true;
+#endif
+#ifdef HAVE_LZMA
+    case IMG_CODEC_XZ:
         return true;
 #endif
     default:
@@ -349,20 +394,38 @@ int64_t img_encode(enum img_codec codec, const void *plain, size_t length, void 
     return img_encode_as(codec, &standard, plain, length, coded, capacity);
 }
 
-int img_decode(enum img_codec codec, const void *coded, size_t coded_length, void *plain, size_t length)
+static int decode(enum img_codec codec, bool exact, const void *coded, size_t coded_length, void *plain, size_t length)
 {
-    (void)coded, (void)coded_length, (void)plain, (void)length;
+    (void)exact, (void)coded, (void)coded_length, (void)plain, (void)length;
     switch (codec) {
 #ifdef HAVE_DEFLATE
     case IMG_CODEC_DEFLATE:
     case IMG_CODEC_ZLIB:
-        return deflate_decode(codec == IMG_CODEC_ZLIB, coded, coded_length, plain, length);
+        return deflate_decode(codec == IMG_CODEC_ZLIB, exact, coded, coded_length, plain, length);
 #endif
 #ifdef HAVE_ZSTD
     case IMG_CODEC_ZSTD:
         return zstd_decode(coded, coded_length, plain, length);
 #endif
+#ifdef HAVE_BZIP2
+    case IMG_CODEC_BZIP2:
+        return bzip2_decode(coded, coded_length, plain, length);
+#endif
+#ifdef HAVE_LZMA
+    case IMG_CODEC_XZ:
+        return xz_decode(coded, coded_length, plain, length);
+#endif
     default:
         return -ENOTSUP;
     }
+}
+
+int img_decode(enum img_codec codec, const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    return decode(codec, false, coded, coded_length, plain, length);
+}
+
+int img_decode_exact(enum img_codec codec, const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    return decode(codec, true, coded, coded_length, plain, length);
 }

@@ -10,7 +10,9 @@
 enum img_codec {
     IMG_CODEC_DEFLATE,      /* raw deflate (RFC 1951), no header: qcow2, vmdk bodies differ by wrapper */
     IMG_CODEC_ZLIB,         /* RFC 1950 */
-    IMG_CODEC_ZSTD          /* one zstd frame (RFC 8878) */
+    IMG_CODEC_ZSTD,         /* one zstd frame (RFC 8878) */
+    IMG_CODEC_BZIP2,        /* one bzip2 stream; this and xz are decoded only */
+    IMG_CODEC_XZ            /* one .xz stream */
 };
 
 /* Distances in a deflate stream, in bytes: powers of two. */
@@ -34,5 +36,7 @@ int64_t img_encode_as(enum img_codec codec, const struct img_codec_how *how, con
  * bytes, or is damaged: -EIO.  A deflate stream that would give more is cut, as the peer does
  * (where zlib is built in). */
 int img_decode(enum img_codec codec, const void *coded, size_t coded_length, void *plain, size_t length);
+/* The same for a stream that has to end, whole and sound, where the unit does: else -EIO. */
+int img_decode_exact(enum img_codec codec, const void *coded, size_t coded_length, void *plain, size_t length);
 
 #endif

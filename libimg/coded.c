@@ -10,6 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+size_t img_coded_bound(const struct img *image)
+{
+    size_t unit = image->cluster_size;
+
+    /* What does not shrink grows by the headers of blocks that are stored as they are. */
+    return image->coded_only ? unit + unit / 256 + 256 : unit;
+}
+
 int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, void *coded, size_t capacity)
 {
     int64_t n;
@@ -18,7 +26,7 @@ int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, 
     if (!image->driver->encode)
         return -ENOTSUP;
     /* As long as the plain bytes or longer is no gain. */
-    if (capacity >= image->cluster_size)
+    if (!image->coded_only && capacity >= image->cluster_size)
         capacity = image->cluster_size - 1;
     if (length == image->cluster_size)
         return image->driver->encode(image, plain, length, coded, capacity);

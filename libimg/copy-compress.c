@@ -10,17 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What becomes of one cluster of the window. */
-struct cluster {
-    uint64_t offset, length;
-    enum img_extent_kind kind;     /* HOLE, ZERO, DATA (does not shrink), CODED */
-    const unsigned char *coded;
-    size_t coded_length;
-};
-
 /* Is any of [offset, +length) something else than a hole?  Data holes in a cluster that has more are read. */
 static int complete_cluster(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
-                            struct cluster *cluster)
+                            struct copy_cluster *cluster)
 {
     uint64_t end = cluster->offset + cluster->length;
     bool any = false;
@@ -54,11 +46,10 @@ static int complete_cluster(struct copy_worker *worker, const struct copy_window
 }
 
 static int encode_cluster(struct copy_worker *worker, const struct copy_window *window, size_t *used,
-                          struct cluster *cluster)
+                          struct copy_cluster *cluster)
 {
-    struct img *target = worker->job->what->target;
-    int64_t n = img_encode_cluster(target, worker->buffer + (cluster->offset - window->offset), cluster->length,
-                                   worker->coded + *used, worker->job->window_size - *used);
+    int64_t n = img_encode_cluster(worker->job->image, worker->buffer + (cluster->offset - window->offset), cluster->length,
+                                   worker->coded + *used, worker->job->coded_size - *used);
 
     if (n == -ENOSPC)
         return 0;
@@ -72,7 +63,7 @@ static int encode_cluster(struct copy_worker *worker, const struct copy_window *
 }
 
 /* Coded clusters in a row go out as one. */
-static int write_coded(struct copy_job *job, const struct cluster *clusters, size_t count)
+static int write_coded(struct copy_job *job, const struct copy_cluster *clusters, size_t count)
 {
     struct coded_cluster *list = img_xcalloc(count, sizeof *list);
     int ret;
@@ -87,13 +78,13 @@ static int write_coded(struct copy_job *job, const struct cluster *clusters, siz
 }
 
 static int write_clusters(struct copy_worker *worker, const struct copy_window *window,
-                          const struct cluster *clusters, size_t count)
+                          const struct copy_cluster *clusters, size_t count)
 {
     struct copy_job *job = worker->job;
     int ret = 0;
 
     for (size_t i = 0; i < count && ret == 0; i++) {
-        const struct cluster *cluster = &clusters[i];
+        const struct copy_cluster *cluster = &clusters[i];
         size_t run = 1;
         if (cluster->kind == IMG_CODED) {
             while (i + run < count && clusters[i + run].kind == IMG_CODED)
@@ -110,20 +101,31 @@ static int write_clusters(struct copy_worker *worker, const struct copy_window *
     return ret;
 }
 
-int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
+int copy_encode_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
+                       struct copy_cluster **clusters, size_t *count)
 {
-    uint64_t unit = img_cluster_size(worker->job->what->target), end = window->offset + window->length;
-    size_t count = 0, used = 0;
-    struct cluster *clusters = img_xcalloc(window->length / unit + 2, sizeof *clusters);
+    uint64_t unit = img_cluster_size(worker->job->image), end = window->offset + window->length;
+    size_t used = 0;
     int ret = 0;
 
-    for (uint64_t offset = window->offset; offset < end && ret == 0; offset += clusters[count++].length) {
-        struct cluster *cluster = &clusters[count];
-        *cluster = (struct cluster){ .offset = offset, .length = img_min(unit - offset % unit, end - offset) };
+    *clusters = img_xcalloc(window->length / unit + 2, sizeof **clusters);
+    *count = 0;
+    for (uint64_t offset = window->offset; offset < end && ret == 0; offset += (*clusters)[(*count)++].length) {
+        struct copy_cluster *cluster = &(*clusters)[*count];
+        *cluster = (struct copy_cluster){ .offset = offset, .length = img_min(unit - offset % unit, end - offset) };
         ret = complete_cluster(worker, window, spans, cluster);
         if (ret == 0 && cluster->kind == IMG_DATA)
             ret = encode_cluster(worker, window, &used, cluster);
     }
+    return ret;
+}
+
+int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
+{
+    struct copy_cluster *clusters;
+    size_t count;
+    int ret = copy_encode_window(worker, window, spans, &clusters, &count);
+
     if (ret == 0)
         ret = copy_take_turn(worker, window);
     if (ret == 0)

@@ -4,6 +4,8 @@
 #define IMG_COPY_INTERNAL_H
 
 #include "copy.h"
+#include "driver.h"
+#include "sink.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -29,6 +31,24 @@ struct spans {
     size_t count, capacity;
 };
 
+/* One cluster of a window that is compressed. */
+struct copy_cluster {
+    uint64_t offset, length;
+    enum img_extent_kind kind;     /* HOLE, ZERO, DATA (does not shrink), CODED */
+    const unsigned char *coded;
+    size_t coded_length;
+};
+
+/* An image that is written in order: what there is of it before, and while, it is written (stream.c). */
+struct img_stream {
+    struct img image;
+    void *parsed;                  /* creation options, strings among them once `read` */
+    bool read;
+};
+
+/* What becomes of a window: it is written; or, for a stream, planned: by its map alone, or by its bytes. */
+enum copy_pass { COPY_WRITE, COPY_PLAN_BY_MAP, COPY_PLAN_BY_BYTES };
+
 struct copy_worker {
     struct copy_job *job;
     unsigned char *buffer;         /* window_size bytes, aligned for O_DIRECT */
@@ -44,9 +64,13 @@ enum copy_offload { OFFLOAD_NONE, OFFLOAD_SHARE /* where blocks are shared */, O
 
 struct copy_job {
     const struct img_copy *what;
+    enum copy_pass pass;
+    struct img_sink *sink;         /* of what->stream, while it is written */
+    struct img *image;             /* the target, or that of the stream; NULL: bytes or nothing are written */
     uint64_t total;                /* bytes to copy; 0 while a stream's end is unknown */
     uint64_t end;                  /* of the guest range in the target; UINT64_MAX: the end of the stream */
     uint64_t window_size;          /* a power of two, a multiple of the target's cluster */
+    uint64_t coded_size;           /* bytes that the clusters of a window may take once they are coded */
     uint64_t unit;                 /* granularity of zero detection */
     uint64_t write_unit;           /* what the target allocates at once; 1: bytes */
     bool ordered;                  /* windows are written, or given their places, in guest order */
@@ -110,7 +134,16 @@ int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_e
 int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
 /* copy-place.c: write the spans of a window to an image, in its turn; where `places`, only the giving out of places. */
 int copy_write_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
-/* copy-compress.c: the same way as any window's, from the spans on. */
+/* copy-stream.c: the whole copy into an image that is written in order; a window of it, in its turn. */
+int copy_to_stream(const struct img_copy *what, uint64_t *copied, struct img_copy_fault *fault);
+int copy_stream_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
+/* copy.c: one pass over the source. */
+int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *sink, uint64_t *copied,
+             struct img_copy_fault *fault);
+/* copy-compress.c: read what the clusters of a window lack, and encode them; *clusters is the caller's to free. */
+int copy_encode_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
+                       struct copy_cluster **clusters, size_t *count);
+/* The same way as any window's, from the spans on. */
 int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* copy-digest.c: hash a window whose bytes are there, in its turn; what a worker needs for that.  Nothing is done
  * without a digest. */
@@ -130,6 +163,8 @@ int img_fill(struct img *image, struct img_reservation *at, const void *buffer, 
 
 /* coded.c: compressed clusters that were encoded before their turn. */
 struct coded_cluster { uint64_t offset; const unsigned char *bytes; size_t length; };
+/* coded.c: the room that a coded cluster may take. */
+size_t img_coded_bound(const struct img *image);
 int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, void *coded, size_t capacity);
 int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, size_t count);
 

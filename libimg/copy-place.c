@@ -8,6 +8,7 @@
  */
 #include "copy-internal.h"
 #include "driver.h"
+#include "node.h"
 #include "trace.h"
 #include "util/checked.h"
 #include "util/vector.h"
@@ -72,7 +73,7 @@ static int settle_before(struct pending *pending, uint64_t offset)
     const struct img_reservation *last = pending->count ? &pending->at[pending->count - 1].at : NULL;
     const struct img *target = pending->worker->job->what->target;
 
-    if (!last || offset >= img_align_up(last->offset + last->length, img_cluster_size(target)))
+    if (!last || offset >= img_align_up(last->offset + last->length, img_exclusive_unit(target)))
         return 0;
     return fill(pending, 0);
 }

@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { SECTOR = 512 };
 
@@ -126,7 +125,8 @@ static int read_window(struct copy_worker *worker, const struct copy_window *win
                                                   .from = extent.file, .host = extent.host });
             continue;
         }
-        ret = read_extent(job, &extent, worker->buffer + (offset - window->offset), extent.length);
+        if (job->pass != COPY_PLAN_BY_MAP)
+            ret = read_extent(job, &extent, worker->buffer + (offset - window->offset), extent.length);
         if (ret < 0)
             return ret;
         copy_add_span(spans, offset, extent.length, IMG_DATA);
@@ -257,27 +257,13 @@ int copy_grow_target(struct copy_job *job, const struct copy_window *window)
 
 /* ---- Writing to a stream --------------------------------------------------------------------- */
 
-static int write_all(int fd, const unsigned char *bytes, uint64_t length)
-{
-    while (length) {
-        ssize_t n = write(fd, bytes, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        bytes += n;
-        length -= (uint64_t)n;
-    }
-    return 0;
-}
-
 /* Zeroes to a stream, through the buffer that nobody needs now. */
 static int stream_zeroes(struct copy_worker *worker, uint64_t length)
 {
     memset(worker->buffer, 0, img_min(length, worker->job->window_size));
     while (length) {
         uint64_t n = img_min(length, worker->job->window_size);
-        int ret = write_all(worker->job->what->target_fd, worker->buffer, n);
+        int ret = img_write_all(worker->job->what->target_fd, worker->buffer, n);
         if (ret < 0)
             return ret;
         length -= n;
@@ -299,7 +285,7 @@ static int stream_window(struct copy_worker *worker, const struct copy_window *w
         for (size_t i = 0; i < spans->count; i++)
             if (spans->at[i].kind != IMG_DATA)
                 memset(worker->buffer + (spans->at[i].offset - window->offset), 0, spans->at[i].length);
-        ret = write_all(job->what->target_fd, worker->buffer, window->length);
+        ret = img_write_all(job->what->target_fd, worker->buffer, window->length);
     }
     copy_account(job, window->length);
     return ret < 0 ? copy_fail_writing(job, window->offset, ret) : 0;
@@ -320,6 +306,8 @@ static int write_uniform(struct copy_worker *worker, const struct copy_window *w
 
     if (ret < 0 || !has_output(job))
         return ret;
+    if (job->what->stream)
+        return copy_stream_window(worker, window, &(struct spans){ 0 });
     if (!job->what->target)
         return stream_window(worker, window, &(struct spans){ 0 });
     ret = copy_take_turn(worker, window);
@@ -348,7 +336,11 @@ int copy_do_window(struct copy_worker *worker, struct copy_window *window)
         free(spans.at);
         return ret;
     }
-    if (!job->what->target) {
+    if (job->what->stream) {
+        if (job->what->sparse && !job->what->keep_data && !job->what->compress)
+            detect(worker, window, &spans);
+        ret = copy_stream_window(worker, window, &spans);
+    } else if (!job->what->target) {
         ret = stream_window(worker, window, &spans);
     } else if (job->what->compress) {
         ret = copy_compress_window(worker, window, &spans);

@@ -10,18 +10,20 @@
 #include "copy-internal.h"
 #include "digest.h"
 #include "driver.h"
+#include "node.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include "util/team.h"
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    WINDOW = 512 << 10,         /* stays in the second-level cache between read and write */
-    COMPRESS_WINDOW = 1 << 20,
+    WINDOW = IMG_STREAM_PIECE,         /* stays in the second-level cache between read and write */
+    COMPRESS_WINDOW = IMG_STREAM_CODED_PIECE,
     STACK = 512 << 10,
     BUFFER_ALIGNMENT = 4096
 };
@@ -197,7 +199,7 @@ static int64_t read_stream(int fd, unsigned char *buffer, uint64_t capacity)
 
     while (have < capacity) {
         ssize_t n = read(fd, buffer + have, capacity - have);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || img_wait_for(fd, POLLIN)))
             continue;
         if (n < 0)
             return -errno;
@@ -328,7 +330,7 @@ static int prepare_worker(void *argument)
         worker->other = buffer;
     }
     if (job->what->compress) {
-        worker->coded = malloc(job->window_size);
+        worker->coded = malloc(job->coded_size);
         if (!worker->coded)
             return -ENOMEM;
     }
@@ -372,15 +374,18 @@ static bool order_matters(const struct img_copy *what)
 
 static void choose_sizes(struct copy_job *job)
 {
-    uint64_t cluster = job->what->target ? img_cluster_size(job->what->target) : 0;
+    uint64_t cluster = job->image ? img_exclusive_unit(job->image) : 0;
 
     job->window_size = img_max(job->what->compress ? COMPRESS_WINDOW : WINDOW, cluster);
+    job->coded_size = job->window_size;
+    if (job->image && job->image->coded_only)
+        job->coded_size = (job->window_size / job->image->cluster_size + 1) * img_coded_bound(job->image);
     job->ordered = job->what->in_order && order_matters(job->what);
     job->places = job->what->target && !job->what->grow_target && img_places(job->what->target);
     job->offload = copy_choose_offload(job->what);
     if (job->what->digest)
         job->window_size = img_max(job->window_size, IMG_DIGEST_SEGMENT);
-    job->write_unit = job->what->target ? img_write_unit(job->what->target) : 1;
+    job->write_unit = job->image ? img_write_unit(job->image) : 1;
     job->unit = 512;
     if (job->what->sparse)
         job->unit = img_min(floor_power_of_two(img_max(job->what->sparse, 512)), job->window_size);
@@ -409,6 +414,9 @@ static struct img_copy without_compressor(const struct img_copy *what)
 {
     struct img_copy own = *what;
 
+    /* An image of nothing but coded clusters needs no asking. */
+    if (own.target && own.target->coded_only)
+        own.compress = true;
     while (own.target && own.target->driver->traits & IMG_COMPRESSES && !own.target->detect_zeroes) {
         own.target = own.target->file;
         own.compress = true;
@@ -416,11 +424,13 @@ static struct img_copy without_compressor(const struct img_copy *what)
     return own;
 }
 
-int img_copy(const struct img_copy *asked, uint64_t *copied, struct img_copy_fault *fault)
+int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *sink, uint64_t *copied,
+             struct img_copy_fault *fault)
 {
-    const struct img_copy own = without_compressor(asked), *what = &own;
-    struct copy_job job = { .what = what, .total = total_length(what), .position = what->target_offset };
-    unsigned count = what->workers ? what->workers : 1;
+    struct copy_job job = { .what = what, .pass = pass, .sink = sink, .total = total_length(what),
+                            .image = what->stream ? &what->stream->image : what->target,
+                            .position = what->target_offset };
+    unsigned count = what->workers && pass != COPY_PLAN_BY_MAP ? what->workers : 1;
     int ret;
 
     job.end = what->source_count || what->length ? what->target_offset + job.total : UINT64_MAX;
@@ -442,4 +452,11 @@ int img_copy(const struct img_copy *asked, uint64_t *copied, struct img_copy_fau
     pthread_mutex_destroy(&job.turn_lock);
     pthread_mutex_destroy(&job.cursor_lock);
     return job.error;
+}
+
+int img_copy(const struct img_copy *asked, uint64_t *copied, struct img_copy_fault *fault)
+{
+    const struct img_copy what = without_compressor(asked);
+
+    return what.stream ? copy_to_stream(&what, copied, fault) : copy_run(&what, COPY_WRITE, NULL, copied, fault);
 }

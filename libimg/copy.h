@@ -18,7 +18,8 @@ typedef void img_progress_fn(void *context, uint64_t done, uint64_t total);
 
 /* What failed, for the wording of the message. */
 enum img_copy_stage { IMG_COPY_MAPPING, IMG_COPY_READING, IMG_COPY_WRITING, IMG_COPY_GROWING, IMG_COPY_STARTING,
-                      IMG_COPY_COMPARING /* reading what the target will show */ };
+                      IMG_COPY_COMPARING /* reading what the target will show */,
+                      IMG_COPY_CHANGED /* the source is not what it was when the target was planned */ };
 
 struct img_copy_fault {
     enum img_copy_stage stage;
@@ -42,7 +43,8 @@ struct img_copy {
     size_t source_count;
     int source_fd;                 /* or, with source_count 0, a stream read to its end */
     struct img *target;            /* or NULL: */
-    int target_fd;                 /* a stream that gets every byte in order */
+    int target_fd;                 /* a stream that gets every byte in order; */
+    struct img_stream *stream;     /* or an image of this kind, whose size is that of the source in whole sectors */
 
     /* A part: [source_offset, +length) of the sources, which must have that much, goes to target_offset of the
      * target.  length 0: to the end.  A stream is read from where it stands, source_offset 0, and may end before. */

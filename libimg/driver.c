@@ -55,6 +55,11 @@ bool img_driver_usable(const struct img_driver *driver)
     return !(driver->traits & IMG_RECOGNISED_ONLY);
 }
 
+bool img_driver_can_resize(const struct img_driver *driver)
+{
+    return driver->resize != NULL;
+}
+
 bool img_driver_can_create(const struct img_driver *driver)
 {
     return driver->create != NULL;

@@ -13,7 +13,8 @@
  * serialised by libimg with image->lock, so their code is written as for one
  * thread.  decode and encode run concurrently and must not touch state that the others write.
  * pread, pwrite, zero, discard, flush and map of a PROTOCOL run concurrently
- * without a lock (the kernel or a lock of the driver's own serialises).
+ * without a lock (the kernel or a lock of the driver's own serialises); so does pread of a
+ * FORMAT with IMG_READS_CONCURRENTLY.
  *
  * Callbacks on the way of the bytes return 0 or a negative errno; the caller
  * knows what was being done and words the error.  Structural damage is first
@@ -61,6 +62,11 @@ struct img {
     struct img *file;               /* node below: protocol, or inner format; NULL for a PROTOCOL */
     struct img *backing;            /* NULL: none or not opened */
     struct img *data_file;          /* external data file; NULL: bytes live in `file` */
+    struct img **extents;           /* further nodes that hold the guest's bytes, "extents.0" and so on: filled by the */
+    size_t extent_count;            /* driver (img_open_extent), flushed and closed by libimg */
+    char *child_name;               /* of an extent: "extents.N" */
+    bool backing_changed;           /* set by map: the backing file is not what the image was made on, and what shows of
+                                     * it is not to be read */
     char *backing_name;             /* as stored in the image, NULL: none */
     char *backing_format;           /* as stored, NULL: not named */
     struct img_doc *backing_options;    /* backing.c: what opening said about the backing file; NULL: nothing */
@@ -68,10 +74,14 @@ struct img {
     uint32_t cluster_size;          /* allocation unit of a format, 0: none */
     uint32_t write_unit;            /* smallest unit that a write allocates (subcluster); 0: byte */
     uint32_t request_alignment;     /* of a PROTOCOL opened with O_DIRECT; 1 otherwise */
+    bool in_folder;                 /* PROTOCOL: a folder was named, and this is the file in it (folder_file) */
+    bool blind;                     /* PROTOCOL: map calls everything DATA, holes too (a device) */
     bool encrypted;
     bool dirty;                     /* set by open: was not closed cleanly the last time */
     bool snapshot_view;             /* showing an internal snapshot: read-only */
     bool keeps_discarded;           /* discard=ignore: discards end here */
+    bool no_details;                /* IMG_NO_DETAILS for this image alone */
+    bool coded_only;                /* set by open: what is written are whole clusters, and all of them coded */
     enum img_detect_zeroes detect_zeroes;
 
     pthread_mutex_t lock;           /* see "Calls and threads" */
@@ -140,6 +150,48 @@ struct img_bitmap_ops {
      * same granularity.  NULL: libimg does it run by run. */
     int (*merge)(struct img *image, size_t index, struct img *source, size_t source_index);
 };
+/*
+ * An image that is written strictly forward, to a pipe (stream.c, copy-stream.c).  `image` is a node that was never
+ * opened: driver, size, state.  The guest disk comes in pieces, one call at a time, from 0 to its end without a gap,
+ * each a list of runs in rising order.  A piece begins and ends at a multiple of IMG_STREAM_PIECE (IMG_STREAM_CODED_PIECE
+ * where clusters are coded), or of the cluster where that is larger, or at the end of the disk.
+ */
+enum { IMG_STREAM_PIECE = 512 << 10, IMG_STREAM_CODED_PIECE = 1 << 20 };
+
+/* Whole units of the guest disk: write_unit, or clusters where they are coded; the end of the disk may cut the last. */
+struct img_run {
+    uint64_t offset, length;
+    enum img_extent_kind kind;      /* CODED: one cluster */
+    const void *bytes;              /* DATA: length of them, CODED: coded_length; NULL while it is planned */
+    size_t coded_length;
+};
+
+/* Where it goes: all that is written follows what was written before.  Negative errno. */
+struct img_sink;
+/* The bytes are to stay until the callback returns, or img_sink_flush. */
+int img_sink_write(struct img_sink *sink, const void *bytes, uint64_t length);
+int img_sink_flush(struct img_sink *sink);
+int img_sink_zeroes(struct img_sink *sink, uint64_t length);
+/* Zeroes up to a position ahead; -EIO where it lies behind. */
+int img_sink_advance(struct img_sink *sink, uint64_t position);
+uint64_t img_sink_position(const struct img_sink *sink);
+
+struct img_stream_ops {
+    size_t state_size;              /* zeroed before open */
+    const char *only;               /* the option that makes such an image ("subformat=x"); NULL: any will do */
+    /* Judge the options (create_size bytes, good until close) and set size, cluster_size, write_unit, coded_only.
+     * `compress`: clusters will come coded.  close also after an error. */
+    int (*open)(struct img *image, const void *create_options, bool compress, struct img_error *err);
+    /* The pieces as they will come, without their bytes; called only where it is set, before anything is written. */
+    int (*plan)(struct img *image, const struct img_run *runs, size_t count);
+    /* What comes before the guest's bytes; the pieces; what comes behind them.  put: -ESTALE where a piece does not fit
+     * what was planned.  Bytes that were planned as data may come as zeroes. */
+    int (*begin)(struct img *image, struct img_sink *sink);
+    int (*put)(struct img *image, const struct img_run *runs, size_t count, struct img_sink *sink);
+    int (*end)(struct img *image, struct img_sink *sink);
+    void (*close)(struct img *image);
+};
+
 /* -EINVAL, with the words for a bitmap that is inconsistent. */
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
@@ -153,6 +205,8 @@ struct img_driver {
     size_t open_size;               /* of the structure that IMG_AT_OPEN options fill */
     const char *prefix;             /* PROTOCOL: "nbd" of nbd:... ; NULL: none */
 
+    const char *folder_file;        /* FORMAT: an image may be a folder; this file in it is opened then. NULL: it is not */
+
     /* FORMAT: how sure is it, 0 (no) to 100, that the first `length` bytes are
      * this format.  PROTOCOL: the same from the file name; head is NULL then. */
     int (*probe)(const uint8_t *head, size_t length, const char *name);
@@ -165,6 +219,7 @@ struct img_driver {
     int (*close)(struct img *image);  /* writes what is still held back; frees */
     const char *unflushed;            /* what an error of closing is called, NULL: "Could not close image" */
     int (*create)(const struct img_create *request, struct img_error *err);
+    const struct img_stream_ops *stream;    /* FORMAT: can be written in order; NULL: it cannot */
 
     /* PROTOCOL, and formats whose bytes do not lie still. */
     int (*pread)(struct img *image, void *buffer, uint64_t offset, size_t length);
@@ -189,8 +244,9 @@ struct img_driver {
     int (*publish)(struct img *image, struct img_reservation *at);
     void (*cancel)(struct img *image, struct img_reservation *at);   /* the bytes could not be written */
 
-    /* Compressed units.  encode returns the coded length, or -ENOSPC when it would not be shorter
-     * (then the core writes it plain); decode fills all of `plain` (one cluster). */
+    /* Compressed units.  encode returns the coded length, or -ENOSPC when it does not fit (`capacity` is less than a
+     * cluster, then the core writes it plain; img_coded_bound where coded_only is set); decode fills all of `plain`
+     * (one cluster). */
     int64_t (*encode)(struct img *image, const void *plain, size_t length, void *coded, size_t capacity);
     int (*decode)(struct img *image, const void *coded, size_t coded_length, void *plain, size_t length);
     /* Place for `coded_length` coded bytes of the cluster at `offset`; published as usual. */
@@ -247,8 +303,12 @@ enum {
     IMG_CAN_BACK = 1, IMG_CAN_COMPRESS = 2,
     IMG_RECOGNISED_ONLY = 4,        /* a probe and a name: not built in */
     IMG_PASS_THROUGH = 8,           /* raw: guest bytes are the bytes below (shift by an offset) */
-    IMG_NO_DETAILS = 16,            /* PROTOCOL: nothing is known of the node but its size */
-    IMG_COMPRESSES = 32             /* FILTER: what is written through it is compressed */
+    IMG_NO_DETAILS = 16,            /* nothing is known of the node but its size: no "dirty-flag" */
+    IMG_COMPRESSES = 32,            /* FILTER: what is written through it is compressed */
+    IMG_READS_CONCURRENTLY = 128,   /* FORMAT: its pread needs no lock of libimg's */
+    IMG_MAP_UNTOLD = 256,           /* FORMAT: users are told that all of it is data, as the peer does (img_map_told) */
+    IMG_SHARED_UNITS = 64           /* FORMAT: threads may write to one cluster at once, if not to the same bytes: reserve gives
+                                     * it its place for all of them */
 };
 
 /* All drivers that are linked; NULL-ended.  Written by the build from the configuration. */
@@ -272,6 +332,10 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
  * peer. `options`: a nested object from the caller of open ("data-file"), then the name is not used; or NULL. */
 int img_open_child(struct img *parent, const char *role, const char *name, const char *format,
                    const struct img_doc *options, struct img **child, struct img_error *err);
+/* Open a file that image names as the next of its `extents`: asks the gate; the name is a file's, never that of a
+ * protocol, and relative ones start at the image.  `options` as for img_open_child, "extents.N" then.  -EINVAL, or as
+ * opening fails. */
+int img_open_extent(struct img *parent, const char *name, const struct img_doc *options, struct img_error *err);
 /* Change the length of a PROTOCOL node. preallocation: "off" "falloc" "full" or NULL. */
 int img_resize_file(struct img *file, uint64_t size, const char *preallocation, struct img_error *err);
 

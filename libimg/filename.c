@@ -57,18 +57,20 @@ static const char *name_of_place(const struct img *image)
     return NULL;
 }
 
-char *img_name_resolve(const struct img *image, const char *name, struct img_error *err)
+char *img_name_neighbour(const struct img *image, const char *name, struct img_error *err)
 {
-    const char *place;
+    const char *place = name_of_place(image);
 
-    if (!img_name_is_relative(name))
-        return img_xstrdup(name);
-    place = name_of_place(image);
-    if (!place) {
+    if (!place && name[0] != '/') {
         img_error_set(err, EINVAL, "Cannot generate a base directory for %s nodes", image->driver->name);
         return NULL;
     }
-    return img_name_combine(place, name);
+    return img_name_combine(place ? place : "", name);
+}
+
+char *img_name_resolve(const struct img *image, const char *name, struct img_error *err)
+{
+    return img_name_is_relative(name) ? img_name_neighbour(image, name, err) : img_xstrdup(name);
 }
 
 char *img_backing_full_name(const struct img *image, struct img_error *err)
@@ -142,7 +144,8 @@ static bool has_other_backing(const struct img *image)
 static const char *const key_order[] = {
     "set-state.1.event", "inject-error.*.state", "opt-write-zero", "inject-error.*.immediately", "set-state.0.event",
     "inject-error.*.once", "max-write-zero", "image", "max-transfer", "set-state.1.new_state", "encrypt.key-secret",
-    "read-zeroes", "throttle-group", "offset", "data-file", "driver", "set-state.1.state", "config",
+    "read-zeroes", "throttle-group", "offset", "data-file", "force_size_calc", "driver",
+    "set-state.1.state", "config",
     "inject-error.*.iotype", "set-state.0.new_state", "inject-error.*.errno", "inject-error.*.event", "opt-discard",
     "set-state.0.state", "inject-error.*.sector", "max-discard", "align", "size", "backing", "file", "filename", NULL
 };

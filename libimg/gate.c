@@ -21,5 +21,5 @@ int img_gate_check(const struct img *image, const char *role, const char *name, 
         break;
     }
     return img_error_set(err, EPERM, "The image names '%s' as its %s, which may not be opened", name,
-                         backing ? "backing file" : "data file");
+                         backing ? "backing file" : strcmp(role, "extent") == 0 ? "extent" : "data file");
 }

@@ -224,9 +224,11 @@ enum img_kind img_driver_kind(const struct img_driver *driver);
 /* False for one that is only recognised ("vmdk support is not built in"). */
 bool img_driver_usable(const struct img_driver *driver);
 bool img_driver_can_create(const struct img_driver *driver);
+bool img_driver_can_resize(const struct img_driver *driver);
 bool img_driver_can_back(const struct img_driver *driver);     /* images may have a backing file */
 bool img_driver_can_compress(const struct img_driver *driver);
 bool img_driver_can_bitmap(const struct img_driver *driver);   /* images may hold persistent bitmaps */
+bool img_driver_can_stream(const struct img_driver *driver);   /* see img_stream_open; raw is streamed without it */
 const struct img_option *img_driver_options(const struct img_driver *driver);
 
 /* ---- Opening (chain.c, probe.c, gate.c) -------------------------------- */
@@ -348,6 +350,7 @@ struct img_extent {
     uint64_t host, host_length; /* host_length: CODED only */
     unsigned depth;             /* img_map_chain: layers below the image asked; 0 is itself */
     struct img *layer;          /* img_map_chain: the image of the chain that answered */
+    bool stale;                 /* img_map_chain: from below an image with a changed backing file; reading it is -EINVAL */
     struct img *via;            /* not NULL: `file` and `host` are for showing only, the bytes are to be read from this
                                    node, at the guest's offset (a filter lies between) */
 };
@@ -366,6 +369,11 @@ int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_exte
  */
 int img_map_chain(struct img *image, struct img *base, uint64_t offset, uint64_t length,
                   struct img_extent *extent);
+/*
+ * What map and measure say of the whole chain: as img_map_chain, but formats whose tables the
+ * peer does not look at (vhdx) are data from end to end.  Not to read by.
+ */
+int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
 /* ---- Bytes (io.c) --------------------------------------------------------- */
 
@@ -462,6 +470,17 @@ int img_create(const struct img_driver *driver, const char *name, const struct i
  * for a word to the user between the two. */
 int img_create_check(const struct img_driver *driver, const char *name, const struct img_doc *options,
                      struct img_error *err);
+
+/*
+ * An image that is written strictly forward, into a pipe, by img_copy: `options` as for img_create ("size" among them),
+ * judged now.  Only where img_driver_can_stream.
+ */
+struct img_stream;
+int img_stream_open(struct img_stream **stream, const struct img_driver *driver, const struct img_doc *options,
+                    bool compress, struct img_error *err);
+void img_stream_close(struct img_stream *stream);
+/* "raw, qcow2": the formats that can be written so, in words.  Caller frees. */
+char *img_stream_formats(void);
 
 /*
  * Those of the flat creation `options` that no image keeps, because they are about how what is written now

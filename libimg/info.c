@@ -41,7 +41,7 @@ bool img_dirty(const struct img *image)
 
 bool img_has_details(const struct img *image)
 {
-    return img_shows_below(image) ? img_has_details(image->file) : !(image->driver->traits & IMG_NO_DETAILS);
+    return img_shows_below(image) ? img_has_details(image->file) : !(image->driver->traits & IMG_NO_DETAILS) && !image->no_details;
 }
 
 struct img *img_behind_filters(const struct img *image)
@@ -53,8 +53,8 @@ struct img *img_behind_filters(const struct img *image)
 
 struct img *img_child_at(const struct img *image, size_t index, const char **name)
 {
-    struct img *const children[] = { image->backing, image->data_file, image->file };
-    const char *const names[] = { "backing", "data-file", img_child_key(image->driver) };
+    struct img *const children[] = { image->backing, image->data_file };
+    const char *const names[] = { "backing", "data-file" };
 
     for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
         if (children[i] && index-- == 0) {
@@ -62,7 +62,14 @@ struct img *img_child_at(const struct img *image, size_t index, const char **nam
             return children[i];
         }
     }
-    return NULL;
+    /* The last extent first, as the peer has them. */
+    if (index < image->extent_count) {
+        struct img *extent = image->extents[image->extent_count - 1 - index];
+        *name = extent->child_name;
+        return extent;
+    }
+    *name = img_child_key(image->driver);
+    return index == image->extent_count ? image->file : NULL;
 }
 
 uint32_t img_cluster_size(const struct img *image)
@@ -80,6 +87,13 @@ uint32_t img_write_unit(const struct img *image)
     if (image->write_unit)
         return image->write_unit;
     return image->cluster_size ? image->cluster_size : 1;
+}
+
+uint32_t img_exclusive_unit(const struct img *image)
+{
+    if (img_shows_below(image) && image->file)
+        return img_exclusive_unit(image->file);
+    return image->driver->traits & IMG_SHARED_UNITS ? img_write_unit(image) : img_cluster_size(image);
 }
 
 bool img_has_bitmaps(const struct img *image)
@@ -121,6 +135,10 @@ int64_t img_allocated(struct img *image)
     if (!image->file)
         return -ENOTSUP;
     total = img_allocated(image->file);
+    for (size_t i = 0; i < image->extent_count && total >= 0; i++) {
+        more = img_allocated(image->extents[i]);
+        total = more < 0 ? more : total + more;
+    }
     if (total < 0 || !image->data_file)
         return total;
     more = img_allocated(image->data_file);

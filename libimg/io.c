@@ -55,6 +55,8 @@ int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offs
 {
     uint64_t host = extent->host + (offset - extent->offset);
 
+    if (extent->stale)
+        return -EINVAL;
     if (extent->via && (extent->kind == IMG_DATA || extent->kind == IMG_CODED))
         return img_pread(extent->via, buffer, offset, length);
     switch (extent->kind) {
@@ -107,6 +109,8 @@ int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
         return -EINVAL;
     if (!image->driver->pread)
         return read_mapped(image, buffer, offset, length);
+    if (image->driver->traits & IMG_READS_CONCURRENTLY)
+        return image->driver->pread(image, buffer, offset, length);
     LOCK_SCOPE(&image->lock);
     return image->driver->pread(image, buffer, offset, length);
 }
@@ -224,7 +228,7 @@ static int settle(struct img *image, struct img_reservation *at, int error)
 bool img_places(const struct img *image)
 {
     return is_format(image) && !passes_through(image) && !image->driver->pwrite && image->driver->reserve &&
-           !image->detect_zeroes && img_check_writable(image, 0, 0) == 0;
+           !image->coded_only && !image->detect_zeroes && img_check_writable(image, 0, 0) == 0;
 }
 
 int img_place(struct img *image, uint64_t offset, size_t length, struct img_reservation *at)
@@ -289,6 +293,21 @@ static int write_as_zeroes(struct img *image, const void *buffer, uint64_t offse
     return img_is_zero(buffer, length) ? img_zero(image, offset, length, flags) : -ENOTSUP;
 }
 
+/* An image of nothing but coded clusters. */
+static int write_coded(struct img *image, const unsigned char *buffer, uint64_t offset, size_t length)
+{
+    int ret = 0;
+
+    while (ret == 0 && length > 0) {
+        size_t part = (size_t)img_min(length, image->cluster_size);
+        ret = img_pwrite_compressed(image, buffer, offset, part);
+        buffer += part;
+        offset += part;
+        length -= part;
+    }
+    return ret;
+}
+
 static int write_filter(struct img *image, const void *buffer, uint64_t offset, size_t length)
 {
     int ret = image->driver->pwrite ? image->driver->pwrite(image, buffer, offset, length)
@@ -312,6 +331,8 @@ int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t le
         return write_filter(image, buffer, offset, length);
     if (passes_through(image))
         return write_through(image, buffer, offset, length);
+    if (image->coded_only)
+        return write_coded(image, buffer, offset, length);
     if (!image->driver->pwrite)
         return image->driver->reserve ? write_mapped(image, buffer, offset, length) : -ENOTSUP;
     if (is_format(image)) {
@@ -340,11 +361,11 @@ int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset
         return -ENOTSUP;
     if (length == 0 || offset % unit || (length != unit && (length > unit || offset + length != image->size)))
         return -EINVAL;
-    coded = malloc(unit);
+    coded = malloc(img_coded_bound(image));
     if (!coded)
         return -ENOMEM;
-    n = img_encode_cluster(image, buffer, length, coded, unit);
-    if (n == -ENOSPC)
+    n = img_encode_cluster(image, buffer, length, coded, img_coded_bound(image));
+    if (n == -ENOSPC && !image->coded_only)
         return img_pwrite(image, buffer, offset, length);
     if (n < 0)
         return (int)n;
@@ -381,6 +402,8 @@ int img_flush(struct img *image)
         IMG_EVENT(image->file, flush_to_disk);
     if (ret == 0 && image->data_file)
         ret = img_flush(image->data_file);
+    for (size_t i = 0; i < image->extent_count && ret == 0; i++)
+        ret = img_flush(image->extents[i]);
     if (ret == 0 && image->file)
         ret = img_flush(image->file);
     return ret;

@@ -79,6 +79,7 @@ int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_
 {
     struct img *layer = image, *via = NULL;
     unsigned depth = 0;
+    bool stale = false;
 
     base = img_behind_filters(base);
     for (;;) {
@@ -99,6 +100,8 @@ int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_
         extent->via = via;
         extent->depth = depth;
         extent->layer = layer;
+        stale |= extent->kind == IMG_HOLE && layer->backing_changed;
+        extent->stale = stale;
         if (extent->kind != IMG_HOLE || !next || img_behind_filters(next) == base)
             return 0;
         length = extent->length;
@@ -122,4 +125,20 @@ int img_map_chain(struct img *image, struct img *base, uint64_t offset, uint64_t
     if (ret < 0 || extent->kind != IMG_DATA || !extent->recurse || !extent->host_valid)
         return ret;
     return look_below(extent);
+}
+
+int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    struct img *top = img_behind_filters(image);
+    int ret = 0;
+
+    if (top->driver->traits & IMG_MAP_UNTOLD)
+        *extent = (struct img_extent){ .offset = offset, .length = length, .layer = top };
+    else
+        ret = img_map_chain(image, NULL, offset, length, extent);
+    if (ret == 0 && extent->layer->driver->traits & IMG_MAP_UNTOLD) {
+        extent->kind = IMG_DATA;
+        extent->host_valid = extent->recurse = false;
+    }
+    return ret;
 }

@@ -62,6 +62,15 @@ int img_node_free(struct img *image)
     struct img *const children[] = { image->backing, image->data_file, image->file };
     int ret = 0;
 
+    for (size_t i = 0; i < image->extent_count; i++) {
+        struct img_error err = IMG_ERROR_INIT;
+        int r = img_close(image->extents[i], &err);
+        if (ret == 0)
+            ret = r;
+        img_error_clear(&err);
+    }
+    free(image->extents);
+    free(image->child_name);
     for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
         struct img_error err = IMG_ERROR_INIT;
         int r = img_close(children[i], &err);

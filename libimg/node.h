@@ -23,8 +23,9 @@ int img_driver_need(const struct img_driver *driver, struct img_error *err);
 
 /* probe.c -------------------------------------------------------------------- */
 
-/* The format of what lies in `file`, by its first bytes; raw when nothing else fits. */
-const struct img_driver *img_probe(struct img *file, struct img_error *err);
+/* The format of what lies in `file`, by its first bytes and the name under which it was asked for ("" where that came as
+ * an option); raw when nothing else fits. */
+const struct img_driver *img_probe(struct img *file, const char *name, struct img_error *err);
 /* A raw image whose format was guessed must not be made to look like another one: -EPERM when this write would. */
 int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size_t length);
 /* Say that writing to a guessed raw image is restricted. */
@@ -32,7 +33,7 @@ void img_probe_warn(const struct img *image);
 
 /* gate.c ---------------------------------------------------------------------- */
 
-/* May the file `name` that `image` names as its `role` ("backing", "data-file") be opened? */
+/* May the file `name` that `image` names as its `role` ("backing", "data-file", "extent") be opened? */
 int img_gate_check(const struct img *image, const char *role, const char *name, struct img_error *err);
 
 /* filename.c ------------------------------------------------------------------ */
@@ -41,6 +42,8 @@ int img_gate_check(const struct img *image, const char *role, const char *name, 
 size_t img_name_prefix(const char *name);
 /* `name` as seen from the directory of `base`. Caller frees. */
 char *img_name_combine(const char *base, const char *name);
+/* The path of a file beside `image`; caller frees. NULL with *err set. */
+char *img_name_neighbour(const struct img *image, const char *name, struct img_error *err);
 /* A name that is stored in `image`, as it is to be opened; caller frees. NULL with *err set. */
 char *img_name_resolve(const struct img *image, const char *name, struct img_error *err);
 /* Set filename and shown_name once the node and its children are open. */
@@ -61,6 +64,8 @@ int img_node_claim_name(struct img *image, struct img_error *err);
 int img_node_take_bool(struct img_doc *options, const char *key, const char *shown, bool *value, struct img_error *err);
 /* Whoever uses the node uses the bytes below in the same way: raw and filters. */
 bool img_shows_below(const struct img *image);
+/* What one thread at a time may write to: the cluster, or less where the format lets threads share one; 0: a byte. */
+uint32_t img_exclusive_unit(const struct img *image);
 /* Refuse what nobody took. */
 int img_node_leftover(const struct img *image, const struct img_doc *options, struct img_error *err);
 /* What `parent` needs of and leaves to others on its child. */

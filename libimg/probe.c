@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe.c - the format of an image by its content, never by its name; and the
+ * probe.c - the format of an image by its content (and, for want of a mark, by the name of a dmg); and the
  * rule that keeps a raw image, whose format was only guessed, from being turned by its
  * guest into something that the next guess takes for another format.
  */
@@ -12,7 +12,22 @@
 /* No more, as in the peer: what a probe looks for further behind is not found. */
 enum { PROBE_BYTES = 512 };
 
-static const struct img_driver *best_of(const uint8_t *head, size_t length, const char *name)
+/*
+ * A file can bear the marks of two formats: that of vdi lies behind those of the others, and dmg goes by the name.  The
+ * peer's choice is ours, or what one of the two looked at would not be what the other one opens.  What is
+ * not named here comes last.
+ */
+static size_t rank(const struct img_driver *driver)
+{
+    static const char *const order[] = { "parallels", "qed", "vhdx", "vmdk", "vpc", "vdi", "dmg" };
+    size_t i = 0;
+
+    while (i < sizeof order / sizeof *order && strcmp(order[i], driver->name) != 0)
+        i++;
+    return i;
+}
+
+static const struct img_driver *best_of(const uint8_t head[PROBE_BYTES], const char *name)
 {
     const struct img_driver *best = NULL;
     int best_score = 0;
@@ -22,8 +37,8 @@ static const struct img_driver *best_of(const uint8_t *head, size_t length, cons
         int score;
         if (driver->kind != IMG_FORMAT || !driver->probe)
             continue;
-        score = driver->probe(head, length, name);
-        if (score > best_score) {
+        score = driver->probe(head, PROBE_BYTES, name);
+        if (score > best_score || (best && score == best_score && rank(driver) < rank(best))) {
             best = driver;
             best_score = score;
         }
@@ -31,7 +46,7 @@ static const struct img_driver *best_of(const uint8_t *head, size_t length, cons
     return best ? best : img_driver_find("raw");
 }
 
-const struct img_driver *img_probe(struct img *file, struct img_error *err)
+const struct img_driver *img_probe(struct img *file, const char *name, struct img_error *err)
 {
     uint8_t head[PROBE_BYTES] = { 0 };
     size_t length = (size_t)img_min(img_size(file), sizeof head);
@@ -43,7 +58,8 @@ const struct img_driver *img_probe(struct img *file, struct img_error *err)
         img_error_errno(err, -ret, "Could not read image for determining its format");
         return NULL;
     }
-    driver = best_of(head, length, file->filename ? file->filename : "");
+    /* What a short file does not have counts as zeroes; one without a byte has no format, whatever its name. */
+    driver = length ? best_of(head, name) : img_driver_find("raw");
     if (!driver)
         img_error_set(err, ENOENT, "Could not determine image format: No compatible driver found");
     return driver;
@@ -64,7 +80,7 @@ int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size
         memcpy(sector + offset, buffer, img_min(length, PROBE_BYTES - offset));
     else
         memset(sector + offset, 0, img_min(length, PROBE_BYTES - offset));
-    return best_of(sector, sizeof sector, "") == image->driver ? 0 : -EPERM;
+    return best_of(sector, "") == image->driver ? 0 : -EPERM;
 }
 
 void img_probe_warn(const struct img *image)

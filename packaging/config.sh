@@ -35,10 +35,30 @@ library() {  # name, pkg-config module, macro, what it is for
     fi
 }
 
+# One that pkg-config does not know everywhere: whether a program with it can be linked.
+plain_library() {  # name, header, function, library, macro, what it is for
+    want=$(choice "$1")
+    if [ "$want" = off ]; then
+        echo "# $1: off by choice ($6)"
+    elif printf '#include <%s>\nint main(void) { return !%s(); }\n' "$2" "$3" |
+        "${CC:-cc}" -x c -o /dev/null - "-l$4" 2> /dev/null; then
+        cflags="$cflags -D$5"
+        libs="$libs -l$4"
+        echo "# $1: yes ($6)"
+    elif [ "$want" = on ]; then
+        echo "config: $1 is asked for, but $2 and -l$4 are not found" >&2
+        exit 1
+    else
+        echo "# $1: not found, left out ($6)"
+    fi
+}
+
 library libdeflate libdeflate HAVE_LIBDEFLATE 'fast deflate, for compressed clusters'
 library zlib zlib HAVE_ZLIB 'deflate where libdeflate is not built in'
 library zstd libzstd HAVE_ZSTD 'compression_type=zstd'
 library libmd libmd HAVE_LIBMD 'digests: img-digest, convert --digest'
+library xz liblzma HAVE_LZMA 'dmg: chunks of ULMO images'
+plain_library bzip2 bzlib.h BZ2_bzlibVersion bz2 HAVE_BZIP2 'dmg: chunks of UDBZ images'
 
 off=
 for driver in ${DRIVERS-}; do

@@ -24,6 +24,8 @@ function part(file,    name) {
     if (file ~ /libdeflate\.a/) return "libdeflate"
     if (file ~ /libz\.a/) return "zlib"
     if (file ~ /libmd\.a/) return "libmd"
+    if (file ~ /libbz2\.a/) return "libbz2"
+    if (file ~ /liblzma\.a/) return "liblzma"
     if (file ~ /\/(applets|compat)\//) return "applets"
     if (file ~ /\/obj\/gen\/|libimg\//) return "libimg"
     return "C library"

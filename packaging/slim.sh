@@ -68,6 +68,17 @@ slim_zlib() {
     echo 'libz: slimmed, a CRC without tables'
 }
 
+# libbz2 decodes only.  Its messages about itself go through a function that not every C library has.
+slim_bz2() {
+    drop compress.o blocksort.o || return 1
+    {
+        stubs
+        echo 'int __attribute__((weak)) __fprintf_chk() { __builtin_trap(); }'
+    } | add "$@" || return 1
+    "$@" -static -o "$work/trial" "$here/trial-bzip2.c" "$work/lib.a" 2> "$work/log" && "$work/trial" || return 1
+    echo 'libbz2: slimmed to its decoder'
+}
+
 strip_unwind() {
     objcopy --remove-section .eh_frame --remove-section .note.gnu.property "$1" "$work/lib.a" 2> "$work/log"
 }
@@ -76,6 +87,7 @@ strip_unwind "$archive" || whole 'no objcopy'
 case $library in
     libzstd) slim_zstd "$@" || whole 'of another layout' ;;
     libz) slim_zlib "$@" || whole 'of another layout' ;;
+    libbz2) slim_bz2 "$@" || whole 'of another layout' ;;
     *) echo "$library: whole, without unwind tables" ;;
 esac
 mv "$work/lib.a" "$result"

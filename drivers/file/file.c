@@ -131,6 +131,7 @@ static int open_descriptor(struct img *image, const char *name, bool device, str
     if (fstat(file->fd, &status) < 0)
         return img_error_errno(err, errno, "Could not stat '%s'", name);
     file->device = device;
+    image->blind = device;
     file->block = S_ISBLK(status.st_mode);
     if (file_check_kind(&status, device, name, err) < 0)
         return -EINVAL;
@@ -164,6 +165,26 @@ static int find_size(struct img *image, struct img_error *err)
     return 0;
 }
 
+/* A folder that is an image: the file in it takes its place. */
+static void enter_folder(struct img *image)
+{
+    struct stat status;
+
+    if (stat(image->filename, &status) < 0 || !S_ISDIR(status.st_mode))
+        return;
+    for (size_t i = 0; img_drivers[i]; i++) {
+        const char *inside = img_drivers[i]->folder_file;
+        char *name = inside ? img_xasprintf("%s/%s", image->filename, inside) : NULL;
+        if (name && stat(name, &status) == 0 && S_ISREG(status.st_mode)) {
+            free(image->filename);
+            image->filename = name;
+            image->in_folder = true;
+            return;
+        }
+        free(name);
+    }
+}
+
 static int open_node(struct img *image, const struct file_open_options *options, bool device,
                      struct img_error *err)
 {
@@ -171,6 +192,8 @@ static int open_node(struct img *image, const struct file_open_options *options,
     enum file_locking locking;
     int status = check_options(image, options, &locking, err);
 
+    if (status == 0 && !device)
+        enter_folder(image);
     if (status == 0)
         status = open_descriptor(image, image->filename, device, err);
     if (status == 0)

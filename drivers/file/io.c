@@ -225,10 +225,10 @@ int file_flush(struct img *image)
     struct file_state *file = image->state;
     int failed = atomic_load(&file->sync_error);
 
-    if (img_cache_unsafe(image->cache))
-        return 0;
     if (failed)
         return failed;
+    if (img_cache_unsafe(image->cache))
+        return 0;
     if (!atomic_exchange(&file->dirty, false))
         return 0;
     int status = sync_data(file->fd);

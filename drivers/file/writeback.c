@@ -108,11 +108,14 @@ static struct file_range unqueue(struct file_waiting *waiting)
     return range;
 }
 
-/* Errors are those of the flush, which tells them; without one nobody asks. */
-static void push_out(int fd, const struct file_range *range, unsigned how)
+/* An error that is told here is told once: the flush after it would hear of nothing. */
+static void push_out(struct file_state *file, const struct file_range *range, unsigned how)
 {
-    if (range->bytes)
-        sync_file_range(fd, (off_t)range->start, (off_t)(range->end - range->start), how);
+    if (range->bytes == 0 ||
+        sync_file_range(file->fd, (off_t)range->start, (off_t)(range->end - range->start), how) == 0)
+        return;
+    if (errno == EIO || errno == ENOSPC || errno == EDQUOT)
+        atomic_store(&file->sync_error, -errno);
 }
 
 void file_written(struct img *image, uint64_t offset, size_t length)
@@ -137,8 +140,8 @@ void file_written(struct img *image, uint64_t offset, size_t length)
         wait = unqueue(waiting);
     pthread_mutex_unlock(&waiting->lock);
     if (!img_cache_unsafe(image->cache))
-        push_out(file->fd, &begin, SYNC_FILE_RANGE_WRITE);
-    push_out(file->fd, &wait, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+        push_out(file, &begin, SYNC_FILE_RANGE_WRITE);
+    push_out(file, &wait, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
 }
 
 #else

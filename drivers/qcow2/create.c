@@ -17,15 +17,6 @@ enum { SECTOR = 512, MIN_EXTENDED_CLUSTER = 16384, L2_CACHE_BYTES = 1 << 20, REF
 /* The largest size that libimg's layers can address. */
 #define MAX_SIZE (INT64_MAX & ~((1ull << 30) - 1))
 
-struct plan {
-    const struct qcow2_create_options *given;
-    struct img_doc *rest;
-    struct img image;               /* the image in the making; its state is the format's as for an open one */
-    struct qcow2 state;
-    uint64_t size;
-    enum qcow2_preallocation preallocation;
-};
-
 /* ---- Options ------------------------------------------------------------------- */
 
 static bool wants_encryption(const struct qcow2_create_options *given)
@@ -49,7 +40,7 @@ static int check_encryption(const struct qcow2_create_options *given, struct img
     return 0;
 }
 
-static int choose_version(struct plan *plan, struct img_error *err)
+static int choose_version(struct qcow2_new *plan, struct img_error *err)
 {
     const char *compat = plan->given->compat;
     struct qcow2_header *h = &plan->state.h;
@@ -63,7 +54,7 @@ static int choose_version(struct plan *plan, struct img_error *err)
     return 0;
 }
 
-static int choose_compression(struct plan *plan, struct img_error *err)
+static int choose_compression(struct qcow2_new *plan, struct img_error *err)
 {
     const char *type = plan->given->compression_type;
 
@@ -92,7 +83,7 @@ int qcow2_cluster_size_of(const struct qcow2_create_options *given, uint64_t *cl
     return 0;
 }
 
-static int choose_cluster_size(struct plan *plan, struct img_error *err)
+static int choose_cluster_size(struct qcow2_new *plan, struct img_error *err)
 {
     const struct qcow2_create_options *given = plan->given;
     uint64_t size;
@@ -107,7 +98,7 @@ static int choose_cluster_size(struct plan *plan, struct img_error *err)
     return 0;
 }
 
-static int choose_refcounts(struct plan *plan, struct img_error *err)
+static int choose_refcounts(struct qcow2_new *plan, struct img_error *err)
 {
     int64_t bits = plan->given->refcount_bits == -1 ? 16 : plan->given->refcount_bits;
 
@@ -123,7 +114,7 @@ static int choose_refcounts(struct plan *plan, struct img_error *err)
     return 0;
 }
 
-static int check_backing(const struct plan *plan, struct img_error *err)
+static int check_backing(const struct qcow2_new *plan, struct img_error *err)
 {
     const struct qcow2_create_options *given = plan->given;
 
@@ -135,7 +126,7 @@ static int check_backing(const struct plan *plan, struct img_error *err)
     return 0;
 }
 
-static int check_data_file(const struct plan *plan, struct img_error *err)
+static int check_data_file(const struct qcow2_new *plan, struct img_error *err)
 {
     const struct qcow2_create_options *given = plan->given;
 
@@ -154,7 +145,7 @@ static int check_data_file(const struct plan *plan, struct img_error *err)
     return 0;
 }
 
-static int check_size(struct plan *plan, struct img_error *err)
+static int check_size(struct qcow2_new *plan, struct img_error *err)
 {
     uint64_t size = plan->given->size < 0 ? 0 : (uint64_t)plan->given->size;
     uint64_t rounded = img_align_up(size, SECTOR);
@@ -172,7 +163,7 @@ static int check_size(struct plan *plan, struct img_error *err)
 }
 
 /* Features, from what was chosen; then everything that follows from the header. */
-static void set_features(struct plan *plan)
+static void set_features(struct qcow2_new *plan)
 {
     const struct qcow2_create_options *given = plan->given;
     struct qcow2_header *h = &plan->state.h;
@@ -190,7 +181,7 @@ static void set_features(struct plan *plan)
     qcow2_derive(&plan->state);
 }
 
-static int check_options(struct plan *plan, struct img_error *err)
+static int check_options(struct qcow2_new *plan, struct img_error *err)
 {
     const struct qcow2_create_options *given = plan->given;
     int status;
@@ -228,7 +219,7 @@ static void remove_file(const struct img *file)
         unlink(file->filename);
 }
 
-static int open_data_file(struct plan *plan, struct img_error *err)
+static int open_data_file(struct qcow2_new *plan, struct img_error *err)
 {
     const struct qcow2_create_options *given = plan->given;
     struct img **node = &plan->image.data_file;
@@ -248,8 +239,7 @@ static int open_data_file(struct plan *plan, struct img_error *err)
     return status;
 }
 
-/* The names, and the header with them: that it fits is known before a file is touched. */
-static int prepare_header(struct plan *plan, uint8_t **header, struct img_error *err)
+int qcow2_new_header(struct qcow2_new *plan, uint8_t **header, struct img_error *err)
 {
     const struct qcow2_create_options *given = plan->given;
     struct qcow2 *s = &plan->state;
@@ -279,7 +269,7 @@ static int prepare_header(struct plan *plan, uint8_t **header, struct img_error 
 /* ---- The first clusters --------------------------------------------------------------- */
 
 /* Header, refcount table and first refcount block, in this order and each counted. */
-static int write_first_clusters(struct plan *plan, const uint8_t *header, const char **what)
+static int write_first_clusters(struct qcow2_new *plan, const uint8_t *header, const char **what)
 {
     struct qcow2 *s = &plan->state;
     struct img *image = &plan->image;
@@ -306,7 +296,7 @@ static int write_first_clusters(struct plan *plan, const uint8_t *header, const 
     return qcow2_flush(image);
 }
 
-static int grow(struct plan *plan, struct img_error *err)
+static int grow(struct qcow2_new *plan, struct img_error *err)
 {
     static const char *const modes[] = { "off", "metadata", "falloc", "full" };
 
@@ -314,7 +304,7 @@ static int grow(struct plan *plan, struct img_error *err)
     return status < 0 ? img_error_prefix(err, "Could not resize image: ") : 0;
 }
 
-static int write_image(struct plan *plan, const uint8_t *header, struct img_error *err)
+static int write_image(struct qcow2_new *plan, const uint8_t *header, struct img_error *err)
 {
     const char *what = "Could not write qcow2 header";
     int status = write_first_clusters(plan, header, &what);
@@ -341,7 +331,7 @@ static int close_file(struct img **file, int status, struct img_error *err)
     return status < 0 ? status : ret;
 }
 
-static int make_image(struct plan *plan, const char *name, const uint8_t *header, struct img_error *err)
+static int make_image(struct qcow2_new *plan, const char *name, const uint8_t *header, struct img_error *err)
 {
     struct img *image = &plan->image;
     bool keep = plan->given->keep_data_file == 1;
@@ -363,7 +353,7 @@ static int make_image(struct plan *plan, const char *name, const uint8_t *header
     return status;
 }
 
-static void release(struct plan *plan)
+void qcow2_new_release(struct qcow2_new *plan)
 {
     struct qcow2 *s = &plan->state;
 
@@ -379,23 +369,28 @@ static void release(struct plan *plan)
     pthread_mutex_destroy(&plan->image.lock);
 }
 
+int qcow2_new_begin(struct qcow2_new *plan, const struct qcow2_create_options *given, struct img_error *err)
+{
+    plan->given = given;
+    plan->image.driver = &img_driver_qcow2;
+    plan->image.state = &plan->state;
+    plan->image.flags = IMG_RDWR | IMG_RESIZE;
+    /* Nobody relies on a half made image: no order to keep while it is written. */
+    plan->image.cache = IMG_CACHE_UNSAFE;
+    pthread_mutex_init(&plan->image.lock, NULL);
+    return check_options(plan, err);
+}
+
 int qcow2_create(const struct img_create *request, struct img_error *err)
 {
-    struct plan plan = { .given = request->options, .rest = request->rest };
+    struct qcow2_new plan = { .rest = request->rest };
     CLEANUP_FREE uint8_t *header = NULL;
 
-    plan.image.driver = &img_driver_qcow2;
-    plan.image.state = &plan.state;
-    plan.image.flags = IMG_RDWR | IMG_RESIZE;
-    /* Nobody relies on a half made image: no order to keep while it is written. */
-    plan.image.cache = IMG_CACHE_UNSAFE;
-    pthread_mutex_init(&plan.image.lock, NULL);
-
-    int status = check_options(&plan, err);
+    int status = qcow2_new_begin(&plan, request->options, err);
     if (status == 0)
-        status = prepare_header(&plan, &header, err);
+        status = qcow2_new_header(&plan, &header, err);
     if (status == 0)
         status = make_image(&plan, request->name, header, err);
-    release(&plan);
+    qcow2_new_release(&plan);
     return status;
 }

@@ -143,7 +143,7 @@ static int count_data(struct img *source, uint64_t cluster_size, uint64_t *bytes
 
     *bytes = 0;
     for (uint64_t offset = 0; offset < size; offset = extent.offset + extent.length) {
-        int status = img_map_chain(source, NULL, offset, size - offset, &extent);
+        int status = img_map_told(source, offset, size - offset, &extent);
         if (status < 0)
             return img_error_errno(err, -status, "Unable to get block status");
         if (extent.kind != IMG_DATA && extent.kind != IMG_CODED)

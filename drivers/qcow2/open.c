@@ -385,6 +385,7 @@ const struct img_driver img_driver_qcow2 = {
     .close = qcow2_close,
     .unflushed = "Failed to flush the refcount block cache",
     .create = qcow2_create,
+    .stream = &qcow2_stream_ops,
     .measure = qcow2_measure,
     .zero = guarded_zero,
     .discard = guarded_discard,

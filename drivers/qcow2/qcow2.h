@@ -21,7 +21,7 @@
  *   shadow.c    many tables change as one
  *   bitmap.c    bitmap directory; bitmap-bits.c: the bits of one; bitmap-write.c: bits that follow what is
  *               written, and their way back to the disk; bitmap-edit.c: what users do with bitmaps
- *   create.c    new images
+ *   create.c    new images; stream.c, stream-plan.c: such that are written in order
  *   measure.c   the room that one needs
  *   check.c     what is wrong; repair.c: mending it
  */
@@ -250,6 +250,8 @@ struct qcow2_refcount_area {
     bool exact;                             /* no reserve for later growth */
 };
 int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_area *area, uint64_t *end);
+/* Blocks and clusters of table to count `clusters` clusters and these blocks and table themselves; -EFBIG. */
+int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t clusters, uint64_t *blocks, uint64_t *table);
 
 /* refcount.c -------------------------------------------------------------------- */
 /* What was written is to be durable before what comes next. */
@@ -323,6 +325,7 @@ int qcow2_settle(struct img *image);
 
 /* reserve.c ---------------------------------------------------------------------- */
 int qcow2_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
+uint64_t qcow2_coded_entry(const struct qcow2 *s, uint64_t host, uint64_t length);
 int qcow2_reserve_coded(struct img *image, uint64_t offset, size_t coded_length, struct img_reservation *to);
 int qcow2_publish(struct img *image, struct img_reservation *at);
 void qcow2_cancel(struct img *image, struct img_reservation *at);
@@ -358,6 +361,7 @@ int qcow2_create(const struct img_create *request, struct img_error *err);
 int qcow2_measure(const void *create_options, struct img *source, uint64_t size, struct img_measure *result,
                   struct img_error *err);
 extern const struct img_option qcow2_options[];   /* options.c */
+extern const struct img_stream_ops qcow2_stream_ops;    /* stream.c */
 int qcow2_read_snapshots(struct img *image, struct img_error *err);
 int qcow2_snapshots(struct img *image, struct img_snapshot **list, struct img_error *err);
 int qcow2_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err);
@@ -468,6 +472,22 @@ struct qcow2_create_options {
 };
 /* That of a new image with these options, if it may be. */
 int qcow2_cluster_size_of(const struct qcow2_create_options *given, uint64_t *cluster_size, struct img_error *err);
+
+/* create.c: an image in the making. */
+struct qcow2_new {
+    struct qcow2 state;             /* the format's, as for an open image; first: see stream.c */
+    struct img image;
+    const struct qcow2_create_options *given;
+    struct img_doc *rest;           /* options for the file below */
+    uint64_t size;
+    enum qcow2_preallocation preallocation;
+};
+/* Look at all options, and derive from them what is in the state; no file is touched.  qcow2_new_release also after an
+ * error. */
+int qcow2_new_begin(struct qcow2_new *plan, const struct qcow2_create_options *given, struct img_error *err);
+/* The names, and the header with them (caller frees): that it fits is known before a file is touched. */
+int qcow2_new_header(struct qcow2_new *plan, uint8_t **header, struct img_error *err);
+void qcow2_new_release(struct qcow2_new *plan);
 
 /* options.c: -EINVAL with "Parameter ... does not accept value ...". */
 int qcow2_bad_choice(struct img_error *err, const char *name, const char *value);

@@ -9,9 +9,7 @@
  */
 #include "qcow2.h"
 
-/* Blocks and table clusters to count `clusters` clusters and these blocks and table themselves. */
-static int area_size(const struct qcow2 *s, const struct qcow2_refcount_area *area, uint64_t clusters,
-                     uint64_t *blocks, uint64_t *table)
+int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t clusters, uint64_t *blocks, uint64_t *table)
 {
     uint64_t per_block = 1ull << s->refblock_bits, per_table = s->cluster_size / 8, before;
 
@@ -22,7 +20,7 @@ static int area_size(const struct qcow2 *s, const struct qcow2_refcount_area *ar
         *table = img_div_up(*blocks, per_table);
     } while (*blocks + *table != before);
     /* In the course of growth half as much again, so that it does not have to move soon. */
-    if (!area->exact)
+    if (!exact)
         *table = img_div_up(*blocks + *blocks / 2, per_table);
     return *table << s->h.cluster_bits > QCOW2_MAX_REFCOUNT_TABLE_BYTES ? -EFBIG : 0;
 }
@@ -97,7 +95,8 @@ int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_are
     uint64_t blocks, clusters, first = area->start >> (s->refblock_bits + s->h.cluster_bits);
 
     IMG_EVENT(image->file, reftable_grow);
-    int status = area_size(s, area, (area->start >> s->h.cluster_bits) + area->clusters, &blocks, &clusters);
+    int status = qcow2_refcount_area_size(s, area->exact, (area->start >> s->h.cluster_bits) + area->clusters, &blocks,
+                                          &clusters);
     if (status < 0)
         return status;
     uint64_t entries = img_max(clusters << (s->h.cluster_bits - 3), s->refcount_table_size);

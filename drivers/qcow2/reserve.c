@@ -267,7 +267,7 @@ int qcow2_reserve_coded(struct img *image, uint64_t offset, size_t coded_length,
 }
 
 /* Offset, and the number of sectors behind the first, side by side. */
-static uint64_t coded_entry(const struct qcow2 *s, uint64_t host, uint64_t length)
+uint64_t qcow2_coded_entry(const struct qcow2 *s, uint64_t host, uint64_t length)
 {
     uint64_t sectors = ((host + length - 1) >> 9) - (host >> 9);
 
@@ -284,7 +284,7 @@ static int publish_coded(struct img *image, struct img_reservation *at)
         return status;
     uint64_t old = qcow2_l2_entry(s, &l2, 0);
     s->coded_written = true;
-    qcow2_l2_put(s, &l2, 0, coded_entry(s, at->tag[TAG_HOST], at->tag[TAG_COUNT]), 0);
+    qcow2_l2_put(s, &l2, 0, qcow2_coded_entry(s, at->tag[TAG_HOST], at->tag[TAG_COUNT]), 0);
     qcow2_cache_dirty(s->l2_cache, l2.offset);
     qcow2_drop_entry(image, old);
     return qcow2_settle(image);

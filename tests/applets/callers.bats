@@ -575,12 +575,10 @@ END
     quiet
     img 0 info --output=json a.qcow2
     is '(d["format"], d["virtual-size"])' '["qcow2", 8388608]'
-    # what is not built in is refused before anything is made
-    beyond
-    img 1 convert -O vmdk -c -o subformat=streamOptimized,compat6,adapter_type=lsilogic a.raw a.vmdk
-    [ -s "$ERR" ] && [ ! -e a.vmdk ]
-    img 1 convert -O vpc -o subformat=fixed,force_size a.raw a.vhd
-    [ -s "$ERR" ] && [ ! -e a.vhd ]
+    img 0 convert -O vmdk -c -o subformat=streamOptimized,compat6,adapter_type=lsilogic a.raw a.vmdk
+    quiet
+    img 0 convert -O vpc -o subformat=fixed,force_size a.raw a.vhd
+    quiet
 }
 
 @test "callers: kiwi, diskimage-builder, os-autoinst, Longhorn, cloud-utils, qemus" {

@@ -70,7 +70,7 @@ in_shell() {
 @test "pipe: formats that cannot be streamed are refused" {
     beyond
     sample a.raw
-    img 1 convert -f raw -O qcow2 a.raw -
+    img 1 convert -f raw -O vdi a.raw -
     out ''
     has "$ERR" '^qemu-img: '
     cmd 1 in_shell 'qemu-img convert -f qcow2 -O raw - b.raw < a.raw'

@@ -219,6 +219,16 @@ EOF
     [ "$(grep -c SEEK_DATA trace)" -le 4 ]
 }
 
+@test "file: the kernel tells of a failed write only once" {
+    beyond
+    command -v strace > /dev/null || skip 'no strace'
+    truncate -s 40M f
+    strace -f -o trace -e inject=sync_file_range:error=EIO "$IMG" info f || skip 'strace does not work here'
+    cmd 1 strace -f -o trace -e inject=sync_file_range:error=EIO "$IMG" convert -S 0 -t writeback -O raw f g
+    grep -q 'sync_file_range.*INJECTED' trace
+    has "$ERR" 'Input/output error'
+}
+
 @test "file: every pair of cache modes gives the same bytes" {
     sample f
     head -c 100 /dev/urandom >> f

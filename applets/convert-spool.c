@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * convert-spool.c - standard input for targets that have to know its length, or to read it twice.
+ *
+ * A raw or qcow2 file grows as the bytes come.  Other formats cannot, nor can an image that is itself
+ * written into a pipe: then the bytes wait, with holes for zeroes, in a file without a name beside the target.
+ */
+#include "convert.h"
+#include "../libimg/util/cleanup.h"
+#include "../libimg/util/strbuf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool convert_needs_spool(const struct convert *r)
+{
+    if (!r->from_stream || r->no_create)
+        return false;
+    return r->to_stream ? strcmp(r->target_format, "raw") != 0 : !img_driver_can_resize(r->driver);
+}
+
+/* A regular file, read from its start, is a source like any other. */
+static bool is_plain_file(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0;
+}
+
+/* The folder of the target, or the one for temporary files. */
+static char *folder_of(const struct convert *r)
+{
+    static const char prefix[] = "file:";
+    const char *temporary = getenv("TMPDIR"), *name = r->target_name, *slash;
+
+    if (strncmp(name, prefix, sizeof prefix - 1) == 0)
+        name += sizeof prefix - 1;
+    slash = strrchr(name, '/');
+    if (r->to_stream)
+        return img_xstrdup(temporary && *temporary ? temporary : "/var/tmp");
+    if (!slash)
+        return img_xstrdup(".");
+    return img_xstrndup(name, slash == name ? 1 : (size_t)(slash - name));
+}
+
+static int open_nameless(const char *folder)
+{
+    CLEANUP_FREE char *name = img_xasprintf("%s/.imgbox-XXXXXX", folder);
+    int fd = -1;
+
+#ifdef O_TMPFILE
+    fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+#endif
+    if (fd < 0) {
+        fd = mkstemp(name);
+        if (fd >= 0)
+            unlink(name);
+    }
+    if (fd < 0)
+        app_error("Could not make a temporary file in '%s' for standard input: %s", folder, img_strerror(errno));
+    return fd;
+}
+
+/* All of standard input into the image at `name`; -1 after a message. */
+static int fill(const struct convert *r, const char *name)
+{
+    struct img_open how = { .format = "raw", .flags = IMG_RDWR | IMG_RESIZE, .cache = IMG_CACHE_UNSAFE };
+    struct img *image = app_open(name, &how);
+    struct img_copy what = { .source_fd = STDIN_FILENO, .target = image, .target_fd = -1, .target_is_zero = true,
+                             .target_backing_size = UINT64_MAX, .grow_target = true, .in_order = true,
+                             .workers = r->workers ? r->workers : img_copy_workers(), .sparse = 4096 };
+    struct img_copy_fault fault;
+    int ret;
+
+    if (!image)
+        return -1;
+    ret = img_copy(&what, NULL, &fault);
+    if (ret < 0)
+        app_error("error while %s at byte %llu: %s", fault.stage == IMG_COPY_READING ? "reading" :
+                  "keeping standard input", (unsigned long long)fault.offset, img_strerror(-ret));
+    return app_close_after(image, ret < 0) ? -1 : 0;
+}
+
+int convert_spool(struct convert *r)
+{
+    struct img_open how = { .format = "raw", .flags = IMG_SHARE };
+    CLEANUP_FREE char *folder = folder_of(r), *name = NULL;
+    int fd = STDIN_FILENO;
+
+    if (!is_plain_file(fd)) {
+        fd = open_nameless(folder);
+        if (fd < 0)
+            return -1;
+    }
+    name = img_xasprintf("/proc/self/fd/%d", fd);
+    r->images = img_xcalloc(1, sizeof *r->images);
+    if (fd == STDIN_FILENO || fill(r, name) == 0)
+        r->images[0] = app_open(name, &how);
+    if (fd != STDIN_FILENO)
+        close(fd);      /* the image has it open */
+    if (!r->images[0])
+        return -1;
+    r->total = img_size(r->images[0]);
+    r->from_stream = false;
+    return 0;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bochs: growing hard disk images, versions 1 and 2, read only.
+ * Description: "Disk Image Modes" and the redolog header in the documentation of Bochs; the numbers are little-endian.
+ *
+ *     header      as long as it says
+ *     catalog     a number for each extent of the disk: which one of the file has its bytes
+ *     extents     a bitmap of the sectors that are there, in whole sectors; then the sectors
+ *
+ * The peer does not tell which parts of such an image have data, so there is no map here either.
+ */
+#include "../../libimg/driver.h"
+#include "../../libimg/pages.h"
+#include "../../libimg/util/checked.h"
+#include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/endian.h"
+
+enum {
+    TYPE = 32, SUBTYPE = 48, VERSION = 64, HEADER_SIZE = 68, CATALOG_SIZE = 72, BITMAP_SIZE = 76, EXTENT_SIZE = 80,
+    DISK_SIZE_1 = 84, DISK_SIZE_2 = 88, HEADER_BYTES = 96
+};
+enum { VERSION_1 = 0x10000, VERSION_2 = 0x20000, SECTOR = 512 };
+enum { MAX_CATALOG = 1 << 20, MAX_EXTENT = 8 << 20 };
+enum { PAGE_BYTES = 16384, MEMORY = 4 << 20, BITMAP_BYTES = MAX_EXTENT / SECTOR / 8 };
+
+#define UNALLOCATED 0xffffffffu
+
+struct bochs {
+    struct img_pages *catalog;
+    uint64_t catalog_offset, data_offset;
+    uint32_t extent_size;
+    uint64_t bitmap_bytes, stride;  /* of an extent of the file: before its sectors, all of it */
+    uint32_t loaded;                /* the extent of the disk whose bitmap is at hand; UNALLOCATED: none */
+    uint64_t place;                 /* where that one begins in the file, 0: nowhere */
+    uint8_t bitmap[BITMAP_BYTES];
+};
+
+static bool has_text(const uint8_t *field, const char *text)
+{
+    return memcmp(field, text, strlen(text) + 1) == 0;
+}
+
+static bool is_bochs(const uint8_t *head)
+{
+    uint32_t version = img_get_le32(head + VERSION);
+
+    return has_text(head, "Bochs Virtual HD Image") && has_text(head + TYPE, "Redolog") &&
+           has_text(head + SUBTYPE, "Growing") && (version == VERSION_1 || version == VERSION_2);
+}
+
+static int bochs_probe(const uint8_t *head, size_t length, const char *name)
+{
+    (void)name;
+    return length >= SECTOR && is_bochs(head) ? 100 : 0;
+}
+
+/* ---- Opening ----------------------------------------------------------------------- */
+
+static int check_sizes(const struct bochs *s, uint32_t catalog, uint64_t disk, struct img_error *err)
+{
+    if (catalog > MAX_CATALOG)
+        return img_error_set(err, EFBIG, "Catalog size is too large");
+    if (s->extent_size < SECTOR)
+        return img_error_set(err, EINVAL, "Extent size must be at least 512");
+    if (!img_power_of_two(s->extent_size))
+        return img_error_set(err, EINVAL, "Extent size %u is not a power of two", s->extent_size);
+    if (s->extent_size > MAX_EXTENT)
+        return img_error_set(err, EINVAL, "Extent size %u is too large", s->extent_size);
+    if (catalog < img_div_up(disk, s->extent_size))
+        return img_error_set(err, EINVAL, "Catalog size is too small for this disk size");
+    return 0;
+}
+
+static int bochs_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
+{
+    struct bochs *s = image->state;
+    uint8_t head[HEADER_BYTES];
+
+    (void)parsed, (void)options;
+    if (image->flags & IMG_RDWR)
+        return img_error_set(err, EACCES, "Image is read-only");
+    int status = img_pread(image->file, head, 0, sizeof head);
+    if (status < 0)
+        return status;
+    if (!is_bochs(head))
+        return img_error_set(err, EINVAL, "Image not in Bochs format");
+    uint64_t disk = img_get_le64(head + (img_get_le32(head + VERSION) == VERSION_1 ? DISK_SIZE_1 : DISK_SIZE_2));
+    uint32_t catalog = img_get_le32(head + CATALOG_SIZE), bitmap = img_get_le32(head + BITMAP_SIZE);
+    disk = img_align_down(disk, SECTOR);
+    s->extent_size = img_get_le32(head + EXTENT_SIZE);
+    s->catalog_offset = img_get_le32(head + HEADER_SIZE);
+    s->data_offset = s->catalog_offset + 4ull * catalog;
+    /* (a bitmap of 0 bytes makes the largest of all, as in the peer) */
+    s->bitmap_bytes = (1 + (uint64_t)(bitmap - 1) / SECTOR) * SECTOR;
+    s->stride = s->bitmap_bytes + s->extent_size;
+    if ((status = check_sizes(s, catalog, disk, err)) < 0)
+        return status;
+    s->catalog = img_pages_new(image, PAGE_BYTES, MEMORY, NULL);
+    s->loaded = UNALLOCATED;
+    image->size = disk;
+    return 0;
+}
+
+static int bochs_close(struct img *image)
+{
+    struct bochs *s = image->state;
+
+    img_pages_free(s->catalog);
+    s->catalog = NULL;
+    return 0;
+}
+
+/* ---- Reading ------------------------------------------------------------------------ */
+
+static int load_extent(struct img *image, uint32_t extent)
+{
+    struct bochs *s = image->state;
+    uint64_t at = 4ull * extent, place;
+    uint8_t *page;
+
+    if (s->loaded == extent)
+        return 0;
+    s->loaded = UNALLOCATED;
+    int status = img_pages_get(s->catalog, s->catalog_offset + img_align_down(at, PAGE_BYTES), &page);
+    if (status < 0)
+        return status;
+    uint32_t entry = img_get_le32(page + at % PAGE_BYTES);
+    s->place = 0;
+    if (entry != UNALLOCATED) {
+        if (!img_mul(entry, s->stride, &place) || !img_add(place, s->data_offset, &place) || place > INT64_MAX / 2)
+            return -EIO;
+        s->place = place;
+        status = img_pread(image->file, s->bitmap, place, img_div_up(s->extent_size / SECTOR, 8));
+        if (status < 0)
+            return status;
+    }
+    s->loaded = extent;
+    return 0;
+}
+
+static bool is_there(const struct bochs *s, uint32_t sector)
+{
+    return s->place && s->bitmap[sector / 8] >> sector % 8 & 1;
+}
+
+/* The run of sectors that are all there, or all not, from `offset` inside the extent that is at hand. */
+static uint64_t run_length(const struct bochs *s, uint32_t offset, uint64_t length)
+{
+    uint32_t first = offset / SECTOR, sector = first, end = (uint32_t)((offset + length - 1) / SECTOR);
+
+    while (sector < end && is_there(s, sector + 1) == is_there(s, first))
+        sector++;
+    return img_min(length, (uint64_t)(sector + 1) * SECTOR - offset);
+}
+
+static int bochs_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    struct bochs *s = image->state;
+    uint8_t *to = buffer;
+
+    while (length > 0) {
+        uint32_t inside = (uint32_t)(offset % s->extent_size);
+        int status = load_extent(image, (uint32_t)(offset / s->extent_size));
+        if (status < 0)
+            return status;
+        size_t part = (size_t)run_length(s, inside, img_min(length, s->extent_size - inside));
+        if (!is_there(s, inside / SECTOR))
+            memset(to, 0, part);
+        else if ((status = img_pread(image->file, to, s->place + s->bitmap_bytes + inside, part)) < 0)
+            return status;
+        to += part;
+        offset += part;
+        length -= part;
+    }
+    return 0;
+}
+
+const struct img_driver img_driver_bochs = {
+    .name = "bochs", .title = "Bochs growing disk", .kind = IMG_FORMAT, .traits = IMG_NO_DETAILS,
+    .state_size = sizeof(struct bochs),
+    .probe = bochs_probe, .open = bochs_open, .close = bochs_close, .pread = bochs_pread,
+};

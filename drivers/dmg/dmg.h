@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dmg.h - what the parts of the dmg driver share.
+ *
+ * Specification: "Universal Disk Image Format (UDIF)", https://keramics.github.io/udif.html.  Numbers are big-endian.
+ *
+ *     data fork       the coded chunks of the disk
+ *     property list   XML; its <data> elements are block tables, one for each partition of the disk
+ *     resource fork   the same tables in older images
+ *     file footer     512 bytes, "koly": where all of that is
+ */
+#ifndef DMG_H
+#define DMG_H
+
+#include "../../libimg/driver.h"
+#include "../../libimg/chunk-cache.h"
+#include "../../libimg/util/checked.h"
+#include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/endian.h"
+#include "../../libimg/util/vector.h"
+
+enum { DMG_SECTOR = 512, DMG_MAX_LENGTH = 64 << 20, DMG_MAX_SECTORS = DMG_MAX_LENGTH / DMG_SECTOR };
+
+/* Entry types of a block table. */
+#define DMG_ZERO       0x00000000u
+#define DMG_RAW        0x00000001u
+#define DMG_IGNORE     0x00000002u
+#define DMG_COMMENT    0x7ffffffeu
+#define DMG_ADC        0x80000004u
+#define DMG_ZLIB       0x80000005u
+#define DMG_BZIP2      0x80000006u
+#define DMG_LZFSE      0x80000007u
+#define DMG_XZ         0x80000008u
+#define DMG_TERMINATOR 0xffffffffu
+
+struct dmg_chunk {
+    uint64_t sector, sectors;       /* of the disk */
+    uint64_t offset;                /* in the file */
+    uint32_t length;
+    uint32_t type;
+};
+
+struct dmg {
+    IMG_VECTOR(struct dmg_chunk) chunks;    /* in the order of their sectors */
+    size_t largest;                 /* bytes of the disk in the largest coded chunk */
+    uint64_t data_fork;             /* where offsets in block tables are counted from */
+    bool warned_unknown, warned_bzip2, warned_xz;
+    struct img_chunk_cache *cache;
+};
+
+static inline struct dmg *dmg_state(const struct img *image)
+{
+    return image->state;
+}
+
+/* tables.c: append the chunks of all tables that the property list, the resource fork holds.  Without a text of
+ * their own errors are -EINVAL. */
+int dmg_read_plist(struct img *image, uint64_t offset, uint64_t length);
+int dmg_read_resources(struct img *image, uint64_t offset, uint64_t length);
+
+/* read.c */
+size_t dmg_chunk_length(struct img *image, uint64_t chunk);
+int dmg_decode_chunk(struct img *image, uint64_t chunk, void *plain, struct img_scratch *coded);
+int dmg_pread(struct img *image, void *buffer, uint64_t offset, size_t length);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of callbacks; the file footer, opening and closing.
+ * Specification: "File footer".
+ */
+#include "dmg.h"
+#include "../../libimg/codec.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Fields of the footer. */
+enum { DATA_FORK = 24, RESOURCES = 40, RESOURCES_LENGTH = 48, PLIST = 216, PLIST_LENGTH = 224, SECTORS = 492,
+       FOOTER = 512 };
+
+/* Disks may be so long. */
+#define MAX_SECTORS ((INT64_MAX & ~((1ull << 30) - 1)) / DMG_SECTOR)
+
+/* The footer is at the end of the file, so the name has to do; content that says otherwise is believed first. */
+static int dmg_probe(const uint8_t *head, size_t length, const char *name)
+{
+    size_t name_length = name ? strlen(name) : 0;
+
+    (void)head, (void)length;
+    return name_length > 4 && strcmp(name + name_length - 4, ".dmg") == 0 ? 2 : 0;
+}
+
+/* It begins with "koly" in the last bytes of the file, with less than a footer's length behind it. */
+static int find_footer(struct img *image, uint8_t footer[FOOTER], uint64_t *offset, struct img_error *err)
+{
+    uint64_t end = img_align_up(img_size(image->file), DMG_SECTOR);
+    uint8_t last[2 * FOOTER];
+
+    if (end < FOOTER)
+        return img_error_set(err, EINVAL, "dmg file must be at least 512 bytes long");
+    uint64_t start = end > sizeof last ? end - sizeof last : 0;
+    int ret = img_pread(image->file, last, start, (size_t)(end - start));
+    if (ret < 0)
+        return ret;
+    for (size_t at = end > sizeof last ? 1 : 0; at + FOOTER <= end - start; at++) {
+        if (memcmp(last + at, "koly", 4) == 0) {
+            memcpy(footer, last + at, FOOTER);
+            *offset = start + at;
+            return 0;
+        }
+    }
+    return img_error_set(err, EINVAL, "Could not locate UDIF trailer in dmg file");
+}
+
+/* Also where nothing is, that begins somewhere. */
+static bool before(uint64_t end, uint64_t offset, uint64_t length)
+{
+    return offset < end && length <= end - offset;
+}
+
+/* The tables are before the footer; an older place for them, where there is one, goes first. */
+static int read_tables(struct img *image, const uint8_t *footer, uint64_t end)
+{
+    uint64_t resources = img_get_be64(footer + RESOURCES), resources_length = img_get_be64(footer + RESOURCES_LENGTH);
+    uint64_t plist = img_get_be64(footer + PLIST), plist_length = img_get_be64(footer + PLIST_LENGTH);
+
+    if (!before(end, resources, resources_length) || !before(end, plist, plist_length))
+        return -EINVAL;
+    if (resources_length)
+        return dmg_read_resources(image, resources, resources_length);
+    return plist_length ? dmg_read_plist(image, plist, plist_length) : -EINVAL;
+}
+
+static int by_sector(const void *a, const void *b)
+{
+    const struct dmg_chunk *one = a, *other = b;
+
+    if (one->sector != other->sector)
+        return one->sector < other->sector ? -1 : 1;
+    return one->offset < other->offset ? -1 : one->offset > other->offset;
+}
+
+static void sort_chunks(struct dmg *s)
+{
+    for (size_t i = 1; i < s->chunks.count; i++) {
+        if (s->chunks.at[i].sector < s->chunks.at[i - 1].sector) {
+            qsort(s->chunks.at, s->chunks.count, sizeof *s->chunks.at, by_sector);
+            return;
+        }
+    }
+}
+
+static int open_image(struct img *image, struct img_error *err)
+{
+    struct dmg *s = dmg_state(image);
+    uint8_t footer[FOOTER] = { 0 };
+    uint64_t at = 0;
+
+    int ret = find_footer(image, footer, &at, err);
+    if (ret < 0)
+        return ret;
+    uint64_t sectors = img_get_be64(footer + SECTORS);
+    s->data_fork = img_get_be64(footer + DATA_FORK);
+    if (sectors > INT64_MAX || s->data_fork > at)
+        return -EINVAL;
+    if ((ret = read_tables(image, footer, at)) < 0)
+        return ret;
+    if (sectors > MAX_SECTORS)
+        return img_error_set(err, EFBIG, "Could not refresh total sector count: %s", img_strerror(EFBIG));
+    sort_chunks(s);
+    s->cache = img_chunk_cache_new(image, &(struct img_chunks){ s->largest, dmg_chunk_length, dmg_decode_chunk });
+    image->size = sectors * DMG_SECTOR;
+    return 0;
+}
+
+static int dmg_close(struct img *image)
+{
+    struct dmg *s = dmg_state(image);
+
+    img_chunk_cache_free(s->cache);
+    free(s->chunks.at);
+    *s = (struct dmg){ 0 };
+    return 0;
+}
+
+static int dmg_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
+{
+    (void)parsed, (void)options;
+    if (image->flags & IMG_RDWR)
+        return img_error_set(err, EACCES, "Image is read-only");
+    int ret = open_image(image, err);
+    if (ret < 0) {
+        dmg_close(image);
+        if (!err->text)
+            img_error_errno(err, -ret, "Could not open '%s'", img_filename(image->file));
+    }
+    return ret;
+}
+
+const struct img_driver img_driver_dmg = {
+    .name = "dmg",
+    .title = "Apple disk image",
+    .kind = IMG_FORMAT,
+    .traits = IMG_READS_CONCURRENTLY | IMG_NO_DETAILS,
+    .state_size = sizeof(struct dmg),
+    .probe = dmg_probe,
+    .open = dmg_open,
+    .close = dmg_close,
+    .pread = dmg_pread,
+};

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest bytes: from the file, out of a decoded chunk, or zeroes.
+ * Specification: "UDIF block table entry types".
+ */
+#include "dmg.h"
+#include "lzfse.h"
+#include "../../libimg/codec.h"
+#include <string.h>
+
+size_t dmg_chunk_length(struct img *image, uint64_t number)
+{
+    const struct dmg *s = dmg_state(image);
+
+    if (number >= s->chunks.count)
+        return 0;
+    const struct dmg_chunk *chunk = &s->chunks.at[number];
+    bool coded = chunk->type != DMG_ZERO && chunk->type != DMG_IGNORE && chunk->type != DMG_RAW;
+    return coded ? (size_t)chunk->sectors * DMG_SECTOR : 0;
+}
+
+static int decode(uint32_t type, const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    switch (type) {
+    case DMG_ADC:
+        return dmg_adc_decode(coded, coded_length, plain, length);
+    case DMG_LZFSE:
+        return dmg_lzfse_decode(coded, coded_length, plain, length);
+    case DMG_ZLIB:
+        return img_decode_exact(IMG_CODEC_ZLIB, coded, coded_length, plain, length);
+    case DMG_BZIP2:
+        return img_decode_exact(IMG_CODEC_BZIP2, coded, coded_length, plain, length);
+    default:
+        return img_decode_exact(IMG_CODEC_XZ, coded, coded_length, plain, length);
+    }
+}
+
+int dmg_decode_chunk(struct img *image, uint64_t number, void *plain, struct img_scratch *coded)
+{
+    const struct dmg_chunk *chunk = &dmg_state(image)->chunks.at[number];
+    size_t length = chunk->length;
+    int ret = img_scratch_load(coded, image->file, chunk->offset, &length);
+
+    return ret < 0 ? ret : decode(chunk->type, coded->bytes, length, plain, (size_t)chunk->sectors * DMG_SECTOR);
+}
+
+/* The last chunk that begins at or before the sector, if it reaches so far.  NULL: no table tells of the sector. */
+static const struct dmg_chunk *find_chunk(const struct dmg *s, uint64_t sector)
+{
+    size_t low = 0, high = s->chunks.count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->chunks.at[middle].sector <= sector)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    const struct dmg_chunk *chunk = low ? &s->chunks.at[low - 1] : NULL;
+    return chunk && sector - chunk->sector < chunk->sectors ? chunk : NULL;
+}
+
+/* A raw chunk may have fewer bytes in the file than it stands for; the others are zeroes. */
+static int read_raw(struct img *image, const struct dmg_chunk *chunk, void *buffer, uint64_t from, size_t length)
+{
+    size_t stored = from < chunk->length ? (size_t)img_min(length, chunk->length - from) : 0;
+    uint64_t offset;
+
+    memset((char *)buffer + stored, 0, length - stored);
+    if (stored == 0)
+        return 0;
+    if (!img_add(chunk->offset, from, &offset) || !img_within(offset, stored, INT64_MAX))
+        return -EIO;
+    return img_pread(image->file, buffer, offset, stored);
+}
+
+int dmg_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    const struct dmg *s = dmg_state(image);
+
+    while (length > 0) {
+        const struct dmg_chunk *chunk = find_chunk(s, offset / DMG_SECTOR);
+        int ret = 0;
+        if (!chunk)
+            return -EIO;
+        uint64_t from = offset - chunk->sector * DMG_SECTOR;
+        uint64_t size = img_min(chunk->sectors, UINT64_MAX / DMG_SECTOR) * DMG_SECTOR;
+        size_t part = (size_t)img_min(length, size - from);
+        if (chunk->type == DMG_RAW)
+            ret = read_raw(image, chunk, buffer, from, part);
+        else if (chunk->type == DMG_ZERO || chunk->type == DMG_IGNORE)
+            memset(buffer, 0, part);
+        else
+            ret = img_chunk_cache_read(s->cache, (uint64_t)(chunk - s->chunks.at), (size_t)from, buffer, part);
+        if (ret < 0)
+            return ret;
+        buffer = (char *)buffer + part;
+        offset += part;
+        length -= part;
+    }
+    return 0;
+}

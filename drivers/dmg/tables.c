@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Block tables, and finding them in the property list or the resource fork.
+ * Specification: "Block table", "XML plist", "Resource fork".
+ *
+ * The property list is not parsed as XML: what stands between "<data>" and "</data>" is base64, and what that says is
+ * a block table if it begins as one.  In the resource fork the resources stand one behind the other, each with its
+ * length; the map behind them tells nothing that is needed.
+ */
+#include "dmg.h"
+#include "../../libimg/codec.h"
+#include <string.h>
+
+enum { TABLE_HEAD = 204, ENTRY = 40, TABLE_START = 8, TABLE_DATA = 24 };
+/* Of either: a property list may be so long, and no resource fork can tell of more. */
+enum { MAX_TABLES = 16 << 20 };
+
+/* ---- One table ------------------------------------------------------------------------- */
+
+/* Can chunks of that type be read?  What the first that cannot means is said once. */
+static bool known_type(struct dmg *s, uint32_t type)
+{
+    switch (type) {
+    case DMG_ZERO:
+    case DMG_RAW:
+    case DMG_IGNORE:
+    case DMG_ADC:
+    case DMG_LZFSE:
+        return true;
+    case DMG_ZLIB:
+        return img_codec_available(IMG_CODEC_ZLIB);
+    case DMG_BZIP2:
+        if (img_codec_available(IMG_CODEC_BZIP2))
+            return true;
+        if (!s->warned_bzip2)
+            img_notice(IMG_WARNING, "bzip2 support is not built in, accessing bzip2 compressed blocks will result in "
+                       "I/O errors");
+        s->warned_bzip2 = true;
+        return false;
+    case DMG_XZ:
+        if (img_codec_available(IMG_CODEC_XZ))
+            return true;
+        if (!s->warned_xz)
+            img_notice(IMG_WARNING, "xz support is not built in, accessing xz compressed blocks will result in "
+                       "I/O errors");
+        s->warned_xz = true;
+        return false;
+    case DMG_COMMENT:
+    case DMG_TERMINATOR:
+        return false;
+    default:
+        if (!s->warned_unknown)
+            img_notice(IMG_WARNING, "Image contains chunks of unknown type %x, accessing them will result in "
+                       "I/O errors", type);
+        s->warned_unknown = true;
+        return false;
+    }
+}
+
+static int add_chunk(struct dmg *s, const uint8_t *entry, uint64_t first_sector, uint64_t data)
+{
+    struct dmg_chunk chunk = { .type = img_get_be32(entry), .sector = first_sector + img_get_be64(entry + 8),
+                               .sectors = img_get_be64(entry + 16), .offset = data + img_get_be64(entry + 24) };
+    uint64_t length = img_get_be64(entry + 32);
+    bool zero = chunk.type == DMG_ZERO || chunk.type == DMG_IGNORE;
+
+    if (!known_type(s, chunk.type))
+        return 0;
+    if (!zero && chunk.sectors > DMG_MAX_SECTORS) {
+        img_notice(IMG_FAULT, "sector count %llu for chunk %zu is larger than max (%u)",
+                   (unsigned long long)chunk.sectors, s->chunks.count, DMG_MAX_SECTORS);
+        return -EINVAL;
+    }
+    if (length > DMG_MAX_LENGTH) {
+        img_notice(IMG_FAULT, "length %llu for chunk %zu is larger than max (%u)", (unsigned long long)length,
+                   s->chunks.count, DMG_MAX_LENGTH);
+        return -EINVAL;
+    }
+    if (chunk.sectors == 0)
+        return 0;
+    chunk.length = (uint32_t)length;
+    if (!zero && chunk.type != DMG_RAW)
+        s->largest = (size_t)img_max(s->largest, chunk.sectors * DMG_SECTOR);
+    IMG_VECTOR_PUSH(&s->chunks, chunk);
+    return 0;
+}
+
+/* What does not begin like a block table is something else, and passed over. */
+static int add_table(struct dmg *s, const uint8_t *table, size_t length)
+{
+    if (length < TABLE_HEAD || memcmp(table, "mish", 4) != 0)
+        return 0;
+    uint64_t first_sector = img_get_be64(table + TABLE_START);
+    uint64_t data = s->data_fork + img_get_be64(table + TABLE_DATA);
+    for (size_t at = TABLE_HEAD; length - at >= ENTRY; at += ENTRY) {
+        int ret = add_chunk(s, table + at, first_sector, data);
+        if (ret < 0)
+            return ret;
+    }
+    return 0;
+}
+
+/* ---- Property list ----------------------------------------------------------------------- */
+
+static int base64_value(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : c == '=' ? 0 : -1;
+}
+
+/*
+ * Decode in place, as the peer does: what is no base64 is passed over, '=' is a 0 which in the third or fourth place
+ * of its group leaves a byte out, and a group that is not complete gives nothing.  How many bytes.
+ */
+static size_t decode_base64(char *text, size_t length)
+{
+    uint8_t *out = (uint8_t *)text;
+    uint32_t group = 0;
+    unsigned have = 0;
+    char kept[4];
+
+    for (size_t i = 0; i < length; i++) {
+        int value = base64_value(text[i]);
+        if (value < 0)
+            continue;
+        kept[have++] = text[i];
+        group = group << 6 | (uint32_t)value;
+        if (have < 4)
+            continue;
+        *out++ = (uint8_t)(group >> 16);
+        if (kept[2] != '=')
+            *out++ = (uint8_t)(group >> 8);
+        if (kept[3] != '=')
+            *out++ = (uint8_t)group;
+        have = 0;
+    }
+    return (size_t)(out - (uint8_t *)text);
+}
+
+int dmg_read_plist(struct img *image, uint64_t offset, uint64_t length)
+{
+    static const char open[] = "<data>", close[] = "</data>";
+
+    if (length > MAX_TABLES)
+        return -EINVAL;
+    CLEANUP_FREE char *text = malloc((size_t)length + 1);
+    if (!text)
+        return -ENOMEM;
+    int ret = img_pread(image->file, text, offset, (size_t)length);
+    text[length] = '\0';
+    char *at = text;
+    while (ret == 0 && (at = strstr(at, open)) != NULL) {
+        at += sizeof open - 1;
+        char *end = strstr(at, close);
+        if (!end)
+            return -EINVAL;
+        ret = add_table(dmg_state(image), (uint8_t *)at, decode_base64(at, (size_t)(end - at)));
+        at = end + sizeof close - 1;
+    }
+    return ret;
+}
+
+/* ---- Resource fork ------------------------------------------------------------------------- */
+
+int dmg_read_resources(struct img *image, uint64_t offset, uint64_t length)
+{
+    uint8_t head[16];
+    int ret = img_pread(image->file, head, offset, sizeof head);
+
+    if (ret < 0)
+        return ret;
+    uint32_t start = img_get_be32(head), left = img_get_be32(head + 8);
+    if (left == 0 || left > MAX_TABLES || !img_within(start, left, length))
+        return -EINVAL;
+    CLEANUP_FREE uint8_t *data = malloc((size_t)left + 4);
+    if (!data)
+        return -ENOMEM;
+    /* The last resource may be 4 bytes longer than what is left for it. */
+    ret = img_pread(image->file, data, offset + start, (size_t)left + 4);
+    for (const uint8_t *at = data; ret == 0 && left > 0;) {
+        uint32_t resource = img_get_be32(at);
+        if (resource == 0 || resource > left)
+            return -EINVAL;
+        ret = add_table(dmg_state(image), at + 4, resource);
+        at += 4 + resource;
+        left = left > 4 + resource ? left - 4 - resource : 0;
+    }
+    return ret;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The block allocation table.  Specification: "BAT".
+ * It lies right behind the header: the pages in which it is held begin with that.
+ */
+#include "parallels.h"
+
+enum { PAGE = 16 << 10, MEMORY = 4 << 20, ENTRY = 4 };
+
+static uint64_t position(uint32_t index)
+{
+    return PARALLELS_HEADER + (uint64_t)index * ENTRY;
+}
+
+static uint64_t unit(const struct parallels *p)
+{
+    return p->wide ? p->cluster : PARALLELS_SECTOR;
+}
+
+int parallels_bat_get(struct parallels *p, uint32_t index, uint64_t *place)
+{
+    uint64_t at = position(index);
+    uint8_t *page;
+    int status = img_pages_get(p->bat, img_align_down(at, PAGE), &page);
+
+    if (status == 0)
+        *place = img_get_le32(page + at % PAGE) * unit(p);
+    return status;
+}
+
+int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place)
+{
+    uint64_t at = position(index);
+    uint8_t *page;
+    int status = img_pages_get(p->bat, img_align_down(at, PAGE), &page);
+
+    if (status < 0)
+        return status;
+    img_put_le32(page + at % PAGE, (uint32_t)(place / unit(p)));
+    img_pages_changed(p->bat, (uint32_t)(at % PAGE), ENTRY);
+    p->changed_from = p->changed_to ? img_min(p->changed_from, at) : at;
+    p->changed_to = img_max(p->changed_to, at + ENTRY);
+    return 0;
+}
+
+/* Before the table goes to disk. */
+static int ready(struct img *image)
+{
+    struct parallels *p = parallels_disk(image);
+    int status = p->reused ? img_flush(p->file) : 0;
+
+    p->reused = status < 0;
+    return status;
+}
+
+void parallels_bat_open(struct parallels *p, struct img *image)
+{
+    p->bat = img_pages_new(image, PAGE, MEMORY, ready);
+}
+
+int parallels_bat_write(struct parallels *p)
+{
+    int status;
+
+    if (p->changed_to == 0)
+        return 0;
+    status = img_pages_write(p->bat);
+    if (status == 0)
+        p->changed_from = p->changed_to = 0;
+    p->known_to = 0;
+    return status;
+}
+
+/* Where the table goes on behind a hole of the file; `at` itself where there is none. */
+static uint64_t behind_hole(struct parallels *p, uint64_t at)
+{
+    uint64_t size = img_size(p->file);
+    struct img_extent extent;
+
+    /* What is in memory counts; the file has what is before and behind that. */
+    if (at >= p->changed_from && at < p->changed_to)
+        return at;
+    if (at >= size)
+        return at < p->changed_from ? p->changed_from : UINT64_MAX;
+    if (at < p->known_from || at >= p->known_to) {
+        if (img_map(p->file, at, size - at, &extent) < 0)
+            return at;
+        p->known_from = at;
+        p->known_to = at + extent.length;
+        p->known_hole = extent.kind == IMG_ZERO;
+    }
+    if (!p->known_hole)
+        return at;
+    return at < p->changed_from ? img_min(p->known_to, p->changed_from) : p->known_to;
+}
+
+/* The first entry that is not zero from byte `at` on; `end` or the end of the page when there is none. */
+static int next_in_page(struct parallels *p, uint64_t at, uint64_t end, uint64_t *found)
+{
+    uint64_t start = img_align_down(at, PAGE);
+    uint8_t *page;
+    int status = img_pages_get(p->bat, start, &page);
+
+    while (status == 0 && at < end && img_get_le32(page + (at - start)) == 0)
+        at += ENTRY;
+    *found = at;
+    return status;
+}
+
+int parallels_bat_next(struct parallels *p, uint32_t from, uint32_t to, uint32_t *index, uint64_t *place)
+{
+    uint64_t at = position(from), end = position(to);
+
+    while (at < end) {
+        uint64_t skip = img_align_down(behind_hole(p, at), ENTRY), limit;
+        if (skip > at) {
+            at = skip;
+            continue;
+        }
+        limit = img_min(end, img_align_down(at, PAGE) + PAGE);
+        int status = next_in_page(p, at, limit, &at);
+        if (status < 0)
+            return status;
+        if (at < limit) {
+            *index = (uint32_t)((at - PARALLELS_HEADER) / ENTRY);
+            return parallels_bat_get(p, *index, place);
+        }
+    }
+    *index = to;
+    *place = 0;
+    return 0;
+}

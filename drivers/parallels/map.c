@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest range to extent, and guest writes.
+ *
+ * A cluster gets its place, and its entry in memory, when it is reserved; it reads as zeroes until its bytes are there.
+ * The table goes to disk when the image is flushed.
+ */
+#include "parallels.h"
+
+/* So many entries in one answer: it is given under a lock. */
+enum { MAX_RUN = 1 << 20 };
+
+/* The clusters of a range, and those behind the table. */
+static uint32_t index_of(const struct parallels *p, uint64_t offset)
+{
+    return (uint32_t)img_min(offset / p->cluster, p->entries);
+}
+
+/* How many entries from `index` on name places one behind the other. */
+static int count_run(struct parallels *p, uint32_t index, uint32_t limit, uint64_t place, uint64_t *count)
+{
+    uint64_t n = 1, next;
+    int status = 0;
+
+    limit = (uint32_t)img_min(limit, (uint64_t)index + MAX_RUN);
+    while (index + n < limit && (status = parallels_bat_get(p, (uint32_t)(index + n), &next)) == 0 &&
+           next == place + n * p->cluster)
+        n++;
+    *count = n;
+    return status;
+}
+
+int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    uint32_t index = index_of(p, offset), limit = index_of(p, offset + length - 1), next;
+    uint64_t place = 0, count = 0, end = offset + length;
+    int status = 0;
+
+    limit += limit < p->entries;
+    if (index < p->entries)
+        status = parallels_bat_next(p, index, limit, &next, &place);
+    else
+        next = limit;
+    if (status < 0)
+        return status;
+    *extent = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_HOLE };
+    if (next > index || place == 0) {
+        /* Behind the table nothing follows any more. */
+        if (next < limit)
+            extent->length = img_min(end, next * p->cluster) - offset;
+        return 0;
+    }
+    if ((status = count_run(p, index, limit, place, &count)) < 0)
+        return status;
+    extent->kind = IMG_DATA;
+    extent->host_valid = true;
+    extent->file = p->file;
+    extent->host = place + offset % p->cluster;
+    extent->length = img_min(end, (index + count) * p->cluster) - offset;
+    return 0;
+}
+
+/* ---- Writing --------------------------------------------------------------------- */
+
+/* Give places to the clusters from `index` on that have none. */
+static int allocate(struct parallels *p, uint32_t index, uint32_t limit, uint64_t *place, uint64_t *count)
+{
+    uint32_t next;
+    uint64_t other;
+    int status = parallels_bat_next(p, index, limit, &next, &other);
+
+    if (status < 0)
+        return status;
+    *count = next - index;
+    status = parallels_allocate(p, count, place);
+    for (uint64_t i = 0; i < *count && status == 0; i++)
+        status = parallels_bat_put(p, (uint32_t)(index + i), *place + i * p->cluster);
+    return status;
+}
+
+int parallels_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
+{
+    struct parallels *p = parallels_disk(image);
+    uint32_t index = index_of(p, offset), limit = index_of(p, offset + length - 1);
+    uint64_t place, count;
+    int status;
+
+    /* The table is shorter than the disk. */
+    if (index >= p->entries)
+        return -EIO;
+    limit += limit < p->entries;
+    if ((status = parallels_begin_change(p)) < 0 || (status = parallels_bat_get(p, index, &place)) < 0)
+        return status;
+    if (place == 0)
+        status = allocate(p, index, limit, &place, &count);
+    else if (parallels_inside(p, place))
+        status = count_run(p, index, limit, place, &count);
+    else
+        status = -EIO;
+    if (status < 0)
+        return status;
+    to->offset = offset;
+    to->length = img_min(offset + length, (index + count) * p->cluster) - offset;
+    to->file = p->file;
+    to->host = place + offset % p->cluster;
+    to->published = true;
+    return 0;
+}
+
+int parallels_flush(struct img *image)
+{
+    return parallels_bat_write(parallels_disk(image));
+}
+
+/* ---- Zeroes ------------------------------------------------------------------------ */
+
+/* Whole clusters one behind the other lose their places. */
+static int drop(struct parallels *p, uint32_t index, uint64_t place, uint64_t count)
+{
+    int status = 0;
+
+    for (uint64_t i = 0; i < count && status == 0; i++)
+        status = parallels_bat_put(p, (uint32_t)(index + i), 0);
+    if (status < 0)
+        return status;
+    parallels_give_back(p, place, count);
+    /* Advice: it is zeroed in any case when it is used again. */
+    (void)img_discard(p->file, place, count * p->cluster);
+    return 0;
+}
+
+/* One run of clusters with places; *length is cut to it. */
+static int clear_run(struct img *image, uint64_t offset, uint64_t *length, bool pieces, unsigned flags)
+{
+    struct parallels *p = parallels_disk(image);
+    uint64_t first = img_div_up(offset, p->cluster), end, place, count;
+    struct img_extent extent;
+    int status = parallels_map_disk(p, offset, *length, &extent);
+
+    if (status < 0)
+        return status;
+    *length = extent.length;
+    if (extent.kind == IMG_HOLE)
+        return 0;
+    if (!parallels_inside(p, extent.host - offset % p->cluster))
+        return -EIO;
+    if ((status = parallels_begin_change(p)) < 0)
+        return status;
+    end = offset + *length;
+    count = end == image->size ? img_div_up(end, p->cluster) : end / p->cluster;
+    if (first < count) {
+        /* What lies before comes first, what is behind in the next turn. */
+        if (first * p->cluster > offset) {
+            *length = first * p->cluster - offset;
+            return pieces ? img_zero(p->file, extent.host, *length, flags) : 0;
+        }
+        *length = img_min(count * p->cluster, end) - offset;
+        place = extent.host;
+        return drop(p, (uint32_t)first, place, count - first);
+    }
+    /* No more than one border of clusters lies within. */
+    return pieces ? img_zero(p->file, extent.host, *length, flags) : 0;
+}
+
+static int clear(struct img *image, uint64_t offset, uint64_t length, bool pieces, unsigned flags)
+{
+    int status = 0;
+
+    while (status == 0 && length > 0) {
+        uint64_t part = length;
+        status = clear_run(image, offset, &part, pieces, flags);
+        offset += part;
+        length -= part;
+    }
+    return status;
+}
+
+int parallels_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    return clear(image, offset, length, true, flags);
+}
+
+int parallels_discard(struct img *image, uint64_t offset, uint64_t length)
+{
+    return clear(image, offset, length, false, 0);
+}

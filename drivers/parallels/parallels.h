@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * parallels.h - state shared by the files of the parallels driver.
+ * Specification: "Parallels Expandable Image File Format" (docs/interop/parallels of the QEMU documentation); for the
+ * bundles "Parallels Disk Format" (docs/interop/prl-xml).
+ *
+ *   open.c       the vtable, options, open, close
+ *   header.c     the header: read, refuse, mark as in use
+ *   bat.c        the block allocation table (BAT): guest cluster -> place in the file
+ *   space.c      which places are taken; new ones, and the length of the file
+ *   map.c        guest range -> extent; writes, zeroes, discards
+ *   check.c      what is wrong, and mending it
+ *   extension.c  the format extension: dirty bitmaps
+ *   create.c     new images; probe.h: what images begin with
+ *   bundle.c     a folder with DiskDescriptor.xml; descriptor.c: what that says; xml.c: its syntax
+ *
+ * "Place" is the byte in the file at which a cluster begins.
+ */
+#ifndef PARALLELS_H
+#define PARALLELS_H
+
+#include "../../libimg/driver.h"
+#include "../../libimg/pages.h"
+#include "../../libimg/util/checked.h"
+#include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/endian.h"
+#include "../../libimg/util/vector.h"
+#include "probe.h"
+
+#define PARALLELS_IN_USE 0x746f6e59u
+#define PARALLELS_CLOSED 0x312e3276u
+/* Of any disk, as in the peer. */
+#define PARALLELS_MAX_SIZE (INT64_MAX - (1ull << 30) + 1)
+
+enum { PARALLELS_SECTOR = 512, PARALLELS_HEADER = 64 };
+enum { PARALLELS_MAX_TRACKS = 0x7fffffff / 513, PARALLELS_MAX_ENTRIES = 0x7fffffff / 4 };
+
+/* Fields of the header. */
+enum {
+    PARALLELS_AT_VERSION = 16, PARALLELS_AT_HEADS = 20, PARALLELS_AT_CYLINDERS = 24, PARALLELS_AT_TRACKS = 28,
+    PARALLELS_AT_ENTRIES = 32, PARALLELS_AT_SECTORS = 36, PARALLELS_AT_IN_USE = 44, PARALLELS_AT_DATA_OFF = 48,
+    PARALLELS_AT_FLAGS = 52, PARALLELS_AT_EXT_OFF = 56
+};
+
+/* One expandable image file. */
+struct parallels {
+    struct img *file;
+    uint8_t header[PARALLELS_HEADER];   /* as on disk */
+    bool wide;                      /* "WithouFreSpacExt": the BAT counts clusters, else sectors */
+    uint32_t entries;               /* of the BAT */
+    uint64_t cluster;               /* bytes; any multiple of a sector */
+    uint64_t size;                  /* of the disk, bytes */
+    uint64_t table_end;             /* the least that the data offset can be */
+    uint64_t data_start;            /* what it is, or should be */
+    bool bad_data_off, unclean;     /* the header has to be mended */
+    uint64_t extension;             /* where the format extension lies; 0: there is none */
+    struct img_pages *bat;
+    uint64_t changed_from, changed_to;  /* bytes of the table that are newer in memory; empty when equal */
+    uint64_t known_from, known_to;  /* there the file is known to have data, or a hole */
+    bool known_hole;
+
+    /* Writing. */
+    bool changing;                  /* marked as in use on disk, by us */
+    uint64_t grid;                  /* clusters have their places at multiples of `cluster` from here on */
+    uint64_t **used;                /* a bit for each of them that is taken */
+    uint64_t used_pieces;
+    uint64_t first_free;            /* none is free before */
+    uint64_t data_end;              /* behind the last cluster */
+    uint64_t fresh;                 /* from here on the file has never held anything */
+    bool given_back;                /* the BAT on disk still names places that are free in memory */
+    bool reused;                    /* data went where other data were: they are not to be seen through the old table */
+    uint64_t reserve;               /* bytes by which the file grows ahead of its data */
+    bool truncate;                  /* ... without storage being set aside for them */
+};
+
+struct parallels_bundle;
+
+struct parallels_image {
+    struct parallels disk;
+    struct parallels_bundle *bundle;    /* NULL: the image is one file */
+};
+
+static inline struct parallels *parallels_disk(const struct img *image)
+{
+    return &((struct parallels_image *)image->state)->disk;
+}
+
+/* header.c -------------------------------------------------------------------- */
+/* Read and judge the header of p->file, the file below `image`.  The BAT is not looked at. */
+int parallels_read_header(struct parallels *p, struct img *image, struct img_error *err);
+/* Before the first change: in use, and no longer what a change makes untrue.  On the storage when it returns. */
+int parallels_begin_change(struct parallels *p);
+/* All has reached the storage: closed. */
+int parallels_end_change(struct parallels *p);
+void parallels_set_data_start(struct parallels *p, uint64_t start);
+
+/* bat.c ------------------------------------------------------------------------- */
+/* `image` is the one whose `file` has the table. */
+void parallels_bat_open(struct parallels *p, struct img *image);
+/* The place of a guest cluster, 0: none. */
+int parallels_bat_get(struct parallels *p, uint32_t index, uint64_t *place);
+int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place);
+/* The first cluster from `from` on, before `to`, that has a place: *index is `to` when none has. */
+int parallels_bat_next(struct parallels *p, uint32_t from, uint32_t to, uint32_t *index, uint64_t *place);
+int parallels_bat_write(struct parallels *p);
+
+/* space.c ------------------------------------------------------------------------ */
+/* Learn from the BAT what is taken.  `twice` (may be NULL) is told of each cluster whose place another one has. */
+typedef void parallels_twice_fn(void *context, uint32_t index);
+int parallels_find_used(struct parallels *p, parallels_twice_fn *twice, void *context);
+void parallels_forget_used(struct parallels *p);
+/* Up to *count clusters in a row, at least one; they read as zeroes. */
+int parallels_allocate(struct parallels *p, uint64_t *count, uint64_t *place);
+void parallels_give_back(struct parallels *p, uint64_t place, uint64_t count);
+/* Is that cluster all in the file, and behind the table? */
+bool parallels_inside(const struct parallels *p, uint64_t place);
+/* Cut the file behind its last cluster. */
+int parallels_trim(struct parallels *p);
+
+/* map.c -------------------------------------------------------------------------- */
+/* Of the disk in *p; `offset` in `extent` is that of the caller. */
+int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, struct img_extent *extent);
+int parallels_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
+int parallels_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
+int parallels_discard(struct img *image, uint64_t offset, uint64_t length);
+int parallels_flush(struct img *image);
+
+/* check.c ------------------------------------------------------------------------ */
+int parallels_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
+/* Mend what has to be mended before anything is written, and learn what is taken. */
+int parallels_make_sound(struct img *image, struct img_error *err);
+
+/* extension.c -------------------------------------------------------------------- */
+int parallels_read_extension(struct parallels *p, bool writable, struct img_error *err);
+
+/* create.c ------------------------------------------------------------------------- */
+struct parallels_create_options {
+    int64_t size, cluster_size;
+};
+int parallels_create(const struct img_create *request, struct img_error *err);
+
+/* descriptor.c ---------------------------------------------------------------------- */
+/* Sectors [start, end) of the disk, in one file. */
+struct parallels_part {
+    uint64_t start, end, block;
+    unsigned images;                /* more than one: snapshots */
+    char *type, *file;
+};
+
+struct parallels_descriptor {
+    uint64_t sectors, padding;
+    char *version, *engine;         /* engine: of the encryption */
+    unsigned snapshots;
+    IMG_VECTOR(struct parallels_part) parts;
+};
+
+/* Free it after an error as well. */
+int parallels_parse_descriptor(const char *text, size_t length, struct parallels_descriptor *found,
+                               struct img_error *err);
+void parallels_free_descriptor(struct parallels_descriptor *descriptor);
+
+/* xml.c ---------------------------------------------------------------------------------- */
+/*
+ * Elements and their texts, one after the other.  `path` is that of the element: "a/b/c".  What a hostile text could
+ * do with entities and document types is refused.
+ */
+enum parallels_xml_event { PARALLELS_XML_OPEN, PARALLELS_XML_CLOSE };
+struct parallels_xml_handler {
+    /* OPEN: `text` is the attributes as they stand; CLOSE: the text of the element, without blanks around it. */
+    int (*event)(void *context, enum parallels_xml_event event, const char *path, const char *text,
+                 struct img_error *err);
+    void *context;
+};
+int parallels_read_xml(const char *text, size_t length, const struct parallels_xml_handler *handler,
+                       struct img_error *err);
+
+/* bundle.c --------------------------------------------------------------------------- */
+/* image->file is the descriptor; sets image->size, and image->extents to the files. */
+int parallels_open_bundle(struct img *image, struct parallels_bundle **bundle, struct img_error *err);
+void parallels_free_bundle(struct parallels_bundle *bundle);
+int parallels_map_bundle(struct parallels_bundle *bundle, uint64_t offset, uint64_t length,
+                         struct img_extent *extent);
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The qed driver: its table of callbacks, opening and closing.
+ */
+#include "qed.h"
+
+#include <string.h>
+
+static int qed_probe(const uint8_t *head, size_t length, const char *name)
+{
+    (void)name;
+    return head && length >= 4 && img_get_le32(head) == QED_MAGIC ? 100 : 0;
+}
+
+static void release(struct img *image)
+{
+    struct qed *s = qed_state(image);
+
+    img_pages_free(s->l1);
+    img_pages_free(s->l2);
+    s->l1 = s->l2 = NULL;
+}
+
+/* Autoclear features go with the first writer; an image that was not closed is mended before it is used. */
+static int start_writing(struct img *image, struct img_error *err)
+{
+    struct qed *s = qed_state(image);
+    struct img_check result = { 0 };
+    int status = 0;
+
+    if (s->h.autoclear_features) {
+        s->h.autoclear_features = 0;
+        if ((status = qed_write_header(image)) < 0 || (status = qed_barrier(image)) < 0)
+            return img_error_errno(err, -status, "Failed to sync header");
+    }
+    if (!(s->h.features & QED_NEED_CHECK) || image->flags & IMG_CHECK)
+        return 0;
+    status = qed_check(image, IMG_REPAIR_LEAKS | IMG_REPAIR_ERRORS, &result, err);
+    return status < 0 ? img_error_errno(err, -status, "Image corrupted") : 0;
+}
+
+static int qed_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
+{
+    struct qed *s = qed_state(image);
+
+    (void)parsed, (void)options;
+    int status = qed_read_header(image, err);
+    if (status < 0)
+        return status;
+    image->size = s->h.size;
+    image->cluster_size = s->h.cluster_size;
+    qed_open_tables(image);
+    status = image->flags & IMG_RDWR ? start_writing(image, err) : 0;
+    if (status < 0)
+        release(image);
+    return status;
+}
+
+/* The flag goes last, when all that was allocated is linked in. */
+static int mark_checked(struct img *image)
+{
+    struct qed *s = qed_state(image);
+
+    if (!(s->h.features & QED_NEED_CHECK))
+        return 0;
+    int status = qed_barrier(image);
+    if (status < 0)
+        return status;
+    s->h.features &= ~(uint64_t)QED_NEED_CHECK;
+    return qed_write_header(image);
+}
+
+static int qed_close(struct img *image)
+{
+    int status = 0;
+
+    if (image->flags & IMG_RDWR && (status = qed_flush(image)) == 0)
+        status = mark_checked(image);
+    release(image);
+    return status;
+}
+
+static int qed_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err)
+{
+    struct qed *s = qed_state(image);
+    uint64_t old = s->h.size;
+
+    /* What a longer backing file has there would show, and there is no way to hide it. */
+    if (image->backing && size > old && img_size(image->backing) > old)
+        return img_error_set(err, ENOTSUP, "Block driver does not support requested flags");
+    if (preallocation && strcmp(preallocation, "off") != 0)
+        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", preallocation);
+    if (!img_aligned(size, QED_SECTOR) || size > qed_max_size(s->h.cluster_size, s->h.table_size))
+        return img_error_set(err, EINVAL, "Invalid image size specified");
+    if (size < old)
+        return img_error_set(err, ENOTSUP, "Shrinking images is currently not supported");
+    s->h.size = size;
+    int status = qed_write_header(image);
+    if (status < 0) {
+        s->h.size = old;
+        return img_error_errno(err, -status, "Failed to update the image size");
+    }
+    image->size = size;
+    return 0;
+}
+
+static bool qed_zero_initialised(struct img *image)
+{
+    (void)image;
+    return true;
+}
+
+static void qed_limits(struct img *image, struct img_limits *limits)
+{
+    limits->write_zeroes_alignment = image->cluster_size;
+}
+
+const struct img_driver img_driver_qed = {
+    .name = "qed",
+    .title = "QEMU enhanced disk",
+    .kind = IMG_FORMAT,
+    .traits = IMG_CAN_BACK,
+    .state_size = sizeof(struct qed),
+    .options = qed_options,
+    .create_size = sizeof(struct qed_create_options),
+    .probe = qed_probe,
+    .open = qed_open,
+    .close = qed_close,
+    .create = qed_create,
+    .map = qed_map,
+    .reserve = qed_reserve,
+    .publish = qed_publish,
+    .zero = qed_zero,
+    .flush = qed_flush,
+    .resize = qed_resize,
+    .check = qed_check,
+    .change_backing = qed_change_backing,
+    .zero_initialised = qed_zero_initialised,
+    .limits = qed_limits,
+};

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * L1 and L2 tables.  Specification: "Tables", "Data cluster", "Write" under "Operations".
+ *
+ * A table may have a GiB, so its pages are what is kept.  Data are on the storage before L2 tables name them, these
+ * before the L1 table names them.  Before anything is allocated the header says that the image needs a check.
+ */
+#include "qed.h"
+
+enum { PAGE = 64 << 10, L1_MEMORY = 1 << 20, L2_MEMORY = 16 << 20 };
+
+/* ---- Places ----------------------------------------------------------------------- */
+
+bool qed_valid_cluster(const struct qed *s, uint64_t offset)
+{
+    return img_aligned(offset, s->h.cluster_size) &&
+           offset >= (uint64_t)s->h.header_size * s->h.cluster_size && offset < s->end;
+}
+
+/* The peer takes a table of one cluster for one that wraps around, so none is ever opened. */
+bool qed_valid_table(const struct qed *s, uint64_t offset)
+{
+    uint64_t last;
+
+    return s->h.table_size > 1 && img_add(offset, s->table_bytes - s->h.cluster_size, &last) &&
+           qed_valid_cluster(s, offset) && qed_valid_cluster(s, last);
+}
+
+int qed_lengthen(struct img *image, uint64_t end)
+{
+    static const uint8_t nothing = 0;
+
+    return img_size(image->file) >= end ? 0 : img_pwrite(image->file, &nothing, end - 1, 1);
+}
+
+static int mark_unchecked(struct img *image)
+{
+    struct qed *s = qed_state(image);
+
+    if (s->h.features & QED_NEED_CHECK)
+        return 0;
+    s->h.features |= QED_NEED_CHECK;
+    int status = qed_write_header(image);
+    if (status < 0)
+        s->h.features &= ~(uint64_t)QED_NEED_CHECK;
+    return status;
+}
+
+int qed_allocate(struct img *image, uint64_t clusters, uint64_t *offset)
+{
+    struct qed *s = qed_state(image);
+    uint64_t bytes, end, start = s->end;
+
+    /* Bytes behind the last whole cluster are nobody's, but there. */
+    if (img_size(image->file) > start)
+        start = img_max(start, img_align_up(img_size(image->file), s->h.cluster_size));
+    if (!img_mul(clusters, s->h.cluster_size, &bytes) || !img_add(start, bytes, &end) || end > INT64_MAX)
+        return -EFBIG;
+    int status = mark_unchecked(image);
+    if (status < 0)
+        return status;
+    s->end = end;
+    *offset = start;
+    return 0;
+}
+
+/* ---- Reading ------------------------------------------------------------------------ */
+
+static int get(struct qed *s, struct img_pages *pages, uint64_t table, uint64_t index, uint8_t **entry)
+{
+    uint64_t at = index * QED_ENTRY;
+    int status = img_pages_get(pages, table + img_align_down(at, s->page_size), entry);
+
+    if (status == 0)
+        *entry += at & (s->page_size - 1);
+    return status;
+}
+
+static int put(struct qed *s, struct img_pages *pages, uint64_t table, uint64_t index, uint64_t value)
+{
+    uint8_t *entry;
+    int status = get(s, pages, table, index, &entry);
+
+    if (status < 0)
+        return status;
+    img_put_le64(entry, value);
+    img_pages_changed(pages, (uint32_t)(index * QED_ENTRY & (s->page_size - 1)), QED_ENTRY);
+    return 0;
+}
+
+int qed_find_table(struct img *image, uint64_t guest, uint64_t *table)
+{
+    struct qed *s = qed_state(image);
+    uint8_t *entry;
+    int status = get(s, s->l1, s->h.l1_offset, guest / s->span, &entry);
+
+    if (status < 0)
+        return status;
+    *table = img_get_le64(entry);
+    return *table == QED_UNALLOCATED || qed_valid_table(s, *table) ? 0 : -EINVAL;
+}
+
+int qed_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value)
+{
+    struct qed *s = qed_state(image);
+    uint8_t *entry;
+    int status = get(s, s->l2, table, index, &entry);
+
+    if (status == 0)
+        *value = img_get_le64(entry);
+    return status;
+}
+
+int qed_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t value)
+{
+    struct qed *s = qed_state(image);
+
+    return put(s, s->l2, table, index, value);
+}
+
+/* ---- Writing -------------------------------------------------------------------------- */
+
+/* Behind the end of the file all is zero, so a new table is there as soon as the file is long enough. */
+int qed_need_table(struct img *image, uint64_t guest, uint64_t *table)
+{
+    struct qed *s = qed_state(image);
+    int status = qed_find_table(image, guest, table);
+
+    if (status < 0 || *table != QED_UNALLOCATED)
+        return status;
+    if ((status = qed_allocate(image, s->h.table_size, table)) < 0 ||
+        (status = qed_lengthen(image, *table + s->table_bytes)) < 0)
+        return status;
+    return put(s, s->l1, s->h.l1_offset, guest / s->span, *table);
+}
+
+int qed_barrier(struct img *image)
+{
+    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
+}
+
+/* L2 tables are durable before the L1 table names them. */
+static int before_l1(struct img *image)
+{
+    int status = img_pages_write(qed_state(image)->l2);
+
+    return status < 0 ? status : qed_barrier(image);
+}
+
+void qed_open_tables(struct img *image)
+{
+    struct qed *s = qed_state(image);
+
+    s->page_size = (uint32_t)img_min(s->table_bytes, PAGE);
+    s->l1 = img_pages_new(image, s->page_size, L1_MEMORY, before_l1);
+    s->l2 = img_pages_new(image, s->page_size, L2_MEMORY, qed_barrier);
+}
+
+int qed_flush(struct img *image)
+{
+    struct qed *s = qed_state(image);
+    int status = img_pages_write(s->l2);
+
+    return status < 0 ? status : img_pages_write(s->l1);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The vdi driver: its table of callbacks, the header, opening and closing.  The header is looked at in the peer's
+ * order, so that of several faults the same one is told.
+ */
+#include "vdi.h"
+#include <inttypes.h>
+
+static const struct img_option vdi_options[] = {
+    { .name = "size", .help = "Virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE,
+      .offset = offsetof(struct vdi_create_options, size) },
+    { .name = "static", .help = "VDI static (pre-allocated) image", .type = IMG_OPT_BOOL, .standard = "off",
+      .when = IMG_AT_CREATE, .offset = offsetof(struct vdi_create_options, fixed) },
+    { .name = NULL }
+};
+
+static int vdi_probe(const uint8_t *head, size_t length, const char *name)
+{
+    (void)name;
+    return length >= VDI_SIGNATURE + 4 && img_get_le32(head + VDI_SIGNATURE) == VDI_MAGIC ? 100 : 0;
+}
+
+/* ---- The header ------------------------------------------------------------------ */
+
+static bool is_nil(const uint8_t *uuid)
+{
+    static const uint8_t nil[16];
+
+    return memcmp(uuid, nil, sizeof nil) == 0;
+}
+
+static int check_layout(const uint8_t *head, struct img_error *err)
+{
+    uint32_t version = img_get_le32(head + VDI_VERSION), map = img_get_le32(head + VDI_MAP_OFFSET);
+    uint32_t data = img_get_le32(head + VDI_DATA_OFFSET), sector = img_get_le32(head + VDI_SECTOR_SIZE);
+    uint32_t block = img_get_le32(head + VDI_BLOCK_SIZE);
+
+    if (img_get_le32(head + VDI_SIGNATURE) != VDI_MAGIC)
+        return img_error_set(err, EINVAL, "Image not in VDI format (bad signature %08x)",
+                             img_get_le32(head + VDI_SIGNATURE));
+    if (version != VDI_VERSION_1_1)
+        return img_error_set(err, ENOTSUP, "unsupported VDI image (version %u.%u)", version >> 16, version & 0xffff);
+    if (!img_aligned(map, 512))
+        return img_error_set(err, ENOTSUP, "unsupported VDI image (unaligned block map offset 0x%x)", map);
+    if (!img_aligned(data, 512))
+        return img_error_set(err, ENOTSUP, "unsupported VDI image (unaligned data offset 0x%x)", data);
+    if (sector != 512)
+        return img_error_set(err, ENOTSUP, "unsupported VDI image (sector size %u is not 512)", sector);
+    if (block != VDI_BLOCK)
+        return img_error_set(err, ENOTSUP, "unsupported VDI image (block size %u is not %u)", block, VDI_BLOCK);
+    return 0;
+}
+
+static int read_header(struct img *image, struct img_error *err)
+{
+    struct vdi *s = vdi_state(image);
+    uint8_t head[VDI_HEADER_BYTES];
+    uint64_t size, room;
+
+    int status = img_pread(image->file, head, 0, sizeof head);
+    if (status < 0)
+        return status;
+    size = img_get_le64(head + VDI_DISK_SIZE);
+    if (size > VDI_MAX_SIZE)
+        return img_error_set(err, ENOTSUP, "Unsupported VDI image size (size is 0x%" PRIx64 ", max supported is 0x%"
+                             PRIx64 ")", size, VDI_MAX_SIZE);
+    /* A disk may end inside a sector: other programs round up when they show it. */
+    size = img_align_up(size, 512);
+    if ((status = check_layout(head, err)) < 0)
+        return status;
+    s->blocks = img_get_le32(head + VDI_BLOCKS);
+    room = (uint64_t)s->blocks << VDI_BLOCK_BITS;
+    if (size > room)
+        return img_error_set(err, ENOTSUP, "unsupported VDI image (disk size %" PRIu64 ", image bitmap has room for "
+                             "%" PRIu64 ")", size, room);
+    if (!is_nil(head + VDI_UUID_LINK))
+        return img_error_set(err, ENOTSUP, "unsupported VDI image (non-NULL link UUID)");
+    if (!is_nil(head + VDI_UUID_PARENT))
+        return img_error_set(err, ENOTSUP, "unsupported VDI image (non-NULL parent UUID)");
+    if (s->blocks > VDI_MAX_BLOCKS)
+        return img_error_set(err, ENOTSUP, "unsupported VDI image (too many blocks %u, max is %u)", s->blocks,
+                             VDI_MAX_BLOCKS);
+    s->type = img_get_le32(head + VDI_TYPE);
+    s->map_offset = img_get_le32(head + VDI_MAP_OFFSET);
+    s->data_offset = img_get_le32(head + VDI_DATA_OFFSET);
+    s->counted = img_get_le32(head + VDI_BLOCKS_ALLOCATED);
+    image->size = size;
+    return 0;
+}
+
+/* ---- Opening and closing ------------------------------------------------------------ */
+
+static void release(struct img *image)
+{
+    struct vdi *s = vdi_state(image);
+
+    img_pages_free(s->pages);
+    free(s->used);
+    memset(s, 0, sizeof *s);
+}
+
+static int vdi_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
+{
+    int status = read_header(image, err);
+
+    (void)parsed, (void)options;
+    if (status < 0)
+        return status;
+    image->cluster_size = VDI_BLOCK;
+    /* A block of the file may have holes: what is written small stays small. */
+    image->write_unit = VDI_HOLE_UNIT;
+    vdi_open_map(image);
+    if (image->flags & IMG_RDWR)
+        status = vdi_prepare_to_write(image);
+    if (status < 0)
+        release(image);
+    return status;
+}
+
+static int vdi_flush(struct img *image)
+{
+    return img_pages_write(vdi_state(image)->pages);
+}
+
+static int vdi_close(struct img *image)
+{
+    int status = image->flags & IMG_RDWR ? vdi_flush(image) : 0;
+
+    release(image);
+    return status;
+}
+
+static bool vdi_zero_initialised(struct img *image)
+{
+    return vdi_state(image)->type != VDI_TYPE_STATIC || img_zero_initialised(image->file);
+}
+
+const struct img_driver img_driver_vdi = {
+    .name = "vdi", .title = "VirtualBox disk image", .kind = IMG_FORMAT,
+    .state_size = sizeof(struct vdi), .options = vdi_options, .create_size = sizeof(struct vdi_create_options),
+    .probe = vdi_probe, .open = vdi_open, .close = vdi_close, .create = vdi_create, .zero = vdi_zero, .map = vdi_map,
+    .reserve = vdi_reserve, .publish = vdi_publish, .cancel = vdi_cancel,
+    .flush = vdi_flush, .check = vdi_check, .zero_initialised = vdi_zero_initialised,
+};

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest writes.  A block gets its bytes first; then the header counts it; when both are on the storage the block map
+ * names it.  Whoever reads the image after a crash sees the old content or the new, and whoever adds the next block
+ * by the header's count adds it behind all that are in use.
+ *
+ * Places are not taken by that count but by what the map says, so that a wrong one does no harm, and blocks that a
+ * crash has lost are found again.
+ */
+#include "vdi.h"
+
+/* What publish and cancel find in tag[]. */
+enum { TAG_BLOCK, TAG_PLACE };
+
+static bool is_used(const struct vdi *s, uint32_t place)
+{
+    return s->used[place / 8] >> place % 8 & 1;
+}
+
+static void set_used(struct vdi *s, uint32_t place, bool used)
+{
+    uint8_t bit = (uint8_t)(1u << place % 8);
+
+    if (used)
+        s->used[place / 8] |= bit;
+    else
+        s->used[place / 8] &= (uint8_t)~bit;
+}
+
+/* Places from `blocks` on are damage, or none at all: nothing is ever put there, so they need not be known. */
+static void take(struct vdi *s, uint32_t place)
+{
+    if (place >= s->blocks)
+        return;
+    if (place < s->tracked)
+        set_used(s, place, true);
+    s->end = (uint32_t)img_max(s->end, place + 1);
+}
+
+int vdi_prepare_to_write(struct img *image)
+{
+    struct vdi *s = vdi_state(image);
+    uint64_t size = img_size(image->file);
+    uint32_t in_file = vdi_blocks_in_file(image), count;
+    const uint8_t *entries;
+
+    s->tracked = in_file + 1;
+    s->used = calloc(s->tracked / 8 + 1, 1);
+    if (!s->used)
+        return -ENOMEM;
+    for (uint32_t block = 0; block < in_file; block += count) {
+        int status = vdi_entries(image, block, &entries, &count);
+        if (status < 0)
+            return status;
+        for (uint32_t i = 0; i < count; i++)
+            take(s, img_get_le32(entries + 4 * i));
+    }
+    if (in_file < s->blocks)
+        take(s, 0);
+    if (size > s->data_offset)
+        s->first_fresh = (uint32_t)img_min(img_div_up(size - s->data_offset, VDI_BLOCK), s->blocks);
+    return 0;
+}
+
+static int take_free(struct vdi *s, uint32_t *place)
+{
+    while (s->first_free < s->tracked && is_used(s, s->first_free))
+        s->first_free++;
+    if (s->first_free >= s->tracked)
+        return -ENOSPC;
+    *place = s->first_free++;
+    set_used(s, *place, true);
+    return 0;
+}
+
+int vdi_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
+{
+    struct vdi *s = vdi_state(image);
+    uint32_t block = (uint32_t)(offset >> VDI_BLOCK_BITS), place;
+    uint64_t inside = offset & (VDI_BLOCK - 1), start = offset - inside;
+    uint64_t end = img_min(start + VDI_BLOCK, image->size);
+
+    int status = vdi_get_entry(image, block, &place);
+    if (status < 0)
+        return status;
+    to->published = vdi_has_place(place);
+    if (!to->published && (status = take_free(s, &place)) < 0)
+        return status;
+    to->offset = offset;
+    to->length = img_min(length, end - offset);
+    to->file = image->file;
+    to->host = vdi_place(s, place) + inside;
+    /* Where the file has never been written to it reads as zeroes, as the block does. */
+    if (!to->published && place < s->first_fresh) {
+        to->head = inside;
+        to->tail = end - (offset + to->length);
+    }
+    to->tag[TAG_BLOCK] = block;
+    to->tag[TAG_PLACE] = place;
+    return 0;
+}
+
+/* A block is whole in the file.  Its last byte is ours alone, whereas to set the file's length here could cut off what
+ * others write further on. */
+static int fill_block(struct img *image, uint32_t place)
+{
+    static const uint8_t nothing = 0;
+    uint64_t end = vdi_place(vdi_state(image), place) + VDI_BLOCK;
+
+    return img_size(image->file) >= end ? 0 : img_pwrite(image->file, &nothing, end - 1, 1);
+}
+
+int vdi_publish(struct img *image, struct img_reservation *at)
+{
+    struct vdi *s = vdi_state(image);
+    uint32_t place = (uint32_t)at->tag[TAG_PLACE];
+
+    int status = fill_block(image, place);
+    if (status == 0)
+        status = vdi_put_entry(image, (uint32_t)at->tag[TAG_BLOCK], place);
+    if (status == 0)
+        s->end = (uint32_t)img_max(s->end, place + 1);
+    return status;
+}
+
+int vdi_settle(struct img *image)
+{
+    struct vdi *s = vdi_state(image);
+    uint8_t bytes[4];
+
+    if (s->counted != s->end) {
+        img_put_le32(bytes, s->end);
+        int status = img_pwrite(image->file, bytes, VDI_BLOCKS_ALLOCATED, sizeof bytes);
+        if (status < 0)
+            return status;
+        s->counted = s->end;
+    }
+    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
+}
+
+void vdi_cancel(struct img *image, struct img_reservation *at)
+{
+    struct vdi *s = vdi_state(image);
+    uint32_t place = (uint32_t)at->tag[TAG_PLACE];
+
+    /* Something may have been written there. */
+    set_used(s, place, false);
+    s->first_free = (uint32_t)img_min(s->first_free, place);
+    s->first_fresh = (uint32_t)img_max(s->first_fresh, place + 1);
+}
+
+/* Blocks keep their place: the map has a number for "zeroes" but other programs give such a block up. */
+int vdi_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    while (length > 0) {
+        struct img_extent extent;
+        int status = vdi_map(image, offset, length, &extent);
+
+        if (status == 0 && extent.kind == IMG_DATA)
+            status = img_zero(image->file, extent.host, extent.length, flags);
+        if (status < 0)
+            return status;
+        offset += extent.length;
+        length -= extent.length;
+    }
+    return 0;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vdi.h - state shared by the files of the vdi driver.
+ * Description: "VirtualBox Disk Image", as published in the VirtualBox forum ("All about VDIs") and by the program's
+ * own pages; the numbers are little-endian.
+ *
+ *     header      512 bytes
+ *     block map   a number for each block of the disk: which block of the file has its bytes
+ *     blocks      1 MiB each
+ *
+ *   open.c      the vtable, the header, opening and closing
+ *   map.c       the block map in memory; guest range -> extent
+ *   reserve.c   guest writes: a block, its bytes, then the entry of the block map; zeroes
+ *   check.c     what is wrong
+ *   create.c    new images
+ */
+#ifndef VDI_H
+#define VDI_H
+
+#include "../../libimg/driver.h"
+#include "../../libimg/pages.h"
+#include "../../libimg/util/checked.h"
+#include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/endian.h"
+
+enum {
+    VDI_SIGNATURE = 0x40, VDI_VERSION = 0x44, VDI_HEADER_SIZE = 0x48, VDI_TYPE = 0x4c, VDI_MAP_OFFSET = 0x154,
+    VDI_DATA_OFFSET = 0x158, VDI_SECTOR_SIZE = 0x168, VDI_DISK_SIZE = 0x170, VDI_BLOCK_SIZE = 0x178, VDI_BLOCKS = 0x180,
+    VDI_BLOCKS_ALLOCATED = 0x184, VDI_UUID = 0x188, VDI_UUID_MODIFIED = 0x198, VDI_UUID_LINK = 0x1a8,
+    VDI_UUID_PARENT = 0x1b8, VDI_HEADER_BYTES = 512
+};
+enum { VDI_TYPE_DYNAMIC = 1, VDI_TYPE_STATIC = 2 };
+
+#define VDI_MAGIC 0xbeda107fu
+#define VDI_VERSION_1_1 0x00010001u
+#define VDI_BLOCK_BITS 20
+#define VDI_BLOCK (1u << VDI_BLOCK_BITS)
+/* Holes in the file are not finer than this as a rule. */
+#define VDI_HOLE_UNIT 4096
+#define VDI_MAX_BLOCKS 0x1fffff80u
+#define VDI_MAX_SIZE ((uint64_t)VDI_MAX_BLOCKS << VDI_BLOCK_BITS)
+
+/* Entries of the block map from here on are no places: discarded (zeroes), and never written to. */
+#define VDI_DISCARDED 0xfffffffeu
+#define VDI_UNALLOCATED 0xffffffffu
+
+struct vdi {
+    uint32_t type, blocks;
+    uint64_t map_offset, data_offset;
+    struct img_pages *pages;        /* of the block map */
+
+    /* For writing, from here on. */
+    uint8_t *used;                  /* a bit for each of the first `tracked` blocks of the file */
+    uint32_t tracked;               /* as many as the map on the disk has entries, so one of them is always free */
+    uint32_t first_free;            /* none below */
+    uint32_t first_fresh;           /* from here on the file has never been written to */
+    uint32_t end;                   /* all blocks that the map on the disk names are below */
+    uint32_t counted;               /* "blocks allocated" in the header on the disk */
+};
+
+static inline struct vdi *vdi_state(const struct img *image)
+{
+    return image->state;
+}
+
+static inline bool vdi_has_place(uint32_t entry)
+{
+    return entry < VDI_DISCARDED;
+}
+
+/* Where a block of the file begins. */
+static inline uint64_t vdi_place(const struct vdi *s, uint32_t block)
+{
+    return s->data_offset + ((uint64_t)block << VDI_BLOCK_BITS);
+}
+
+/* map.c */
+void vdi_open_map(struct img *image);
+/* Entries of the map that lie in the file; those behind its end read as 0. */
+uint32_t vdi_blocks_in_file(const struct img *image);
+/* The entries from that of `block` on, as they lie on the disk; *count of them are at hand. */
+int vdi_entries(struct img *image, uint32_t block, const uint8_t **entries, uint32_t *count);
+int vdi_get_entry(struct img *image, uint32_t block, uint32_t *entry);
+/* In memory; img_pages_write brings it to the disk. */
+int vdi_put_entry(struct img *image, uint32_t block, uint32_t entry);
+/* One run of blocks that lie side by side in the file, or have no place. */
+int vdi_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
+
+/* reserve.c */
+int vdi_prepare_to_write(struct img *image);
+/* What the entries of the map refer to is on the disk before they are. */
+int vdi_settle(struct img *image);
+int vdi_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
+int vdi_publish(struct img *image, struct img_reservation *at);
+void vdi_cancel(struct img *image, struct img_reservation *at);
+int vdi_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
+
+/* check.c */
+int vdi_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
+
+/* create.c */
+struct vdi_create_options {
+    int64_t size;
+    int8_t fixed;
+};
+int vdi_create(const struct img_create *request, struct img_error *err);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * write.c - guest writes.  [MS-VHDX] 2.5 "BAT".
+ *
+ * A block without data gets a place that reads as zeroes, and lies within the file: what is not written of it needs no
+ * copying.  From then on its entry in memory is VHDX_RESERVED, so that another writer into the same block finds
+ * the same place; readers see zeroes, and so does the disk, until the first of them publishes it.  A write that
+ * failed leaves the place reserved for the next one.
+ */
+#include "vhdx.h"
+
+enum { TAG_BLOCK };
+
+static int reserve_new(struct img *image, uint64_t block, uint64_t old, uint64_t *host)
+{
+    int ret;
+
+    if (!vhdx_reads_zero(old))
+        return -EIO;
+    ret = vhdx_allocate(image, host);
+    return ret < 0 ? ret : vhdx_bat_put(image, block, *host | VHDX_RESERVED | (old & VHDX_STATE_MASK));
+}
+
+/* How far blocks with data lie next to each other. */
+static int extend(struct img *image, uint64_t end, struct img_reservation *to)
+{
+    const struct vhdx *s = vhdx_state(image);
+
+    while (to->offset + to->length < end) {
+        uint64_t entry, at = to->offset + to->length;
+        int ret = vhdx_bat_get(image, at >> s->block_bits, &entry);
+        if (ret < 0)
+            return ret;
+        if ((entry & (VHDX_STATE_MASK | VHDX_RESERVED)) != VHDX_PRESENT ||
+            (entry & VHDX_OFFSET_MASK) != to->host + to->length)
+            break;
+        to->length += img_min(end - at, s->block_size);
+    }
+    return 0;
+}
+
+int vhdx_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
+{
+    const struct vhdx *s = vhdx_state(image);
+    uint64_t block = offset >> s->block_bits, within = offset & (s->block_size - 1), entry, host;
+    int ret = vhdx_begin(image);
+
+    if (ret == 0)
+        ret = vhdx_bat_get(image, block, &entry);
+    if (ret < 0)
+        return ret;
+    host = entry & VHDX_OFFSET_MASK;
+    if ((entry & VHDX_STATE_MASK) == VHDX_PRESENT) {
+        if (!vhdx_host_good(s, host))
+            return -EIO;
+        to->published = true;
+    } else if (!(entry & VHDX_RESERVED) && (ret = reserve_new(image, block, entry, &host)) < 0) {
+        return ret;
+    }
+    to->offset = offset;
+    to->length = img_min(length, s->block_size - within);
+    to->file = image->file;
+    to->host = host + within;
+    to->tag[TAG_BLOCK] = block;
+    return to->published ? extend(image, offset + length, to) : 0;
+}
+
+int vhdx_publish(struct img *image, struct img_reservation *at)
+{
+    uint64_t entry;
+    int ret = vhdx_bat_get(image, at->tag[TAG_BLOCK], &entry);
+
+    if (ret < 0 || !(entry & VHDX_RESERVED))
+        return ret;             /* another writer was first */
+    return vhdx_bat_put(image, at->tag[TAG_BLOCK], (entry & VHDX_OFFSET_MASK) | VHDX_PRESENT);
+}
+
+void vhdx_cancel(struct img *image, struct img_reservation *at)
+{
+    (void)image, (void)at;
+}
+
+/*
+ * In blocks with data the file below gets the zeroes (as a hole, where it can have one) and the block keeps its place;
+ * others become ZERO, which unlike the states before says so for sure.
+ */
+int vhdx_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    const struct vhdx *s = vhdx_state(image);
+    uint64_t end = offset + length, next;
+    int ret = 0;
+
+    for (; ret == 0 && offset < end; offset = next) {
+        uint64_t entry, within = offset & (s->block_size - 1), host;
+        next = img_min(end, offset - within + s->block_size);
+        ret = vhdx_bat_get(image, offset >> s->block_bits, &entry);
+        host = entry & VHDX_OFFSET_MASK;
+        if (ret < 0 || (entry & (VHDX_STATE_MASK | VHDX_RESERVED)) == VHDX_ZERO)
+            continue;
+        if ((ret = vhdx_begin(image)) < 0)
+            break;
+        if (entry & VHDX_RESERVED || (entry & VHDX_STATE_MASK) == VHDX_PRESENT)
+            ret = vhdx_host_good(s, host) ? img_zero(image->file, host + within, next - offset, flags) : -EIO;
+        else
+            ret = vhdx_reads_zero(entry) ? vhdx_bat_put(image, offset >> s->block_bits, VHDX_ZERO) : -EIO;
+    }
+    return ret;
+}

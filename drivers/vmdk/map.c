@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest range -> place in the file of an extent; compressed grains out.
+ * Specification: "Hosted Sparse Extents" (grain tables, zeroed-grain entries), "Stream-Optimized Compressed" (grain
+ * markers), "Simple Extents".
+ */
+#include "vmdk.h"
+#include <string.h>
+
+/* The caller may need only the beginning of an answer. */
+enum { MAX_LOOKED_AT = 65536, ZEROED_ENTRY = 1 };
+
+int vmdk_entry_means(const struct vmdk_extent *extent, uint64_t entry, enum img_extent_kind *kind, uint64_t *host)
+{
+    if (extent->kind == VMDK_SESPARSE)
+        return vmdk_sesparse_grain(extent, entry, kind, host);
+    *host = entry * VMDK_SECTOR;
+    if (entry == 0)
+        *kind = IMG_HOLE;
+    else if (entry == ZEROED_ENTRY && extent->zeroed)
+        *kind = IMG_ZERO;
+    else
+        *kind = extent->compressed ? IMG_CODED : IMG_DATA;
+    return 0;
+}
+
+int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t index, enum img_extent_kind *kind,
+                    uint64_t *host)
+{
+    struct vmdk *s = vmdk_state(image);
+    uint64_t at, again, entry;
+    int ret;
+
+    *kind = IMG_HOLE;
+    *host = 0;
+    if (s->stream) {
+        ret = vmdk_stream_find(s->stream, index * VMDK_GRAIN, &entry);
+        return ret < 0 ? ret : vmdk_entry_means(extent, entry / VMDK_SECTOR, kind, host);
+    }
+    ret = vmdk_find_entry(image, extent, index, false, &at, &again);
+    if (ret < 0 || at == 0)
+        return ret;
+    ret = vmdk_get_entry(image, extent, at, &entry);
+    return ret < 0 ? ret : vmdk_entry_means(extent, entry, kind, host);
+}
+
+/* ---- Coded grains --------------------------------------------------------------------------- */
+
+/* As many bytes as the marker in front says, as far as the file has them; the marker alone where that cannot be. */
+static int coded_length(const struct vmdk_extent *extent, uint64_t host, uint64_t *length)
+{
+    uint8_t marker[VMDK_GRAIN_MARKER];
+    uint64_t most = 2 * extent->grain, size = img_size(extent->file);
+    int ret;
+
+    if (!extent->markers) {
+        *length = host < size ? img_min(most, size - host) : 1;
+        return 0;
+    }
+    ret = vmdk_read(extent->file, marker, host, sizeof marker);
+    *length = sizeof marker;
+    if (ret == 0 && img_get_le32(marker + 8) <= most)
+        *length += img_min(img_get_le32(marker + 8), host + sizeof marker < size ? size - host - sizeof marker : 0);
+    return ret;
+}
+
+int vmdk_decode(struct img *image, const void *coded, size_t coded_length, void *plain, size_t length)
+{
+    const struct vmdk *s = vmdk_state(image);
+    const uint8_t *bytes = coded;
+    uint64_t offset = 0;
+
+    if (s->markers) {
+        if (coded_length <= VMDK_GRAIN_MARKER || img_get_le32(bytes + 8) > coded_length - VMDK_GRAIN_MARKER)
+            return -EINVAL;
+        coded_length = img_get_le32(bytes + 8);
+        bytes += VMDK_GRAIN_MARKER;
+        if (!img_mul(img_get_le64(coded), VMDK_SECTOR, &offset))
+            offset = 0;
+    }
+    if (img_decode_exact(IMG_CODEC_ZLIB, bytes, coded_length, plain, length) == 0)
+        return 0;
+    /* The last grain of the disk may hold no more than the disk does. */
+    if (offset >= image->size || image->size - offset >= length)
+        return -EINVAL;
+    memset(plain, 0, length);
+    return img_decode_exact(IMG_CODEC_ZLIB, bytes, coded_length, plain, image->size - offset) < 0 ? -EINVAL : 0;
+}
+
+/* ---- Sparse extents ----------------------------------------------------------------------------- */
+
+static bool continues(const struct img_extent *run, enum img_extent_kind kind, uint64_t host)
+{
+    if (kind != run->kind || kind == IMG_CODED)
+        return false;
+    return kind != IMG_DATA || host == run->host + run->length;
+}
+
+/* Where the next entry to look at is: all grains of a table that is not there go in one step. */
+static int skip_missing(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t *next)
+{
+    uint64_t at, again;
+    int ret;
+
+    *next = index + 1;
+    if (vmdk_state(image)->stream || index % extent->table_entries)
+        return 0;
+    ret = vmdk_find_entry(image, extent, index, false, &at, &again);
+    if (ret == 0 && at == 0)
+        *next = index + extent->table_entries;
+    return ret;
+}
+
+static int map_sparse(struct img *image, struct vmdk_extent *extent, uint64_t end, struct img_extent *run)
+{
+    uint64_t index = (run->offset - extent->start) / extent->grain, at = run->offset;
+    int ret = 0;
+
+    for (unsigned looked_at = 0; at < end && looked_at < MAX_LOOKED_AT; looked_at++) {
+        enum img_extent_kind kind;
+        uint64_t host, next = 0, inside = (at - extent->start) % extent->grain;
+
+        ret = vmdk_find_grain(image, extent, index, &kind, &host);
+        if (ret == 0)
+            ret = skip_missing(image, extent, index, &next);
+        if (ret < 0)
+            break;
+        if (kind != IMG_CODED)
+            host += inside;
+        if (run->length == 0) {
+            run->kind = kind;
+            run->host = host;
+        } else if (!continues(run, kind, host)) {
+            break;
+        }
+        index = next;
+        at = img_min(end, extent->start + index * extent->grain);
+        run->length = at - run->offset;
+        if (kind == IMG_CODED) {
+            ret = coded_length(extent, host, &run->host_length);
+            break;
+        }
+    }
+    /* An error ends the run before it, where there is one. */
+    if (ret < 0 && run->length == 0)
+        return ret;
+    run->host_valid = run->kind == IMG_DATA || run->kind == IMG_CODED;
+    run->file = run->host_valid ? extent->file : NULL;
+    return 0;
+}
+
+int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    struct vmdk_extent *from = vmdk_extent_at(image, offset);
+    uint64_t end = img_min(offset + length, from->end);
+
+    vmdk_check_parent(image);
+    *extent = (struct img_extent){ .offset = offset };
+    switch (from->kind) {
+    case VMDK_SPARSE:
+    case VMDK_SESPARSE:
+        return map_sparse(image, from, end, extent);
+    case VMDK_ZERO:
+        extent->kind = IMG_ZERO;
+        break;
+    case VMDK_FLAT:
+        extent->kind = IMG_DATA;
+        extent->host_valid = extent->recurse = true;
+        extent->file = from->file;
+        extent->host = from->host + (offset - from->start);
+        break;
+    }
+    extent->length = end - offset;
+    return 0;
+}

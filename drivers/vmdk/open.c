@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The vmdk driver: which kind of file it is, open and close.
+ * Specification: VMware, "Virtual Disk Format 5.0".
+ */
+#include "vmdk.h"
+#include <string.h>
+
+enum { MAX_DESCRIPTOR = (1 << 20) - 1, MIN_FILE = 1, SURE = 100 };
+
+/* ---- Probing ----------------------------------------------------------------------------- */
+
+/* The end of the comment or of the line of blanks at `at`; `at` itself when it is neither. */
+static const char *skip_line(const char *at, const char *end)
+{
+    const char *line = at;
+
+    if (*at == '#') {
+        at = memchr(at, '\n', (size_t)(end - at));
+        return at ? at + 1 : end;
+    }
+    while (at < end && *at == ' ')
+        at++;
+    if (at == line)
+        return line;
+    if (at < end && *at == '\r')
+        at++;
+    return at < end && *at == '\n' ? at + 1 : line;
+}
+
+/* A descriptor of its own: comments and blanks, then version=1 to 3, within the first sector. */
+static bool is_descriptor(const uint8_t *head, size_t length)
+{
+    static const char key[] = "version=";
+    const char *at = (const char *)head, *end = at + (length < VMDK_SECTOR ? length : VMDK_SECTOR);
+
+    while (at < end) {
+        const char *next = skip_line(at, end);
+
+        if (next == at)
+            break;
+        at = next;
+    }
+    size_t left = (size_t)(end - at), key_length = sizeof key - 1;
+    if (left < key_length + 2 || memcmp(at, key, key_length) != 0)
+        return false;
+    at += key_length;
+    if (*at < '1' || *at > '3')
+        return false;
+    return at[1] == '\n' || (left >= key_length + 3 && at[1] == '\r' && at[2] == '\n');
+}
+
+static bool has_magic(const uint8_t *head)
+{
+    return img_get_le32(head) == VMDK_MAGIC || img_get_le32(head) == VMDK_COWD_MAGIC;
+}
+
+static int vmdk_probe(const uint8_t *head, size_t length, const char *name)
+{
+    (void)name;
+    if (length >= 4 && has_magic(head))
+        return SURE;
+    return is_descriptor(head, length) ? SURE : 0;
+}
+
+/* ---- Opening ------------------------------------------------------------------------------- */
+
+/* A file that holds the text alone, or has it at `offset`. */
+static int open_descriptor(struct img *image, uint64_t offset, const struct img_doc *options, struct img_error *err)
+{
+    static const char *const types[] = { "monolithicFlat", "vmfs", "vmfsSparse", "seSparse", "twoGbMaxExtentSparse",
+                                         "twoGbMaxExtentFlat" };
+    struct vmdk *s = vmdk_state(image);
+    CLEANUP_FREE char *text = NULL;
+    int ret = vmdk_read_text(image->file, offset, MAX_DESCRIPTOR, &text);
+    size_t i = 0;
+
+    if (ret < 0)
+        return img_error_errno(err, -ret, "Could not read from file");
+    s->descriptor_at = offset;
+    s->descriptor_room = MAX_DESCRIPTOR;
+    if (!vmdk_text_value(text, "createType", s->create_type, sizeof s->create_type))
+        return img_error_set(err, EINVAL, "invalid VMDK image descriptor");
+    while (i < sizeof types / sizeof *types && strcmp(s->create_type, types[i]) != 0)
+        i++;
+    if (i == sizeof types / sizeof *types)
+        return img_error_set(err, ENOTSUP, "Unsupported image type '%s'", s->create_type);
+    ret = vmdk_open_extents(image, text, options, err);
+    return ret < 0 ? ret : vmdk_read_ids(image, text, err);
+}
+
+/* The largest grain; 0 where grains do not lie at multiples of their size, a power of two each. */
+static uint64_t common_unit(const struct vmdk *s, bool *same)
+{
+    uint64_t unit = 1;
+
+    *same = true;
+    for (size_t i = 0; i < s->extents.count; i++) {
+        const struct vmdk_extent *extent = &s->extents.at[i];
+        *same &= extent->grain == s->extents.at[0].grain;
+        if (!extent->grain)
+            continue;
+        if (!img_power_of_two(extent->grain) || extent->start % extent->grain)
+            return 0;
+        unit = img_max(unit, extent->grain);
+    }
+    return unit;
+}
+
+/*
+ * The unit of the image.  Coded grains are decoded by it, and two writers are kept apart by it, so whoever wants one of
+ * these needs an image that has one.
+ */
+static int set_units(struct img *image, struct img_error *err)
+{
+    struct vmdk *s = vmdk_state(image);
+    bool same;
+    uint64_t unit = common_unit(s, &same);
+    size_t coded = 0;
+
+    for (size_t i = 0; i < s->extents.count; i++) {
+        const struct vmdk_extent *extent = &s->extents.at[i];
+        if (!extent->compressed)
+            continue;
+        if (extent->grain != unit || (coded && extent->markers != s->markers))
+            return img_error_set(err, ENOTSUP, "Extents with compressed grains must have the same grain size and begin "
+                                 "at multiples of it");
+        s->markers = extent->markers;
+        coded++;
+    }
+    if (unit == 0 && image->flags & IMG_RDWR)
+        return img_error_set(err, ENOTSUP, "Images whose grains are not aligned can only be read");
+    if (unit > 1 && (same || coded || image->flags & IMG_RDWR))
+        image->cluster_size = (uint32_t)unit;
+    image->no_details = !same;
+    image->coded_only = coded && coded == s->extents.count;
+    return 0;
+}
+
+static void release(struct img *image)
+{
+    struct vmdk *s = vmdk_state(image);
+
+    vmdk_free_tables(s);
+    if (s->stream) {
+        vmdk_stream_free(s->stream);
+        free(s->stream);
+        s->stream = NULL;
+    }
+    free(s->extents.at);
+    s->extents.at = NULL;
+    s->extents.count = 0;
+}
+
+/* A sparse header without a disk only carries the descriptor. */
+static bool only_carries(const uint8_t *sector, uint64_t *descriptor)
+{
+    struct vmdk_header header;
+
+    return vmdk_get_header(sector, &header) && header.capacity == 0 && header.descriptor &&
+           img_mul(header.descriptor, VMDK_SECTOR, descriptor);
+}
+
+static int vmdk_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
+{
+    struct img_doc *extents = img_doc_type(img_doc_get(options, "extents")) == IMG_DOC_OBJECT
+                                  ? img_doc_take(options, "extents") : NULL;
+    uint8_t sector[VMDK_SECTOR];
+    uint64_t descriptor = 0;
+    int ret;
+
+    (void)parsed;
+    ret = img_size(image->file) < MIN_FILE
+              ? img_error_set(err, EINVAL, "File is too small, not a valid image")
+              : vmdk_read(image->file, sector, 0, sizeof sector);
+    if (ret < 0 && !err->text)
+        img_error_errno(err, -ret, "Could not read from file");
+    if (ret == 0 && has_magic(sector) && !only_carries(sector, &descriptor))
+        ret = vmdk_open_monolithic(image, err);
+    else if (ret == 0)
+        ret = open_descriptor(image, descriptor, extents, err);
+    if (ret == 0)
+        ret = set_units(image, err);
+    img_doc_free(extents);
+    if (ret < 0)
+        release(image);
+    return ret;
+}
+
+static int vmdk_flush(struct img *image)
+{
+    return vmdk_write_tables(image);
+}
+
+static int vmdk_close(struct img *image)
+{
+    int ret = vmdk_finish_stream(image);
+
+    release(image);
+    return ret;
+}
+
+static bool vmdk_zero_initialised(struct img *image)
+{
+    const struct vmdk *s = vmdk_state(image);
+
+    for (size_t i = 0; i < s->extents.count; i++) {
+        if (s->extents.at[i].kind == VMDK_FLAT && !img_zero_initialised(s->extents.at[i].file))
+            return false;
+    }
+    return true;
+}
+
+const struct img_driver img_driver_vmdk = {
+    .name = "vmdk",
+    .title = "VMware virtual disk",
+    .kind = IMG_FORMAT,
+    .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS,
+    .state_size = sizeof(struct vmdk),
+    .options = vmdk_options,
+    .create_size = sizeof(struct vmdk_create_options),
+    .probe = vmdk_probe,
+    .open = vmdk_open,
+    .close = vmdk_close,
+    .create = vmdk_create,
+    .zero = vmdk_zero,
+    .flush = vmdk_flush,
+    .map = vmdk_map,
+    .reserve = vmdk_reserve,
+    .publish = vmdk_publish,
+    .cancel = vmdk_cancel,
+    .encode = vmdk_encode,
+    .stream = &vmdk_stream_ops,
+    .decode = vmdk_decode,
+    .reserve_coded = vmdk_reserve_coded,
+    .check = vmdk_check,
+    .info = vmdk_info,
+    .zero_initialised = vmdk_zero_initialised,
+};

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vmdk.h - state shared by the files of the vmdk driver.
+ * Specification: VMware, "Virtual Disk Format 5.0" (section names below are its); for COWD files and markers also
+ * the format documentation of libvmdk.
+ *
+ *   options.c     the option table
+ *   header.c      sparse extent header and markers as bytes ("Hosted Sparse Extents", "Stream-Optimized Compressed")
+ *   descriptor.c  the descriptor as text: values, extent lines ("The Descriptor File")
+ *   cid.c         content ids: the parent's is checked, our own renewed on the first write; another backing file
+ *   open.c        the vtable, open and close
+ *   extent.c      the extents: their nodes; sparse.c, sesparse.c: the headers of sparse ones
+ *   table.c       grain directory, and grain tables in memory with a bound
+ *   map.c         guest range -> extent of the file that holds it; decode
+ *   write.c       reserve, publish, zero; coded.c: the same for compressed grains
+ *   stream.c      grains, tables and footer in the order of a stream; pipe.c: into a pipe
+ *   create.c      new images; plan.c: what their options come to, and their descriptor
+ *   check.c       what is wrong; info.c: format specific information
+ */
+#ifndef VMDK_H
+#define VMDK_H
+
+#include "../../libimg/codec.h"
+#include "../../libimg/driver.h"
+#include "../../libimg/util/checked.h"
+#include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/endian.h"
+#include "../../libimg/util/vector.h"
+
+#define VMDK_MAGIC 0x564d444bu          /* "KDMV" */
+#define VMDK_COWD_MAGIC 0x44574f43u     /* "COWD" */
+#define VMDK_GD_AT_END UINT64_MAX
+#define VMDK_NO_PARENT 0xffffffffu      /* parentCID */
+
+enum {
+    VMDK_SECTOR = 512,
+    VMDK_GRAIN_SECTORS = 128, VMDK_GRAIN = VMDK_GRAIN_SECTORS * VMDK_SECTOR,
+    VMDK_GT_ENTRIES = 512, VMDK_GT_SECTORS = 4,
+    VMDK_DESCRIPTOR_SECTOR = 1, VMDK_DESCRIPTOR_SECTORS = 20,
+    VMDK_GRAIN_MARKER = 12              /* bytes in front of a compressed grain */
+};
+/* Flags of a sparse extent header. */
+enum { VMDK_NEWLINE_TEST = 1, VMDK_REDUNDANT_GD = 2, VMDK_ZEROED_GRAIN = 4, VMDK_COMPRESSED = 1 << 16,
+       VMDK_MARKERS = 1 << 17 };
+enum { VMDK_DEFLATE = 1 };              /* compressAlgorithm: an RFC 1950 stream */
+enum vmdk_marker { VMDK_MARKER_END, VMDK_MARKER_TABLE, VMDK_MARKER_DIRECTORY, VMDK_MARKER_FOOTER };
+
+/* ---- header.c ------------------------------------------------------------------ */
+
+struct vmdk_header {                    /* SparseExtentHeader in host byte order; in sectors where it is a place */
+    uint32_t version, flags;
+    uint64_t capacity, grain;
+    uint64_t descriptor, descriptor_sectors;
+    uint32_t table_entries;
+    uint64_t redundant_directory, directory;
+    uint64_t overhead;                  /* the first grain, or marker, begins here */
+    bool unclean;
+    uint16_t compression;
+};
+/* All 512 bytes of it. */
+void vmdk_put_header(uint8_t *sector, const struct vmdk_header *header);
+/* False: not that magic number. */
+bool vmdk_get_header(const uint8_t *sector, struct vmdk_header *header);
+/* A marker that stands alone in its sector; `sectors` of metadata follow it. */
+void vmdk_put_marker(uint8_t *sector, enum vmdk_marker type, uint64_t sectors);
+/* The VMDK_GRAIN_MARKER bytes before the compressed grain of guest sector `lba`. */
+void vmdk_put_grain_marker(uint8_t *bytes, uint64_t lba, uint32_t length);
+
+/* ---- An open image ------------------------------------------------------------------ */
+
+enum vmdk_kind { VMDK_FLAT, VMDK_ZERO, VMDK_SPARSE, VMDK_SESPARSE };
+
+struct vmdk_extent {
+    enum vmdk_kind kind;
+    const char *type;                   /* as the descriptor calls it; "" where it has no line of its own */
+    struct img *file;                   /* NULL: ZERO */
+    uint64_t start, end;                /* guest bytes */
+    uint64_t host;                      /* FLAT: byte of the file where `start` lies */
+    /* Sparse; places are bytes of the file. */
+    uint32_t version;
+    uint64_t grain;                     /* bytes, 0: not sparse */
+    unsigned entry_size;                /* of tables and directory: 4 or 8 bytes */
+    uint32_t table_entries;
+    uint64_t tables;                    /* entries of the directory */
+    uint64_t directory, redundant;      /* redundant 0: none is kept */
+    uint64_t tables_at, grains_at;      /* SESPARSE: entries count tables, and grains, from there */
+    bool zeroed;                        /* an entry of 1 is a grain of zeroes */
+    bool compressed, markers;
+    bool at_end;                        /* the header on disk leaves the directory to a footer */
+    uint64_t next;                      /* behind all that has a place */
+    bool written;                       /* data that tables may name and that need not be on the storage yet */
+};
+
+struct vmdk_page;
+
+struct vmdk {
+    IMG_VECTOR(struct vmdk_extent) extents;
+    char create_type[128];
+    uint32_t cid, parent_cid;
+    uint64_t descriptor_at, descriptor_room;    /* bytes of image->file; room: up to what may follow */
+    bool embedded;
+    bool markers;                       /* compressed grains have them */
+    bool renewed;                       /* the content id was, since the image is open */
+    bool parent_known;                  /* the backing file was compared with parent_cid */
+    struct vmdk_page *pages;            /* table.c */
+    uint64_t clock;
+    struct vmdk_stream *stream;         /* streamOptimized that is being written from front to back */
+    bool failed;                        /* it lacks a grain, and gets no end */
+};
+
+static inline struct vmdk *vmdk_state(const struct img *image)
+{
+    return image->state;
+}
+
+/* The extent at a guest offset. */
+struct vmdk_extent *vmdk_extent_at(const struct img *image, uint64_t offset);
+/* Read metadata; what lies behind the end of the file reads as zeroes. -EIO for a place that no file has. */
+int vmdk_read(struct img *file, void *bytes, uint64_t offset, size_t length);
+
+/* descriptor.c: the text is hostile, and ends at its first NUL. */
+/* At most `room` bytes of the file from `offset` on, with a NUL behind them; caller frees. */
+int vmdk_read_text(struct img *file, uint64_t offset, uint64_t room, char **text);
+/* What stands in quotes behind the first KEY= , also within a comment, as the peer has it.  False: nothing, or longer
+ * than `size` allows. */
+bool vmdk_text_value(const char *text, const char *key, char *value, size_t size);
+bool vmdk_text_number(const char *text, const char *key, uint32_t *number);
+
+struct vmdk_line {                      /* RW 4192256 SPARSE "test-s001.vmdk" 0 */
+    char access[11], type[11], name[512];
+    int64_t sectors, offset;
+    int fields;                         /* how many of the five there are */
+};
+/* Take the next line that begins as the line of an extent from *at; false: there is none.  *text: where it stands. */
+bool vmdk_next_line(const char **at, struct vmdk_line *line, const char **text, size_t *length);
+
+/* cid.c */
+/* Read both ids and the name of the parent from the text. */
+int vmdk_read_ids(struct img *image, const char *text, struct img_error *err);
+/* Before the first change of the content. */
+int vmdk_renew_id(struct img *image);
+/* Is what shows through holes what the image was made on?  Looked at once. */
+void vmdk_check_parent(struct img *image);
+uint32_t vmdk_new_id(void);
+/* The text with another content id; caller frees.  NULL: it has none. */
+char *vmdk_text_with_id(const char *text, uint32_t cid);
+
+/* extent.c */
+/* Open the one extent of a file that begins as a sparse extent. */
+int vmdk_open_monolithic(struct img *image, struct img_error *err);
+/* Open the extents that the descriptor lists; `options`: "extents" of the caller of open, or NULL. */
+int vmdk_open_extents(struct img *image, const char *text, const struct img_doc *options, struct img_error *err);
+/* Add it behind the others, `sectors` long. */
+int vmdk_add_extent(struct img *image, const struct vmdk_extent *extent, uint64_t sectors, struct img_error *err);
+/* sparse.c: read the header of a sparse extent, of either kind, into *extent and *sectors; *header: as it stands in the
+ * file, where that is a KDMV one. */
+int vmdk_open_sparse(struct img *image, struct vmdk_extent *extent, uint64_t *sectors, struct vmdk_header *header,
+                     struct img_error *err);
+/* sesparse.c: the same for a seSparse extent. */
+int vmdk_open_sesparse(struct vmdk_extent *extent, uint64_t *sectors, struct img_error *err);
+/* Where the table of a directory entry lies, 0: nowhere; what an entry of a table means.  -EIO: nothing. */
+int vmdk_sesparse_table(const struct vmdk_extent *extent, uint64_t entry, uint64_t *table);
+int vmdk_sesparse_grain(const struct vmdk_extent *extent, uint64_t entry, enum img_extent_kind *kind, uint64_t *host);
+
+/* table.c: sectors of directories and tables, in memory up to a bound. */
+int vmdk_get_entry(struct img *image, const struct vmdk_extent *extent, uint64_t at, uint64_t *value);
+/* `extent` is sparse with entries of 4 bytes. */
+int vmdk_put_entry(struct img *image, const struct vmdk_extent *extent, uint64_t at, uint32_t value);
+/* Where the entry of grain `index` lies (*at), and in the redundant table (*again, 0: there is none).  *at 0: there is
+ * no table; `create` makes one. */
+int vmdk_find_entry(struct img *image, struct vmdk_extent *extent, uint64_t index, bool create, uint64_t *at,
+                    uint64_t *again);
+/* Grains below this one may have tables: the file holds their entries of the directory. */
+uint64_t vmdk_known_grains(const struct vmdk_extent *extent);
+/* Everything that is newer in memory, behind the data that it names. */
+int vmdk_write_tables(struct img *image);
+void vmdk_free_tables(struct vmdk *s);
+
+/* map.c */
+/* What an entry means: hole, zeroes, or data or coded bytes at *host.  -EIO: nothing. */
+int vmdk_entry_means(const struct vmdk_extent *extent, uint64_t entry, enum img_extent_kind *kind, uint64_t *host);
+/* The same for the grain at `index`; a hole where it has no table. */
+int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t index, enum img_extent_kind *kind,
+                    uint64_t *host);
+int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
+int vmdk_decode(struct img *image, const void *coded, size_t coded_length, void *plain, size_t length);
+
+/* write.c */
+int vmdk_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
+int vmdk_publish(struct img *image, struct img_reservation *at);
+void vmdk_cancel(struct img *image, struct img_reservation *at);
+int vmdk_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
+
+/* coded.c: compressed grains */
+int64_t vmdk_encode(struct img *image, const void *plain, size_t length, void *coded, size_t capacity);
+int vmdk_reserve_coded(struct img *image, uint64_t offset, size_t coded_length, struct img_reservation *to);
+int vmdk_publish_coded(struct img *image, struct img_reservation *at);
+void vmdk_cancel_coded(struct img *image, struct img_reservation *at);
+/* Write the end of a stream; an image without grains becomes one. */
+int vmdk_finish_stream(struct img *image);
+
+int vmdk_create(const struct img_create *request, struct img_error *err);
+int vmdk_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
+int vmdk_info(struct img *image, struct img_doc *data, struct img_error *err);
+extern const struct img_driver img_driver_vmdk;
+
+/* ---- plan.c: a new image --------------------------------------------------------- */
+
+enum vmdk_subformat { VMDK_MONOLITHIC_SPARSE, VMDK_MONOLITHIC_FLAT, VMDK_SPLIT_SPARSE, VMDK_SPLIT_FLAT,
+                      VMDK_STREAM_OPTIMIZED };
+
+struct vmdk_create_options {
+    int64_t size;
+    char *adapter_type, *backing_file, *backing_fmt, *hwversion, *toolsversion, *subformat;
+    int8_t compat6, zeroed_grain;
+};
+extern const struct img_option vmdk_options[];
+
+struct vmdk_plan {
+    const struct vmdk_create_options *given;
+    enum vmdk_subformat subformat;
+    uint64_t size;                      /* bytes */
+    uint32_t cid, parent_cid;
+    const char *hwversion, *adapter, *toolsversion;
+    const char *base_name;              /* part of the name behind the last "/", for the extent lines */
+};
+/* Check the options, in the peer's order and words; no file is touched or opened.  cid is random. */
+int vmdk_plan(struct vmdk_plan *plan, const struct vmdk_create_options *given, const char *name,
+              struct img_error *err);
+/* The header of a sparse extent of `size` bytes as it is created, empty. */
+void vmdk_plan_header(const struct vmdk_plan *plan, uint64_t size, struct vmdk_header *header);
+/* The whole text of the descriptor; `extents`: the lines of the extents, each with its newline.  Caller frees. */
+char *vmdk_plan_descriptor(const struct vmdk_plan *plan, const char *extents);
+
+/* ---- stream.c: streamOptimized in the order of a stream ----------------------------- */
+
+/*
+ * The layout, in sectors:  0 header (directory GD_AT_END), 1..20 descriptor, zeroes up to 128, then for each grain
+ * table with grains its grains (marker + zlib stream, padded to a sector) followed by table marker and table (4);
+ * directory marker and directory; footer marker and footer (the header with the real place of the directory); end
+ * marker.  Grains may come in any order; a table that gets more of them after it was written is written again in its
+ * place, so only grains in order of the disk make a stream that is written once from front to back.
+ */
+struct vmdk_stream {
+    /* What is to be at byte `offset` of the file: called in rising order, without overlap, for grains in order. */
+    int (*write)(void *context, const void *bytes, uint64_t offset, size_t length);
+    int (*read)(void *context, void *bytes, uint64_t offset, size_t length);   /* NULL: grains come in order */
+    void *context;
+    struct vmdk_header header;
+    uint64_t next;                      /* sector behind what has its place */
+    uint32_t *directory;                /* sectors of the tables, 0: none */
+    uint64_t tables;                    /* entries of it */
+    uint64_t current;                   /* table in `table`, `tables`: none */
+    bool changed;                       /* it is newer than the one written */
+    uint32_t table[VMDK_GT_ENTRIES];
+};
+/* Fill in the header for a disk of `size` bytes and make the directory. -ENOMEM. */
+int vmdk_stream_init(struct vmdk_stream *stream, uint64_t size);
+void vmdk_stream_free(struct vmdk_stream *stream);
+/* Write header and descriptor, up to the first grain (sector 128). */
+int vmdk_stream_begin(struct vmdk_stream *stream, const char *descriptor);
+/*
+ * A place for the grain at guest byte `offset`, whose zlib stream has `length` bytes: *host is the byte where
+ * its marker goes; behind it come the stream and zeroes up to the next sector, which the caller writes.  The table
+ * before is written where this grain begins another one.
+ */
+int vmdk_stream_place(struct vmdk_stream *stream, uint64_t offset, uint32_t length, uint64_t *host);
+/* Where that grain was put; 0: nowhere. */
+int vmdk_stream_find(struct vmdk_stream *stream, uint64_t offset, uint64_t *host);
+/* Forget the place of a grain that could not be written. */
+int vmdk_stream_drop(struct vmdk_stream *stream, uint64_t offset);
+/* Write what is left: table, directory, footer, end.  stream->next is then the length of the file in sectors. */
+int vmdk_stream_end(struct vmdk_stream *stream);
+/* pipe.c: the driver's callbacks for an image that is written in order, on top of it. */
+extern const struct img_stream_ops vmdk_stream_ops;
+
+#endif

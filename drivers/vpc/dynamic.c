@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dynamic disks: the header, the block allocation table, and what is where.
+ * Specification: "Dynamic Disk Header Format", "Block Allocation Table and Data Blocks".
+ */
+#include "vpc.h"
+#include "../../libimg/util/cleanup.h"
+#include <inttypes.h>
+
+enum { MAX_LOOKED_AT = 65536, SCAN_BYTES = 64 << 10, PAGE_BYTES = 4096, TABLE_MEMORY = 1 << 20 };
+/* The peer's bounds of a table: an array that an int counts, read in one request. */
+enum { MAX_ENTRIES = INT32_MAX / 4, MAX_TABLE_BYTES = INT32_MAX / VPC_SECTOR * VPC_SECTOR };
+
+/* ---- Opening ------------------------------------------------------------------ */
+
+/* The header, and what it says of itself; the checksum is not looked at, as in the peer. */
+static int read_header(struct img *image, struct img_error *err)
+{
+    struct vpc *s = vpc_state(image);
+    uint8_t header[VPC_HEADER_BYTES];
+
+    s->header_offset = img_get_be64(s->footer + VPC_DATA_OFFSET);
+    int status = vpc_read(image, header, s->header_offset, sizeof header);
+    if (status < 0)
+        return img_error_set(err, -status, "Error reading dynamic VHD header");
+    if (memcmp(header, VPC_HEADER_COOKIE, 8) != 0)
+        return img_error_set(err, EINVAL, "Invalid header magic");
+    s->table_offset = img_get_be64(header + VPC_TABLE_OFFSET);
+    s->entries = img_get_be32(header + VPC_MAX_ENTRIES);
+    s->block_size = img_get_be32(header + VPC_BLOCK_SIZE);
+    if (!img_power_of_two(s->block_size) || s->block_size < VPC_SECTOR)
+        return img_error_set(err, EINVAL, "Invalid block size %" PRIu32, s->block_size);
+    /* A bit for each sector; blocks that are too small for a byte of bits have none, as in the peer. */
+    s->bitmap_bytes = (uint32_t)img_align_up(s->block_size / VPC_SECTOR / 8, VPC_SECTOR);
+    /* A number that an int cannot hold passes here, as in the peer, and is what the next one is for. */
+    if (s->entries <= INT32_MAX && (uint64_t)s->entries * s->block_size < image->size)
+        return img_error_set(err, EINVAL, "Page table too small");
+    if (s->entries > MAX_ENTRIES)
+        return img_error_set(err, EINVAL, "Max Table Entries too large (%" PRId32 ")", (int32_t)s->entries);
+    return 0;
+}
+
+static uint64_t block_end(const struct vpc *s, uint32_t entry)
+{
+    return (uint64_t)entry * VPC_SECTOR + s->bitmap_bytes + s->block_size;
+}
+
+/* Take a part of the table into account. */
+static uint64_t scan_entries(const struct vpc *s, const uint8_t *bytes, size_t length, uint64_t end)
+{
+    for (size_t i = 0; i < length; i += 4) {
+        uint32_t entry = img_get_be32(bytes + i);
+        if (entry != VPC_UNUSED)
+            end = img_max(end, block_end(s, entry));
+    }
+    return end;
+}
+
+/* Bytes from `at` on that lie in a hole of the file, which may be far larger than anything that is stored. */
+static int find_hole(struct img *image, uint64_t at, uint64_t length, uint64_t *hole)
+{
+    struct img_extent extent;
+    int status = img_map_chain(image->file, NULL, at, length, &extent);
+
+    *hole = status == 0 && (extent.kind == IMG_ZERO || extent.kind == IMG_HOLE) ? extent.length : 0;
+    return status;
+}
+
+/* Go through the part of the table that the file has. */
+static int scan_table(struct img *image, uint64_t bytes, uint64_t *end)
+{
+    const struct vpc *s = vpc_state(image);
+    uint64_t limit = img_min(s->table_offset + bytes, img_size(image->file)), at = s->table_offset, hole;
+    CLEANUP_FREE uint8_t *chunk = malloc(SCAN_BYTES);
+    int status = chunk ? 0 : -ENOMEM;
+
+    while (status == 0 && at < limit) {
+        size_t length = (size_t)img_min(s->table_offset + bytes - at, SCAN_BYTES);
+        if ((status = find_hole(image, at, limit - at, &hole)) < 0)
+            break;
+        if (hole >= SCAN_BYTES) {
+            *end = img_max(*end, block_end(s, 0));
+            at += img_align_down(hole, SCAN_BYTES);
+            continue;
+        }
+        status = vpc_read(image, chunk, at, length);
+        if (status == 0)
+            *end = scan_entries(s, chunk, length, *end);
+        at += length;
+    }
+    return status;
+}
+
+/* Where the last block ends, and nothing is behind it. */
+static int find_end(struct img *image, struct img_error *err)
+{
+    struct vpc *s = vpc_state(image);
+    uint64_t bytes = (uint64_t)s->entries * 4, size = img_size(image->file);
+
+    if (bytes > MAX_TABLE_BYTES || !img_within(s->table_offset, bytes, VPC_MAX_OFFSET))
+        return img_error_set(err, EINVAL, "Error reading pagetable");
+    uint64_t there = s->table_offset < size ? img_min(bytes, img_align_up(size - s->table_offset, 4)) : 0;
+    s->free_offset = img_align_up(s->table_offset + bytes, VPC_SECTOR);
+    int status = scan_table(image, there, &s->free_offset);
+    if (status < 0)
+        return img_error_set(err, -status, "Error reading pagetable");
+    /* Entries behind the end of the file read as 0, which is a place. */
+    if (there < bytes)
+        s->free_offset = img_max(s->free_offset, block_end(s, 0));
+    if (s->free_offset > img_align_up(size, VPC_SECTOR))
+        return img_error_set(err, EINVAL, "block-vpc: free_data_block_offset points after the end of file. The image "
+                             "has been truncated.");
+    s->free_offset = img_max(s->free_offset, img_align_up(s->header_offset + VPC_HEADER_BYTES, VPC_SECTOR));
+    return 0;
+}
+
+int vpc_open_dynamic(struct img *image, struct img_error *err)
+{
+    struct vpc *s = vpc_state(image);
+    int status = read_header(image, err);
+
+    if (status == 0)
+        status = find_end(image, err);
+    if (status < 0 || s->fixed)
+        return status;
+    image->cluster_size = s->block_size;
+    s->table = img_pages_new(image, PAGE_BYTES, TABLE_MEMORY, vpc_blocks_ready);
+    return 0;
+}
+
+/* ---- What is where --------------------------------------------------------------- */
+
+/* The entry of a block, in its page. */
+static int find_entry(struct img *image, uint64_t index, uint8_t **page, uint32_t *at)
+{
+    struct vpc *s = vpc_state(image);
+    uint64_t offset = index * 4;
+
+    *at = (uint32_t)(offset % PAGE_BYTES);
+    return img_pages_get(s->table, s->table_offset + offset - *at, page);
+}
+
+int vpc_find_block(struct img *image, uint64_t index, uint64_t *host)
+{
+    struct vpc *s = vpc_state(image);
+    uint8_t *page;
+    uint32_t at;
+
+    int status = find_entry(image, index, &page, &at);
+    if (status < 0)
+        return status;
+    uint32_t entry = img_get_be32(page + at);
+    *host = (uint64_t)entry * VPC_SECTOR + s->bitmap_bytes;
+    return entry != VPC_UNUSED;
+}
+
+int vpc_set_block(struct img *image, uint64_t index, uint64_t place)
+{
+    struct vpc *s = vpc_state(image);
+    uint8_t *page;
+    uint32_t at;
+
+    int status = find_entry(image, index, &page, &at);
+    if (status < 0)
+        return status;
+    img_put_be32(page + at, (uint32_t)(place / VPC_SECTOR));
+    img_pages_changed(s->table, at, 4);
+    return 0;
+}
+
+/* The bits of the sectors are not asked: a dynamic disk has no parent, so all of a block is its own. */
+int vpc_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    const struct vpc *s = vpc_state(image);
+    uint64_t end = offset + length, host;
+
+    *extent = (struct img_extent){ .offset = offset, .file = image->file };
+    if (s->fixed) {
+        extent->kind = IMG_DATA;
+        extent->length = length;
+        extent->host_valid = extent->recurse = true;
+        extent->host = offset;
+        return 0;
+    }
+    for (int looked_at = 0; looked_at < MAX_LOOKED_AT && offset < end; looked_at++) {
+        uint64_t inside = offset & (s->block_size - 1);
+        int there = vpc_find_block(image, offset / s->block_size, &host);
+        if (there < 0)
+            return there;
+        host += inside;
+        if (extent->length == 0) {
+            extent->kind = there ? IMG_DATA : IMG_ZERO;
+            extent->host_valid = there;
+            extent->host = there ? host : 0;
+        } else if (extent->host_valid != (there == 1) || (there && host != extent->host + extent->length)) {
+            break;
+        }
+        extent->length += img_min(s->block_size - inside, end - offset);
+        offset = extent->offset + extent->length;
+    }
+    return 0;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest writes.  A new block goes where the last one ends.
+ * Specification: "Block Allocation Table and Data Blocks".
+ *
+ * The footer is written behind the place of a new block first, then the block's bitmap over the footer that was there:
+ * whenever the process ends there is a footer at the end of the file.  A new block is a hole of the file, so it reads
+ * as before, and it does not matter whether its entry reaches the BAT before or after its data; but an entry must not
+ * point behind the end of a file that did not become longer, so entries wait until that is on the storage.
+ */
+#include "vpc.h"
+
+enum { ONES_BYTES = 4096 };
+
+/* All sectors of a block are there: what was not written reads as zeroes. */
+static int write_bitmap(struct img *image, uint64_t place)
+{
+    struct vpc *s = vpc_state(image);
+    uint8_t ones[ONES_BYTES];
+    int status = 0;
+
+    memset(ones, 0xff, sizeof ones);
+    for (uint64_t at = 0; at < s->bitmap_bytes && status == 0; at += ONES_BYTES)
+        status = img_pwrite(image->file, ones, place + at, (size_t)img_min(s->bitmap_bytes - at, ONES_BYTES));
+    if (status == 0)
+        s->marked = place;
+    return status;
+}
+
+/* What a process that was killed left behind the last block; and the old footer, where no bitmap covers it. */
+static int clear_place(struct img *image, uint64_t data, uint64_t end)
+{
+    return data < end ? img_zero(image->file, data, end - data, IMG_ZERO_MAY_UNMAP) : 0;
+}
+
+static int allocate_block(struct img *image, uint64_t index, uint64_t *host)
+{
+    struct vpc *s = vpc_state(image);
+    uint64_t place = s->free_offset, data = place + s->bitmap_bytes, end = data + s->block_size;
+    uint64_t used = img_size(image->file);
+    int status;
+
+    if (place / VPC_SECTOR >= VPC_UNUSED)
+        return -EFBIG;
+    if ((status = img_pwrite(image->file, s->footer, end, VPC_FOOTER_BYTES)) < 0 ||
+        (status = clear_place(image, data, img_min(used, end))) < 0 ||
+        (status = write_bitmap(image, place)) < 0 ||
+        (status = vpc_set_block(image, index, place)) < 0)
+        return status;
+    s->free_offset = end;
+    *host = data;
+    return 0;
+}
+
+/* Is a block where the header or the BAT are?  Then it was not put there by anybody who writes disks. */
+static bool in_metadata(const struct vpc *s, uint64_t place, uint64_t end)
+{
+    uint64_t table_end = s->table_offset + (uint64_t)s->entries * 4;
+
+    return place < VPC_FOOTER_BYTES || (place < s->header_offset + VPC_HEADER_BYTES && end > s->header_offset) ||
+           (place < table_end && end > s->table_offset);
+}
+
+/* The place of an allocated block that is to be written to. */
+static int check_block(const struct vpc *s, uint64_t host)
+{
+    return in_metadata(s, host - s->bitmap_bytes, host + s->block_size) ? -EIO : 0;
+}
+
+static int use_block(struct img *image, uint64_t index, uint64_t *host)
+{
+    struct vpc *s = vpc_state(image);
+    int status = vpc_find_block(image, index, host);
+
+    if (status < 0)
+        return status;
+    if (status == 0)
+        return allocate_block(image, index, host);
+    status = check_block(s, *host);
+    if (status == 0 && s->marked != *host - s->bitmap_bytes)
+        status = write_bitmap(image, *host - s->bitmap_bytes);
+    return status;
+}
+
+/* Of a fixed disk: what may be written before the footer is reached, which may name a larger disk than there is. */
+static uint64_t before_footer(const struct img *image, uint64_t offset, uint64_t length)
+{
+    uint64_t end = img_size(image->file) - VPC_FOOTER_BYTES;
+
+    return offset < end ? img_min(length, end - offset) : 0;
+}
+
+int vpc_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
+{
+    const struct vpc *s = vpc_state(image);
+
+    to->offset = offset;
+    to->file = image->file;
+    to->published = true;
+    to->length = length;
+    to->host = offset;
+    if (s->fixed) {
+        to->length = before_footer(image, offset, length);
+        return to->length ? 0 : -EIO;
+    }
+    uint64_t inside = offset & (s->block_size - 1);
+    int status = use_block(image, offset / s->block_size, &to->host);
+    to->host += inside;
+    to->length = img_min(length, s->block_size - inside);
+    return status;
+}
+
+int vpc_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    const struct vpc *s = vpc_state(image);
+    int status = 0;
+
+    if (s->fixed && before_footer(image, offset, length) < length)
+        return -EIO;
+    if (s->fixed)
+        return img_zero(image->file, offset, length, flags);
+    while (length > 0 && status == 0) {
+        uint64_t inside = offset & (s->block_size - 1), part = img_min(s->block_size - inside, length), host;
+        int there = vpc_find_block(image, offset / s->block_size, &host);
+        status = there > 0 ? check_block(s, host) : there;
+        if (there > 0 && status == 0)
+            status = img_zero(image->file, host + inside, part, flags);
+        offset += part;
+        length -= part;
+    }
+    return status;
+}
+
+int vpc_blocks_ready(struct img *image)
+{
+    return img_flush(image->file);
+}
+
+int vpc_flush(struct img *image)
+{
+    struct vpc *s = vpc_state(image);
+
+    return s->table ? img_pages_write(s->table) : 0;
+}

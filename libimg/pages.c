@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pages.c - tables of a format in memory.  A page has its place in one of a few slots, by its offset; the one unused
+ * for longest makes room.  When that has changed all changed ones are written, so that the ordering that `ready` asks
+ * for is paid once for many.
+ */
+#include "pages.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+#include <string.h>
+
+enum { WAYS = 4, MOST_SETS = 1024 };
+
+struct slot {
+    uint64_t offset, stamp;
+    uint32_t from, to;              /* changed bytes; to 0: none */
+    bool valid;
+    uint8_t *bytes;
+};
+
+struct img_pages {
+    struct img *image;
+    int (*ready)(struct img *image);
+    uint32_t page_size;
+    size_t count, changed;          /* slots; those with changes */
+    uint64_t clock;
+    struct slot *last;              /* got last */
+    struct slot *slots;
+};
+
+struct img_pages *img_pages_new(struct img *image, uint32_t page_size, size_t memory, int (*ready)(struct img *image))
+{
+    struct img_pages *pages = img_xcalloc(1, sizeof *pages);
+    size_t sets = (size_t)img_min(memory / page_size / WAYS, MOST_SETS);
+
+    pages->image = image;
+    pages->ready = ready;
+    pages->page_size = page_size;
+    pages->count = (sets ? sets : 1) * WAYS;
+    pages->slots = img_xcalloc(pages->count, sizeof *pages->slots);
+    return pages;
+}
+
+void img_pages_free(struct img_pages *pages)
+{
+    if (!pages)
+        return;
+    for (size_t i = 0; i < pages->count; i++)
+        free(pages->slots[i].bytes);
+    free(pages->slots);
+    free(pages);
+}
+
+void img_pages_forget(struct img_pages *pages)
+{
+    for (size_t i = 0; i < pages->count; i++) {
+        pages->slots[i].valid = false;
+        pages->slots[i].to = 0;
+    }
+    pages->changed = 0;
+    pages->last = NULL;
+}
+
+/* ---- Writing ------------------------------------------------------------------ */
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct slot *const *x = a, *const *y = b;
+
+    return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
+}
+
+static int write_slot(struct img_pages *pages, struct slot *slot)
+{
+    IMG_EVENT(pages->image->file, l2_update);
+    int ret = img_pwrite(pages->image->file, slot->bytes + slot->from, slot->offset + slot->from,
+                         slot->to - slot->from);
+
+    if (ret == 0) {
+        slot->to = 0;
+        pages->changed--;
+    }
+    return ret;
+}
+
+int img_pages_write(struct img_pages *pages)
+{
+    CLEANUP_FREE struct slot **changed = NULL;
+    size_t count = 0;
+    int ret;
+
+    if (pages->changed == 0)
+        return 0;
+    ret = pages->ready ? pages->ready(pages->image) : 0;
+    if (ret < 0)
+        return ret;
+    changed = malloc(pages->changed * sizeof *changed);
+    if (!changed)
+        return -ENOMEM;
+    for (size_t i = 0; i < pages->count; i++)
+        if (pages->slots[i].to)
+            changed[count++] = &pages->slots[i];
+    qsort(changed, count, sizeof *changed, by_offset);
+    for (size_t i = 0; i < count && ret == 0; i++)
+        ret = write_slot(pages, changed[i]);
+    return ret;
+}
+
+/* ---- Finding -------------------------------------------------------------------- */
+
+static struct slot *set_of(struct img_pages *pages, uint64_t offset)
+{
+    uint64_t hash = offset / pages->page_size * 0x9e3779b97f4a7c15ull >> 20;
+
+    return &pages->slots[hash % (pages->count / WAYS) * WAYS];
+}
+
+/* A slot for a page that is not there, free of changes and with memory. */
+static int make_room(struct img_pages *pages, struct slot *set, struct slot **room)
+{
+    struct slot *oldest = set;
+    int ret;
+
+    for (int i = 0; i < WAYS && oldest->valid; i++) {
+        if (!set[i].valid || set[i].stamp < oldest->stamp)
+            oldest = &set[i];
+    }
+    ret = oldest->to ? img_pages_write(pages) : 0;
+    if (ret < 0)
+        return ret;
+    if (!oldest->bytes)
+        oldest->bytes = malloc(pages->page_size);
+    if (!oldest->bytes)
+        return -ENOMEM;
+    oldest->valid = false;
+    *room = oldest;
+    return 0;
+}
+
+/* A format that lies below has no bytes behind its end. */
+static int read_page(struct img_pages *pages, uint8_t *bytes, uint64_t offset)
+{
+    uint64_t size = img_size(pages->image->file);
+    size_t there = offset < size ? (size_t)img_min(pages->page_size, size - offset) : 0;
+
+    memset(bytes + there, 0, pages->page_size - there);
+    return there ? img_pread(pages->image->file, bytes, offset, there) : 0;
+}
+
+int img_pages_get(struct img_pages *pages, uint64_t offset, uint8_t **bytes)
+{
+    struct slot *set = set_of(pages, offset), *slot = NULL;
+    int ret;
+
+    for (int i = 0; i < WAYS && !slot; i++)
+        if (set[i].valid && set[i].offset == offset)
+            slot = &set[i];
+    if (!slot) {
+        ret = make_room(pages, set, &slot);
+        if (ret < 0)
+            return ret;
+        IMG_EVENT(pages->image->file, l2_load);
+        ret = read_page(pages, slot->bytes, offset);
+        if (ret < 0)
+            return ret;
+        slot->offset = offset;
+        slot->valid = true;
+    }
+    slot->stamp = ++pages->clock;
+    pages->last = slot;
+    *bytes = slot->bytes;
+    return 0;
+}
+
+void img_pages_changed(struct img_pages *pages, uint32_t from, uint32_t length)
+{
+    struct slot *slot = pages->last;
+
+    if (!slot->to) {
+        pages->changed++;
+        slot->from = from;
+    }
+    slot->from = (uint32_t)img_min(slot->from, from);
+    slot->to = (uint32_t)img_max(slot->to, from + length);
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* Identifiers of new images: UUIDs of version 4 (RFC 9562, section 5.4). */
+#ifndef IMG_UTIL_UUID_H
+#define IMG_UTIL_UUID_H
+
+#include <stdint.h>
+
+/* A new random one, in the byte order of the RFC. */
+void img_uuid_make(uint8_t uuid[16]);
+/* To or from the byte order of a GUID: the first three fields are little-endian there. */
+void img_uuid_swap(uint8_t uuid[16]);
+
+#endif

@@ -1,0 +1,282 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# dmg: Apple disk images, read only; in the peer's words, and with the codecs that it does not have here.
+
+load ../helper
+
+# craft FILE EXPRESSION: the bytes of an image; in the expression
+#   table([(TYPE, SECTOR, SECTORS, BYTES), ...], START)   a block table; BYTES go into the data fork, or are (OFFSET, LENGTH)
+#   image(TABLES, FIELD=VALUE...)                         the whole file
+#   sectors('ab')                                         sectors full of a, then of b
+craft() {
+    PYTHONPATH=$ROOT/tests/interop/lib python3 - "$@" <<'END'
+import sys, zlib, dmg, lzfse
+from dmg import ADC, BZIP2, COMMENT, END, IGNORE, LZFSE, RAW, XZ, ZERO, ZLIB
+data = bytearray()
+
+def table(chunks, start=0, **head):
+    entries = []
+    for kind, sector, count, stored in chunks:
+        if isinstance(stored, bytes):
+            stored = put(stored)
+        entries.append((kind, sector, count, *stored))
+    return dmg.mish(entries, start, **head)
+
+def put(stored):
+    at = len(data)
+    data.extend(stored)
+    return at, len(stored)
+
+def image(tables, how='xml', sectors=0, **fields):
+    return dmg.image(bytes(data), tables, how, sectors, **fields)
+
+def sectors(letters):
+    return b''.join(letter.encode() * 512 for letter in letters)
+
+def deflated(letters):
+    return zlib.compress(sectors(letters))
+
+with open(sys.argv[1], 'wb') as file:
+    file.write(eval(sys.argv[2]))
+END
+}
+
+letters() {
+    for letter; do
+        head -c 512 /dev/zero | tr '\0' "$letter"
+    done
+}
+
+# holds LETTER...: all of x is these sectors ("\0" for zeroes)
+holds() {
+    rm -f out
+    img 0 convert -f dmg -O raw x out
+    err ''
+    letters "$@" > raw
+    raw_is out raw
+}
+
+# refused LINE...: info says that and nothing else
+refused() {
+    img 1 info -f dmg x
+    err "${@/#/qemu-img: }"
+}
+
+BASE="[(ZLIB, 0, 2, deflated('ab')), (RAW, 2, 2, sectors('cd')), (ZERO, 4, 1, b''), (IGNORE, 5, 1, b''), (END, 6, 0, b'')]"
+
+@test "dmg: an image by hdiutil" {
+    fixture simple.dmg
+    img 0 info simple.dmg
+    mask
+    out <<'END'
+image: simple.dmg
+file format: dmg
+virtual size: 1.72 MiB (1799168 bytes)
+disk size: N
+Child node '/file':
+    filename: simple.dmg
+    protocol type: file
+    file length: 19.5 KiB (19968 bytes)
+    disk size: N
+END
+    img 0 map --output=json simple.dmg
+    out '[{ "start": 0, "length": 1799168, "depth": 0, "present": true, "zero": false, "data": true, "compressed": false}]'
+    img 1 map simple.dmg
+    err 'qemu-img: File contains external, encrypted or compressed clusters.'
+    img 63 check simple.dmg
+    err 'qemu-img: This image format does not support checks'
+    for workers in 1 8; do
+        img 0 convert -m $workers -W -O raw simple.dmg out
+        [ "$(sum out)" = 20647e0a98a830a6a250b91e0e6d7200a872caea07b87a3c19611f3dd031c9df ]
+        img 0 compare simple.dmg out
+    done
+}
+
+@test "dmg: chunks of zlib, raw and zeroes" {
+    for how in xml rsrc; do
+        craft x "image([table($BASE)], '$how', 6)"
+        holds a b c d '\0' '\0'
+    done
+    img 0 dd -f dmg -O raw bs=100 skip=7 if=x of=out
+    tail -c +701 raw > rest
+    cmp -n 2372 out rest
+    img 0 create -q -f qcow2 -F dmg -b x over.qcow2
+    img 0 convert -O raw over.qcow2 out
+    raw_is out raw
+}
+
+@test "dmg: the name decides" {
+    craft x "image([table($BASE)], 'xml', 6)"
+    cp x x.dmg
+    img 0 info x
+    has "$OUT" '^file format: raw$'
+    img 0 info x.dmg
+    has "$OUT" '^file format: dmg$'
+    img 0 create -q -f qcow2 y.dmg 1M
+    img 0 info y.dmg
+    has "$OUT" '^file format: qcow2$'
+}
+
+@test "dmg: chunks of ADC, bzip2, xz and LZFSE" {
+    beyond
+    for kind in ADC BZIP2 XZ LZFSE; do
+        craft x "image([table([($kind, 0, 3, dmg.encode($kind, sectors('aba'))), (ZLIB, 3, 1, deflated('c'))])], 'xml', 4)"
+        img 0 info -f dmg x
+        ! grep -q 'not built in' "$ERR" || continue
+        holds a b a c
+    done
+    for kind in bvx- bvxn bvx1 bvx2; do
+        craft x "image([table([(LZFSE, 0, 3, lzfse.encode(sectors('aba'), '$kind'))])], 'xml', 3)"
+        holds a b a
+    done
+}
+
+@test "dmg: LZFSE of many blocks" {
+    beyond
+    head -c 59904 "$IMGBOX" > file
+    for how in "'bvx2', most_triples=300, most_literals=4000" "'bvx1'" "'bvxn'"; do
+        craft x "image([table([(LZFSE, 0, 117, lzfse.encode(open('file', 'rb').read(), $how))])], 'xml', 117)"
+        img 0 convert -f dmg -O raw x out
+        raw_is out file
+    done
+}
+
+# tests/images/lines.lzfse was made by the reference encoder of LZFSE (Debian has it in the package apfs-dkms).
+@test "dmg: LZFSE as its authors' encoder writes it" {
+    beyond
+    python3 - > want << 'END'
+import sys
+x, out = 1, []
+for i in range(30000):
+    x = (x * 1103515245 + 12345) & 0x7fffffff
+    out.append(b'%d: %d blocks of kind %d\n' % (i, x % 97, (x >> 8) % 13))
+sys.stdout.buffer.write(b''.join(out)[:147456])
+END
+    craft x "image([table([(LZFSE, 0, 288, open('$ROOT/tests/images/lines.lzfse', 'rb').read())])], 'xml', 288)"
+    img 0 convert -f dmg -O raw x out
+    raw_is out want
+}
+
+@test "dmg: partitions, in any order" {
+    craft x "image([table([(RAW, 0, 2, sectors('ab'))]), table([(COMMENT, 0, 0, b''), (RAW, 0, 1, sectors('c'))], 2)], 'xml', 3)"
+    holds a b c
+    beyond
+    craft x "image([table([(RAW, 0, 1, sectors('c'))], 2), table([(RAW, 1, 1, sectors('b')), (RAW, 0, 1, sectors('a'))])], 'xml', 3)"
+    holds a b c
+}
+
+@test "dmg: offsets are counted from what the trailer and the table say" {
+    craft x "(put(b'12345'), image([table([(RAW, 0, 2, (1, 1024))], data_offset=put(sectors('abc'))[0] - 3)], 'xml', 2, data_offset=2))[1]"
+    holds a b
+}
+
+@test "dmg: no trailer" {
+    : > x; refused "Could not open 'x': dmg file must be at least 512 bytes long"
+    head -c 3000 /dev/zero > x; refused "Could not open 'x': Could not locate UDIF trailer in dmg file"
+    craft x "image([table($BASE)], 'xml', 6, magic=b'kolz')"
+    refused "Could not open 'x': Could not locate UDIF trailer in dmg file"
+    # less than a sector behind it is no matter
+    craft x "image([table($BASE)], 'xml', 6)"
+    truncate -s %512 x
+    [ $(($(stat -c %s x) % 512)) -eq 0 ]
+    holds a b c d '\0' '\0'
+}
+
+@test "dmg: places of tables that cannot be" {
+    for fields in xml_length=0 xml_length=2**40 xml_offset=2**40 xml_offset=2**64-1 rsrc_length=1 sectors=2**63; do
+        craft x "image([table($BASE)], 'xml', **dict(dict(sectors=6), $fields))"
+        refused "Could not open 'x': Could not open 'x': Invalid argument"
+    done
+    craft x "image([table($BASE)], 'xml', 2**54)"
+    refused "Could not open 'x': Could not refresh total sector count: File too large"
+}
+
+@test "dmg: chunks that cannot be" {
+    craft x "image([table([(ZERO, 0, 1, b''), (RAW, 1, 131073, b'')])], 'xml', 6)"
+    refused 'sector count 131073 for chunk 1 is larger than max (131072)' "Could not open 'x': Could not open 'x': Invalid argument"
+    craft x "image([table([(ZLIB, 0, 1, (0, 67108865))])], 'xml', 6)"
+    refused 'length 67108865 for chunk 0 is larger than max (67108864)' "Could not open 'x': Could not open 'x': Invalid argument"
+    craft x "image([table([(ZERO, 0, 2**40, b'')])], 'xml', 2**40)"
+    img 0 info -f dmg x
+    craft x "image([table([(9, 0, 1, b''), (10, 1, 1, b''), (RAW, 2, 1, sectors('c'))])], 'xml', 3)"
+    img 0 info -f dmg x
+    err 'qemu-img: warning: Image contains chunks of unknown type 9, accessing them will result in I/O errors'
+    img 0 dd -f dmg -O raw bs=512 skip=2 if=x of=out
+    letters c > raw
+    cmp -n 512 out raw
+}
+
+@test "dmg: what is damaged or missing is an error, and nothing else is" {
+    for stored in "deflated('abc')" "deflated('a')" "deflated('ab')[:-3]" "b''"; do
+        craft x "image([table([(ZLIB, 0, 2, $stored), (RAW, 2, 1, sectors('c'))])], 'xml', 3)"
+        img 1 convert -f dmg -O raw x out
+        err 'qemu-img: error while reading at byte 0: Input/output error'
+        img 0 dd -f dmg -O raw bs=1024 skip=1 if=x of=out
+        letters c > raw
+        cmp -n 512 out raw
+    done
+    craft x "image([table([(RAW, 1, 1, sectors('b'))])], 'xml', 2)"
+    img 1 convert -f dmg -O raw x out
+    # bytes behind a stream are no matter
+    craft x "image([table([(ZLIB, 0, 1, deflated('b') + b'more')])], 'xml', 1)"
+    holds b
+    beyond
+    # raw chunks end with zeroes where the file has less, and an image may have no table at all
+    craft x "image([table([(RAW, 0, 2, sectors('a')), (RAW, 2, 1, sectors('b'))])], 'xml', 3)"
+    holds a '\0' b
+    craft x "image([], 'xml', 3)"
+    img 1 convert -f dmg -O raw x out
+    err 'qemu-img: error while reading at byte 0: Input/output error'
+}
+
+@test "dmg: damaged chunks of other codecs" {
+    beyond
+    for kind in ADC BZIP2 XZ LZFSE; do
+        for change in '[:-9]' '[:9]' '[1:]'; do
+            craft x "image([table([($kind, 0, 2, dmg.encode($kind, bytes(range(256)) * 4)$change)])], 'xml', 2)"
+            img 1 convert -f dmg -O raw x out
+            err 'qemu-img: error while reading at byte 0: Input/output error'
+        done
+    done
+}
+
+# Only AddressSanitizer sees it: eight bytes at a time were read, the last of them behind the stream.
+@test "dmg: LZFSE that ends with its last block" {
+    beyond
+    craft more "b''.join(lzfse.encode(bytes((i * i >> s) % 8 + 97 for i in range(1536)), 'bvx2')[:-4].ljust(4096, b'.')
+                         for s in range(1, 13))"
+    for part in {0..11}; do
+        craft x "image([table([(LZFSE, 0, 3, open('more', 'rb').read()[$part << 12:][:4096].rstrip(b'.'))])], 'xml', 3)"
+        img 1 convert -f dmg -O raw x out
+        err 'qemu-img: error while reading at byte 0: Input/output error'
+    done
+}
+
+# The bytes of each would be kept, if it were for as long as the chunk is.
+@test "dmg: small chunks that name many coded bytes cost little memory" {
+    beyond
+    no_asan
+    craft x "[data.extend(deflated('a').ljust(64 << 20, b'.')),
+              image([table([(ZLIB, i, 1, (0, 64 << 20)) for i in range(12)])], 'xml', 12)][1]"
+    (ulimit -v 600000; img 0 convert -m 1 -f dmg -O raw x out)
+    letters a a a a a a a a a a a a > raw
+    cmp out raw
+}
+
+@test "dmg: nothing is made or changed" {
+    craft x "image([table($BASE)], 'xml', 6)"
+    img 1 resize -f dmg x 1M
+    err "qemu-img: Could not open 'x': Image is read-only"
+    img 1 bench -w -c 1 -f dmg x
+    err "qemu-img: Could not open 'x': Image is read-only"
+    img 1 create -f dmg y 1M
+    err "qemu-img: y: Format driver 'dmg' does not support image creation"
+}
+
+@test "dmg: dmg2img reads the same" {
+    command -v dmg2img > /dev/null || skip 'no dmg2img'
+    craft x "image([table($BASE)], 'xml', 6)"
+    dmg2img -i x -o other
+    holds a b c d '\0' '\0'
+    raw_is other out
+}

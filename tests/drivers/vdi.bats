@@ -1,0 +1,349 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# vdi: the header, the block map, what VirtualBox writes and what nobody should; in the peer's words.
+
+load ../helper
+
+M=1048576
+
+# craft FILE ENTRY,... [FIELD=VALUE...]: an image with this block map, "D" for discarded and "U" for unallocated; its
+# blocks in the file are filled with 01, 02 ... each
+craft() {
+    PYTHONPATH=$ROOT/tests/interop/lib python3 - "$@" <<'END'
+import sys, vdi
+names = {'U': vdi.UNALLOCATED, 'D': vdi.DISCARDED}
+entries = [names[word] if word in names else int(word, 0) for word in sys.argv[2].split(',')]
+given = dict(word.split('=') for word in sys.argv[3:])
+given = {key: bytes.fromhex(text) if key in ('link', 'parent') else int(text, 0) for key, text in given.items()}
+given.setdefault('disk', len(entries) * vdi.BLOCK)
+given.setdefault('allocated', len([e for e in entries if e < vdi.DISCARDED]))
+places = [e for e in entries if e < len(entries)]
+data = b''.join(bytes([number + 1]) * vdi.BLOCK for number in range(max(places, default=-1) + 1))
+with open(sys.argv[1], 'wb') as file:
+    file.write(vdi.image(entries, data, **given))
+END
+}
+
+# refused TEXT: info and map say this one thing
+refused() {
+    img 1 info -f vdi x
+    err "qemu-img: Could not open 'x': $1"
+    out ''
+    img 1 map -f vdi x
+    err "qemu-img: Could not open 'x': $1"
+}
+
+info_has() {
+    img 0 info "${2:-x}"
+    has "$OUT" "$1"
+}
+
+# blocks FILE: the block map and the header's count, as hex digits
+blocks() {
+    echo "$(peek "$1" 512 $((4 * 0x$(peek "$1" 0x180 1)))) $(peek "$1" 0x184 4)"
+}
+
+# ---- creating
+
+@test "vdi: options of creation" {
+    img 0 create -f vdi -o help
+    out 'Supported vdi options:' '  size=<size>            - Virtual disk size' \
+        '  static=<bool (on/off)> - VDI static (pre-allocated) image' '' \
+        'The protocol level may support further options.' \
+        'Specify the target filename to include those options.'
+    img 0 create -f vdi x 3000001
+    out "Formatting 'x', fmt=vdi size=3000001 static=off"
+    img 1 create -f vdi -o static=5 x 3M
+    err "qemu-img: x: Parameter 'static' expects 'on' or 'off'"
+    img 1 create -f vdi -o cluster_size=1M x 3M
+    err "qemu-img: x: Invalid parameter 'cluster_size'"
+    img 1 create -q -f vdi -b y -F raw x 3M
+    err "qemu-img: x: Backing file not supported for file format 'vdi'"
+    img 1 create -q -f vdi x 562949819203585
+    err 'qemu-img: x: Unsupported VDI image size (size is 0x1fffff8000200, max supported is 0x1fffff8000000)'
+    img 1 create -q -f vdi -o preallocation=metadata x 3M
+    err 'qemu-img: x: Unsupported preallocation mode: metadata'
+}
+
+@test "vdi: a new image, byte by byte" {
+    img 0 create -q -f vdi x 3000001
+    [ "$(stat -c %s x)" -eq 1024 ]
+    [ "$(peek x 0 36)" = "$(printf '<<< QEMU VM Virtual Disk Image >>>\n\0' | od -An -v -tx1 | tr -d ' \n')" ]
+    [ "$(peek x 0x40 20)" = 7f10dabe01000100800100000100000000000000 ]
+    [ "$(peek x 0x154 28)" = 00020000000400000000000000000000000000000002000000000000 ]
+    [ "$(peek x 0x170 24)" = 00c82d0000000000000010000000000003000000"00000000" ]
+    [ "$(peek x 0x18f 1 | cut -c1)" = 4 ]
+    [ "$(peek x 0x1a8 32)" = "$(printf '%064d' 0)" ]
+    [ "$(peek x 512 16)" = ffffffffffffffffffffffff00000000 ]
+    info_has '^virtual size: 2.86 MiB \(3000320 bytes\)$'
+    has "$OUT" '^cluster_size: 1048576$'
+    img 0 create -q -f vdi y 3000001
+    [ "$(peek x 0x188 32)" != "$(peek y 0x188 32)" ]
+    for size in 0 1 1048577 129M; do
+        for static in on off; do
+            img 0 create -q -f vdi -o static=$static x $size
+            img 0 check x
+            out 'No errors were found on the image.'
+            [ -z "$PEER" ] && continue
+            "$PEER" create -q -f vdi -o static=$static y $size
+            [ "$(stat -c %s x)" -eq "$(stat -c %s y)" ]
+            cmp <(head -c 392 x; tail -c +425 x | head -c 4096) <(head -c 392 y; tail -c +425 y | head -c 4096)
+        done
+    done
+}
+
+@test "vdi: a static image is a hole as large as the disk" {
+    img 0 create -q -f vdi -o static=on x 3M
+    [ "$(stat -c %s x)" -eq $((1024 + 3 * M)) ]
+    [ "$(blocks x)" = '000000000100000002000000 03000000' ]
+    [ "$(stat -c %b x)" -lt 100 ]
+    img 0 map --output=json x
+    has "$OUT" '"zero": true, "data": true, "compressed": false, "offset": [0-9]+}]$'
+    truncate -s 3M raw
+    pattern raw 11 1M 4k
+    img 0 convert -n -f raw -O vdi raw x
+    img 0 compare -f vdi -F raw x raw
+    [ "$(blocks x)" = '000000000100000002000000 03000000' ]
+}
+
+# ---- the header
+
+@test "vdi: what says so in its 65th byte is one" {
+    craft x U
+    img 0 info x
+    has "$OUT" '^file format: vdi$'
+    poke x 0 00000000
+    img 0 info x
+    has "$OUT" '^file format: vdi$'
+    poke x 0x40 00
+    info_has '^file format: raw$'
+    refused 'Image not in VDI format (bad signature beda1000)'
+    truncate -s 10 x
+    refused 'Image not in VDI format (bad signature 00000000)'
+}
+
+@test "vdi: fields of the header that cannot be" {
+    craft x U version=0x10000; refused 'unsupported VDI image (version 1.0)'
+    craft x U version=0x20007; refused 'unsupported VDI image (version 2.7)'
+    craft x U map_offset=0x201; refused 'unsupported VDI image (unaligned block map offset 0x201)'
+    craft x U data_offset=0x481; refused 'unsupported VDI image (unaligned data offset 0x481)'
+    craft x U sector_size=4096; refused 'unsupported VDI image (sector size 4096 is not 512)'
+    craft x U block_size=524288; refused 'unsupported VDI image (block size 524288 is not 1048576)'
+    craft x U,U disk=2097153
+    refused 'unsupported VDI image (disk size 2097664, image bitmap has room for 2097152)'
+    craft x U disk=0xffffffffffffffff
+    refused 'Unsupported VDI image size (size is 0xffffffffffffffff, max supported is 0x1fffff8000000)'
+    craft x U; poke x 0x180 81ffff1f
+    refused 'unsupported VDI image (too many blocks 536870785, max is 536870784)'
+}
+
+@test "vdi: differencing images are refused" {
+    craft x U kind=4 link=00000000000000000000000000000001
+    refused 'unsupported VDI image (non-NULL link UUID)'
+    craft x U kind=4 parent=01000000000000000000000000000000
+    refused 'unsupported VDI image (non-NULL parent UUID)'
+}
+
+@test "vdi: what differs between programs that write version 1.1" {
+    for given in header_size=0x180 header_size=0x190 header_size=0x200 flags=1 cylinders=1024 kind=3 unused=1; do
+        craft x 0 "$given"
+        img 0 check x
+        img 0 convert -O raw x out
+        [ "$(peek out 1048575 1)" = 01 ]
+    done
+    # map and blocks at whole megabytes
+    craft x U,0 map_offset=0x1000 data_offset=0x10000
+    img 0 map x
+    out 'Offset          Length          Mapped to       File' '0x100000        0x100000        0x10000         x'
+}
+
+@test "vdi: a disk that ends inside a sector has all of it" {
+    craft x 0 disk=1000001
+    info_has '\(1000448 bytes\)'
+    img 0 convert -O raw x out
+    [ "$(stat -c %s out)" -eq 1000448 ]
+}
+
+# ---- the block map
+
+@test "vdi: blocks in any order, discarded ones, those that were never written" {
+    craft x 2,3,U,D,0,1
+    img 0 check x
+    out 'No errors were found on the image.'
+    img 0 map --output=json x
+    out '[{ "start": 0, "length": 2097152, "depth": 0, "present": true, "zero": false, "data": true, "compressed": false, "offset": 2098176},' \
+        '{ "start": 2097152, "length": 2097152, "depth": 0, "present": true, "zero": true, "data": false, "compressed": false},' \
+        '{ "start": 4194304, "length": 2097152, "depth": 0, "present": true, "zero": false, "data": true, "compressed": false, "offset": 1024}]'
+    img 0 convert -O raw x out
+    for want in 03 04 00 00 01 02; do
+        [ "$(peek out $((at * M)) 1)" = $want ]
+        at=$((at + 1))
+    done
+}
+
+@test "vdi: check tells of places that are used twice, that cannot be, and of a wrong count" {
+    craft x 5,5,0,0,U,D allocated=3
+    img 2 check x
+    err 'ERROR: block index 5 also used by 5' 'ERROR: block index 0 also used by 0' \
+        'ERROR: allocated blocks mismatch, is 4, should be 3'
+    out '' '3 errors were found on the image.' \
+        'Data may be corrupted, or further writes to the image may corrupt it.'
+    craft x 6,7,0xfffffffd,U allocated=0
+    img 2 check --output=json x
+    has "$OUT" '"corruptions": 3'
+    has "$ERR" '^ERROR: block index 2 too large, is 4294967293$'
+    craft x 0,U allocated=2
+    img 2 check x
+    err 'ERROR: allocated blocks mismatch, is 1, should be 2'
+}
+
+@test "vdi: nothing is repaired" {
+    craft x 0,0
+    for what in leaks all; do
+        img 63 check -r $what x
+        err 'qemu-img: This image format does not support checks'
+    done
+}
+
+@test "vdi: what the map names behind the end of the file reads as zeroes" {
+    craft x 0,1,2
+    truncate -s 1049700 x
+    img 0 convert -O raw x out
+    [ "$(peek out 1048575 2)" = 0102 ]
+    [ "$(peek out 1048675 2)" = 0200 ]
+    [ "$(stat -c %s out)" -eq 3145728 ]
+}
+
+@test "vdi: a header alone, with all blocks that there can be" {
+    beyond
+    no_asan
+    craft x U disk=0x1fffff8000000
+    poke x 0x180 80ffff1f
+    truncate -s 512 x
+    limited() {
+        (ulimit -v 1000000; img "$@")
+    }
+    limited 0 info x
+    limited 0 map -l 10M --output=json x
+    limited 2 check -q x
+    has "$ERR" '^ERROR: allocated blocks mismatch, is 536870784, should be 0$'
+}
+
+# ---- writing
+
+@test "vdi: converted both ways" {
+    sample raw
+    for options in static=off static=on; do
+        for how in '' '-m 16 -W' '-S 0' '-t none'; do
+            # shellcheck disable=SC2086
+            img 0 convert -f raw -O vdi -o $options $how raw x
+            silent
+            img 0 check x
+            img 0 compare -f raw -F vdi raw x
+            img 0 convert -O raw x out
+            raw_is out raw
+        done
+        img 0 convert -O qcow2 x y
+        img 0 compare x y
+        img 0 convert -O vdi y z
+        img 0 compare y z
+    done
+    img 1 convert -c -f raw -O vdi raw x
+    err 'qemu-img: Compression not supported for this file format'
+}
+
+@test "vdi: another program reads it" {
+    [ -x "$(command -v 7zz)" ] || skip 'no 7zz'
+    sample raw
+    for options in static=off static=on; do
+        img 0 convert -f raw -O vdi -o $options raw x
+        7zz x -so x > out 2> /dev/null
+        raw_is out raw
+    done
+}
+
+@test "vdi: a block goes behind the others, and is as long as they are" {
+    img 0 create -q -f vdi x 3500k
+    truncate -s 3500k raw
+    pattern raw 11 3M 4k
+    img 0 convert -n --target-is-zero -f raw -O vdi raw x
+    [ "$(blocks x)" = 'ffffffffffffffffffffffff00000000 01000000' ]
+    [ "$(stat -c %s x)" -eq $((1024 + M)) ]
+    pattern raw 22 0 4k
+    img 0 convert -n --target-is-zero -f raw -O vdi raw x
+    [ "$(blocks x)" = '01000000ffffffffffffffff00000000 02000000' ]
+    img 0 check x
+    img 0 compare -f vdi -F raw x raw
+}
+
+@test "vdi: small writes" {
+    img 0 create -q -f vdi x 3M
+    truncate -s 3M raw
+    while read -r byte offset length; do
+        img 0 bench -w -f vdi -c 1 -d 1 -s "$length" -o "$offset" --pattern=$((0x$byte)) x
+        pattern raw "$byte" "$offset" "$length"
+        img 0 compare -f vdi -F raw x raw
+        img 0 check x
+    done <<'END'
+11 1536 512
+22 1000448 200192
+33 3145216 512
+44 2621440 65536
+55 0 3145728
+END
+}
+
+@test "vdi: zeroes need no block, and leave one where it is" {
+    beyond
+    craft x 0,U,1
+    truncate -s 3M raw
+    img 0 convert -n -f raw -O vdi raw x
+    [ "$(blocks x)" = '00000000ffffffff01000000 02000000' ]
+    img 0 convert -O raw x out
+    raw_is out raw
+}
+
+@test "vdi: an old block of the file that nobody uses is no part of the disk" {
+    craft x 0,1,U allocated=2
+    poke x 516 ffffffff
+    poke x 0x184 01
+    img 0 bench -w -f vdi -c 1 -d 1 -s 512 -o 1049600 --pattern=170 x
+    truncate -s 3M raw
+    pattern raw 01 0 1M
+    pattern raw aa 1049600 512
+    img 0 check x
+    img 0 compare -f vdi -F raw x raw
+}
+
+@test "vdi: a count that is too low overwrites nothing" {
+    beyond
+    craft x 1,0,U,3 allocated=1
+    img 0 bench -w -f vdi -c 1 -d 1 -s 512 -o $((2 * M)) --pattern=170 x
+    [ "$(blocks x)" = '01000000000000000200000003000000 04000000' ]
+    img 0 convert -O raw x out
+    [ "$(peek out 0 1)$(peek out $M 1)$(peek out $((2 * M)) 1)$(peek out $((3 * M)) 1)" = 0201aa04 ]
+    img 0 check x
+}
+
+@test "vdi: a block that a crash has lost is found again" {
+    beyond
+    craft x 0,U,U allocated=3
+    img 0 bench -w -f vdi -c 1 -d 1 -s 512 -o $M --pattern=170 x
+    [ "$(blocks x)" = '0000000001000000ffffffff 02000000' ]
+    img 0 check x
+}
+
+@test "vdi: what it cannot do" {
+    craft x 0,U
+    img 1 resize x 3M
+    err 'qemu-img: Image format driver does not support resize'
+    img 1 resize --shrink x 1M
+    err 'qemu-img: Image format driver does not support resize'
+    img 1 amend -o static=on x
+    err "qemu-img: Format driver 'vdi' does not support option amendment"
+    img 1 snapshot -c a x
+    err "qemu-img: Could not create snapshot 'a': Operation not supported"
+    img 1 measure -O vdi --size 1M
+    err "qemu-img: Block driver 'vdi' does not support size measurement"
+    img 1 rebase -u -b y -F raw x
+}

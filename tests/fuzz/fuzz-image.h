@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fuzz target for an image format: the input is an image.  It is opened, described, mapped, read, checked;
+ * then copies are written to, given another size, and repaired.  The work is bounded, so that a
+ * hang is a finding.  Files that the image names stay closed.
+ *
+ * A target is
+ *     #include "fuzz-image.h"
+ *     FUZZ_IMAGE("qed")
+ * or FUZZ_IMAGE_AND("qcow2", administer) with a function that gets the name of one more copy.
+ */
+#ifndef FUZZ_IMAGE_H
+#define FUZZ_IMAGE_H
+
+#include "libimg/img.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum {
+    FUZZ_MAX_INPUT = 4 << 20, FUZZ_MAX_EXTENTS = 200, FUZZ_MAX_READ = 1 << 20, FUZZ_MAX_GROWN = 8 << 20,
+    FUZZ_CHUNK = 64 << 10
+};
+
+static const char *fuzz_format;
+
+/* Blocks of zeroes are left out: much of an image may be. */
+static bool fuzz_fill(int fd, const uint8_t *data, size_t size)
+{
+    enum { BLOCK = 4096 };
+
+    if (ftruncate(fd, (off_t)size) < 0)
+        return false;
+    for (size_t at = 0; at < size; at += BLOCK) {
+        size_t length = size - at < BLOCK ? size - at : BLOCK;
+        if (!img_is_zero(data + at, length) && pwrite(fd, data + at, length, (off_t)at) != (ssize_t)length)
+            return false;
+    }
+    return true;
+}
+
+/* Put the input into a file without a name; `name` is how to open it again. */
+static int fuzz_place(const uint8_t *data, size_t size, char name[64])
+{
+#ifdef __linux__
+    int fd = memfd_create("fuzz", 0);
+    snprintf(name, 64, "/proc/self/fd/%d", fd);
+#else
+    strcpy(name, "/tmp/fuzz-image.XXXXXX");
+    int fd = mkstemp(name);
+#endif
+    if (fd < 0 || !fuzz_fill(fd, data, size))
+        abort();
+    return fd;
+}
+
+static void fuzz_displace(int fd, const char *name)
+{
+    if (strncmp(name, "/tmp/", 5) == 0)
+        unlink(name);
+    close(fd);
+}
+
+static struct img *fuzz_open(const char *name, unsigned flags)
+{
+    struct img_open how = { .format = fuzz_format, .flags = flags | IMG_NO_BACKING, .cache = IMG_CACHE_UNSAFE,
+                            .gate = IMG_GATE_CLOSED };
+    struct img_error err = IMG_ERROR_INIT;
+    struct img *image = NULL;
+
+    int status = img_open(&image, name, &how, &err);
+    if ((status < 0) != (err.text != NULL) || (status < 0) != (image == NULL))
+        abort();
+    img_error_clear(&err);
+    return image;
+}
+
+static void fuzz_close(struct img *image)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    img_close(image, &err);
+    img_error_clear(&err);
+}
+
+static void fuzz_describe(struct img *image)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    struct img_snapshot *list = NULL;
+    struct img_doc *doc = img_format_specific(image, &err);
+
+    free(img_doc_json(doc, 4));
+    img_doc_free(doc);
+    int count = img_snapshots(image, &list, &err);
+    if (count > 0) {
+        img_snapshot_load(image, list[0].id, list[0].name, &err);
+        img_snapshots_free(list, (size_t)count);
+    }
+    img_error_clear(&err);
+}
+
+/* Every extent must move forward and stay within what was asked for. */
+static void fuzz_map(struct img *image)
+{
+    struct img_extent extent;
+    uint64_t at = 0, size = img_size(image);
+
+    for (int i = 0; i < FUZZ_MAX_EXTENTS && at < size; i++) {
+        if (img_map(image, at, size - at, &extent) < 0)
+            return;
+        if (extent.offset != at || extent.length == 0 || extent.length > size - at)
+            abort();
+        at += extent.length;
+    }
+}
+
+static void fuzz_read(struct img *image)
+{
+    static uint8_t buffer[FUZZ_CHUNK];
+    uint64_t size = img_size(image);
+
+    for (uint64_t at = 0; at < FUZZ_MAX_READ && at < size; at += FUZZ_CHUNK)
+        img_pread(image, buffer, at, at + FUZZ_CHUNK <= size ? FUZZ_CHUNK : (size_t)(size - at));
+    if (size > FUZZ_MAX_READ)
+        img_pread(image, buffer, size - 512, 512);
+}
+
+static void fuzz_look(const char *name)
+{
+    struct img *image = fuzz_open(name, IMG_NO_IO);
+    if (image)
+        fuzz_describe(image);
+    fuzz_close(image);
+
+    image = fuzz_open(name, 0);
+    if (!image)
+        return;
+    fuzz_map(image);
+    fuzz_read(image);
+    fuzz_describe(image);
+    fuzz_map(image);
+    fuzz_close(image);
+}
+
+/* Returns where the image's clusters end. */
+static uint64_t fuzz_check(const char *name, unsigned repair)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    struct img_check result = {0};
+    struct img *image = fuzz_open(name, IMG_CHECK | (repair ? IMG_RDWR : 0));
+
+    if (!image)
+        return 0;
+    img_check(image, repair, &result, &err);
+    img_error_clear(&err);
+    fuzz_close(image);
+    return result.image_end_offset;
+}
+
+static void fuzz_change(const char *name)
+{
+    static uint8_t buffer[FUZZ_CHUNK];
+    struct img *image = fuzz_open(name, IMG_RDWR);
+
+    if (!image)
+        return;
+    uint64_t size = img_size(image);
+    memset(buffer, 0xa5, sizeof buffer);
+    if (size >= 4 * FUZZ_CHUNK) {
+        uint32_t cluster = img_cluster_size(image);
+        img_pwrite(image, buffer, 1000, 3000);
+        img_zero(image, FUZZ_CHUNK, FUZZ_CHUNK, IMG_ZERO_MAY_UNMAP);
+        img_discard(image, 0, FUZZ_CHUNK);
+        img_pwrite(image, buffer, size - FUZZ_CHUNK, FUZZ_CHUNK);
+        img_pwrite_compressed(image, buffer, FUZZ_CHUNK, cluster <= FUZZ_CHUNK ? cluster : 0);
+        img_flush(image);
+        img_pwrite(image, buffer, 2 * FUZZ_CHUNK, FUZZ_CHUNK);
+    }
+    fuzz_map(image);
+    fuzz_close(image);
+}
+
+/* Longer, then shorter; a format that refuses one may do the other. */
+static void fuzz_resize(const char *name)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    struct img *image = fuzz_open(name, IMG_RDWR | IMG_RESIZE);
+
+    if (!image)
+        return;
+    uint64_t size = img_size(image);
+    if (size <= FUZZ_MAX_GROWN) {
+        img_resize(image, size + FUZZ_CHUNK, NULL, &err);
+        img_error_clear(&err);
+        img_resize(image, size / 2 / 512 * 512, NULL, &err);
+        img_error_clear(&err);
+    }
+    fuzz_map(image);
+    fuzz_close(image);
+}
+
+static int fuzz_image(const char *format, void (*more)(const char *name), const uint8_t *data, size_t size)
+{
+    char name[64];
+
+    if (size > FUZZ_MAX_INPUT)
+        return 0;
+    fuzz_format = format;
+    int fd = fuzz_place(data, size, name);
+    fuzz_look(name);
+    fuzz_change(name);
+    if (lseek(fd, 0, SEEK_END) <= FUZZ_MAX_GROWN)    /* a lying table may have led the writes far out */
+        fuzz_check(name, 0);
+    fuzz_displace(fd, name);
+
+    fd = fuzz_place(data, size, name);
+    fuzz_resize(name);
+    fuzz_displace(fd, name);
+
+    if (more) {
+        fd = fuzz_place(data, size, name);
+        more(name);
+        fuzz_displace(fd, name);
+    }
+
+    /* Counting anew takes time for every cluster up to the last one that is named, as it must. */
+    fd = fuzz_place(data, size, name);
+    if (fuzz_check(name, 0) <= FUZZ_MAX_GROWN) {
+        fuzz_check(name, IMG_REPAIR_LEAKS | IMG_REPAIR_ERRORS);
+        fuzz_check(name, 0);
+    }
+    fuzz_displace(fd, name);
+    return 0;
+}
+
+#define FUZZ_IMAGE_AND(format, more)                                \
+    int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)    \
+    {                                                               \
+        return fuzz_image(format, more, data, size);                \
+    }
+#define FUZZ_IMAGE(format) FUZZ_IMAGE_AND(format, NULL)
+
+#endif

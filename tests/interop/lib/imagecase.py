@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""A case of a random test of one format: the two tools in one folder, and what they say compared."""
+import filecmp
+import os
+import random
+import shutil
+import subprocess
+
+from harness import IMG, PEER, Journal, must, run, without
+from images import fill_raw, raw_image
+
+VIEWS = [['info'], ['info', '--output=json'], ['map'], ['map', '--output=json'], ['check'], ['check', '--output=json'],
+         ['measure', '-O', 'raw'], ['measure', '-O', 'qcow2', '--output=json']]
+
+
+class ImageCase:
+    """`form` is the format; problems are collected, and the commands so that they can be repeated."""
+
+    def __init__(self, form, seed, folder):
+        self.form, self.folder = form, folder
+        self.rng, self.problems, self.journal = random.Random(seed), [], Journal()
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def read(self, name):
+        with open(self.path(name), 'rb') as file:
+            return file.read()
+
+    def write(self, name, data, note=''):
+        with open(self.path(name), 'wb') as file:
+            file.write(data)
+        self.journal.lines.append(f'# {name}: {note}')
+
+    def run(self, tool, words):
+        self.journal.add('.', tool, words)
+        return run(tool, words, self.folder)
+
+    def expect(self, tool, words, code=0):
+        result = self.run(tool, words)
+        if result.code != code:
+            self.problems.append(f"{' '.join(words)}: exit {result.code}: {result.err}")
+        return result.code == code
+
+    def same(self, words, *mask):
+        """Both tools say the same; whether they say that it went well.  `mask`: see without()."""
+        ours, peer = self.run(IMG, words), self.run(PEER, words)
+        for result in ours, peer:
+            result.out, result.err = without(result.out, *mask), without(result.err, *mask)
+        difference = ours.differs(peer)
+        if difference:
+            self.problems.append(f"{' '.join(words)}: {difference}")
+        return peer.code == 0
+
+    def equal(self, a, b):
+        if not filecmp.cmp(self.path(a), self.path(b), shallow=False):
+            self.problems.append(f'{a} and {b} differ')
+
+    def views(self, name, contents=True):
+        """Every command that only looks, and with `contents` what is read."""
+        for words in VIEWS:
+            self.same(words[:1] + ['-f', self.form] + words[1:] + [name])
+        self.same(['info', name])
+        if not contents:
+            return
+        for tool, to in (IMG, 'ours.raw'), (PEER, 'peer.raw'):
+            self.expect(tool, ['convert', '-f', self.form, '-O', 'raw', name, to])
+        if os.path.exists(self.path('ours.raw')) and os.path.exists(self.path('peer.raw')):
+            self.equal('ours.raw', 'peer.raw')
+            self.same(['compare', '-f', self.form, '-F', 'raw', name, 'peer.raw'])
+
+    def raw(self, name, most, size=None):
+        """A raw image of whole sectors with random contents; its size."""
+        image = raw_image(self.rng, name, most)
+        if size:
+            image['size'] = size
+            image['steps'] = [step for step in image['steps'] if int(step[2]) < size]
+        fill_raw(self.path(name), image)
+        self.journal.lines.append(f'# {name}: {image}')
+        size = (image['size'] + 511) // 512 * 512
+        os.truncate(self.path(name), size)
+        return size
+
+    def write_over(self, name, size):
+        """Small writes of ours at random places of the disk: only these change."""
+        must(PEER, ['convert', '-f', self.form, '-O', 'raw', name, 'want'], self.folder)
+        for _ in range(self.rng.randrange(1, 5)):
+            length = 512 * self.rng.randrange(1, max(2, min(size // 512, self.rng.choice([3, 300, 3000]))))
+            if size < length:
+                return
+            offset = self.rng.randrange(size - length + 1) // 512 * 512
+            fill = self.rng.randrange(256)
+            self.expect(IMG, ['bench', '-w', '-f', self.form, '-c', '1', '-d', '1', '-s', str(length),
+                              '-o', str(offset), f'--pattern={fill}', name])
+            with open(self.path('want'), 'r+b') as file:
+                file.seek(offset)
+                file.write(bytes([fill]) * length)
+        self.expect(PEER, ['compare', '-f', self.form, '-F', 'raw', name, 'want'])
+
+    def read_by_7zz(self, name, want, kind):
+        """A reader of other people, which calls the format `kind`: the bytes of `want`, and zeroes behind them."""
+        if not shutil.which('7zz'):
+            return
+        out = subprocess.run(['7zz', 'x', '-so', '-t' + kind, self.path(name)], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        data = self.read(want)
+        if out.returncode or not out.stdout.startswith(data) or out.stdout[len(data):].strip(b'\0'):
+            self.problems.append(f'7zz reads other contents of {name}: {out.stderr[-300:]!r}')
+
+    def report(self, title):
+        return title, self.problems[:4], self.journal.lines
