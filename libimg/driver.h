@@ -336,7 +336,8 @@ int img_open_child(struct img *parent, const char *role, const char *name, const
  * protocol, and relative ones start at the image.  `options` as for img_open_child, "extents.N" then.  -EINVAL, or as
  * opening fails. */
 int img_open_extent(struct img *parent, const char *name, const struct img_doc *options, struct img_error *err);
-/* Change the length of a PROTOCOL node. preallocation: "off" "falloc" "full" or NULL. */
+/* Change the length of a PROTOCOL node. preallocation: "off" "falloc" "full" or NULL.  It may become longer while others
+ * write in front of its end. */
 int img_resize_file(struct img *file, uint64_t size, const char *preallocation, struct img_error *err);
 
 #endif

@@ -158,6 +158,7 @@ int file_resize(struct img *image, uint64_t size, const char *preallocation, str
     if (status < 0)
         return status;
     atomic_store(&file->dirty, true);
-    image->size = img_align_up(size, FILE_SECTOR);
+    /* Others may write in front of the end meanwhile, and look at the size. */
+    __atomic_store_n(&image->size, img_align_up(size, FILE_SECTOR), __ATOMIC_RELAXED);
     return 0;
 }

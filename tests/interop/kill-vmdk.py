@@ -3,8 +3,8 @@
 """kill -9 at a random moment of a convert into a vmdk image.
 
 A new image, once its header and descriptor stand, opens in both tools and the reference tool's check finds nothing; a
-stream (streamOptimized) is refused until it has its end.  With -n over an image that holds data the same, and what is
-read is what was there before or what the source has.
+stream (streamOptimized) is refused until it has its end, or is still the empty one that was created.  With -n over an image that
+holds data the same, and what is read is what was there before or what the source has.
 
 environment: see lib/harness.py
 """
