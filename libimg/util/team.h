@@ -12,7 +12,7 @@ struct img_team {
     unsigned count;                 /* at least 1; no more than IMG_TEAM_MAX are used */
     size_t size;                    /* of one of them, in bytes */
     size_t stack;                   /* of a thread, in bytes */
-    int (*prepare)(void *worker);   /* its memory, by the calling thread; 0 or a negative errno */
+    int (*prepare)(void *worker);   /* its memory, by the calling thread; 0 or a negative errno; NULL: none */
     void *(*work)(void *worker);    /* what it returns is not looked at */
 };
 
