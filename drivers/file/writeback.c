@@ -69,7 +69,7 @@ static uint64_t limit_of_line(char *line)
 
 static void find_limit(void)
 {
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), memory = UINT64_MAX;
     FILE *groups = fopen("/proc/self/cgroup", "re");
     char line[1024];
 
@@ -77,7 +77,8 @@ static void find_limit(void)
         memory = img_min(memory, limit_of_line(line));
     if (groups)
         fclose(groups);
-    waiting_limit = img_max(memory / PART_OF_MEMORY, LEAST_WAITING);
+    /* Without a limit of its own the group has what the kernel lets everybody have, and the kernel bounds that. */
+    waiting_limit = memory < all ? img_max(memory / PART_OF_MEMORY, LEAST_WAITING) : UINT64_MAX;
 }
 
 /* Ranges in the order in which they were written: put one behind, take the first. */
