@@ -16,11 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool convert_needs_spool(const struct convert *r)
+static bool is_needed(const struct convert *r)
 {
-    if (!r->from_stream || r->no_create)
+    if (!r->from_stream || r->no_create || r->raw_stream)
         return false;
-    return r->to_stream ? strcmp(r->target_format, "raw") != 0 : !img_driver_can_resize(r->driver);
+    return r->to_stream || !img_driver_can_resize(r->driver);
 }
 
 /* A regular file, read from its start, is a source like any other. */
@@ -72,7 +72,7 @@ static int fill(const struct convert *r, const char *name)
     struct img *image = app_open(name, &how);
     struct img_copy what = { .source_fd = STDIN_FILENO, .target = image, .target_fd = -1, .target_is_zero = true,
                              .target_backing_size = UINT64_MAX, .grow_target = true, .in_order = true,
-                             .workers = r->workers ? r->workers : img_copy_workers(), .sparse = 4096 };
+                             .workers = r->workers, .sparse = 4096 };
     struct img_copy_fault fault;
     int ret;
 
@@ -88,10 +88,13 @@ static int fill(const struct convert *r, const char *name)
 int convert_spool(struct convert *r)
 {
     struct img_open how = { .format = "raw", .flags = IMG_SHARE };
-    CLEANUP_FREE char *folder = folder_of(r), *name = NULL;
+    CLEANUP_FREE char *name = NULL;
     int fd = STDIN_FILENO;
 
+    if (!is_needed(r))
+        return 0;
     if (!is_plain_file(fd)) {
+        CLEANUP_FREE char *folder = folder_of(r);
         fd = open_nameless(folder);
         if (fd < 0)
             return -1;

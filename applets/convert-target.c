@@ -140,7 +140,7 @@ static int open_target(struct convert *r)
     return 0;
 }
 
-int convert_judge_target(struct convert *r)
+static int judge_options(struct convert *r)
 {
     struct img_error err = IMG_ERROR_INIT;
 
@@ -165,15 +165,22 @@ int convert_judge_target(struct convert *r)
     return 0;
 }
 
-/* An image on standard output, or in a named pipe: judged now, written by the copy. */
+int convert_judge_target(struct convert *r)
+{
+    bool fresh = !r->no_create && !r->raw_stream;
+
+    if (fresh && judge_options(r) < 0)
+        return -1;
+    if (convert_check_bitmaps(r) < 0)
+        return -1;
+    return fresh && r->to_stream && !app_can_stream(r->driver) ? -1 : 0;
+}
+
+/* An image on standard output, or in a named pipe: the copy writes it. */
 static int open_stream(struct convert *r)
 {
     struct img_error err = IMG_ERROR_INIT;
 
-    if (convert_judge_target(r) < 0 || convert_check_bitmaps(r) < 0)
-        return -1;
-    if (!app_can_stream(r->driver))
-        return -1;
     if (r->backing && try_backing(r) < 0)
         return -1;
     img_doc_put_uint(r->create_options, "size", r->total);
@@ -185,12 +192,10 @@ static int open_stream(struct convert *r)
 
 int convert_open_target(struct convert *r)
 {
+    if (r->raw_stream)
+        return 0;
     if (r->to_stream)
-        return strcmp(r->target_format, "raw") ? open_stream(r) : convert_check_bitmaps(r);
-    if (!r->no_create && convert_judge_target(r) < 0)
-        return -1;
-    if (convert_check_bitmaps(r) < 0)
-        return -1;
+        return open_stream(r);
     if (r->target_cache_name && !app_cache(r->target_cache_name, "cache", &r->target_cache))
         return -1;
     if (!r->no_create && ((r->backing && try_backing(r) < 0) || create_target(r) < 0))

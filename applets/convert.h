@@ -23,6 +23,7 @@ struct convert {
     size_t source_count;
     const char *target_name;
     bool from_stream, to_stream;
+    bool raw_stream;                   /* to_stream, and there is no image to make: the bytes alone */
 
     const struct img_driver *driver;   /* of the target */
     struct img **images;
@@ -41,17 +42,16 @@ int convert_open_sources(struct convert *r);
 
 /* The driver of -O, which must be able to make images. */
 int convert_find_driver(struct convert *r);
-/* Judge the options, create the target unless -n, and open it; for a stream only its options are judged. */
-int convert_open_target(struct convert *r);
-
-/* Find the driver and judge the options of a target that is to be made, without touching anything. */
+/* Find the driver of a target that is to be made and judge its options, without touching anything.  0, or -1 after a
+ * message. */
 int convert_judge_target(struct convert *r);
+/* Then create the target unless -n, and open it; of a stream nothing is written yet. */
+int convert_open_target(struct convert *r);
 
 /* convert-spool.c -------------------------------------------------------------- */
 
-/* Has standard input to be kept in a file first?  Once the driver is known. */
-bool convert_needs_spool(const struct convert *r);
-/* Make it the one source, of known length.  0, or -1 after a message. */
+/* Standard input, where it has to be kept in a file first, becomes the one source, of known length.  0, or -1 after a
+ * message. */
 int convert_spool(struct convert *r);
 
 /* convert-bitmaps.c ----------------------------------------------------------- */

@@ -2,8 +2,8 @@
 /* dd-stream.c - where img-dd begins to read a stream, and whether it is at its end. */
 #include "dd.h"
 #include "../libimg/util/checked.h"
+#include "../libimg/util/fd.h"
 
-#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,14 +28,11 @@ int dd_skip_stream(int fd, uint64_t length)
     if (ret >= 0)
         return ret;
     while (length) {
-        ssize_t n = read(fd, buffer, (size_t)img_min(length, sizeof buffer));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            return 0;
-        length -= (uint64_t)n;
+        uint64_t wanted = img_min(length, sizeof buffer);
+        int64_t n = img_read_all(fd, buffer, wanted);
+        if (n < 0 || (uint64_t)n < wanted)
+            return n < 0 ? (int)n : 0;
+        length -= wanted;
     }
     return 1;
 }
@@ -43,10 +40,7 @@ int dd_skip_stream(int fd, uint64_t length)
 int dd_at_end(int fd)
 {
     char byte;
-    ssize_t n;
+    int64_t n = img_read_all(fd, &byte, 1);
 
-    do
-        n = read(fd, &byte, 1);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n == 0;
+    return n < 0 ? (int)n : n == 0;
 }

@@ -139,6 +139,7 @@ static int split_operands(struct convert *r)
         return -1;
     }
     r->to_stream = !r->target_opts && (strcmp(r->target_name, "-") == 0 || app_is_stream(r->target_name));
+    r->raw_stream = r->to_stream && strcmp(r->target_format, "raw") == 0;
     for (size_t i = 0; i < r->source_count; i++)
         r->from_stream |= !r->source_opts && strcmp(r->sources[i], "-") == 0;
     return 0;
@@ -164,14 +165,6 @@ static bool check_combination(const struct convert *r)
     return true;
 }
 
-/* An image that is written in order, into a pipe. */
-static bool check_image_stream(const struct convert *r)
-{
-    if (r->no_create)
-        return app_refuse("Standard output is always a new image: -n is for one that is there");
-    return true;
-}
-
 static bool check_streams(const struct convert *r)
 {
     if (r->to_stream && r->progress && strcmp(r->target_name, "-") == 0)
@@ -182,24 +175,14 @@ static bool check_streams(const struct convert *r)
         return app_refuse("Standard input can only be read as raw");
     if (r->from_stream && (r->snapshot || r->bitmaps))
         return app_refuse("Standard input has neither snapshots nor bitmaps");
-    if (r->to_stream && strcmp(r->target_format, "raw"))
-        return check_image_stream(r);
-    if (r->to_stream && (r->compress || r->backing || r->create_options))
+    if (r->to_stream && !r->raw_stream && r->no_create)
+        return app_refuse("Standard output is always a new image: -n is for one that is there");
+    if (r->raw_stream && (r->compress || r->backing || r->create_options))
         return app_refuse("Raw standard output takes no creation options, compression or backing file");
     return true;
 }
 
 /* ---- The steps --------------------------------------------------------------------- */
-
-/* Standard input is read before the target is there only where that has to be; its options are judged first. */
-static int keep_stream(struct convert *r)
-{
-    if (r->no_create || (r->to_stream && !strcmp(r->target_format, "raw")))
-        return 0;
-    if (convert_judge_target(r) < 0 || (r->to_stream && !app_can_stream(r->driver)))
-        return -1;
-    return convert_needs_spool(r) ? convert_spool(r) : 0;
-}
 
 static int open_and_copy(struct convert *r)
 {
@@ -207,9 +190,8 @@ static int open_and_copy(struct convert *r)
 
     if (!r->from_stream && convert_open_sources(r) < 0)
         return 1;
-    if (r->from_stream && keep_stream(r) < 0)
-        return 1;
-    if (convert_open_target(r) < 0)
+    /* Standard input is read before the target is there where that has to be; what can be refused is refused before. */
+    if (convert_judge_target(r) < 0 || convert_spool(r) < 0 || convert_open_target(r) < 0)
         return 1;
     status = convert_copy(r);
     if (status == 0)
@@ -245,7 +227,8 @@ static void release(struct convert *r)
 
 static int convert_main(struct app *app)
 {
-    struct convert r = { .app = app, .target_format = "raw", .sparse = 4096, .target_cache = IMG_CACHE_UNSAFE };
+    struct convert r = { .app = app, .target_format = "raw", .sparse = 4096, .target_cache = IMG_CACHE_UNSAFE,
+                         .workers = img_copy_workers() };
     int letter, status = 1;
 
     while ((letter = app_next(app)) != -1)

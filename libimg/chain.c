@@ -343,30 +343,36 @@ static int find_format(struct img *image, struct request *request, struct img_er
     return 0;
 }
 
+/* A node that an image names and `options` may describe.  1: nothing at all is said about it, so that the stored name
+ * counts; 0; -errno with *err set.  The options of the request are to be freed. */
+static int describe_named(struct request *child, const struct img *parent, const char *role,
+                          const struct img_doc *options, struct img_error *err)
+{
+    const char *reference = img_doc_get_string(options);
+
+    child->nesting = 1;
+    if (reference)
+        return refuse_reference(reference, role, parent->options, false, err);
+    child->options = options ? img_doc_copy(options) : img_doc_object();
+    return img_doc_count(child->options) == 0;
+}
+
 int img_open_child(struct img *parent, const char *role, const char *name, const char *format,
                    const struct img_doc *options, struct img **opened, struct img_error *err)
 {
     struct request child = chain_child_request(parent, IMG_ROLE_DATA, NULL);
-    const char *reference = img_doc_get_string(options);
-    int ret;
+    int ret = describe_named(&child, parent, role, options, err);
 
     *opened = NULL;
-    if (reference)
-        return refuse_reference(reference, role, parent->options, false, err);
-    /* The stored name is for the case that nothing at all is said about the file. */
-    if (img_doc_count(options) == 0) {
-        if (!name)
-            return img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", role);
-        ret = img_gate_check(parent, role, name, err);
-        if (ret < 0)
-            return ret;
+    if (ret > 0) {
+        ret = name ? img_gate_check(parent, role, name, err)
+                   : img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", role);
         child.name = name;
     }
-    child.options = options ? img_doc_copy(options) : img_doc_object();
     child.format = format;
-    child.nesting = 1;
     /* A stored name is a file's name, never a json: description of whatever its writer had in mind. */
-    ret = open_storage(opened, &child, err);
+    if (ret == 0)
+        ret = open_storage(opened, &child, err);
     img_doc_free(child.options);
     return ret;
 }
@@ -376,19 +382,18 @@ int img_open_extent(struct img *parent, const char *name, const struct img_doc *
     struct request child = chain_child_request(parent, IMG_ROLE_FILE, NULL);
     CLEANUP_FREE char *role = img_xasprintf("extents.%zu", parent->extent_count), *place = NULL;
     struct img *opened = NULL;
-    int ret;
+    int ret = describe_named(&child, parent, role, options, err);
 
-    if (img_doc_get_string(options))
-        return refuse_reference(img_doc_get_string(options), role, parent->options, false, err);
-    child.options = options ? img_doc_copy(options) : img_doc_object();
-    child.nesting = 1;
-    if (img_doc_count(child.options) == 0) {
+    if (ret > 0) {
         ret = img_gate_check(parent, "extent", name, err);
         place = ret < 0 ? NULL : img_name_neighbour(parent, name, err);
         if (place)
             img_doc_put_string(child.options, "filename", place);
+        else
+            ret = -err->code;
     }
-    ret = img_doc_count(child.options) ? open_storage(&opened, &child, err) : -err->code;
+    if (ret == 0)
+        ret = open_storage(&opened, &child, err);
     img_doc_free(child.options);
     if (ret < 0)
         return ret;

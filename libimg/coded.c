@@ -40,17 +40,18 @@ int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, 
     return n;
 }
 
-/* Places for a run of clusters; *count says for how many. */
+/* Places for a run of clusters: for all of them or for none. */
 static int reserve_run(struct img *image, const struct coded_cluster *clusters, size_t count,
                        struct img_reservation *places)
 {
     LOCK_SCOPE(&image->lock);
     for (size_t i = 0; i < count; i++) {
         IMG_TRACE(reserve, image, clusters[i].offset, clusters[i].length);
+        places[i].offset = clusters[i].offset;
         int ret = image->driver->reserve_coded(image, clusters[i].offset, clusters[i].length, &places[i]);
         if (ret < 0) {
             while (i-- > 0)
-                image->driver->cancel(image, &places[i]);
+                img_settle(image, &places[i], ret);
             return ret;
         }
     }
@@ -78,13 +79,8 @@ static int write_run(const struct coded_cluster *clusters, size_t count, const s
 static int publish_run(struct img *image, struct img_reservation *places, size_t count, int error)
 {
     LOCK_SCOPE(&image->lock);
-    for (size_t i = 0; i < count; i++) {
-        IMG_TRACE(publish, image, places[i].offset, places[i].length);
-        if (error == 0)
-            error = image->driver->publish(image, &places[i]);
-        else
-            image->driver->cancel(image, &places[i]);
-    }
+    for (size_t i = 0; i < count; i++)
+        error = img_settle(image, &places[i], error);
     return error;
 }
 

@@ -8,14 +8,14 @@
 #include "util/strbuf.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* Is any of [offset, +length) something else than a hole?  Data holes in a cluster that has more are read. */
+/* Read the holes of a cluster that has anything else, and say what it is. */
 static int complete_cluster(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
                             struct copy_cluster *cluster)
 {
     uint64_t end = cluster->offset + cluster->length;
     bool any = false;
+    int ret;
 
     for (size_t i = 0; i < spans->count; i++) {
         const struct span *span = &spans->at[i];
@@ -25,20 +25,9 @@ static int complete_cluster(struct copy_worker *worker, const struct copy_window
         cluster->kind = IMG_HOLE;
         return 0;
     }
-    for (size_t i = 0; i < spans->count; i++) {
-        const struct span *span = &spans->at[i];
-        uint64_t from = img_max(span->offset, cluster->offset), to = img_min(span->offset + span->length, end);
-        unsigned char *at = worker->buffer + (from - window->offset);
-        int ret = 0;
-        if (from >= to || span->kind == IMG_DATA)
-            continue;
-        if (span->kind == IMG_ZERO)
-            memset(at, 0, to - from);
-        else
-            ret = copy_read_source(worker->job, at, from, to - from);
-        if (ret < 0)
-            return copy_fail(worker->job, IMG_COPY_READING, from, ret);
-    }
+    ret = copy_complete(worker, window, spans, cluster->offset, end);
+    if (ret < 0)
+        return ret;
     cluster->kind = worker->job->what->sparse &&
                     img_is_zero(worker->buffer + (cluster->offset - window->offset), cluster->length)
                         ? IMG_ZERO : IMG_DATA;
@@ -48,8 +37,9 @@ static int complete_cluster(struct copy_worker *worker, const struct copy_window
 static int encode_cluster(struct copy_worker *worker, const struct copy_window *window, size_t *used,
                           struct copy_cluster *cluster)
 {
-    int64_t n = img_encode_cluster(worker->job->image, worker->buffer + (cluster->offset - window->offset), cluster->length,
-                                   worker->coded + *used, worker->job->coded_size - *used);
+    const unsigned char *plain = worker->buffer + (cluster->offset - window->offset);
+    int64_t n = img_encode_cluster(worker->job->image, plain, cluster->length, worker->coded + *used,
+                                   worker->job->coded_size - *used);
 
     if (n == -ENOSPC)
         return 0;

@@ -42,8 +42,7 @@ struct copy_cluster {
 /* An image that is written in order: what there is of it before, and while, it is written (stream.c). */
 struct img_stream {
     struct img image;
-    void *parsed;                  /* creation options, strings among them once `read` */
-    bool read;
+    void *parsed;                  /* creation options */
 };
 
 /* What becomes of a window: it is written; or, for a stream, planned: by its map alone, or by its bytes. */
@@ -96,7 +95,8 @@ struct copy_job {
 int copy_fail(struct copy_job *job, enum img_copy_stage stage, uint64_t offset, int error);
 /* With turn_lock held: has one before this window failed?  Those before the failure go on. */
 bool copy_cancelled(const struct copy_job *job, const struct copy_window *window);
-/* Wait until the windows before this one are written (in order) or return at once; -ECANCELED after a failure elsewhere. */
+/* Wait until the windows before this one are written (in order) or return at once; -ECANCELED after a failure
+ * elsewhere. */
 int copy_take_turn(struct copy_worker *worker, const struct copy_window *window);
 /* Let the next window have its turn before this one is done. */
 void copy_give_turn(struct copy_worker *worker, const struct copy_window *window);
@@ -112,6 +112,9 @@ int copy_do_window(struct copy_worker *worker, struct copy_window *window);
 /* Its steps, for the other files.  Those that can fail record it (copy_fail), but for copy_read_source. */
 void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum img_extent_kind kind);
 int copy_read_source(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length);
+/* What [from, to) of the window has besides data goes into the buffer too: zeroes, and what shows in holes. */
+int copy_complete(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
+                  uint64_t from, uint64_t to);
 int copy_fail_writing(struct copy_job *job, uint64_t offset, int error);
 int copy_write_zero(struct copy_job *job, uint64_t offset, uint64_t length);
 int copy_write_data(struct copy_job *job, const void *bytes, uint64_t offset, uint64_t length);

@@ -83,7 +83,7 @@ static int write_span(struct pending *pending, const struct span *span)
 {
     struct copy_job *job = pending->worker->job;
     struct img *target = job->what->target;
-    struct img_reservation to = { 0 };
+    struct img_reservation to = { .offset = span->offset };
     int ret;
 
     if (span->from && target->driver->reserve(target, span->offset, span->length, &to) == 0 &&

@@ -8,11 +8,11 @@
  * The second writes.  A driver whose tables come behind the data needs no first pass.
  */
 #include "copy-internal.h"
+#include "node.h"
 #include "util/checked.h"
 #include "util/vector.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct runs {
     struct img_run *at;
@@ -20,29 +20,6 @@ struct runs {
 };
 
 /* ---- One window ----------------------------------------------------------------- */
-
-/* The parts of a unit with data that are none: as they are read. */
-static int fill_unit(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
-                     uint64_t from, uint64_t to)
-{
-    struct copy_job *job = worker->job;
-
-    for (size_t i = 0; i < spans->count && job->pass != COPY_PLAN_BY_MAP; i++) {
-        const struct span *span = &spans->at[i];
-        uint64_t start = img_max(span->offset, from), end = img_min(span->offset + span->length, to);
-        unsigned char *at = worker->buffer + (start - window->offset);
-        if (start >= end || span->kind == IMG_DATA)
-            continue;
-        int ret = 0;
-        if (span->kind == IMG_HOLE && job->what->top_layer_only)
-            ret = copy_read_source(job, at, start, end - start);
-        else
-            memset(at, 0, end - start);
-        if (ret < 0)
-            return copy_fail(job, IMG_COPY_READING, start, ret);
-    }
-    return 0;
-}
 
 static void add_run(struct runs *runs, const struct copy_worker *worker, const struct copy_window *window,
                     uint64_t offset, uint64_t length, enum img_extent_kind kind)
@@ -73,7 +50,8 @@ static int find_runs(struct copy_worker *worker, const struct copy_window *windo
             add_run(runs, worker, window, at, whole - at, spans->at[i].kind);
         } else {
             whole = img_min(at + unit, end);
-            ret = fill_unit(worker, window, spans, at, whole);
+            if (worker->job->pass != COPY_PLAN_BY_MAP)
+                ret = copy_complete(worker, window, spans, at, whole);
             add_run(runs, worker, window, at, whole - at, IMG_DATA);
         }
         at = whole;
@@ -155,8 +133,7 @@ static bool is_blind(const struct img *image)
 {
     if (!image)
         return false;
-    bool shows_below = image->driver->kind == IMG_FILTER || image->driver->traits & IMG_PASS_THROUGH;
-    return image->blind || is_blind(image->backing) || (shows_below && is_blind(image->file));
+    return image->blind || is_blind(image->backing) || (img_shows_below(image) && is_blind(image->file));
 }
 
 static bool any_is_blind(const struct img_copy *what)

@@ -10,6 +10,7 @@
 #include "copy-internal.h"
 #include "driver.h"
 #include "util/checked.h"
+#include "util/fd.h"
 #include "util/vector.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -130,6 +131,26 @@ static int read_window(struct copy_worker *worker, const struct copy_window *win
         if (ret < 0)
             return ret;
         copy_add_span(spans, offset, extent.length, IMG_DATA);
+    }
+    return 0;
+}
+
+int copy_complete(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
+                  uint64_t from, uint64_t to)
+{
+    for (size_t i = 0; i < spans->count; i++) {
+        const struct span *span = &spans->at[i];
+        uint64_t start = img_max(span->offset, from), end = img_min(span->offset + span->length, to);
+        unsigned char *at = worker->buffer + (start - window->offset);
+        int ret = 0;
+        if (start >= end || span->kind == IMG_DATA)
+            continue;
+        if (span->kind == IMG_ZERO)
+            memset(at, 0, end - start);
+        else
+            ret = copy_read_source(worker->job, at, start, end - start);
+        if (ret < 0)
+            return copy_fail(worker->job, IMG_COPY_READING, start, ret);
     }
     return 0;
 }

@@ -13,9 +13,9 @@
 #include "node.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
+#include "util/fd.h"
 #include "util/team.h"
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -192,24 +192,6 @@ static bool needs_data(const struct copy_job *job, const struct img_extent *exte
     return extent->kind == IMG_ZERO && (job->what->sparse == 0 || job->what->rebase);
 }
 
-/* Fill the worker's buffer from the stream.  The length read, 0 at the end. */
-static int64_t read_stream(int fd, unsigned char *buffer, uint64_t capacity)
-{
-    uint64_t have = 0;
-
-    while (have < capacity) {
-        ssize_t n = read(fd, buffer + have, capacity - have);
-        if (n < 0 && (errno == EINTR || img_wait_for(fd, POLLIN)))
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        have += (uint64_t)n;
-    }
-    return (int64_t)have;
-}
-
 /* 1: *window is the next piece of the stream, 0: it ended. Sizes of images are whole sectors. */
 static int next_of_stream(struct copy_worker *worker, struct copy_window *window)
 {
@@ -219,7 +201,7 @@ static int next_of_stream(struct copy_worker *worker, struct copy_window *window
 
     if (job->stream_end || capacity == 0)
         return 0;
-    n = read_stream(job->what->source_fd, worker->buffer, capacity);
+    n = img_read_all(job->what->source_fd, worker->buffer, capacity);
     if (n < 0) {
         job->stream_end = true;
         return copy_fail(job, IMG_COPY_READING, job->position, (int)n);

@@ -130,3 +130,17 @@ int img_resize_file(struct img *file, uint64_t size, const char *preallocation, 
 {
     return img_resize(file, size, preallocation, err);
 }
+
+int img_lengthen_file(struct img *file, uint64_t end)
+{
+    static const uint8_t nothing = 0;
+
+    return img_size(file) >= end ? 0 : img_pwrite(file, &nothing, end - 1, 1);
+}
+
+int img_close_file(struct img *file, int status, struct img_error *err)
+{
+    int closed = img_close(file, err);
+
+    return status < 0 ? status : closed;
+}

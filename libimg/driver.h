@@ -62,8 +62,8 @@ struct img {
     struct img *file;               /* node below: protocol, or inner format; NULL for a PROTOCOL */
     struct img *backing;            /* NULL: none or not opened */
     struct img *data_file;          /* external data file; NULL: bytes live in `file` */
-    struct img **extents;           /* further nodes that hold the guest's bytes, "extents.0" and so on: filled by the */
-    size_t extent_count;            /* driver (img_open_extent), flushed and closed by libimg */
+    struct img **extents;           /* further nodes that hold the guest's bytes, "extents.0" and so on: filled by */
+    size_t extent_count;            /* the driver (img_open_extent), flushed and closed by libimg */
     char *child_name;               /* of an extent: "extents.N" */
     bool backing_changed;           /* set by map: the backing file is not what the image was made on, and what shows of
                                      * it is not to be read */
@@ -80,7 +80,7 @@ struct img {
     bool dirty;                     /* set by open: was not closed cleanly the last time */
     bool snapshot_view;             /* showing an internal snapshot: read-only */
     bool keeps_discarded;           /* discard=ignore: discards end here */
-    bool no_details;                /* IMG_NO_DETAILS for this image alone */
+    bool no_details;                /* set by open: nothing is known of the node but its size, no "dirty-flag" */
     bool coded_only;                /* set by open: what is written are whole clusters, and all of them coded */
     enum img_detect_zeroes detect_zeroes;
 
@@ -242,7 +242,8 @@ struct img_driver {
     int (*map)(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
     int (*reserve)(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
     int (*publish)(struct img *image, struct img_reservation *at);
-    void (*cancel)(struct img *image, struct img_reservation *at);   /* the bytes could not be written */
+    /* The bytes could not be written.  NULL: the place is lost, or stays with its unit. */
+    void (*cancel)(struct img *image, struct img_reservation *at);
 
     /* Compressed units.  encode returns the coded length, or -ENOSPC when it does not fit (`capacity` is less than a
      * cluster, then the core writes it plain; img_coded_bound where coded_only is set); decode fills all of `plain`
@@ -303,12 +304,11 @@ enum {
     IMG_CAN_BACK = 1, IMG_CAN_COMPRESS = 2,
     IMG_RECOGNISED_ONLY = 4,        /* a probe and a name: not built in */
     IMG_PASS_THROUGH = 8,           /* raw: guest bytes are the bytes below (shift by an offset) */
-    IMG_NO_DETAILS = 16,            /* nothing is known of the node but its size: no "dirty-flag" */
-    IMG_COMPRESSES = 32,            /* FILTER: what is written through it is compressed */
-    IMG_READS_CONCURRENTLY = 128,   /* FORMAT: its pread needs no lock of libimg's */
-    IMG_MAP_UNTOLD = 256,           /* FORMAT: users are told that all of it is data, as the peer does (img_map_told) */
-    IMG_SHARED_UNITS = 64           /* FORMAT: threads may write to one cluster at once, if not to the same bytes: reserve gives
-                                     * it its place for all of them */
+    IMG_COMPRESSES = 16,            /* FILTER: what is written through it is compressed */
+    IMG_READS_CONCURRENTLY = 32,    /* FORMAT: its pread needs no lock of libimg's */
+    IMG_SHARED_UNITS = 64,          /* FORMAT: threads may write to one cluster at once, if not to the same bytes:
+                                     * reserve gives it its place for all of them */
+    IMG_MAP_UNTOLD = 128            /* FORMAT: users are told that all of it is data, as the peer does (img_map_told) */
 };
 
 /* All drivers that are linked; NULL-ended.  Written by the build from the configuration. */
@@ -323,6 +323,8 @@ bool img_has_strong_options(const struct img *image, const char *but);
 
 /* ---- For format drivers --------------------------------------------------- */
 
+/* img_pread of what may be cut short: bytes behind the end of the node are zeroes, wherever they lie. */
+int img_pread_padded(struct img *image, void *buffer, uint64_t offset, size_t length);
 /* Create the protocol layer at `name` from the options of `rest` that the protocol knows
  * (removed from it), `size` bytes long, and open it for writing (file NULL: do not open it).  What stays in rest is
  * refused by name.  `shared`: enum img_permission left to other users. */
@@ -339,5 +341,13 @@ int img_open_extent(struct img *parent, const char *name, const struct img_doc *
 /* Change the length of a PROTOCOL node. preallocation: "off" "falloc" "full" or NULL.  It may become longer while others
  * write in front of its end. */
 int img_resize_file(struct img *file, uint64_t size, const char *preallocation, struct img_error *err);
+/* The node is at least so long: its last byte is written, which has to be the caller's alone.  To set the length could
+ * cut off what others write further on. */
+int img_lengthen_file(struct img *file, uint64_t end);
+/* Close the file of a new image (NULL is fine). `status`: what became of writing it, with its words in *err.  The first
+ * error is the one that counts and is returned. */
+int img_close_file(struct img *file, int status, struct img_error *err);
+/* What was written to image->file is to be durable before what comes next. */
+int img_barrier(struct img *image);
 
 #endif

@@ -294,8 +294,8 @@ int64_t img_allocated(struct img *image);
 struct img *img_backing(const struct img *image);    /* NULL: none, or not opened */
 struct img *img_file(const struct img *image);       /* protocol or inner node; NULL: none */
 struct img *img_data_file(const struct img *image);  /* external data file; NULL: none */
-/* The nodes right below by name, in order of the names ("backing", "data-file", "file"; "image" of blkdebug): the
- * one at `index`, *name belongs to the node; NULL behind the last. */
+/* The nodes right below by name, in the order "backing", "data-file", "extents.1", "extents.0", "file" ("image" of
+ * blkdebug), as far as there are any: the one at `index`, *name belongs to the node; NULL behind the last. */
 struct img *img_child_at(const struct img *image, size_t index, const char **name);
 /* The image itself, or what lies below the filters that stand in front of it. */
 struct img *img_behind_filters(const struct img *image);

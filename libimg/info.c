@@ -34,14 +34,22 @@ bool img_encrypted(const struct img *image)
     return image->encrypted;
 }
 
+/* The node whose properties the image has: raw over a format with clusters is written best in these. */
+static const struct img *shown(const struct img *image)
+{
+    while (img_shows_below(image) && image->file)
+        image = image->file;
+    return image;
+}
+
 bool img_dirty(const struct img *image)
 {
-    return img_shows_below(image) ? img_dirty(image->file) : image->dirty;
+    return shown(image)->dirty;
 }
 
 bool img_has_details(const struct img *image)
 {
-    return img_shows_below(image) ? img_has_details(image->file) : !(image->driver->traits & IMG_NO_DETAILS) && !image->no_details;
+    return !shown(image)->no_details;
 }
 
 struct img *img_behind_filters(const struct img *image)
@@ -74,16 +82,12 @@ struct img *img_child_at(const struct img *image, size_t index, const char **nam
 
 uint32_t img_cluster_size(const struct img *image)
 {
-    /* Raw over a format with clusters is written best in these. */
-    if (img_shows_below(image) && image->file)
-        return img_cluster_size(image->file);
-    return image->cluster_size;
+    return shown(image)->cluster_size;
 }
 
 uint32_t img_write_unit(const struct img *image)
 {
-    if (img_shows_below(image) && image->file)
-        return img_write_unit(image->file);
+    image = shown(image);
     if (image->write_unit)
         return image->write_unit;
     return image->cluster_size ? image->cluster_size : 1;
@@ -91,8 +95,7 @@ uint32_t img_write_unit(const struct img *image)
 
 uint32_t img_exclusive_unit(const struct img *image)
 {
-    if (img_shows_below(image) && image->file)
-        return img_exclusive_unit(image->file);
+    image = shown(image);
     return image->driver->traits & IMG_SHARED_UNITS ? img_write_unit(image) : img_cluster_size(image);
 }
 
@@ -128,21 +131,19 @@ const char *img_backing_format(const struct img *image)
 
 int64_t img_allocated(struct img *image)
 {
-    int64_t total, more;
+    int64_t total = 0;
+    struct img *child;
+    const char *name;
 
     if (image->driver->allocated)
         return image->driver->allocated(image);
     if (!image->file)
         return -ENOTSUP;
-    total = img_allocated(image->file);
-    for (size_t i = 0; i < image->extent_count && total >= 0; i++) {
-        more = img_allocated(image->extents[i]);
+    for (size_t i = 0; total >= 0 && (child = img_child_at(image, i, &name)); i++) {
+        int64_t more = child == image->backing ? 0 : img_allocated(child);
         total = more < 0 ? more : total + more;
     }
-    if (total < 0 || !image->data_file)
-        return total;
-    more = img_allocated(image->data_file);
-    return more < 0 ? more : total + more;
+    return total;
 }
 
 bool img_zero_initialised(struct img *image)

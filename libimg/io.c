@@ -115,6 +115,15 @@ int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
     return image->driver->pread(image, buffer, offset, length);
 }
 
+int img_pread_padded(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    uint64_t size = img_size(image);
+    size_t there = offset < size ? (size_t)img_min(length, size - offset) : 0;
+
+    memset((unsigned char *)buffer + there, 0, length - there);
+    return there ? img_pread(image, buffer, offset, there) : 0;
+}
+
 /* ---- Writing -------------------------------------------------------------------- */
 
 int img_check_writable(const struct img *image, uint64_t offset, uint64_t length)
@@ -210,12 +219,8 @@ static int reserve(struct img *image, uint64_t offset, size_t length, struct img
     return ret;
 }
 
-/* Link the written bytes in, or give their place back. */
-static int settle(struct img *image, struct img_reservation *at, int error)
+int img_settle(struct img *image, struct img_reservation *at, int error)
 {
-    if (at->published)
-        return error;
-    LOCK_SCOPE(&image->lock);
     if (error == 0) {
         IMG_TRACE(publish, image, at->offset, at->length);
         return image->driver->publish(image, at);
@@ -223,6 +228,14 @@ static int settle(struct img *image, struct img_reservation *at, int error)
     if (image->driver->cancel)
         image->driver->cancel(image, at);
     return error;
+}
+
+static int settle(struct img *image, struct img_reservation *at, int error)
+{
+    if (at->published)
+        return error;
+    LOCK_SCOPE(&image->lock);
+    return img_settle(image, at, error);
 }
 
 bool img_places(const struct img *image)
@@ -391,6 +404,8 @@ static int flush_node(struct img *image)
 
 int img_flush(struct img *image)
 {
+    struct img *child;
+    const char *name;
     int ret;
 
     if (!(image->flags & IMG_RDWR))
@@ -400,11 +415,12 @@ int img_flush(struct img *image)
     ret = flush_node(image);
     if (image->file)
         IMG_EVENT(image->file, flush_to_disk);
-    if (ret == 0 && image->data_file)
-        ret = img_flush(image->data_file);
-    for (size_t i = 0; i < image->extent_count && ret == 0; i++)
-        ret = img_flush(image->extents[i]);
-    if (ret == 0 && image->file)
-        ret = img_flush(image->file);
+    for (size_t i = 0; ret == 0 && (child = img_child_at(image, i, &name)); i++)
+        ret = child == image->backing ? 0 : img_flush(child);
     return ret;
+}
+
+int img_barrier(struct img *image)
+{
+    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
 }

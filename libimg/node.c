@@ -59,25 +59,19 @@ static void drop_name(struct img *image)
 
 int img_node_free(struct img *image)
 {
-    struct img *const children[] = { image->backing, image->data_file, image->file };
+    struct img *child;
+    const char *name;
     int ret = 0;
 
-    for (size_t i = 0; i < image->extent_count; i++) {
+    for (size_t i = 0; (child = img_child_at(image, i, &name)); i++) {
         struct img_error err = IMG_ERROR_INIT;
-        int r = img_close(image->extents[i], &err);
+        int r = img_close(child, &err);
         if (ret == 0)
             ret = r;
         img_error_clear(&err);
     }
     free(image->extents);
     free(image->child_name);
-    for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
-        struct img_error err = IMG_ERROR_INIT;
-        int r = img_close(children[i], &err);
-        if (ret == 0)
-            ret = r;
-        img_error_clear(&err);
-    }
     img_decoded_free(image->decoded);
     drop_name(image);
     img_doc_free(image->options);

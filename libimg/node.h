@@ -81,6 +81,9 @@ int img_open_protocol(struct img **image, const char *name, unsigned flags, unsi
 
 /* May that range be written, zeroed or discarded?  0 or a negative errno. */
 int img_check_writable(const struct img *image, uint64_t offset, uint64_t length);
+/* Link the bytes of a reservation in, or where they could not be written (`error`, which is returned then) give their
+ * place back.  Under image->lock. */
+int img_settle(struct img *image, struct img_reservation *at, int error);
 
 /* map.c --------------------------------------------------------------------------- */
 

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pages.c - tables of a format in memory.  A page has its place in one of a few slots, by its offset; the one unused
- * for longest makes room.  When that has changed all changed ones are written, so that the ordering that `ready` asks
- * for is paid once for many.
+ * pages.c - tables of a format in memory.  A page has its place in one of a few slots, by file and offset; the one
+ * unused for longest makes room.  When that has changed all changed ones are written, so that the ordering that `ready`
+ * asks for is paid once for many.
  */
 #include "pages.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
-#include <string.h>
 
 enum { WAYS = 4, MOST_SETS = 1024 };
 
 struct slot {
+    struct img *file;               /* NULL: free */
     uint64_t offset, stamp;
     uint32_t from, to;              /* changed bytes; to 0: none */
-    bool valid;
     uint8_t *bytes;
 };
 
@@ -55,7 +54,7 @@ void img_pages_free(struct img_pages *pages)
 void img_pages_forget(struct img_pages *pages)
 {
     for (size_t i = 0; i < pages->count; i++) {
-        pages->slots[i].valid = false;
+        pages->slots[i].file = NULL;
         pages->slots[i].to = 0;
     }
     pages->changed = 0;
@@ -64,18 +63,19 @@ void img_pages_forget(struct img_pages *pages)
 
 /* ---- Writing ------------------------------------------------------------------ */
 
-static int by_offset(const void *a, const void *b)
+static int by_place(const void *a, const void *b)
 {
     const struct slot *const *x = a, *const *y = b;
 
+    if ((*x)->file != (*y)->file)
+        return (uintptr_t)(*x)->file < (uintptr_t)(*y)->file ? -1 : 1;
     return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
 }
 
 static int write_slot(struct img_pages *pages, struct slot *slot)
 {
-    IMG_EVENT(pages->image->file, l2_update);
-    int ret = img_pwrite(pages->image->file, slot->bytes + slot->from, slot->offset + slot->from,
-                         slot->to - slot->from);
+    IMG_EVENT(slot->file, l2_update);
+    int ret = img_pwrite(slot->file, slot->bytes + slot->from, slot->offset + slot->from, slot->to - slot->from);
 
     if (ret == 0) {
         slot->to = 0;
@@ -101,7 +101,7 @@ int img_pages_write(struct img_pages *pages)
     for (size_t i = 0; i < pages->count; i++)
         if (pages->slots[i].to)
             changed[count++] = &pages->slots[i];
-    qsort(changed, count, sizeof *changed, by_offset);
+    qsort(changed, count, sizeof *changed, by_place);
     for (size_t i = 0; i < count && ret == 0; i++)
         ret = write_slot(pages, changed[i]);
     return ret;
@@ -109,9 +109,10 @@ int img_pages_write(struct img_pages *pages)
 
 /* ---- Finding -------------------------------------------------------------------- */
 
-static struct slot *set_of(struct img_pages *pages, uint64_t offset)
+static struct slot *set_of(struct img_pages *pages, const struct img *file, uint64_t offset)
 {
-    uint64_t hash = offset / pages->page_size * 0x9e3779b97f4a7c15ull >> 20;
+    /* Nodes lie apart in memory, so their addresses tell the sets of files apart. */
+    uint64_t hash = (offset / pages->page_size + ((uintptr_t)file >> 6)) * 0x9e3779b97f4a7c15ull >> 20;
 
     return &pages->slots[hash % (pages->count / WAYS) * WAYS];
 }
@@ -122,8 +123,8 @@ static int make_room(struct img_pages *pages, struct slot *set, struct slot **ro
     struct slot *oldest = set;
     int ret;
 
-    for (int i = 0; i < WAYS && oldest->valid; i++) {
-        if (!set[i].valid || set[i].stamp < oldest->stamp)
+    for (int i = 0; i < WAYS && oldest->file; i++) {
+        if (!set[i].file || set[i].stamp < oldest->stamp)
             oldest = &set[i];
     }
     ret = oldest->to ? img_pages_write(pages) : 0;
@@ -133,44 +134,40 @@ static int make_room(struct img_pages *pages, struct slot *set, struct slot **ro
         oldest->bytes = malloc(pages->page_size);
     if (!oldest->bytes)
         return -ENOMEM;
-    oldest->valid = false;
+    oldest->file = NULL;
     *room = oldest;
     return 0;
 }
 
-/* A format that lies below has no bytes behind its end. */
-static int read_page(struct img_pages *pages, uint8_t *bytes, uint64_t offset)
+static int get_page(struct img_pages *pages, struct img *file, uint64_t offset, uint8_t **bytes)
 {
-    uint64_t size = img_size(pages->image->file);
-    size_t there = offset < size ? (size_t)img_min(pages->page_size, size - offset) : 0;
-
-    memset(bytes + there, 0, pages->page_size - there);
-    return there ? img_pread(pages->image->file, bytes, offset, there) : 0;
-}
-
-int img_pages_get(struct img_pages *pages, uint64_t offset, uint8_t **bytes)
-{
-    struct slot *set = set_of(pages, offset), *slot = NULL;
+    struct slot *set = set_of(pages, file, offset), *slot = NULL;
     int ret;
 
     for (int i = 0; i < WAYS && !slot; i++)
-        if (set[i].valid && set[i].offset == offset)
+        if (set[i].file == file && set[i].offset == offset)
             slot = &set[i];
     if (!slot) {
         ret = make_room(pages, set, &slot);
         if (ret < 0)
             return ret;
-        IMG_EVENT(pages->image->file, l2_load);
-        ret = read_page(pages, slot->bytes, offset);
+        IMG_EVENT(file, l2_load);
+        /* A format that lies below has no bytes behind its end. */
+        ret = img_pread_padded(file, slot->bytes, offset, pages->page_size);
         if (ret < 0)
             return ret;
+        slot->file = file;
         slot->offset = offset;
-        slot->valid = true;
     }
     slot->stamp = ++pages->clock;
     pages->last = slot;
     *bytes = slot->bytes;
     return 0;
+}
+
+int img_pages_get(struct img_pages *pages, uint64_t offset, uint8_t **bytes)
+{
+    return get_page(pages, pages->image->file, offset, bytes);
 }
 
 void img_pages_changed(struct img_pages *pages, uint32_t from, uint32_t length)
@@ -183,4 +180,26 @@ void img_pages_changed(struct img_pages *pages, uint32_t from, uint32_t length)
     }
     slot->from = (uint32_t)img_min(slot->from, from);
     slot->to = (uint32_t)img_max(slot->to, from + length);
+}
+
+/* ---- Entries -------------------------------------------------------------------- */
+
+int img_pages_entry_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry)
+{
+    uint64_t start = img_align_down(at, pages->page_size);
+    int ret = get_page(pages, file, table + start, entry);
+
+    if (ret == 0)
+        *entry += at - start;
+    return ret;
+}
+
+int img_pages_entry(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry)
+{
+    return img_pages_entry_of(pages, pages->image->file, table, at, entry);
+}
+
+void img_pages_entry_changed(struct img_pages *pages, const uint8_t *entry, uint32_t length)
+{
+    img_pages_changed(pages, (uint32_t)(entry - pages->last->bytes), length);
 }

@@ -24,7 +24,14 @@ void img_pages_free(struct img_pages *pages);           /* what was not written 
 int img_pages_get(struct img_pages *pages, uint64_t offset, uint8_t **bytes);
 /* [from, from+length) of the page that was got last has changed. */
 void img_pages_changed(struct img_pages *pages, uint32_t from, uint32_t length);
-int img_pages_write(struct img_pages *pages);           /* all that has changed, in ascending order */
+/* The entry at byte `at` of a table, and what follows it in its page.  The table is at host offset `table`, where its
+ * pages begin; their size is a power of two. */
+int img_pages_entry(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry);
+/* The same where tables lie in several files: of the one in this node. */
+int img_pages_entry_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry);
+/* `length` bytes from there on have changed; it was got last. */
+void img_pages_entry_changed(struct img_pages *pages, const uint8_t *entry, uint32_t length);
+int img_pages_write(struct img_pages *pages);           /* all that has changed, in ascending order of each file */
 void img_pages_forget(struct img_pages *pages);         /* all, without writing */
 
 #endif

@@ -6,36 +6,12 @@
 #include "sink.h"
 #include "driver.h"
 #include "util/checked.h"
+#include "util/fd.h"
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LARGE = 64 << 10 };
-
-bool img_wait_for(int fd, short what)
-{
-    struct pollfd ready = { .fd = fd, .events = what };
-
-    return (errno == EAGAIN || errno == EWOULDBLOCK) && (poll(&ready, 1, -1) >= 0 || errno == EINTR);
-}
-
-int img_write_all(int fd, const void *bytes, uint64_t length)
-{
-    const unsigned char *at = bytes;
-
-    while (length) {
-        ssize_t n = write(fd, at, (size_t)img_min(length, 1u << 30));
-        if (n < 0 && (errno == EINTR || img_wait_for(fd, POLLOUT)))
-            continue;
-        if (n < 0)
-            return -errno;
-        at += n;
-        length -= (uint64_t)n;
-    }
-    return 0;
-}
 
 int img_sink_open(struct img_sink *sink, int fd)
 {

@@ -3,7 +3,6 @@
 #ifndef IMG_SINK_H
 #define IMG_SINK_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,14 +17,8 @@ struct img_sink {
     uint64_t large_length;
 };
 
-/* After a call that failed with errno EAGAIN, on a pipe that somebody made non-blocking: wait until `what` (POLLIN,
- * POLLOUT) can be done.  False: it was another error. */
-bool img_wait_for(int fd, short what);
-
 int img_sink_open(struct img_sink *sink, int fd);
 /* What waits is dropped; the file stays open. */
 void img_sink_close(struct img_sink *sink);
-/* All of it, to any file that is written from where it stands. */
-int img_write_all(int fd, const void *bytes, uint64_t length);
 
 #endif

@@ -31,6 +31,7 @@ char *img_stream_formats(void)
 static int read_options(struct img_stream *stream, const struct img_doc *options, struct img_error *err)
 {
     const struct img_driver *driver = stream->image.driver;
+    /* There is no file below that could know others. */
     const struct img_option *tables[] = { driver->options };
     struct img_doc *own;
     int ret = img_options_check(tables, 1, IMG_AT_CREATE, options, err);
@@ -39,10 +40,6 @@ static int read_options(struct img_stream *stream, const struct img_doc *options
         return ret;
     own = img_doc_copy(options);
     ret = img_options_read(driver->options, IMG_AT_CREATE, own, stream->parsed, err);
-    stream->read = ret == 0;
-    /* There is no file below that could know it. */
-    if (ret == 0 && img_doc_count(own))
-        ret = img_error_set(err, EINVAL, "Invalid parameter '%s'", img_doc_key_at(own, 0));
     img_doc_free(own);
     return ret;
 }
@@ -79,8 +76,7 @@ void img_stream_close(struct img_stream *stream)
         return;
     const struct img_driver *driver = stream->image.driver;
     driver->stream->close(&stream->image);
-    if (stream->read)
-        img_options_release(driver->options, IMG_AT_CREATE, stream->parsed);
+    img_options_release(driver->options, IMG_AT_CREATE, stream->parsed);
     pthread_mutex_destroy(&stream->image.lock);
     free(stream->parsed);
     free(stream->image.state);

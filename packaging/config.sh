@@ -19,38 +19,41 @@ choice() {
 }
 
 cflags='' libs=''
-library() {  # name, pkg-config module, macro, what it is for
-    want=$(choice "$1")
+# Is it wanted, and does the command find it?  Says why not.
+taken() {  # name, what it is for, what is said to be missing, command...
+    want=$(choice "$1") name=$1 about=$2 missing=$3
+    shift 3
     if [ "$want" = off ]; then
-        echo "# $1: off by choice ($4)"
-    elif "$pkg" --exists "$2" 2>/dev/null; then
-        cflags="$cflags -D$3 $("$pkg" --cflags "$2")"
-        libs="$libs $("$pkg" --libs "$2")"
-        echo "# $1: yes, $("$pkg" --modversion "$2") ($4)"
-    elif [ "$want" = on ]; then
-        echo "config: $1 is asked for, but pkg-config does not find $2" >&2
-        exit 1
-    else
-        echo "# $1: not found, left out ($4)"
+        echo "# $name: off by choice ($about)"
+        return 1
     fi
+    ! "$@" 2> /dev/null || return 0
+    if [ "$want" = on ]; then
+        echo "config: $name is asked for, but $missing" >&2
+        exit 1
+    fi
+    echo "# $name: not found, left out ($about)"
+    return 1
+}
+
+library() {  # name, pkg-config module, macro, what it is for
+    taken "$1" "$4" "pkg-config does not find $2" "$pkg" --exists "$2" || return 0
+    cflags="$cflags -D$3 $("$pkg" --cflags "$2")"
+    libs="$libs $("$pkg" --libs "$2")"
+    echo "# $1: yes, $("$pkg" --modversion "$2") ($4)"
 }
 
 # One that pkg-config does not know everywhere: whether a program with it can be linked.
 plain_library() {  # name, header, function, library, macro, what it is for
-    want=$(choice "$1")
-    if [ "$want" = off ]; then
-        echo "# $1: off by choice ($6)"
-    elif printf '#include <%s>\nint main(void) { return !%s(); }\n' "$2" "$3" |
-        "${CC:-cc}" -x c -o /dev/null - "-l$4" 2> /dev/null; then
-        cflags="$cflags -D$5"
-        libs="$libs -l$4"
-        echo "# $1: yes ($6)"
-    elif [ "$want" = on ]; then
-        echo "config: $1 is asked for, but $2 and -l$4 are not found" >&2
-        exit 1
-    else
-        echo "# $1: not found, left out ($6)"
-    fi
+    taken "$1" "$6" "$2 and -l$4 are not found" links "$2" "$3" "$4" || return 0
+    cflags="$cflags -D$5"
+    libs="$libs -l$4"
+    echo "# $1: yes ($6)"
+}
+
+links() {  # header, function, library
+    printf '#include <%s>\nint main(void) { return !%s(); }\n' "$1" "$2" |
+        "${CC:-cc}" -x c -o /dev/null - "-l$3"
 }
 
 library libdeflate libdeflate HAVE_LIBDEFLATE 'fast deflate, for compressed clusters'

@@ -37,6 +37,12 @@ no_asan() {
     esac
 }
 
+# strace can be run on the tool (LeakSanitizer would want to be the only tracer).
+need_strace() {
+    export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+    strace -qq -f -o /dev/null "$IMG" --version > /dev/null 2>&1 || skip 'no strace'
+}
+
 need_root() {
     [ "$(id -u)" -eq 0 ] || skip 'not root'
 }
@@ -104,6 +110,16 @@ has() {  # FILE PATTERN: a line matches the extended regular expression
     grep -q -E -e "$2" "$1" || { echo "no line matches: $2"; show; return 1; }
 }
 
+# refused TEXT: info and map say this one thing of x, in the format that the file of tests is named after.
+refused() {
+    local format=${BATS_TEST_FILENAME##*/} command
+    for command in info map; do
+        img 1 $command -f "${format%.bats}" x
+        err "qemu-img: Could not open 'x': $1"
+        out ''
+    done
+}
+
 # Replace what depends on the machine in standard output: sizes on disk.
 mask() {
     sed -i -E -e 's/^( *disk size:) .*/\1 N/' \
@@ -136,6 +152,29 @@ poke() {
 # peek FILE OFFSET COUNT: that many bytes as hex digits
 peek() {
     od -An -v -tx1 -j "$(($2))" -N "$(($3))" "$1" | tr -d ' \n'
+}
+
+# be WIDTH NUMBER, le WIDTH NUMBER: a number in so many bytes, as hex digits
+be() {
+    printf "%0$((2 * $1))x" "$(($2))"
+}
+
+le() {
+    local hex i
+    hex=$(be "$1" "$2")
+    for ((i = ${#hex} - 2; i >= 0; i -= 2)); do printf '%s' "${hex:i:2}"; done
+}
+
+# letters LETTER...: a sector full of each
+letters() {
+    for letter; do
+        head -c 512 /dev/zero | tr '\0' "$letter"
+    done
+}
+
+# crafting ARGUMENT...: python3 with the modules of tests/interop/lib, which make images byte by byte
+crafting() {
+    PYTHONPATH=$ROOT/tests/interop/lib python3 "$@"
 }
 
 # A raw image of 8 MiB: data, holes, zeroes that are written, and random bytes.

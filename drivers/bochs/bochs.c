@@ -9,17 +9,17 @@
  *
  * The peer does not tell which parts of such an image have data, so there is no map here either.
  */
+#include "probe.h"
 #include "../../libimg/driver.h"
 #include "../../libimg/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
-#include "../../libimg/util/endian.h"
 
 enum {
-    TYPE = 32, SUBTYPE = 48, VERSION = 64, HEADER_SIZE = 68, CATALOG_SIZE = 72, BITMAP_SIZE = 76, EXTENT_SIZE = 80,
-    DISK_SIZE_1 = 84, DISK_SIZE_2 = 88, HEADER_BYTES = 96
+    HEADER_SIZE = 68, CATALOG_SIZE = 72, BITMAP_SIZE = 76, EXTENT_SIZE = 80, DISK_SIZE_1 = 84, DISK_SIZE_2 = 88,
+    HEADER_BYTES = 96
 };
-enum { VERSION_1 = 0x10000, VERSION_2 = 0x20000, SECTOR = 512 };
+enum { SECTOR = 512 };
 enum { MAX_CATALOG = 1 << 20, MAX_EXTENT = 8 << 20 };
 enum { PAGE_BYTES = 16384, MEMORY = 4 << 20, BITMAP_BYTES = MAX_EXTENT / SECTOR / 8 };
 
@@ -34,25 +34,6 @@ struct bochs {
     uint64_t place;                 /* where that one begins in the file, 0: nowhere */
     uint8_t bitmap[BITMAP_BYTES];
 };
-
-static bool has_text(const uint8_t *field, const char *text)
-{
-    return memcmp(field, text, strlen(text) + 1) == 0;
-}
-
-static bool is_bochs(const uint8_t *head)
-{
-    uint32_t version = img_get_le32(head + VERSION);
-
-    return has_text(head, "Bochs Virtual HD Image") && has_text(head + TYPE, "Redolog") &&
-           has_text(head + SUBTYPE, "Growing") && (version == VERSION_1 || version == VERSION_2);
-}
-
-static int bochs_probe(const uint8_t *head, size_t length, const char *name)
-{
-    (void)name;
-    return length >= SECTOR && is_bochs(head) ? 100 : 0;
-}
 
 /* ---- Opening ----------------------------------------------------------------------- */
 
@@ -82,9 +63,10 @@ static int bochs_open(struct img *image, const void *parsed, struct img_doc *opt
     int status = img_pread(image->file, head, 0, sizeof head);
     if (status < 0)
         return status;
-    if (!is_bochs(head))
+    if (!bochs_is_header(head))
         return img_error_set(err, EINVAL, "Image not in Bochs format");
-    uint64_t disk = img_get_le64(head + (img_get_le32(head + VERSION) == VERSION_1 ? DISK_SIZE_1 : DISK_SIZE_2));
+    uint32_t version = img_get_le32(head + BOCHS_VERSION);
+    uint64_t disk = img_get_le64(head + (version == BOCHS_VERSION_1 ? DISK_SIZE_1 : DISK_SIZE_2));
     uint32_t catalog = img_get_le32(head + CATALOG_SIZE), bitmap = img_get_le32(head + BITMAP_SIZE);
     disk = img_align_down(disk, SECTOR);
     s->extent_size = img_get_le32(head + EXTENT_SIZE);
@@ -97,6 +79,7 @@ static int bochs_open(struct img *image, const void *parsed, struct img_doc *opt
         return status;
     s->catalog = img_pages_new(image, PAGE_BYTES, MEMORY, NULL);
     s->loaded = UNALLOCATED;
+    image->no_details = true;
     image->size = disk;
     return 0;
 }
@@ -176,7 +159,7 @@ static int bochs_pread(struct img *image, void *buffer, uint64_t offset, size_t 
 }
 
 const struct img_driver img_driver_bochs = {
-    .name = "bochs", .title = "Bochs growing disk", .kind = IMG_FORMAT, .traits = IMG_NO_DETAILS,
+    .name = "bochs", .title = "Bochs growing disk", .kind = IMG_FORMAT,
     .state_size = sizeof(struct bochs),
     .probe = bochs_probe, .open = bochs_open, .close = bochs_close, .pread = bochs_pread,
 };

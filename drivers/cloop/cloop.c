@@ -10,6 +10,7 @@
  * The table of these places stays in the file: it is looked through when the image is opened, and each read takes two
  * of its entries.
  */
+#include "probe.h"
 #include "../../libimg/driver.h"
 #include "../../libimg/chunk-cache.h"
 #include "../../libimg/codec.h"
@@ -24,15 +25,6 @@ struct cloop {
     uint32_t block_size, blocks;
     struct img_chunk_cache *cache;
 };
-
-static int cloop_probe(const uint8_t *head, size_t length, const char *name)
-{
-    static const char script[] = "#!/bin/sh\n#V2.0 Format\n"
-                                 "modprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n";
-
-    (void)name;
-    return length >= sizeof script - 1 && memcmp(head, script, sizeof script - 1) == 0 ? 2 : 0;
-}
 
 /* ---- Opening -------------------------------------------------------------------------- */
 
@@ -131,6 +123,7 @@ static int cloop_open(struct img *image, const void *parsed, struct img_doc *opt
     if ((ret = check_header(s, err)) < 0 || (ret = check_table(image, err)) < 0)
         return ret;
     s->cache = img_chunk_cache_new(image, &(struct img_chunks){ s->block_size, block_length, decode_block });
+    image->no_details = true;
     image->size = (uint64_t)s->blocks * s->block_size;
     return 0;
 }
@@ -166,7 +159,7 @@ const struct img_driver img_driver_cloop = {
     .name = "cloop",
     .title = "Compressed loop device",
     .kind = IMG_FORMAT,
-    .traits = IMG_READS_CONCURRENTLY | IMG_NO_DETAILS,
+    .traits = IMG_READS_CONCURRENTLY,
     .state_size = sizeof(struct cloop),
     .probe = cloop_probe,
     .open = cloop_open,

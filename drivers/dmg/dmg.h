@@ -37,7 +37,7 @@ struct dmg_chunk {
     uint64_t sector, sectors;       /* of the disk */
     uint64_t offset;                /* in the file */
     uint32_t length;
-    uint32_t type;
+    uint32_t type;                  /* DMG_ZERO stands for DMG_IGNORE too */
 };
 
 struct dmg {
@@ -47,6 +47,12 @@ struct dmg {
     bool warned_unknown, warned_bzip2, warned_xz;
     struct img_chunk_cache *cache;
 };
+
+/* Does it have to be decoded? */
+static inline bool dmg_is_coded(const struct dmg_chunk *chunk)
+{
+    return chunk->type != DMG_ZERO && chunk->type != DMG_RAW;
+}
 
 static inline struct dmg *dmg_state(const struct img *image)
 {

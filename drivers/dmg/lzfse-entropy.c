@@ -12,8 +12,7 @@
 #include <errno.h>
 #include <stdbool.h>
 
-enum { LENGTH_STATES = 64, DISTANCE_STATES = 256, LITERAL_STATES = 1024, RUN_SYMBOLS = 20, DISTANCE_SYMBOLS = 64,
-       MOST_LITERALS = 40000 };
+enum { LENGTH_STATES = 64, DISTANCE_STATES = 256, LITERAL_STATES = 1024, RUN_SYMBOLS = 20, DISTANCE_SYMBOLS = 64 };
 
 /* ---- Bits ------------------------------------------------------------------------------- */
 
@@ -230,7 +229,7 @@ static int decode_triples(const struct dmg_fse_block *block, const uint8_t *payl
 
 int dmg_fse_decode(const struct dmg_fse_block *block, const uint8_t *payload, struct dmg_output *out)
 {
-    uint8_t literals[MOST_LITERALS];
+    uint8_t literals[DMG_MOST_LITERALS];
 
     if (decode_literals(block, payload, literals) < 0)
         return -EIO;

@@ -13,7 +13,7 @@
 enum {
     V1_HEAD = 772,                  /* of a bvx1 block, two bytes of padding behind the tables included */
     V1_FREQUENCIES = 50, V2_FREQUENCIES = 32,
-    MOST_LITERALS = 40000, MOST_TRIPLES = 10000
+    MOST_TRIPLES = 10000
 };
 
 /* A part of the stream that is not read yet. */
@@ -32,8 +32,6 @@ static uint32_t field(const uint8_t *at, unsigned first, unsigned bits)
 /* One frequency from the low bits of `bits`; how many of them it takes. */
 static unsigned parse_frequency(uint32_t bits, uint16_t *frequency)
 {
-    static const int8_t five_bits[4] = { 4, 5, 6, 7 };
-
     if ((bits & 3) == 0 || (bits & 3) == 2) {
         *frequency = (bits & 3) == 2;
         return 2;
@@ -43,7 +41,7 @@ static unsigned parse_frequency(uint32_t bits, uint16_t *frequency)
         return 3;
     }
     if ((bits & 7) == 3) {
-        *frequency = (uint16_t)five_bits[bits >> 3 & 3];
+        *frequency = (uint16_t)(4 + (bits >> 3 & 3));
         return 5;
     }
     if ((bits & 15) == 7) {
@@ -127,7 +125,7 @@ static int parse_v2(const struct input *in, struct dmg_fse_block *block, size_t 
 
 static bool plausible(const struct dmg_fse_block *block)
 {
-    return block->literals <= MOST_LITERALS && block->literals % 4 == 0 && block->triples <= MOST_TRIPLES &&
+    return block->literals <= DMG_MOST_LITERALS && block->literals % 4 == 0 && block->triples <= MOST_TRIPLES &&
            block->literal_bits <= 0 && block->literal_bits >= -7 && block->triple_bits <= 0 && block->triple_bits >= -7;
 }
 

@@ -18,6 +18,8 @@ int dmg_adc_decode(const uint8_t *coded, size_t coded_length, void *plain, size_
 int dmg_lzfse_decode(const uint8_t *coded, size_t coded_length, void *plain, size_t length);
 /* The codes of one LZVN block, which end with an end code; `out` stands behind its bytes then. */
 int dmg_lzvn_block(const uint8_t *coded, size_t coded_length, struct dmg_output *out);
+/* No block has more literals, which are decoded before anything is copied. */
+enum { DMG_MOST_LITERALS = 40000 };
 /* The bytes behind the head of one block of finite state entropy, see lzfse-entropy.c. */
 struct dmg_fse_block {
     uint32_t literals, triples;

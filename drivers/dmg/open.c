@@ -4,7 +4,7 @@
  * Specification: "File footer".
  */
 #include "dmg.h"
-#include "../../libimg/codec.h"
+#include "probe.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,15 +14,6 @@ enum { DATA_FORK = 24, RESOURCES = 40, RESOURCES_LENGTH = 48, PLIST = 216, PLIST
 
 /* Disks may be so long. */
 #define MAX_SECTORS ((INT64_MAX & ~((1ull << 30) - 1)) / DMG_SECTOR)
-
-/* The footer is at the end of the file, so the name has to do; content that says otherwise is believed first. */
-static int dmg_probe(const uint8_t *head, size_t length, const char *name)
-{
-    size_t name_length = name ? strlen(name) : 0;
-
-    (void)head, (void)length;
-    return name_length > 4 && strcmp(name + name_length - 4, ".dmg") == 0 ? 2 : 0;
-}
 
 /* It begins with "koly" in the last bytes of the file, with less than a footer's length behind it. */
 static int find_footer(struct img *image, uint8_t footer[FOOTER], uint64_t *offset, struct img_error *err)
@@ -103,6 +94,7 @@ static int open_image(struct img *image, struct img_error *err)
         return img_error_set(err, EFBIG, "Could not refresh total sector count: %s", img_strerror(EFBIG));
     sort_chunks(s);
     s->cache = img_chunk_cache_new(image, &(struct img_chunks){ s->largest, dmg_chunk_length, dmg_decode_chunk });
+    image->no_details = true;
     image->size = sectors * DMG_SECTOR;
     return 0;
 }
@@ -135,7 +127,7 @@ const struct img_driver img_driver_dmg = {
     .name = "dmg",
     .title = "Apple disk image",
     .kind = IMG_FORMAT,
-    .traits = IMG_READS_CONCURRENTLY | IMG_NO_DETAILS,
+    .traits = IMG_READS_CONCURRENTLY,
     .state_size = sizeof(struct dmg),
     .probe = dmg_probe,
     .open = dmg_open,

@@ -15,8 +15,7 @@ size_t dmg_chunk_length(struct img *image, uint64_t number)
     if (number >= s->chunks.count)
         return 0;
     const struct dmg_chunk *chunk = &s->chunks.at[number];
-    bool coded = chunk->type != DMG_ZERO && chunk->type != DMG_IGNORE && chunk->type != DMG_RAW;
-    return coded ? (size_t)chunk->sectors * DMG_SECTOR : 0;
+    return dmg_is_coded(chunk) ? (size_t)chunk->sectors * DMG_SECTOR : 0;
 }
 
 static int decode(uint32_t type, const void *coded, size_t coded_length, void *plain, size_t length)
@@ -86,12 +85,12 @@ int dmg_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
         uint64_t from = offset - chunk->sector * DMG_SECTOR;
         uint64_t size = img_min(chunk->sectors, UINT64_MAX / DMG_SECTOR) * DMG_SECTOR;
         size_t part = (size_t)img_min(length, size - from);
-        if (chunk->type == DMG_RAW)
-            ret = read_raw(image, chunk, buffer, from, part);
-        else if (chunk->type == DMG_ZERO || chunk->type == DMG_IGNORE)
-            memset(buffer, 0, part);
-        else
+        if (dmg_is_coded(chunk))
             ret = img_chunk_cache_read(s->cache, (uint64_t)(chunk - s->chunks.at), (size_t)from, buffer, part);
+        else if (chunk->type == DMG_RAW)
+            ret = read_raw(image, chunk, buffer, from, part);
+        else
+            memset(buffer, 0, part);
         if (ret < 0)
             return ret;
         buffer = (char *)buffer + part;

@@ -17,6 +17,18 @@ enum { MAX_TABLES = 16 << 20 };
 
 /* ---- One table ------------------------------------------------------------------------- */
 
+/* Is the library for chunks of that kind built in?  What is said of it when it is not is said once. */
+static bool has_codec(enum img_codec codec, const char *name, bool *warned)
+{
+    if (img_codec_available(codec))
+        return true;
+    if (!*warned)
+        img_notice(IMG_WARNING, "%s support is not built in, accessing %s compressed blocks will result in I/O errors",
+                   name, name);
+    *warned = true;
+    return false;
+}
+
 /* Can chunks of that type be read?  What the first that cannot means is said once. */
 static bool known_type(struct dmg *s, uint32_t type)
 {
@@ -30,21 +42,9 @@ static bool known_type(struct dmg *s, uint32_t type)
     case DMG_ZLIB:
         return img_codec_available(IMG_CODEC_ZLIB);
     case DMG_BZIP2:
-        if (img_codec_available(IMG_CODEC_BZIP2))
-            return true;
-        if (!s->warned_bzip2)
-            img_notice(IMG_WARNING, "bzip2 support is not built in, accessing bzip2 compressed blocks will result in "
-                       "I/O errors");
-        s->warned_bzip2 = true;
-        return false;
+        return has_codec(IMG_CODEC_BZIP2, "bzip2", &s->warned_bzip2);
     case DMG_XZ:
-        if (img_codec_available(IMG_CODEC_XZ))
-            return true;
-        if (!s->warned_xz)
-            img_notice(IMG_WARNING, "xz support is not built in, accessing xz compressed blocks will result in "
-                       "I/O errors");
-        s->warned_xz = true;
-        return false;
+        return has_codec(IMG_CODEC_XZ, "xz", &s->warned_xz);
     case DMG_COMMENT:
     case DMG_TERMINATOR:
         return false;
@@ -62,11 +62,12 @@ static int add_chunk(struct dmg *s, const uint8_t *entry, uint64_t first_sector,
     struct dmg_chunk chunk = { .type = img_get_be32(entry), .sector = first_sector + img_get_be64(entry + 8),
                                .sectors = img_get_be64(entry + 16), .offset = data + img_get_be64(entry + 24) };
     uint64_t length = img_get_be64(entry + 32);
-    bool zero = chunk.type == DMG_ZERO || chunk.type == DMG_IGNORE;
 
     if (!known_type(s, chunk.type))
         return 0;
-    if (!zero && chunk.sectors > DMG_MAX_SECTORS) {
+    if (chunk.type == DMG_IGNORE)
+        chunk.type = DMG_ZERO;
+    if (chunk.type != DMG_ZERO && chunk.sectors > DMG_MAX_SECTORS) {
         img_notice(IMG_FAULT, "sector count %llu for chunk %zu is larger than max (%u)",
                    (unsigned long long)chunk.sectors, s->chunks.count, DMG_MAX_SECTORS);
         return -EINVAL;
@@ -79,7 +80,7 @@ static int add_chunk(struct dmg *s, const uint8_t *entry, uint64_t first_sector,
     if (chunk.sectors == 0)
         return 0;
     chunk.length = (uint32_t)length;
-    if (!zero && chunk.type != DMG_RAW)
+    if (dmg_is_coded(&chunk))
         s->largest = (size_t)img_max(s->largest, chunk.sectors * DMG_SECTOR);
     IMG_VECTOR_PUSH(&s->chunks, chunk);
     return 0;

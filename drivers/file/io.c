@@ -201,7 +201,7 @@ int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t l
     if (file->alignment > 1)
         return write_direct(file, buffer, offset, length);
     int status = file_write_plain(file->fd, buffer, length, offset);
-    if (status == 0 && !file->write_through)
+    if (status == 0)
         file_written(image, offset, length);
     return status;
 }

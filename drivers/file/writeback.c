@@ -125,6 +125,8 @@ void file_written(struct img *image, uint64_t offset, size_t length)
     struct file_waiting *waiting = &file->waiting;
     struct file_range *now = &waiting->now, begin, wait = { .bytes = 0 };
 
+    if (file->write_through)
+        return;
     pthread_mutex_lock(&waiting->lock);
     now->start = now->bytes ? img_min(now->start, offset) : offset;
     now->end = now->bytes ? img_max(now->end, offset + length) : offset + length;

@@ -71,6 +71,7 @@ static int open_null(struct img *image, const void *parsed, struct img_doc *opti
         return img_error_set(err, EINVAL, "latency-ns is invalid");
     null->latency = (struct timespec){ (time_t)(latency / 1000000000), (long)(latency % 1000000000) };
     null->read_zeroes = given->read_zeroes == 1;
+    image->no_details = true;
     image->size = STANDARD_SIZE;
     if (given->size != -1)
         image->size = img_align_up(img_min((uint64_t)given->size, INT64_MAX - 511), 512);
@@ -134,7 +135,7 @@ static bool null_zero_initialised(struct img *image)
 }
 
 #define NULL_DRIVER(id, text) \
-    .name = id, .title = text, .kind = IMG_PROTOCOL, .traits = IMG_NO_DETAILS, .prefix = id, \
+    .name = id, .title = text, .kind = IMG_PROTOCOL, .prefix = id, \
     .state_size = sizeof(struct null_state), .options = null_options, .open_size = sizeof(struct null_options), \
     .open = open_null, .pread = null_pread, .pwrite = null_pwrite, .zero = null_zero, .flush = null_flush, \
     .map = null_map, .allocated = null_allocated, .zero_initialised = null_zero_initialised, \

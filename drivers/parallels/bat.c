@@ -12,32 +12,26 @@ static uint64_t position(uint32_t index)
     return PARALLELS_HEADER + (uint64_t)index * ENTRY;
 }
 
-static uint64_t unit(const struct parallels *p)
-{
-    return p->wide ? p->cluster : PARALLELS_SECTOR;
-}
-
 int parallels_bat_get(struct parallels *p, uint32_t index, uint64_t *place)
 {
-    uint64_t at = position(index);
-    uint8_t *page;
-    int status = img_pages_get(p->bat, img_align_down(at, PAGE), &page);
+    uint8_t *entry;
+    int status = img_pages_entry(p->bat, 0, position(index), &entry);
 
     if (status == 0)
-        *place = img_get_le32(page + at % PAGE) * unit(p);
+        *place = img_get_le32(entry) * parallels_unit(p);
     return status;
 }
 
 int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place)
 {
     uint64_t at = position(index);
-    uint8_t *page;
-    int status = img_pages_get(p->bat, img_align_down(at, PAGE), &page);
+    uint8_t *entry;
+    int status = img_pages_entry(p->bat, 0, at, &entry);
 
     if (status < 0)
         return status;
-    img_put_le32(page + at % PAGE, (uint32_t)(place / unit(p)));
-    img_pages_changed(p->bat, (uint32_t)(at % PAGE), ENTRY);
+    img_put_le32(entry, (uint32_t)(place / parallels_unit(p)));
+    img_pages_entry_changed(p->bat, entry, ENTRY);
     p->changed_from = p->changed_to ? img_min(p->changed_from, at) : at;
     p->changed_to = img_max(p->changed_to, at + ENTRY);
     return 0;
@@ -94,14 +88,13 @@ static uint64_t behind_hole(struct parallels *p, uint64_t at)
     return at < p->changed_from ? img_min(p->known_to, p->changed_from) : p->known_to;
 }
 
-/* The first entry that is not zero from byte `at` on; `end` or the end of the page when there is none. */
+/* The first entry that is not zero from byte `at` on; `end`, which is in the page or its end, when there is none. */
 static int next_in_page(struct parallels *p, uint64_t at, uint64_t end, uint64_t *found)
 {
-    uint64_t start = img_align_down(at, PAGE);
-    uint8_t *page;
-    int status = img_pages_get(p->bat, start, &page);
+    uint8_t *entry;
+    int status = img_pages_entry(p->bat, 0, at, &entry);
 
-    while (status == 0 && at < end && img_get_le32(page + (at - start)) == 0)
+    for (; status == 0 && at < end && img_get_le32(entry) == 0; entry += ENTRY)
         at += ENTRY;
     *found = at;
     return status;
@@ -123,7 +116,8 @@ int parallels_bat_next(struct parallels *p, uint32_t from, uint32_t to, uint32_t
             return status;
         if (at < limit) {
             *index = (uint32_t)((at - PARALLELS_HEADER) / ENTRY);
-            return parallels_bat_get(p, *index, place);
+            status = parallels_bat_get(p, *index, place);
+            return status < 0 ? status : 1;
         }
     }
     *index = to;

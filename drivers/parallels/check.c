@@ -53,14 +53,11 @@ static int look_before_data(struct parallels *p)
 {
     uint32_t index;
     uint64_t place;
-    int status = 0;
+    int status;
 
     if (p->data_start == p->table_end)
         return 0;
-    for (uint32_t from = 0; from < p->entries; from = index + 1) {
-        status = parallels_bat_next(p, from, p->entries, &index, &place);
-        if (status < 0 || index == p->entries)
-            return status;
+    for (uint32_t from = 0; (status = parallels_bat_next(p, from, p->entries, &index, &place)) > 0; from = index + 1) {
         if (place >= p->table_end && place + p->cluster <= p->data_start) {
             p->bad_data_off = true;
             p->data_start = p->table_end;
@@ -92,14 +89,11 @@ static int check_outside(struct check *c, uint64_t *high, uint64_t *reach)
     struct parallels *p = c->p;
     uint32_t index;
     uint64_t place;
-    int status = 0;
+    int status;
 
     *high = 0;
-    *reach = p->entries ? img_max(p->data_start, p->cluster) : p->data_start;
-    for (uint32_t from = 0; from < p->entries && status == 0; from = index + 1) {
-        status = parallels_bat_next(p, from, p->entries, &index, &place);
-        if (status < 0 || index == p->entries)
-            break;
+    *reach = parallels_empty_end(p);
+    for (uint32_t from = 0; (status = parallels_bat_next(p, from, p->entries, &index, &place)) > 0; from = index + 1) {
         if (parallels_inside(p, place)) {
             *high = img_max(*high, place);
             continue;
@@ -111,6 +105,8 @@ static int check_outside(struct check *c, uint64_t *high, uint64_t *reach)
         status = found_error(c);
         if (status > 0)
             status = parallels_bat_put(p, index, 0);
+        if (status < 0)
+            break;
     }
     return status;
 }
@@ -202,19 +198,17 @@ static int count_clusters(struct check *c)
     struct parallels *p = c->p;
     uint64_t place, expected = 0;
     uint32_t index;
+    int status;
 
     c->result->has_clusters = true;
     c->result->total_clusters = p->entries;
-    for (uint32_t from = 0; from < p->entries; from = index + 1) {
-        int status = parallels_bat_next(p, from, p->entries, &index, &place);
-        if (status < 0 || index == p->entries)
-            return status;
+    for (uint32_t from = 0; (status = parallels_bat_next(p, from, p->entries, &index, &place)) > 0; from = index + 1) {
         c->result->allocated_clusters++;
         if (index == from && expected && place != expected)
             c->result->fragmented_clusters++;
         expected = place + p->cluster;
     }
-    return 0;
+    return status;
 }
 
 static int run(struct check *c, struct img_error *err)

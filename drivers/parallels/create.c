@@ -58,7 +58,6 @@ static int write_image(struct img *file, const struct plan *plan, struct img_err
 
 int parallels_create(const struct img_create *request, struct img_error *err)
 {
-    struct img_error closing = IMG_ERROR_INIT;
     struct img *file = NULL;
     struct plan plan = { 0 };
     int status = make_plan(&plan, request->options, err);
@@ -67,8 +66,5 @@ int parallels_create(const struct img_create *request, struct img_error *err)
         status = img_create_file(request->name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, request->rest, &file, err);
     if (status < 0)
         return status;
-    status = write_image(file, &plan, err);
-    int closed = img_close(file, status < 0 ? &closing : err);
-    img_error_clear(&closing);
-    return status < 0 ? status : closed;
+    return img_close_file(file, write_image(file, &plan, err), err);
 }

@@ -17,7 +17,7 @@ static void judge_data_offset(struct parallels *p)
 
 static uint64_t table_end(const struct parallels *p)
 {
-    uint64_t end = PARALLELS_HEADER + 4ull * p->entries, unit = p->wide ? p->cluster : PARALLELS_SECTOR;
+    uint64_t end = PARALLELS_HEADER + 4ull * p->entries, unit = parallels_unit(p);
 
     return img_div_up(end, unit) * unit;
 }

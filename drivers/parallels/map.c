@@ -34,17 +34,13 @@ int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, st
 {
     uint32_t index = index_of(p, offset), limit = index_of(p, offset + length - 1), next;
     uint64_t place = 0, count = 0, end = offset + length;
-    int status = 0;
+    int status;
 
     limit += limit < p->entries;
-    if (index < p->entries)
-        status = parallels_bat_next(p, index, limit, &next, &place);
-    else
-        next = limit;
-    if (status < 0)
+    if ((status = parallels_bat_next(p, index, limit, &next, &place)) < 0)
         return status;
     *extent = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_HOLE };
-    if (next > index || place == 0) {
+    if (status == 0 || next > index) {
         /* Behind the table nothing follows any more. */
         if (next < limit)
             extent->length = img_min(end, next * p->cluster) - offset;
@@ -99,7 +95,6 @@ int parallels_reserve(struct img *image, uint64_t offset, uint64_t length, struc
         status = -EIO;
     if (status < 0)
         return status;
-    to->offset = offset;
     to->length = img_min(offset + length, (index + count) * p->cluster) - offset;
     to->file = p->file;
     to->host = place + offset % p->cluster;

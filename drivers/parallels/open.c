@@ -78,6 +78,7 @@ static int parallels_open(struct img *image, const void *parsed, struct img_doc 
     (void)rest;
     if (status < 0)
         return status;
+    image->no_details = true;
     status = img_pread(image->file, head, 0, sizeof head);
     if (status < 0)
         return img_error_errno(err, -status, "Could not read the header");
@@ -143,7 +144,7 @@ static bool has_bitmaps(const struct img *image)
 
 const struct img_driver img_driver_parallels = {
     .name = "parallels", .title = "Parallels expandable disk and bundle", .kind = IMG_FORMAT,
-    .traits = IMG_SHARED_UNITS | IMG_NO_DETAILS, .state_size = sizeof(struct parallels_image), .options = options,
+    .traits = IMG_SHARED_UNITS, .state_size = sizeof(struct parallels_image), .options = options,
     .create_size = sizeof(struct parallels_create_options), .open_size = sizeof(struct open_options),
     .folder_file = PARALLELS_DESCRIPTOR, .probe = parallels_probe, .open = parallels_open, .close = parallels_close,
     .create = parallels_create, .map = parallels_map, .reserve = parallels_reserve, .zero = parallels_zero,

@@ -85,6 +85,12 @@ static inline struct parallels *parallels_disk(const struct img *image)
     return &((struct parallels_image *)image->state)->disk;
 }
 
+/* Bytes that a number in the BAT counts. */
+static inline uint64_t parallels_unit(const struct parallels *p)
+{
+    return p->wide ? p->cluster : PARALLELS_SECTOR;
+}
+
 /* header.c -------------------------------------------------------------------- */
 /* Read and judge the header of p->file, the file below `image`.  The BAT is not looked at. */
 int parallels_read_header(struct parallels *p, struct img *image, struct img_error *err);
@@ -100,7 +106,7 @@ void parallels_bat_open(struct parallels *p, struct img *image);
 /* The place of a guest cluster, 0: none. */
 int parallels_bat_get(struct parallels *p, uint32_t index, uint64_t *place);
 int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place);
-/* The first cluster from `from` on, before `to`, that has a place: *index is `to` when none has. */
+/* The first cluster from `from` on, before `to`, that has a place.  1: there is one; 0: none, and *index is `to`. */
 int parallels_bat_next(struct parallels *p, uint32_t from, uint32_t to, uint32_t *index, uint64_t *place);
 int parallels_bat_write(struct parallels *p);
 
@@ -112,6 +118,8 @@ void parallels_forget_used(struct parallels *p);
 /* Up to *count clusters in a row, at least one; they read as zeroes. */
 int parallels_allocate(struct parallels *p, uint64_t *count, uint64_t *place);
 void parallels_give_back(struct parallels *p, uint64_t place, uint64_t count);
+/* Where the file ends that has no cluster; as in the peer, an entry that is zero counts as one at the start. */
+uint64_t parallels_empty_end(const struct parallels *p);
 /* Is that cluster all in the file, and behind the table? */
 bool parallels_inside(const struct parallels *p, uint64_t place);
 /* Cut the file behind its last cluster. */

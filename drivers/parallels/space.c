@@ -11,7 +11,7 @@
 /* The last byte that a BAT can name. */
 static uint64_t reach(const struct parallels *p)
 {
-    return UINT32_MAX * (p->wide ? p->cluster : PARALLELS_SECTOR);
+    return UINT32_MAX * parallels_unit(p);
 }
 
 bool parallels_inside(const struct parallels *p, uint64_t place)
@@ -78,8 +78,7 @@ void parallels_forget_used(struct parallels *p)
     p->used_pieces = p->first_free = 0;
 }
 
-/* Where the file ends without a cluster, as in the peer: an entry that is zero counts as one at the start. */
-static uint64_t start_of_data(const struct parallels *p)
+uint64_t parallels_empty_end(const struct parallels *p)
 {
     return p->entries ? img_max(p->data_start, p->cluster) : p->data_start;
 }
@@ -88,7 +87,7 @@ static void start_grid(struct parallels *p)
 {
     parallels_forget_used(p);
     p->grid = p->wide ? img_div_up(p->data_start, p->cluster) * p->cluster : p->data_start;
-    p->data_end = start_of_data(p);
+    p->data_end = parallels_empty_end(p);
     p->fresh = img_size(p->file);
 }
 
@@ -99,14 +98,11 @@ static int take_rests(struct parallels *p)
     uint64_t place;
     int status;
 
-    for (uint32_t from = 0; from < p->entries; from = index + 1) {
-        if ((status = parallels_bat_next(p, from, p->entries, &index, &place)) < 0 || index == p->entries)
-            return status;
+    for (uint32_t from = 0; (status = parallels_bat_next(p, from, p->entries, &index, &place)) > 0; from = index + 1)
         if (parallels_inside(p, place) && place + p->cluster > p->grid &&
             (status = take(p, cell_of(p, place + p->cluster - 1))) < 0)
             return status;
-    }
-    return 0;
+    return status;
 }
 
 int parallels_find_used(struct parallels *p, parallels_twice_fn *twice, void *context)
@@ -117,11 +113,7 @@ int parallels_find_used(struct parallels *p, parallels_twice_fn *twice, void *co
     int status;
 
     start_grid(p);
-    for (uint32_t from = 0; from < p->entries; from = index + 1) {
-        if ((status = parallels_bat_next(p, from, p->entries, &index, &place)) < 0)
-            return status;
-        if (index == p->entries)
-            break;
+    for (uint32_t from = 0; (status = parallels_bat_next(p, from, p->entries, &index, &place)) > 0; from = index + 1) {
         if (!parallels_inside(p, place))
             continue;
         p->data_end = img_max(p->data_end, place + p->cluster);
@@ -136,7 +128,7 @@ int parallels_find_used(struct parallels *p, parallels_twice_fn *twice, void *co
         if (status < 0)
             return status;
     }
-    return beside ? take_rests(p) : 0;
+    return status == 0 && beside ? take_rests(p) : status;
 }
 
 /* ---- The file ------------------------------------------------------------------------ */
@@ -230,7 +222,7 @@ static uint64_t end_of_used(const struct parallels *p)
         cell -= PIECE;
     while (cell > 0 && !is_used(p, cell - 1))
         cell--;
-    return cell ? p->grid + cell * p->cluster : img_max(p->grid, start_of_data(p));
+    return cell ? p->grid + cell * p->cluster : img_max(p->grid, parallels_empty_end(p));
 }
 
 int parallels_trim(struct parallels *p)

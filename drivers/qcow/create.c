@@ -96,7 +96,6 @@ static void encode_header(const struct qcow_header *h, uint8_t bytes[QCOW_HEADER
 
 static int write_image(struct img *file, const struct qcow_header *h, const char *backing_file)
 {
-    static const uint8_t nothing = 0;
     uint8_t bytes[QCOW_HEADER_BYTES + QCOW_MAX_BACKING_NAME];
     uint64_t entries, table;
 
@@ -109,16 +108,13 @@ static int write_image(struct img *file, const struct qcow_header *h, const char
     qcow_l1_entries(h->size, h->cluster_bits, h->l2_bits, &entries);
     table = img_align_up(entries * QCOW_ENTRY, QCOW_SECTOR);
     /* A device may hold anything there; a file only gets longer. */
-    if ((status = img_zero(file, h->l1_offset, table, IMG_ZERO_MAY_UNMAP)) < 0 ||
-        img_size(file) >= h->l1_offset + table)
-        return status;
-    return img_pwrite(file, &nothing, h->l1_offset + table - 1, 1);
+    status = img_zero(file, h->l1_offset, table, IMG_ZERO_MAY_UNMAP);
+    return status < 0 ? status : img_lengthen_file(file, h->l1_offset + table);
 }
 
 int qcow_create(const struct img_create *request, struct img_error *err)
 {
     const struct qcow_create_options *given = request->options;
-    struct img_error closing = IMG_ERROR_INIT;
     struct qcow_header h;
     struct img *file;
 
@@ -131,7 +127,5 @@ int qcow_create(const struct img_create *request, struct img_error *err)
     status = write_image(file, &h, given->backing_file);
     if (status < 0)
         img_error_errno(err, -status, "Could not write qcow header");
-    int closed = img_close(file, status < 0 ? &closing : err);
-    img_error_clear(&closing);
-    return status < 0 ? status : closed;
+    return img_close_file(file, status, err);
 }

@@ -5,12 +5,6 @@
  */
 #include "qcow.h"
 
-static int qcow_probe(const uint8_t *head, size_t length, const char *name)
-{
-    (void)name;
-    return head && length >= 8 && img_get_be32(head) == QCOW_MAGIC && img_get_be32(head + 4) == 1 ? 100 : 0;
-}
-
 static int check_version(const struct qcow_header *h, struct img_error *err)
 {
     if (h->version == 1)
@@ -138,7 +132,6 @@ const struct img_driver img_driver_qcow = {
     .map = qcow_map,
     .reserve = qcow_reserve,
     .publish = qcow_publish,
-    .cancel = qcow_cancel,
     .encode = qcow_encode,
     .decode = qcow_decode,
     .reserve_coded = qcow_reserve_coded,

@@ -17,8 +17,8 @@
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/strbuf.h"
+#include "probe.h"
 
-#define QCOW_MAGIC 0x514649fbu
 #define QCOW_COMPRESSED (1ull << 63)
 
 /* The longest file that the layers below address. */
@@ -76,11 +76,7 @@ int qcow_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *
 int qcow_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t value);
 /* Room at the end of the file, from a multiple of `unit` on. */
 int qcow_allocate(struct img *image, uint64_t bytes, uint64_t unit, uint64_t *offset);
-/* The file is at least so long. */
-int qcow_lengthen(struct img *image, uint64_t end);
 int qcow_flush(struct img *image);
-/* What was written is to be durable before what comes next. */
-int qcow_barrier(struct img *image);
 
 /* map.c ----------------------------------------------------------------------- */
 int qcow_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
@@ -91,7 +87,6 @@ int64_t qcow_encode(struct img *image, const void *plain, size_t length, void *c
 int qcow_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
 int qcow_reserve_coded(struct img *image, uint64_t offset, size_t coded_length, struct img_reservation *to);
 int qcow_publish(struct img *image, struct img_reservation *at);
-void qcow_cancel(struct img *image, struct img_reservation *at);
 int qcow_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int qcow_make_empty(struct img *image);
 

@@ -11,13 +11,6 @@ enum { L1_PAGE = 4096, L1_MEMORY = 1 << 20, L2_MEMORY = 16 << 20 };
 
 /* ---- Room ------------------------------------------------------------------------- */
 
-int qcow_lengthen(struct img *image, uint64_t end)
-{
-    static const uint8_t nothing = 0;
-
-    return img_size(image->file) >= end ? 0 : img_pwrite(image->file, &nothing, end - 1, 1);
-}
-
 int qcow_allocate(struct img *image, uint64_t bytes, uint64_t unit, uint64_t *offset)
 {
     struct qcow *s = qcow_state(image);
@@ -32,23 +25,16 @@ int qcow_allocate(struct img *image, uint64_t bytes, uint64_t unit, uint64_t *of
 
 /* ---- Reading ------------------------------------------------------------------------ */
 
-static int get_l1(struct qcow *s, uint64_t guest, uint32_t *at, uint8_t **entry)
+static int get_l1(struct qcow *s, uint64_t guest, uint8_t **entry)
 {
-    uint64_t place = guest / s->span * QCOW_ENTRY;
-    int status = img_pages_get(s->l1, s->h.l1_offset + img_align_down(place, L1_PAGE), entry);
-
-    *at = (uint32_t)(place & (L1_PAGE - 1));
-    if (status == 0)
-        *entry += *at;
-    return status;
+    return img_pages_entry(s->l1, s->h.l1_offset, guest / s->span * QCOW_ENTRY, entry);
 }
 
 int qcow_find_table(struct img *image, uint64_t guest, uint64_t *table)
 {
     struct qcow *s = qcow_state(image);
     uint8_t *entry;
-    uint32_t at;
-    int status = get_l1(s, guest, &at, &entry);
+    int status = get_l1(s, guest, &entry);
 
     if (status < 0)
         return status;
@@ -58,11 +44,11 @@ int qcow_find_table(struct img *image, uint64_t guest, uint64_t *table)
 
 int qcow_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value)
 {
-    uint8_t *bytes;
-    int status = img_pages_get(qcow_state(image)->l2, table, &bytes);
+    uint8_t *entry;
+    int status = img_pages_entry(qcow_state(image)->l2, table, index * QCOW_ENTRY, &entry);
 
     if (status == 0)
-        *value = img_get_be64(bytes + index * QCOW_ENTRY);
+        *value = img_get_be64(entry);
     return status;
 }
 
@@ -71,13 +57,13 @@ int qcow_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *
 int qcow_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t value)
 {
     struct qcow *s = qcow_state(image);
-    uint8_t *bytes;
-    int status = img_pages_get(s->l2, table, &bytes);
+    uint8_t *entry;
+    int status = img_pages_entry(s->l2, table, index * QCOW_ENTRY, &entry);
 
     if (status < 0)
         return status;
-    img_put_be64(bytes + index * QCOW_ENTRY, value);
-    img_pages_changed(s->l2, (uint32_t)index * QCOW_ENTRY, QCOW_ENTRY);
+    img_put_be64(entry, value);
+    img_pages_entry_changed(s->l2, entry, QCOW_ENTRY);
     return 0;
 }
 
@@ -86,23 +72,17 @@ int qcow_need_table(struct img *image, uint64_t guest, uint64_t *table)
 {
     struct qcow *s = qcow_state(image);
     uint8_t *entry;
-    uint32_t at;
     int status = qcow_find_table(image, guest, table);
 
     if (status < 0 || *table != 0)
         return status;
     if ((status = qcow_allocate(image, s->l2_bytes, s->cluster_size, table)) < 0 ||
-        (status = qcow_lengthen(image, *table + s->l2_bytes)) < 0 ||
-        (status = get_l1(s, guest, &at, &entry)) < 0)
+        (status = img_lengthen_file(image->file, *table + s->l2_bytes)) < 0 ||
+        (status = get_l1(s, guest, &entry)) < 0)
         return status;
     img_put_be64(entry, *table);
-    img_pages_changed(s->l1, at, QCOW_ENTRY);
+    img_pages_entry_changed(s->l1, entry, QCOW_ENTRY);
     return 0;
-}
-
-int qcow_barrier(struct img *image)
-{
-    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
 }
 
 /* L2 tables are durable before the L1 table names them. */
@@ -110,7 +90,7 @@ static int before_l1(struct img *image)
 {
     int status = img_pages_write(qcow_state(image)->l2);
 
-    return status < 0 ? status : qcow_barrier(image);
+    return status < 0 ? status : img_barrier(image);
 }
 
 void qcow_open_tables(struct img *image)
@@ -118,7 +98,7 @@ void qcow_open_tables(struct img *image)
     struct qcow *s = qcow_state(image);
 
     s->l1 = img_pages_new(image, L1_PAGE, L1_MEMORY, before_l1);
-    s->l2 = img_pages_new(image, s->l2_bytes, L2_MEMORY, qcow_barrier);
+    s->l2 = img_pages_new(image, s->l2_bytes, L2_MEMORY, img_barrier);
 }
 
 int qcow_flush(struct img *image)

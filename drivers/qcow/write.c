@@ -7,8 +7,6 @@
  */
 #include "qcow.h"
 
-#include <string.h>
-
 enum { MAX_RUN = 65536 };
 
 /* What publish finds in tag[]. */
@@ -66,7 +64,6 @@ int qcow_reserve(struct img *image, uint64_t offset, uint64_t length, struct img
     struct run run;
     int status;
 
-    memset(to, 0, sizeof *to);
     if ((status = qcow_need_table(image, offset, &run.table)) < 0 ||
         (status = find_run(image, offset, offset + length, &run)) < 0)
         return status;
@@ -74,7 +71,6 @@ int qcow_reserve(struct img *image, uint64_t offset, uint64_t length, struct img
     host = run.entry;
     if (!run.in_place && (status = qcow_allocate(image, bytes, s->cluster_size, &host)) < 0)
         return status;
-    to->offset = offset;
     to->length = end - offset;
     to->file = image->file;
     to->host = host + (offset - base);
@@ -95,13 +91,11 @@ int qcow_reserve_coded(struct img *image, uint64_t offset, size_t coded_length, 
     uint64_t host;
     int status;
 
-    memset(to, 0, sizeof *to);
     if ((status = qcow_need_table(image, offset, &run.table)) < 0 ||
         (status = qcow_allocate(image, coded_length, 1, &host)) < 0)
         return status;
     if (host >> shift)
         return -EFBIG;
-    to->offset = offset;
     to->length = coded_length;
     to->file = image->file;
     to->host = host;
@@ -118,16 +112,10 @@ int qcow_publish(struct img *image, struct img_reservation *at)
 
     /* The last cluster of a disk that ends inside it is whole in the file. */
     if (!at->coded)
-        status = qcow_lengthen(image, entry + (count << s->h.cluster_bits));
+        status = img_lengthen_file(image->file, entry + (count << s->h.cluster_bits));
     for (uint64_t i = 0; i < count && status == 0; i++)
         status = qcow_put_entry(image, at->tag[TAG_TABLE], at->tag[TAG_INDEX] + i, entry + (i << s->h.cluster_bits));
     return status;
-}
-
-/* The place is lost. */
-void qcow_cancel(struct img *image, struct img_reservation *at)
-{
-    (void)image, (void)at;
 }
 
 /* ---- Zeroes ---------------------------------------------------------------------------- */
@@ -191,7 +179,7 @@ int qcow_make_empty(struct img *image)
 
     img_pages_forget(s->l1);
     img_pages_forget(s->l2);
-    if ((status = clear_l1(image)) < 0 || (status = qcow_barrier(image)) < 0)
+    if ((status = clear_l1(image)) < 0 || (status = img_barrier(image)) < 0)
         return status;
     s->end = end;
     /* The rest is lost anyway where it cannot be cut off. */

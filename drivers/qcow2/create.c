@@ -320,17 +320,6 @@ static int write_image(struct qcow2_new *plan, const uint8_t *header, struct img
     return grow(plan, err);
 }
 
-/* Close one of the files; the first error is the one that counts. */
-static int close_file(struct img **file, int status, struct img_error *err)
-{
-    struct img_error closing = IMG_ERROR_INIT;
-    int ret = img_close(*file, status < 0 ? &closing : err);
-
-    img_error_clear(&closing);
-    *file = NULL;
-    return status < 0 ? status : ret;
-}
-
 static int make_image(struct qcow2_new *plan, const char *name, const uint8_t *header, struct img_error *err)
 {
     struct img *image = &plan->image;
@@ -346,10 +335,9 @@ static int make_image(struct qcow2_new *plan, const char *name, const uint8_t *h
         if (!keep)
             remove_file(image->data_file);
     }
-    if (image->file)
-        status = close_file(&image->file, status, err);
-    if (image->data_file)
-        status = close_file(&image->data_file, status, err);
+    status = img_close_file(image->file, status, err);
+    status = img_close_file(image->data_file, status, err);
+    image->file = image->data_file = NULL;
     return status;
 }
 

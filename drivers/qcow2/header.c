@@ -17,13 +17,7 @@ enum { V2_LENGTH = 72, V3_LENGTH = 104, OUR_LENGTH = 112 };
 
 int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
-    uint64_t end = img_size(image->file);
-    if (!img_within(offset, length, MAX_OFFSET))
-        return -EIO;
-    size_t there = offset < end ? (size_t)img_min(length, end - offset) : 0;
-
-    memset((uint8_t *)buffer + there, 0, length - there);
-    return there ? img_pread(image->file, buffer, offset, there) : 0;
+    return img_within(offset, length, MAX_OFFSET) ? img_pread_padded(image->file, buffer, offset, length) : -EIO;
 }
 
 void qcow2_derive(struct qcow2 *s)
@@ -322,5 +316,5 @@ int qcow2_set_incompatible(struct img *image, uint64_t bit, bool on)
     if (status < 0)
         return status;
     s->h.incompatible = wanted;
-    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
+    return img_barrier(image);
 }

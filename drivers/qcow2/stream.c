@@ -340,8 +340,11 @@ static bool as_planned(const struct qcow2_stream *stream, const struct img_run *
         return run->kind == IMG_CODED && run->coded_length == qcow2_plan_coded(&stream->plan, unit);
     if (kind == run->kind)
         return true;
-    if (kind == IMG_DATA || (kind == IMG_HOLE && stream->backed) || run->kind == IMG_CODED)
-        return zero && kind == IMG_DATA;
+    if (kind == IMG_DATA)
+        return zero;
+    /* Zeroes were planned, unless what is below was to show. */
+    if (kind == IMG_HOLE && stream->backed)
+        return false;
     if (run->kind != IMG_DATA)
         return zero;
     uint64_t inside = unit * unit_size - run->offset;

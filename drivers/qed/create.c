@@ -83,7 +83,6 @@ static int write_image(struct img *file, const struct qed_header *h, const char 
 int qed_create(const struct img_create *request, struct img_error *err)
 {
     const struct qed_create_options *given = request->options;
-    struct img_error closing = IMG_ERROR_INIT;
     struct qed_header h;
     struct img *file;
     int status;
@@ -98,7 +97,5 @@ int qed_create(const struct img_create *request, struct img_error *err)
     status = write_image(file, &h, given->backing_file);
     if (status < 0)
         img_error_errno(err, -status, "Could not write QED header");
-    int closed = img_close(file, status < 0 ? &closing : err);
-    img_error_clear(&closing);
-    return status < 0 ? status : closed;
+    return img_close_file(file, status, err);
 }

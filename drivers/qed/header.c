@@ -166,7 +166,7 @@ int qed_change_backing(struct img *image, const char *name, const char *format)
     describe_backing(&changed, name ? name : "", format);
     qed_encode_header(&changed, bytes);
     memcpy(bytes + QED_HEADER_BYTES, name ? name : "", length);
-    if ((status = qed_flush(image)) < 0 || (status = qed_barrier(image)) < 0 ||
+    if ((status = qed_flush(image)) < 0 || (status = img_barrier(image)) < 0 ||
         (status = img_pwrite(image->file, bytes, 0, QED_HEADER_BYTES + length)) < 0)
         return status;
     s->h = changed;
@@ -174,5 +174,5 @@ int qed_change_backing(struct img *image, const char *name, const char *format)
     free(image->backing_format);
     image->backing_name = copy(name);
     image->backing_format = name && changed.features & QED_BACKING_NO_PROBE ? img_xstrdup("raw") : NULL;
-    return qed_barrier(image);
+    return img_barrier(image);
 }

@@ -6,12 +6,6 @@
 
 #include <string.h>
 
-static int qed_probe(const uint8_t *head, size_t length, const char *name)
-{
-    (void)name;
-    return head && length >= 4 && img_get_le32(head) == QED_MAGIC ? 100 : 0;
-}
-
 static void release(struct img *image)
 {
     struct qed *s = qed_state(image);
@@ -30,7 +24,7 @@ static int start_writing(struct img *image, struct img_error *err)
 
     if (s->h.autoclear_features) {
         s->h.autoclear_features = 0;
-        if ((status = qed_write_header(image)) < 0 || (status = qed_barrier(image)) < 0)
+        if ((status = qed_write_header(image)) < 0 || (status = img_barrier(image)) < 0)
             return img_error_errno(err, -status, "Failed to sync header");
     }
     if (!(s->h.features & QED_NEED_CHECK) || image->flags & IMG_CHECK)
@@ -63,7 +57,7 @@ static int mark_checked(struct img *image)
 
     if (!(s->h.features & QED_NEED_CHECK))
         return 0;
-    int status = qed_barrier(image);
+    int status = img_barrier(image);
     if (status < 0)
         return status;
     s->h.features &= ~(uint64_t)QED_NEED_CHECK;

@@ -19,8 +19,7 @@
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/strbuf.h"
-
-#define QED_MAGIC 0x00444551u               /* "QED\0", little-endian */
+#include "probe.h"
 
 /* The longest disk that the layers above address. */
 #define QED_MAX_LENGTH (INT64_MAX & ~((1ull << 30) - 1))
@@ -45,7 +44,6 @@ struct qed {
     uint64_t table_bytes, entries;  /* of a table */
     uint64_t span;                  /* guest bytes below an L2 table */
     uint64_t end;                   /* host clusters before it are in use, or lost */
-    uint32_t page_size;
     struct img_pages *l1, *l2;
 };
 
@@ -77,11 +75,7 @@ int qed_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *v
 int qed_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t value);
 /* A run of host clusters at the end of the file; the image says from now on that it needs a check. */
 int qed_allocate(struct img *image, uint64_t clusters, uint64_t *offset);
-/* The file is at least so long. */
-int qed_lengthen(struct img *image, uint64_t end);
 int qed_flush(struct img *image);
-/* What was written is to be durable before what comes next. */
-int qed_barrier(struct img *image);
 
 /* map.c ----------------------------------------------------------------------- */
 int qed_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);

@@ -26,13 +26,6 @@ bool qed_valid_table(const struct qed *s, uint64_t offset)
            qed_valid_cluster(s, offset) && qed_valid_cluster(s, last);
 }
 
-int qed_lengthen(struct img *image, uint64_t end)
-{
-    static const uint8_t nothing = 0;
-
-    return img_size(image->file) >= end ? 0 : img_pwrite(image->file, &nothing, end - 1, 1);
-}
-
 static int mark_unchecked(struct img *image)
 {
     struct qed *s = qed_state(image);
@@ -66,56 +59,46 @@ int qed_allocate(struct img *image, uint64_t clusters, uint64_t *offset)
 
 /* ---- Reading ------------------------------------------------------------------------ */
 
-static int get(struct qed *s, struct img_pages *pages, uint64_t table, uint64_t index, uint8_t **entry)
-{
-    uint64_t at = index * QED_ENTRY;
-    int status = img_pages_get(pages, table + img_align_down(at, s->page_size), entry);
-
-    if (status == 0)
-        *entry += at & (s->page_size - 1);
-    return status;
-}
-
-static int put(struct qed *s, struct img_pages *pages, uint64_t table, uint64_t index, uint64_t value)
+static int get(struct img_pages *pages, uint64_t table, uint64_t index, uint64_t *value)
 {
     uint8_t *entry;
-    int status = get(s, pages, table, index, &entry);
-
-    if (status < 0)
-        return status;
-    img_put_le64(entry, value);
-    img_pages_changed(pages, (uint32_t)(index * QED_ENTRY & (s->page_size - 1)), QED_ENTRY);
-    return 0;
-}
-
-int qed_find_table(struct img *image, uint64_t guest, uint64_t *table)
-{
-    struct qed *s = qed_state(image);
-    uint8_t *entry;
-    int status = get(s, s->l1, s->h.l1_offset, guest / s->span, &entry);
-
-    if (status < 0)
-        return status;
-    *table = img_get_le64(entry);
-    return *table == QED_UNALLOCATED || qed_valid_table(s, *table) ? 0 : -EINVAL;
-}
-
-int qed_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value)
-{
-    struct qed *s = qed_state(image);
-    uint8_t *entry;
-    int status = get(s, s->l2, table, index, &entry);
+    int status = img_pages_entry(pages, table, index * QED_ENTRY, &entry);
 
     if (status == 0)
         *value = img_get_le64(entry);
     return status;
 }
 
-int qed_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t value)
+static int put(struct img_pages *pages, uint64_t table, uint64_t index, uint64_t value)
+{
+    uint8_t *entry;
+    int status = img_pages_entry(pages, table, index * QED_ENTRY, &entry);
+
+    if (status < 0)
+        return status;
+    img_put_le64(entry, value);
+    img_pages_entry_changed(pages, entry, QED_ENTRY);
+    return 0;
+}
+
+int qed_find_table(struct img *image, uint64_t guest, uint64_t *table)
 {
     struct qed *s = qed_state(image);
+    int status = get(s->l1, s->h.l1_offset, guest / s->span, table);
 
-    return put(s, s->l2, table, index, value);
+    if (status < 0)
+        return status;
+    return *table == QED_UNALLOCATED || qed_valid_table(s, *table) ? 0 : -EINVAL;
+}
+
+int qed_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value)
+{
+    return get(qed_state(image)->l2, table, index, value);
+}
+
+int qed_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t value)
+{
+    return put(qed_state(image)->l2, table, index, value);
 }
 
 /* ---- Writing -------------------------------------------------------------------------- */
@@ -129,14 +112,9 @@ int qed_need_table(struct img *image, uint64_t guest, uint64_t *table)
     if (status < 0 || *table != QED_UNALLOCATED)
         return status;
     if ((status = qed_allocate(image, s->h.table_size, table)) < 0 ||
-        (status = qed_lengthen(image, *table + s->table_bytes)) < 0)
+        (status = img_lengthen_file(image->file, *table + s->table_bytes)) < 0)
         return status;
-    return put(s, s->l1, s->h.l1_offset, guest / s->span, *table);
-}
-
-int qed_barrier(struct img *image)
-{
-    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
+    return put(s->l1, s->h.l1_offset, guest / s->span, *table);
 }
 
 /* L2 tables are durable before the L1 table names them. */
@@ -144,16 +122,16 @@ static int before_l1(struct img *image)
 {
     int status = img_pages_write(qed_state(image)->l2);
 
-    return status < 0 ? status : qed_barrier(image);
+    return status < 0 ? status : img_barrier(image);
 }
 
 void qed_open_tables(struct img *image)
 {
     struct qed *s = qed_state(image);
+    uint32_t page_size = (uint32_t)img_min(s->table_bytes, PAGE);
 
-    s->page_size = (uint32_t)img_min(s->table_bytes, PAGE);
-    s->l1 = img_pages_new(image, s->page_size, L1_MEMORY, before_l1);
-    s->l2 = img_pages_new(image, s->page_size, L2_MEMORY, qed_barrier);
+    s->l1 = img_pages_new(image, page_size, L1_MEMORY, before_l1);
+    s->l2 = img_pages_new(image, page_size, L2_MEMORY, img_barrier);
 }
 
 int qed_flush(struct img *image)

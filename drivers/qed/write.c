@@ -8,8 +8,6 @@
  */
 #include "qed.h"
 
-#include <string.h>
-
 enum { MAX_RUN = 65536 };
 
 /* What publish finds in tag[]. */
@@ -60,7 +58,6 @@ int qed_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
     struct run run;
     int status;
 
-    memset(to, 0, sizeof *to);
     if ((status = qed_need_table(image, offset, &run.table)) < 0 ||
         (status = find_run(image, offset, offset + length, true, &run)) < 0)
         return status;
@@ -68,7 +65,6 @@ int qed_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
     if (!run.allocated && (status = qed_allocate(image, run.count, &host)) < 0)
         return status;
     uint64_t run_end = base + run.count * s->h.cluster_size, end = img_min(offset + length, run_end);
-    to->offset = offset;
     to->length = end - offset;
     to->file = image->file;
     to->host = host + (offset - base);
@@ -90,7 +86,7 @@ int qed_publish(struct img *image, struct img_reservation *at)
     uint64_t step = s->h.cluster_size, host = at->tag[TAG_HOST], count = at->tag[TAG_COUNT];
 
     /* The last cluster of a disk that ends inside it is whole in the file. */
-    int status = qed_lengthen(image, host + count * step);
+    int status = img_lengthen_file(image->file, host + count * step);
     for (uint64_t i = 0; i < count && status == 0; i++)
         status = qed_put_entry(image, at->tag[TAG_TABLE], at->tag[TAG_INDEX] + i, host + i * step);
     return status;

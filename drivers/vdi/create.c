@@ -95,7 +95,6 @@ static int write_image(struct img *file, const struct plan *plan, struct img_err
 
 int vdi_create(const struct img_create *request, struct img_error *err)
 {
-    struct img_error closing = IMG_ERROR_INIT;
     struct img *file = NULL;
     struct plan plan = { 0 };
     int status = plan_image(request->options, &plan, err);
@@ -104,8 +103,5 @@ int vdi_create(const struct img_create *request, struct img_error *err)
         status = img_create_file(request->name, 0, IMG_PERM_ALL, request->rest, &file, err);
     if (status < 0)
         return status;
-    status = write_image(file, &plan, err);
-    int closed = img_close(file, status < 0 ? &closing : err);
-    img_error_clear(&closing);
-    return status < 0 ? status : closed;
+    return img_close_file(file, write_image(file, &plan, err), err);
 }

@@ -3,12 +3,13 @@
  * The block map: in memory by pages, since it may be 2 GiB long.
  */
 #include "vdi.h"
+#include "../../libimg/entries.h"
 
-enum { PAGE_ENTRIES = 4096, PAGE_BYTES = 4 * PAGE_ENTRIES, MEMORY = 4 << 20, MAX_LOOKED_AT = 16 * PAGE_ENTRIES };
+enum { ENTRY = 4, PAGE_ENTRIES = 4096, MEMORY = 4 << 20 };
 
 void vdi_open_map(struct img *image)
 {
-    vdi_state(image)->pages = img_pages_new(image, PAGE_BYTES, MEMORY, vdi_settle);
+    vdi_state(image)->pages = img_pages_new(image, ENTRY * PAGE_ENTRIES, MEMORY, vdi_settle);
 }
 
 uint32_t vdi_blocks_in_file(const struct img *image)
@@ -19,85 +20,70 @@ uint32_t vdi_blocks_in_file(const struct img *image)
     return size <= s->map_offset ? 0 : (uint32_t)img_min(s->blocks, img_div_up(size - s->map_offset, 4));
 }
 
-static int get_page(struct img *image, uint32_t block, uint8_t **bytes)
+static int find_entry(struct img *image, uint32_t block, uint8_t **entry)
 {
-    struct vdi *s = vdi_state(image);
+    const struct vdi *s = vdi_state(image);
 
-    return img_pages_get(s->pages, s->map_offset + (uint64_t)(block / PAGE_ENTRIES) * PAGE_BYTES, bytes);
+    return img_pages_entry(s->pages, s->map_offset, (uint64_t)block * ENTRY, entry);
 }
 
 int vdi_entries(struct img *image, uint32_t block, const uint8_t **entries, uint32_t *count)
 {
-    uint32_t inside = block % PAGE_ENTRIES;
-    uint8_t *bytes;
-    int status = get_page(image, block, &bytes);
+    uint8_t *first;
+    int status = find_entry(image, block, &first);
 
     if (status < 0)
         return status;
-    *entries = bytes + 4 * inside;
-    *count = (uint32_t)img_min(PAGE_ENTRIES - inside, vdi_state(image)->blocks - block);
+    *entries = first;
+    *count = (uint32_t)img_min(PAGE_ENTRIES - block % PAGE_ENTRIES, vdi_state(image)->blocks - block);
     return 0;
 }
 
-int vdi_get_entry(struct img *image, uint32_t block, uint32_t *entry)
+int vdi_get_entry(struct img *image, uint32_t block, uint32_t *value)
 {
-    const uint8_t *entries;
-    uint32_t count;
-    int status = vdi_entries(image, block, &entries, &count);
+    uint8_t *entry;
+    int status = find_entry(image, block, &entry);
 
     if (status == 0)
-        *entry = img_get_le32(entries);
+        *value = img_get_le32(entry);
     return status;
 }
 
-int vdi_put_entry(struct img *image, uint32_t block, uint32_t entry)
+int vdi_put_entry(struct img *image, uint32_t block, uint32_t value)
 {
-    uint32_t at = 4 * (block % PAGE_ENTRIES);
-    uint8_t *bytes;
-    int status = get_page(image, block, &bytes);
+    uint8_t *entry;
+    int status = find_entry(image, block, &entry);
 
     if (status < 0)
         return status;
-    img_put_le32(bytes + at, entry);
-    img_pages_changed(vdi_state(image)->pages, at, 4);
+    img_put_le32(entry, value);
+    img_pages_entry_changed(vdi_state(image)->pages, entry, ENTRY);
     return 0;
 }
 
-/* Does a block with this entry go on with a run that began with `first`, `count` blocks before? */
-static bool continues(uint32_t first, uint32_t count, uint32_t entry)
+static int look(struct img *image, uint64_t table, uint64_t guest, struct img_extent *block)
 {
-    return vdi_has_place(first) ? entry == first + count : !vdi_has_place(entry);
+    const struct vdi *s = vdi_state(image);
+    uint32_t entry = VDI_UNALLOCATED;
+    int status = vdi_get_entry(image, (uint32_t)(guest >> VDI_BLOCK_BITS), &entry);
+
+    (void)table;
+    if (status < 0)
+        return status;
+    block->kind = IMG_ZERO;
+    if (!vdi_has_place(entry))
+        return 0;
+    block->kind = IMG_DATA;
+    block->host_valid = true;
+    block->recurse = s->type == VDI_TYPE_STATIC;
+    block->file = image->file;
+    block->host = vdi_place(s, entry) + (guest & (VDI_BLOCK - 1));
+    return 0;
 }
 
 int vdi_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
-    const struct vdi *s = vdi_state(image);
-    uint32_t block = (uint32_t)(offset >> VDI_BLOCK_BITS), first = VDI_UNALLOCATED, run = 0, count;
-    uint64_t inside = offset & (VDI_BLOCK - 1), wanted = img_min(img_div_up(inside + length, VDI_BLOCK), MAX_LOOKED_AT);
-    bool ended = false;
+    static const struct img_entries entries = { .unit = VDI_BLOCK, .look = look };
 
-    int status = vdi_get_entry(image, block, &first);
-    if (status < 0)
-        return status;
-    while (!ended && run < wanted) {
-        const uint8_t *entries;
-        /* What can't be read is told when it is asked for. */
-        if (vdi_entries(image, block + run, &entries, &count) < 0)
-            break;
-        for (uint32_t i = 0; i < count && run < wanted && !ended; i++) {
-            ended = !continues(first, run, img_get_le32(entries + 4 * i));
-            run += !ended;
-        }
-    }
-    *extent = (struct img_extent){
-        .offset = offset, .length = img_min(length, ((uint64_t)run << VDI_BLOCK_BITS) - inside), .kind = IMG_ZERO,
-    };
-    if (vdi_has_place(first)) {
-        extent->kind = IMG_DATA;
-        extent->host_valid = true;
-        extent->recurse = s->type == VDI_TYPE_STATIC;
-        extent->file = image->file;
-        extent->host = vdi_place(s, first) + inside;
-    }
-    return 0;
+    return img_map_entries(image, &entries, offset, length, extent);
 }

@@ -14,20 +14,7 @@ static const struct img_option vdi_options[] = {
     { .name = NULL }
 };
 
-static int vdi_probe(const uint8_t *head, size_t length, const char *name)
-{
-    (void)name;
-    return length >= VDI_SIGNATURE + 4 && img_get_le32(head + VDI_SIGNATURE) == VDI_MAGIC ? 100 : 0;
-}
-
 /* ---- The header ------------------------------------------------------------------ */
-
-static bool is_nil(const uint8_t *uuid)
-{
-    static const uint8_t nil[16];
-
-    return memcmp(uuid, nil, sizeof nil) == 0;
-}
 
 static int check_layout(const uint8_t *head, struct img_error *err)
 {
@@ -73,9 +60,9 @@ static int read_header(struct img *image, struct img_error *err)
     if (size > room)
         return img_error_set(err, ENOTSUP, "unsupported VDI image (disk size %" PRIu64 ", image bitmap has room for "
                              "%" PRIu64 ")", size, room);
-    if (!is_nil(head + VDI_UUID_LINK))
+    if (!img_is_zero(head + VDI_UUID_LINK, VDI_UUID_BYTES))
         return img_error_set(err, ENOTSUP, "unsupported VDI image (non-NULL link UUID)");
-    if (!is_nil(head + VDI_UUID_PARENT))
+    if (!img_is_zero(head + VDI_UUID_PARENT, VDI_UUID_BYTES))
         return img_error_set(err, ENOTSUP, "unsupported VDI image (non-NULL parent UUID)");
     if (s->blocks > VDI_MAX_BLOCKS)
         return img_error_set(err, ENOTSUP, "unsupported VDI image (too many blocks %u, max is %u)", s->blocks,

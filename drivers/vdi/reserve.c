@@ -86,7 +86,6 @@ int vdi_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
     to->published = vdi_has_place(place);
     if (!to->published && (status = take_free(s, &place)) < 0)
         return status;
-    to->offset = offset;
     to->length = img_min(length, end - offset);
     to->file = image->file;
     to->host = vdi_place(s, place) + inside;
@@ -100,22 +99,13 @@ int vdi_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
     return 0;
 }
 
-/* A block is whole in the file.  Its last byte is ours alone, whereas to set the file's length here could cut off what
- * others write further on. */
-static int fill_block(struct img *image, uint32_t place)
-{
-    static const uint8_t nothing = 0;
-    uint64_t end = vdi_place(vdi_state(image), place) + VDI_BLOCK;
-
-    return img_size(image->file) >= end ? 0 : img_pwrite(image->file, &nothing, end - 1, 1);
-}
-
 int vdi_publish(struct img *image, struct img_reservation *at)
 {
     struct vdi *s = vdi_state(image);
     uint32_t place = (uint32_t)at->tag[TAG_PLACE];
 
-    int status = fill_block(image, place);
+    /* The block is whole in the file. */
+    int status = img_lengthen_file(image->file, vdi_place(s, place) + VDI_BLOCK);
     if (status == 0)
         status = vdi_put_entry(image, (uint32_t)at->tag[TAG_BLOCK], place);
     if (status == 0)
@@ -135,7 +125,7 @@ int vdi_settle(struct img *image)
             return status;
         s->counted = s->end;
     }
-    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
+    return img_barrier(image);
 }
 
 void vdi_cancel(struct img *image, struct img_reservation *at)

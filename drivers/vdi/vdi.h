@@ -22,16 +22,16 @@
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
+#include "probe.h"
 
 enum {
-    VDI_SIGNATURE = 0x40, VDI_VERSION = 0x44, VDI_HEADER_SIZE = 0x48, VDI_TYPE = 0x4c, VDI_MAP_OFFSET = 0x154,
+    VDI_VERSION = 0x44, VDI_HEADER_SIZE = 0x48, VDI_TYPE = 0x4c, VDI_MAP_OFFSET = 0x154,
     VDI_DATA_OFFSET = 0x158, VDI_SECTOR_SIZE = 0x168, VDI_DISK_SIZE = 0x170, VDI_BLOCK_SIZE = 0x178, VDI_BLOCKS = 0x180,
     VDI_BLOCKS_ALLOCATED = 0x184, VDI_UUID = 0x188, VDI_UUID_MODIFIED = 0x198, VDI_UUID_LINK = 0x1a8,
-    VDI_UUID_PARENT = 0x1b8, VDI_HEADER_BYTES = 512
+    VDI_UUID_PARENT = 0x1b8, VDI_UUID_BYTES = 16, VDI_HEADER_BYTES = 512
 };
 enum { VDI_TYPE_DYNAMIC = 1, VDI_TYPE_STATIC = 2 };
 
-#define VDI_MAGIC 0xbeda107fu
 #define VDI_VERSION_1_1 0x00010001u
 #define VDI_BLOCK_BITS 20
 #define VDI_BLOCK (1u << VDI_BLOCK_BITS)
@@ -80,9 +80,9 @@ void vdi_open_map(struct img *image);
 uint32_t vdi_blocks_in_file(const struct img *image);
 /* The entries from that of `block` on, as they lie on the disk; *count of them are at hand. */
 int vdi_entries(struct img *image, uint32_t block, const uint8_t **entries, uint32_t *count);
-int vdi_get_entry(struct img *image, uint32_t block, uint32_t *entry);
+int vdi_get_entry(struct img *image, uint32_t block, uint32_t *value);
 /* In memory; img_pages_write brings it to the disk. */
-int vdi_put_entry(struct img *image, uint32_t block, uint32_t entry);
+int vdi_put_entry(struct img *image, uint32_t block, uint32_t value);
 /* One run of blocks that lie side by side in the file, or have no place. */
 int vdi_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* bytes.c - checksums, reading metadata, flushing. */
+/* bytes.c - checksums, reading metadata. */
 #include "vhdx.h"
 
 /* CRC-32C (polynomial 0x1edc6f41, reflected), a nibble at a time: only metadata are summed. */
@@ -69,11 +69,6 @@ int vhdx_read(struct img *image, void *buffer, uint64_t offset, size_t length)
     for (size_t i = 0; i < s->patches.count; i++)
         apply(&s->patches.at[i], buffer, offset, length);
     return 0;
-}
-
-int vhdx_barrier(struct img *image)
-{
-    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
 }
 
 int vhdx_refuse(struct img *image, int code, struct img_error *err)

@@ -228,9 +228,8 @@ static int write_image(struct img *file, const struct plan *plan, struct img_err
 int vhdx_create(const struct img_create *request, struct img_error *err)
 {
     struct plan plan = { .fixed = false };
-    struct img_error closing = IMG_ERROR_INIT;
     struct img *file = NULL;
-    int ret = check_options(&plan, request->options, err), ended;
+    int ret = check_options(&plan, request->options, err);
 
     if (ret < 0)
         return ret;
@@ -238,8 +237,5 @@ int vhdx_create(const struct img_create *request, struct img_error *err)
     ret = img_create_file(request->name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, request->rest, &file, err);
     if (ret < 0)
         return ret;
-    ret = write_image(file, &plan, err);
-    ended = img_close(file, ret < 0 ? &closing : err);
-    img_error_clear(&closing);
-    return ret < 0 ? ret : ended;
+    return img_close_file(file, write_image(file, &plan, err), err);
 }

@@ -79,7 +79,7 @@ int vhdx_write_headers(struct img *image)
         vhdx_build_header(&s->header, bytes);
         int ret = img_pwrite(image->file, bytes, vhdx_header_place(!s->current), sizeof bytes);
         if (ret == 0)
-            ret = vhdx_barrier(image);
+            ret = img_barrier(image);
         if (ret < 0)
             return ret;
         s->current = !s->current;

@@ -70,7 +70,7 @@ static int write_entry(struct img *image, const struct page *pages, unsigned cou
     vhdx_seal(bytes, length);
     int ret = img_pwrite(image->file, bytes, s->header.log_offset + s->log_at, length);
     s->log_at += length;
-    return ret < 0 ? ret : vhdx_barrier(image);
+    return ret < 0 ? ret : img_barrier(image);
 }
 
 /* ---- From the first change to the last --------------------------------------------------- */
@@ -109,7 +109,7 @@ int vhdx_begin(struct img *image)
 static int commit_pages(struct img *image, const struct page *pages, unsigned count)
 {
     struct vhdx *s = vhdx_state(image);
-    int ret = vhdx_barrier(image);
+    int ret = img_barrier(image);
 
     if (ret == 0)
         ret = write_entry(image, pages, count);
@@ -154,7 +154,7 @@ int vhdx_end(struct img *image)
 
     if (ret < 0 || !s->writing)
         return ret;
-    ret = vhdx_barrier(image);
+    ret = img_barrier(image);
     if (ret < 0)
         return ret;
     memset(s->header.log_id, 0, sizeof s->header.log_id);

@@ -288,7 +288,7 @@ static int replay_active(struct walk *walk)
 static int forget_log(struct img *image)
 {
     struct vhdx *s = vhdx_state(image);
-    int ret = vhdx_barrier(image);
+    int ret = img_barrier(image);
 
     if (ret < 0)
         return ret;
@@ -300,12 +300,11 @@ static int forget_log(struct img *image)
 
 int vhdx_replay(struct img *image, struct img_error *err)
 {
-    static const uint8_t none[VHDX_GUID];
     struct vhdx *s = vhdx_state(image);
     struct walk walk = { .image = image, .log_length = s->header.log_length, .err = err };
     int ret;
 
-    if (memcmp(s->header.log_id, none, VHDX_GUID) == 0 || walk.log_length == 0 || s->header.log_offset >= s->file_end)
+    if (img_is_zero(s->header.log_id, VHDX_GUID) || walk.log_length == 0 || s->header.log_offset >= s->file_end)
         return 0;
     if (walk.log_length % VHDX_MIB || s->header.log_offset % VHDX_MIB)
         return vhdx_refuse(image, EINVAL, err);

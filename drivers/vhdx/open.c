@@ -2,12 +2,6 @@
 /* open.c - the vhdx driver: its table of callbacks, opening and closing. */
 #include "vhdx.h"
 
-static int vhdx_probe(const uint8_t *head, size_t length, const char *name)
-{
-    (void)name;
-    return head && length >= 8 && memcmp(head, VHDX_SIGNATURE, 8) == 0 ? 100 : 0;
-}
-
 /* [MS-VHDX] 2.2.1 "File Type Identifier" */
 static int check_signature(struct img *image, struct img_error *err)
 {
@@ -105,6 +99,6 @@ const struct img_driver img_driver_vhdx = {
     .traits = IMG_MAP_UNTOLD | IMG_SHARED_UNITS,
     .state_size = sizeof(struct vhdx), .options = vhdx_options, .create_size = sizeof(struct vhdx_create_options),
     .probe = vhdx_probe, .open = vhdx_open, .close = vhdx_close, .create = vhdx_create, .zero = vhdx_zero,
-    .flush = vhdx_flush, .map = vhdx_map, .reserve = vhdx_reserve, .publish = vhdx_publish, .cancel = vhdx_cancel,
+    .flush = vhdx_flush, .map = vhdx_map, .reserve = vhdx_reserve, .publish = vhdx_publish,
     .check = vhdx_check, .zero_initialised = zero_initialised,
 };

@@ -13,7 +13,7 @@
  *   journal.c    our own log: BAT pages reach their place through it
  *   check.c      what is wrong with the BAT
  *   create.c     new images
- *   bytes.c      checksums, reading metadata, flushing
+ *   bytes.c      checksums, reading metadata
  */
 #ifndef VHDX_H
 #define VHDX_H
@@ -24,11 +24,11 @@
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/uuid.h"
 #include "../../libimg/util/vector.h"
+#include "probe.h"
 
 #include <string.h>
 
 #define VHDX_MIB (1u << 20)
-#define VHDX_SIGNATURE "vhdxfile"
 #define VHDX_MAX_SIZE (64ull << 40)
 #define VHDX_MIN_BLOCK VHDX_MIB
 #define VHDX_MAX_BLOCK (256u << 20)
@@ -123,8 +123,6 @@ bool vhdx_sealed(uint8_t *bytes, size_t length);
 void vhdx_seal(uint8_t *bytes, size_t length);
 /* Read metadata, with the updates of a log that is not in the file.  Zeroes behind the end of the file. */
 int vhdx_read(struct img *image, void *buffer, uint64_t offset, size_t length);
-/* What was written is to be durable before what comes next. */
-int vhdx_barrier(struct img *image);
 /* "Could not open 'x': ..." */
 int vhdx_refuse(struct img *image, int code, struct img_error *err);
 
@@ -187,7 +185,6 @@ bool vhdx_host_good(const struct vhdx *s, uint64_t host);
 /* write.c */
 int vhdx_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
 int vhdx_publish(struct img *image, struct img_reservation *at);
-void vhdx_cancel(struct img *image, struct img_reservation *at);
 int vhdx_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 
 /* space.c */

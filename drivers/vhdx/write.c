@@ -57,7 +57,6 @@ int vhdx_reserve(struct img *image, uint64_t offset, uint64_t length, struct img
     } else if (!(entry & VHDX_RESERVED) && (ret = reserve_new(image, block, entry, &host)) < 0) {
         return ret;
     }
-    to->offset = offset;
     to->length = img_min(length, s->block_size - within);
     to->file = image->file;
     to->host = host + within;
@@ -73,11 +72,6 @@ int vhdx_publish(struct img *image, struct img_reservation *at)
     if (ret < 0 || !(entry & VHDX_RESERVED))
         return ret;             /* another writer was first */
     return vhdx_bat_put(image, at->tag[TAG_BLOCK], (entry & VHDX_OFFSET_MASK) | VHDX_PRESENT);
-}
-
-void vhdx_cancel(struct img *image, struct img_reservation *at)
-{
-    (void)image, (void)at;
 }
 
 /*

@@ -27,10 +27,10 @@ static int check_grain(struct img *image, struct vmdk_extent *extent, uint64_t i
 /* The grains of one table, which need not be there. */
 static int check_table(struct img *image, struct vmdk_extent *extent, uint64_t first, uint64_t grains)
 {
-    uint64_t at, again, last = img_min(grains, first + extent->table_entries);
-    int ret = vmdk_find_entry(image, extent, first, false, &at, &again);
+    uint64_t table, last = img_min(grains, first + extent->table_entries);
+    int ret = vmdk_find_table(image, extent, first, &table);
 
-    if (ret == 0 && at == 0)
+    if (ret == 0 && table == 0)
         return 0;
     for (ret = 0; first < last && ret == 0; first++)
         ret = check_grain(image, extent, first, extent->start + first * extent->grain);

@@ -40,7 +40,7 @@ static int can_restart(struct img *image, bool *can)
     struct vmdk *s = vmdk_state(image);
     struct vmdk_extent *extent = &s->extents.at[0];
     uint64_t grains = img_min(img_div_up(image->size, extent->grain), vmdk_known_grains(extent));
-    uint64_t index = 0, at, again;
+    uint64_t index = 0, table;
     int ret = 0;
 
     *can = s->embedded && extent->compressed && extent->markers && extent->grain == VMDK_GRAIN && !s->stream &&
@@ -50,8 +50,8 @@ static int can_restart(struct img *image, bool *can)
         enum img_extent_kind kind = IMG_HOLE;
         uint64_t host;
 
-        ret = vmdk_find_entry(image, extent, index, false, &at, &again);
-        if (ret == 0 && at == 0) {
+        ret = vmdk_find_table(image, extent, index, &table);
+        if (ret == 0 && table == 0) {
             index += extent->table_entries;
             continue;
         }
@@ -90,7 +90,7 @@ static int restart(struct img *image)
         free(stream);
         return ret;
     }
-    vmdk_free_tables(s);
+    img_pages_forget(s->pages);
     s->stream = stream;
     s->cid = cid;
     s->renewed = true;
@@ -143,7 +143,7 @@ static int reserve_behind(struct img *image, struct vmdk_extent *extent, uint64_
                           uint64_t *host)
 {
     enum img_extent_kind kind;
-    uint64_t at, again, place = img_align_up(extent->next, VMDK_SECTOR);
+    uint64_t table, again, place = img_align_up(extent->next, VMDK_SECTOR);
     uint64_t end = img_align_up(place + VMDK_GRAIN_MARKER + coded_length, VMDK_SECTOR);
     int ret = vmdk_find_grain(image, extent, index, &kind, host);
 
@@ -156,7 +156,7 @@ static int reserve_behind(struct img *image, struct vmdk_extent *extent, uint64_
     if (ret == 0)
         ret = settle_header(extent);
     if (ret == 0)
-        ret = vmdk_find_entry(image, extent, index, true, &at, &again);
+        ret = vmdk_need_tables(image, extent, index, &table, &again);
     if (ret < 0)
         return ret;
     if (end / VMDK_SECTOR > UINT32_MAX)
@@ -227,7 +227,6 @@ int vmdk_publish_coded(struct img *image, struct img_reservation *at)
 {
     struct vmdk *s = vmdk_state(image);
     struct vmdk_extent *extent = &s->extents.at[at->tag[TAG_EXTENT]];
-    uint64_t entry, again;
     int ret = write_frame(extent, at, s->stream != NULL);
 
     if (ret < 0)
@@ -235,12 +234,7 @@ int vmdk_publish_coded(struct img *image, struct img_reservation *at)
     if (ret < 0 || s->stream)
         return ret;
     extent->written = true;
-    ret = vmdk_find_entry(image, extent, at->tag[TAG_INDEX], true, &entry, &again);
-    if (ret == 0)
-        ret = vmdk_put_entry(image, extent, entry, (uint32_t)(at->tag[TAG_HOST] / VMDK_SECTOR));
-    if (ret == 0 && again)
-        ret = vmdk_put_entry(image, extent, again, (uint32_t)(at->tag[TAG_HOST] / VMDK_SECTOR));
-    return ret;
+    return vmdk_put_entry(image, extent, at->tag[TAG_INDEX], (uint32_t)(at->tag[TAG_HOST] / VMDK_SECTOR));
 }
 
 void vmdk_cancel_coded(struct img *image, struct img_reservation *at)

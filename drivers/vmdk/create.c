@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHUNK_ENTRIES = 16384, MAX_TABLES = 1 << 25 };
+enum { CHUNK_ENTRIES = 16384 };
 #define SPLIT_BYTES (2ull << 30)
 
 struct making {
@@ -25,11 +25,6 @@ struct making {
 static bool is_split(const struct vmdk_plan *plan)
 {
     return plan->subformat == VMDK_SPLIT_SPARSE || plan->subformat == VMDK_SPLIT_FLAT;
-}
-
-static bool is_flat(const struct vmdk_plan *plan)
-{
-    return plan->subformat == VMDK_MONOLITHIC_FLAT || plan->subformat == VMDK_SPLIT_FLAT;
 }
 
 /* ---- The parent ------------------------------------------------------------------------------ */
@@ -133,7 +128,7 @@ static int fill_sparse(const struct vmdk_plan *plan, struct img *file, uint64_t 
     uint64_t tables = img_div_up(size, (uint64_t)VMDK_GRAIN * VMDK_GT_ENTRIES);
     int ret;
 
-    if (tables > MAX_TABLES)
+    if (tables > VMDK_MAX_TABLES)
         return img_error_set(err, EFBIG, "The image is too large for a sparse extent");
     vmdk_plan_header(plan, size, &header);
     vmdk_put_header(sector, &header);
@@ -156,8 +151,8 @@ static void add_line(struct making *making, uint64_t size, const char *name)
 {
     const char *slash = strrchr(name, '/');
 
-    img_strbuf_printf(&making->lines, is_flat(&making->plan) ? "RW %" PRIu64 " FLAT \"%s\" 0\n"
-                                                             : "RW %" PRIu64 " SPARSE \"%s\"\n",
+    img_strbuf_printf(&making->lines, vmdk_is_flat(&making->plan) ? "RW %" PRIu64 " FLAT \"%s\" 0\n"
+                                                                  : "RW %" PRIu64 " SPARSE \"%s\"\n",
                       size / VMDK_SECTOR, slash ? slash + 1 : name);
 }
 
@@ -170,18 +165,18 @@ static char *extent_name(const struct making *making, unsigned number)
 
     if (!is_split(&making->plan))
         return img_xasprintf("%.*s-flat%s", stem, name, name + stem);
-    return img_xasprintf("%.*s-%c%03u%s", stem, name, is_flat(&making->plan) ? 'f' : 's', number, name + stem);
+    return img_xasprintf("%.*s-%c%03u%s", stem, name, vmdk_is_flat(&making->plan) ? 'f' : 's', number, name + stem);
 }
 
 static int make_extent(struct making *making, unsigned number, uint64_t size, struct img_error *err)
 {
     CLEANUP_FREE char *name = extent_name(making, number);
     struct img *file = NULL;
-    int ret = make_file(making, name, is_flat(&making->plan) ? size : 0, &file, err);
+    int ret = make_file(making, name, vmdk_is_flat(&making->plan) ? size : 0, &file, err);
 
     if (ret < 0)
         return ret;
-    if (!is_flat(&making->plan))
+    if (!vmdk_is_flat(&making->plan))
         ret = fill_sparse(&making->plan, file, size, err);
     add_line(making, size, name);
     return close_file(file, ret, err);
@@ -192,7 +187,7 @@ static int make_extents(struct making *making, struct img *file, struct img_erro
     uint64_t left = making->plan.size;
     int ret = 0;
 
-    if (!is_split(&making->plan) && !is_flat(&making->plan)) {
+    if (!is_split(&making->plan) && !vmdk_is_flat(&making->plan)) {
         add_line(making, left, making->plan.base_name);
         return fill_sparse(&making->plan, file, left, err);
     }
@@ -207,7 +202,7 @@ static int make_extents(struct making *making, struct img *file, struct img_erro
 
 static int write_descriptor(const struct making *making, struct img *file, struct img_error *err)
 {
-    bool alone = is_split(&making->plan) || is_flat(&making->plan);
+    bool alone = is_split(&making->plan) || vmdk_is_flat(&making->plan);
     CLEANUP_FREE char *text = vmdk_plan_descriptor(&making->plan, making->lines.text ? making->lines.text : "");
     uint64_t length = strlen(text);
     int ret;

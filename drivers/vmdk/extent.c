@@ -7,10 +7,15 @@
 #include "vmdk.h"
 #include <string.h>
 
-/* The peer's bounds: sectors of a grain, entries of a directory. */
-enum { MAX_GRAIN_SECTORS = 1 << 21, MAX_TABLES = 1 << 25, OLD_COWD_VERSION = 3, OLD_COWD_TABLE_ENTRIES = 512 };
+/* Sectors of a grain: the peer's bound. */
+enum { MAX_GRAIN_SECTORS = 1 << 21, OLD_COWD_VERSION = 3, OLD_COWD_TABLE_ENTRIES = 512 };
 /* Of any image. */
 #define MAX_LENGTH (INT64_MAX - (1ull << 30) + 1)
+
+int vmdk_read(struct img *file, void *bytes, uint64_t offset, size_t length)
+{
+    return img_within(offset, length, INT64_MAX) ? img_pread_padded(file, bytes, offset, length) : -EIO;
+}
 
 struct vmdk_extent *vmdk_extent_at(const struct img *image, uint64_t offset)
 {
@@ -33,7 +38,7 @@ static int check_sparse(const struct vmdk_extent *extent, struct img_error *err)
 
     if (extent->grain == 0 || extent->grain > (uint64_t)MAX_GRAIN_SECTORS * VMDK_SECTOR)
         return img_error_set(err, EFBIG, "Invalid granularity, image may be corrupt");
-    if (extent->tables > MAX_TABLES)
+    if (extent->tables > VMDK_MAX_TABLES)
         return img_error_set(err, EFBIG, "L1 size too big");
     if (!img_add(extent->directory, extent->tables * extent->entry_size, &directory_end) || directory_end > INT64_MAX)
         return img_error_errno(err, EIO, "Could not read l1 table from extent '%s'", img_filename(extent->file));

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* The caller may need only the beginning of an answer. */
-enum { MAX_LOOKED_AT = 65536, ZEROED_ENTRY = 1 };
+enum { MAX_LOOKED_AT = 65536 };
 
 int vmdk_entry_means(const struct vmdk_extent *extent, uint64_t entry, enum img_extent_kind *kind, uint64_t *host)
 {
@@ -17,7 +17,7 @@ int vmdk_entry_means(const struct vmdk_extent *extent, uint64_t entry, enum img_
     *host = entry * VMDK_SECTOR;
     if (entry == 0)
         *kind = IMG_HOLE;
-    else if (entry == ZEROED_ENTRY && extent->zeroed)
+    else if (entry == VMDK_ZEROED_ENTRY && extent->zeroed)
         *kind = IMG_ZERO;
     else
         *kind = extent->compressed ? IMG_CODED : IMG_DATA;
@@ -28,7 +28,7 @@ int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t inde
                     uint64_t *host)
 {
     struct vmdk *s = vmdk_state(image);
-    uint64_t at, again, entry;
+    uint64_t entry;
     int ret;
 
     *kind = IMG_HOLE;
@@ -37,10 +37,7 @@ int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t inde
         ret = vmdk_stream_find(s->stream, index * VMDK_GRAIN, &entry);
         return ret < 0 ? ret : vmdk_entry_means(extent, entry / VMDK_SECTOR, kind, host);
     }
-    ret = vmdk_find_entry(image, extent, index, false, &at, &again);
-    if (ret < 0 || at == 0)
-        return ret;
-    ret = vmdk_get_entry(image, extent, at, &entry);
+    ret = vmdk_get_entry(image, extent, index, &entry);
     return ret < 0 ? ret : vmdk_entry_means(extent, entry, kind, host);
 }
 
@@ -99,14 +96,14 @@ static bool continues(const struct img_extent *run, enum img_extent_kind kind, u
 /* Where the next entry to look at is: all grains of a table that is not there go in one step. */
 static int skip_missing(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t *next)
 {
-    uint64_t at, again;
+    uint64_t table;
     int ret;
 
     *next = index + 1;
     if (vmdk_state(image)->stream || index % extent->table_entries)
         return 0;
-    ret = vmdk_find_entry(image, extent, index, false, &at, &again);
-    if (ret == 0 && at == 0)
+    ret = vmdk_find_table(image, extent, index, &table);
+    if (ret == 0 && table == 0)
         *next = index + extent->table_entries;
     return ret;
 }

@@ -6,62 +6,7 @@
 #include "vmdk.h"
 #include <string.h>
 
-enum { MAX_DESCRIPTOR = (1 << 20) - 1, MIN_FILE = 1, SURE = 100 };
-
-/* ---- Probing ----------------------------------------------------------------------------- */
-
-/* The end of the comment or of the line of blanks at `at`; `at` itself when it is neither. */
-static const char *skip_line(const char *at, const char *end)
-{
-    const char *line = at;
-
-    if (*at == '#') {
-        at = memchr(at, '\n', (size_t)(end - at));
-        return at ? at + 1 : end;
-    }
-    while (at < end && *at == ' ')
-        at++;
-    if (at == line)
-        return line;
-    if (at < end && *at == '\r')
-        at++;
-    return at < end && *at == '\n' ? at + 1 : line;
-}
-
-/* A descriptor of its own: comments and blanks, then version=1 to 3, within the first sector. */
-static bool is_descriptor(const uint8_t *head, size_t length)
-{
-    static const char key[] = "version=";
-    const char *at = (const char *)head, *end = at + (length < VMDK_SECTOR ? length : VMDK_SECTOR);
-
-    while (at < end) {
-        const char *next = skip_line(at, end);
-
-        if (next == at)
-            break;
-        at = next;
-    }
-    size_t left = (size_t)(end - at), key_length = sizeof key - 1;
-    if (left < key_length + 2 || memcmp(at, key, key_length) != 0)
-        return false;
-    at += key_length;
-    if (*at < '1' || *at > '3')
-        return false;
-    return at[1] == '\n' || (left >= key_length + 3 && at[1] == '\r' && at[2] == '\n');
-}
-
-static bool has_magic(const uint8_t *head)
-{
-    return img_get_le32(head) == VMDK_MAGIC || img_get_le32(head) == VMDK_COWD_MAGIC;
-}
-
-static int vmdk_probe(const uint8_t *head, size_t length, const char *name)
-{
-    (void)name;
-    if (length >= 4 && has_magic(head))
-        return SURE;
-    return is_descriptor(head, length) ? SURE : 0;
-}
+enum { MAX_DESCRIPTOR = (1 << 20) - 1, MIN_FILE = 1 };
 
 /* ---- Opening ------------------------------------------------------------------------------- */
 
@@ -141,7 +86,8 @@ static void release(struct img *image)
 {
     struct vmdk *s = vmdk_state(image);
 
-    vmdk_free_tables(s);
+    img_pages_free(s->pages);
+    s->pages = NULL;
     if (s->stream) {
         vmdk_stream_free(s->stream);
         free(s->stream);
@@ -170,12 +116,13 @@ static int vmdk_open(struct img *image, const void *parsed, struct img_doc *opti
     int ret;
 
     (void)parsed;
+    vmdk_open_tables(image);
     ret = img_size(image->file) < MIN_FILE
               ? img_error_set(err, EINVAL, "File is too small, not a valid image")
               : vmdk_read(image->file, sector, 0, sizeof sector);
     if (ret < 0 && !err->text)
         img_error_errno(err, -ret, "Could not read from file");
-    if (ret == 0 && has_magic(sector) && !only_carries(sector, &descriptor))
+    if (ret == 0 && vmdk_has_magic(sector) && !only_carries(sector, &descriptor))
         ret = vmdk_open_monolithic(image, err);
     else if (ret == 0)
         ret = open_descriptor(image, descriptor, extents, err);
@@ -189,7 +136,7 @@ static int vmdk_open(struct img *image, const void *parsed, struct img_doc *opti
 
 static int vmdk_flush(struct img *image)
 {
-    return vmdk_write_tables(image);
+    return img_pages_write(vmdk_state(image)->pages);
 }
 
 static int vmdk_close(struct img *image)

@@ -23,20 +23,15 @@ static int choose(const char *value, const char *const *choices, unsigned *index
     return 0;
 }
 
-static bool is_flat(const struct vmdk_plan *plan)
-{
-    return plan->subformat == VMDK_MONOLITHIC_FLAT || plan->subformat == VMDK_SPLIT_FLAT;
-}
-
 static int check_together(const struct vmdk_plan *plan, struct img_error *err)
 {
     const struct vmdk_create_options *given = plan->given;
 
     if (given->compat6 == 1 && strcmp(plan->hwversion, "undefined") != 0)
         return img_error_set(err, EINVAL, "compat6 cannot be enabled with hwversion set");
-    if (is_flat(plan) && given->backing_file)
+    if (vmdk_is_flat(plan) && given->backing_file)
         return img_error_set(err, ENOTSUP, "Flat image can't have backing file");
-    if (is_flat(plan) && given->zeroed_grain == 1)
+    if (vmdk_is_flat(plan) && given->zeroed_grain == 1)
         return img_error_set(err, ENOTSUP, "Flat image can't enable zeroed grain");
     return 0;
 }

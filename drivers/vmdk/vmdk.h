@@ -8,9 +8,10 @@
  *   header.c      sparse extent header and markers as bytes ("Hosted Sparse Extents", "Stream-Optimized Compressed")
  *   descriptor.c  the descriptor as text: values, extent lines ("The Descriptor File")
  *   cid.c         content ids: the parent's is checked, our own renewed on the first write; another backing file
+ *   probe.h       what an image begins with
  *   open.c        the vtable, open and close
  *   extent.c      the extents: their nodes; sparse.c, sesparse.c: the headers of sparse ones
- *   table.c       grain directory, and grain tables in memory with a bound
+ *   table.c       grain directories and grain tables, in memory with a bound
  *   map.c         guest range -> extent of the file that holds it; decode
  *   write.c       reserve, publish, zero; coded.c: the same for compressed grains
  *   stream.c      grains, tables and footer in the order of a stream; pipe.c: into a pipe
@@ -20,20 +21,21 @@
 #ifndef VMDK_H
 #define VMDK_H
 
+#include "probe.h"
 #include "../../libimg/codec.h"
 #include "../../libimg/driver.h"
+#include "../../libimg/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/vector.h"
 
-#define VMDK_MAGIC 0x564d444bu          /* "KDMV" */
-#define VMDK_COWD_MAGIC 0x44574f43u     /* "COWD" */
 #define VMDK_GD_AT_END UINT64_MAX
 #define VMDK_NO_PARENT 0xffffffffu      /* parentCID */
 
 enum {
     VMDK_SECTOR = 512,
+    VMDK_MAX_TABLES = 1 << 25,          /* of an extent: the peer's bound */
     VMDK_GRAIN_SECTORS = 128, VMDK_GRAIN = VMDK_GRAIN_SECTORS * VMDK_SECTOR,
     VMDK_GT_ENTRIES = 512, VMDK_GT_SECTORS = 4,
     VMDK_DESCRIPTOR_SECTOR = 1, VMDK_DESCRIPTOR_SECTORS = 20,
@@ -42,6 +44,7 @@ enum {
 /* Flags of a sparse extent header. */
 enum { VMDK_NEWLINE_TEST = 1, VMDK_REDUNDANT_GD = 2, VMDK_ZEROED_GRAIN = 4, VMDK_COMPRESSED = 1 << 16,
        VMDK_MARKERS = 1 << 17 };
+enum { VMDK_ZEROED_ENTRY = 1 };         /* of a table, where VMDK_ZEROED_GRAIN is set */
 enum { VMDK_DEFLATE = 1 };              /* compressAlgorithm: an RFC 1950 stream */
 enum vmdk_marker { VMDK_MARKER_END, VMDK_MARKER_TABLE, VMDK_MARKER_DIRECTORY, VMDK_MARKER_FOOTER };
 
@@ -91,8 +94,6 @@ struct vmdk_extent {
     bool written;                       /* data that tables may name and that need not be on the storage yet */
 };
 
-struct vmdk_page;
-
 struct vmdk {
     IMG_VECTOR(struct vmdk_extent) extents;
     char create_type[128];
@@ -102,8 +103,7 @@ struct vmdk {
     bool markers;                       /* compressed grains have them */
     bool renewed;                       /* the content id was, since the image is open */
     bool parent_known;                  /* the backing file was compared with parent_cid */
-    struct vmdk_page *pages;            /* table.c */
-    uint64_t clock;
+    struct img_pages *pages;            /* directories and tables of all extents */
     struct vmdk_stream *stream;         /* streamOptimized that is being written from front to back */
     bool failed;                        /* it lacks a grain, and gets no end */
 };
@@ -115,7 +115,7 @@ static inline struct vmdk *vmdk_state(const struct img *image)
 
 /* The extent at a guest offset. */
 struct vmdk_extent *vmdk_extent_at(const struct img *image, uint64_t offset);
-/* Read metadata; what lies behind the end of the file reads as zeroes. -EIO for a place that no file has. */
+/* Read metadata; img_pread_padded with -EIO for a place that no file has. */
 int vmdk_read(struct img *file, void *bytes, uint64_t offset, size_t length);
 
 /* descriptor.c: the text is hostile, and ends at its first NUL. */
@@ -162,19 +162,18 @@ int vmdk_open_sesparse(struct vmdk_extent *extent, uint64_t *sectors, struct img
 int vmdk_sesparse_table(const struct vmdk_extent *extent, uint64_t entry, uint64_t *table);
 int vmdk_sesparse_grain(const struct vmdk_extent *extent, uint64_t entry, enum img_extent_kind *kind, uint64_t *host);
 
-/* table.c: sectors of directories and tables, in memory up to a bound. */
-int vmdk_get_entry(struct img *image, const struct vmdk_extent *extent, uint64_t at, uint64_t *value);
-/* `extent` is sparse with entries of 4 bytes. */
-int vmdk_put_entry(struct img *image, const struct vmdk_extent *extent, uint64_t at, uint32_t value);
-/* Where the entry of grain `index` lies (*at), and in the redundant table (*again, 0: there is none).  *at 0: there is
- * no table; `create` makes one. */
-int vmdk_find_entry(struct img *image, struct vmdk_extent *extent, uint64_t index, bool create, uint64_t *at,
-                    uint64_t *again);
+/* table.c: s->pages is written behind the data that they name. */
+void vmdk_open_tables(struct img *image);
+/* Where the table of grain `index` lies, 0: nowhere. */
+int vmdk_find_table(struct img *image, const struct vmdk_extent *extent, uint64_t index, uint64_t *table);
+/* The same, and of the redundant one (*again, 0: none is kept); what is not there is made.  For this and the put below
+ * `extent` is sparse with entries of 4 bytes. */
+int vmdk_need_tables(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t *table, uint64_t *again);
+/* The entry of grain `index`, 0 where it has no table; put: in the redundant table too. */
+int vmdk_get_entry(struct img *image, const struct vmdk_extent *extent, uint64_t index, uint64_t *entry);
+int vmdk_put_entry(struct img *image, struct vmdk_extent *extent, uint64_t index, uint32_t entry);
 /* Grains below this one may have tables: the file holds their entries of the directory. */
 uint64_t vmdk_known_grains(const struct vmdk_extent *extent);
-/* Everything that is newer in memory, behind the data that it names. */
-int vmdk_write_tables(struct img *image);
-void vmdk_free_tables(struct vmdk *s);
 
 /* map.c */
 /* What an entry means: hole, zeroes, or data or coded bytes at *host.  -EIO: nothing. */
@@ -224,6 +223,11 @@ struct vmdk_plan {
     const char *hwversion, *adapter, *toolsversion;
     const char *base_name;              /* part of the name behind the last "/", for the extent lines */
 };
+static inline bool vmdk_is_flat(const struct vmdk_plan *plan)
+{
+    return plan->subformat == VMDK_MONOLITHIC_FLAT || plan->subformat == VMDK_SPLIT_FLAT;
+}
+
 /* Check the options, in the peer's order and words; no file is touched or opened.  cid is random. */
 int vmdk_plan(struct vmdk_plan *plan, const struct vmdk_create_options *given, const char *name,
               struct img_error *err);
@@ -250,7 +254,7 @@ struct vmdk_stream {
     uint64_t next;                      /* sector behind what has its place */
     uint32_t *directory;                /* sectors of the tables, 0: none */
     uint64_t tables;                    /* entries of it */
-    uint64_t current;                   /* table in `table`, `tables`: none */
+    uint64_t current;                   /* table in `table`; UINT64_MAX: none */
     bool changed;                       /* it is newer than the one written */
     uint32_t table[VMDK_GT_ENTRIES];
 };

@@ -9,7 +9,6 @@
 
 /* What publish and cancel find in tag[]. */
 enum { TAG_EXTENT, TAG_INDEX, TAG_COUNT, TAG_HOST };
-enum { ZEROED_ENTRY = 1 };
 
 static int reserve_flat(struct vmdk_extent *extent, uint64_t offset, uint64_t end, struct img_reservation *to)
 {
@@ -57,7 +56,7 @@ static int reserve_sparse(struct img *image, struct vmdk_extent *extent, uint64_
                           struct img_reservation *to)
 {
     uint64_t index = (offset - extent->start) / extent->grain, first = extent->start + index * extent->grain;
-    uint64_t limit = extent->table_entries - index % extent->table_entries, count, host, behind, at, again;
+    uint64_t limit = extent->table_entries - index % extent->table_entries, count, host, behind, table, again;
     int ret;
 
     limit = img_min(limit, img_div_up(img_min(end, extent->end) - first, extent->grain));
@@ -69,8 +68,8 @@ static int reserve_sparse(struct img *image, struct vmdk_extent *extent, uint64_
     to->file = extent->file;
     to->published = host != 0;
     if (host == 0) {
-        /* The table first, so that publishing allocates nothing. */
-        ret = vmdk_find_entry(image, extent, index, true, &at, &again);
+        /* Its tables first, so that publishing allocates nothing. */
+        ret = vmdk_need_tables(image, extent, index, &table, &again);
         if (ret == 0)
             ret = allocate(extent, count, &host);
         if (ret < 0)
@@ -105,16 +104,6 @@ int vmdk_reserve(struct img *image, uint64_t offset, uint64_t length, struct img
 
 /* ---- Linking in ------------------------------------------------------------------------------ */
 
-static int put_entry(struct img *image, struct vmdk_extent *extent, uint64_t index, uint32_t entry)
-{
-    uint64_t at, again;
-    int ret = vmdk_find_entry(image, extent, index, true, &at, &again);
-
-    if (ret == 0)
-        ret = vmdk_put_entry(image, extent, at, entry);
-    return ret < 0 || !again ? ret : vmdk_put_entry(image, extent, again, entry);
-}
-
 /* The last grain of a disk that ends inside it is whole in the file, so that the next one does not lie in it. */
 static int fill_grain(struct vmdk_extent *extent, uint64_t end)
 {
@@ -135,7 +124,8 @@ int vmdk_publish(struct img *image, struct img_reservation *at)
     if (at->offset + at->length + at->tail == extent->end)
         ret = fill_grain(extent, host + count * extent->grain);
     for (uint64_t i = 0; i < count && ret == 0; i++)
-        ret = put_entry(image, extent, at->tag[TAG_INDEX] + i, (uint32_t)((host + i * extent->grain) / VMDK_SECTOR));
+        ret = vmdk_put_entry(image, extent, at->tag[TAG_INDEX] + i,
+                             (uint32_t)((host + i * extent->grain) / VMDK_SECTOR));
     return ret;
 }
 
@@ -169,7 +159,7 @@ static int zero_sparse(struct img *image, struct vmdk_extent *extent, uint64_t o
             return -ENOTSUP;
         ret = vmdk_renew_id(image);
         if (ret == 0)
-            ret = put_entry(image, extent, index, ZEROED_ENTRY);
+            ret = vmdk_put_entry(image, extent, index, VMDK_ZEROED_ENTRY);
     }
     return ret;
 }

@@ -126,7 +126,6 @@ static int write_fixed(struct img *file, const struct vpc_plan *plan)
 
 int vpc_create(const struct img_create *request, struct img_error *err)
 {
-    struct img_error closing = IMG_ERROR_INIT;
     struct vpc_plan plan = { 0 };
     struct img *file = NULL;
     int status = vpc_plan_disk(request->options, &plan, err);
@@ -141,7 +140,5 @@ int vpc_create(const struct img_create *request, struct img_error *err)
     status = plan.fixed ? write_fixed(file, &plan) : write_dynamic(file, &plan);
     if (status < 0)
         img_error_errno(err, -status, "Could not create image");
-    int closed = img_close(file, status < 0 ? &closing : err);
-    img_error_clear(&closing);
-    return status < 0 ? status : closed;
+    return img_close_file(file, status, err);
 }

@@ -4,12 +4,13 @@
  * Specification: "Dynamic Disk Header Format", "Block Allocation Table and Data Blocks".
  */
 #include "vpc.h"
+#include "../../libimg/entries.h"
 #include "../../libimg/util/cleanup.h"
 #include <inttypes.h>
 
-enum { MAX_LOOKED_AT = 65536, SCAN_BYTES = 64 << 10, PAGE_BYTES = 4096, TABLE_MEMORY = 1 << 20 };
+enum { ENTRY = 4, SCAN_BYTES = 64 << 10, PAGE_BYTES = 4096, TABLE_MEMORY = 1 << 20 };
 /* The peer's bounds of a table: an array that an int counts, read in one request. */
-enum { MAX_ENTRIES = INT32_MAX / 4, MAX_TABLE_BYTES = INT32_MAX / VPC_SECTOR * VPC_SECTOR };
+enum { MAX_ENTRIES = INT32_MAX / ENTRY, MAX_TABLE_BYTES = INT32_MAX / VPC_SECTOR * VPC_SECTOR };
 
 /* ---- Opening ------------------------------------------------------------------ */
 
@@ -48,7 +49,7 @@ static uint64_t block_end(const struct vpc *s, uint32_t entry)
 /* Take a part of the table into account. */
 static uint64_t scan_entries(const struct vpc *s, const uint8_t *bytes, size_t length, uint64_t end)
 {
-    for (size_t i = 0; i < length; i += 4) {
+    for (size_t i = 0; i < length; i += ENTRY) {
         uint32_t entry = img_get_be32(bytes + i);
         if (entry != VPC_UNUSED)
             end = img_max(end, block_end(s, entry));
@@ -95,11 +96,11 @@ static int scan_table(struct img *image, uint64_t bytes, uint64_t *end)
 static int find_end(struct img *image, struct img_error *err)
 {
     struct vpc *s = vpc_state(image);
-    uint64_t bytes = (uint64_t)s->entries * 4, size = img_size(image->file);
+    uint64_t bytes = (uint64_t)s->entries * ENTRY, size = img_size(image->file);
 
     if (bytes > MAX_TABLE_BYTES || !img_within(s->table_offset, bytes, VPC_MAX_OFFSET))
         return img_error_set(err, EINVAL, "Error reading pagetable");
-    uint64_t there = s->table_offset < size ? img_min(bytes, img_align_up(size - s->table_offset, 4)) : 0;
+    uint64_t there = s->table_offset < size ? img_min(bytes, img_align_up(size - s->table_offset, ENTRY)) : 0;
     s->free_offset = img_align_up(s->table_offset + bytes, VPC_SECTOR);
     int status = scan_table(image, there, &s->free_offset);
     if (status < 0)
@@ -124,79 +125,67 @@ int vpc_open_dynamic(struct img *image, struct img_error *err)
     if (status < 0 || s->fixed)
         return status;
     image->cluster_size = s->block_size;
-    s->table = img_pages_new(image, PAGE_BYTES, TABLE_MEMORY, vpc_blocks_ready);
+    s->table = img_pages_new(image, PAGE_BYTES, TABLE_MEMORY, img_barrier);
     return 0;
 }
 
 /* ---- What is where --------------------------------------------------------------- */
 
-/* The entry of a block, in its page. */
-static int find_entry(struct img *image, uint64_t index, uint8_t **page, uint32_t *at)
+static int find_entry(const struct vpc *s, uint64_t index, uint8_t **entry)
 {
-    struct vpc *s = vpc_state(image);
-    uint64_t offset = index * 4;
-
-    *at = (uint32_t)(offset % PAGE_BYTES);
-    return img_pages_get(s->table, s->table_offset + offset - *at, page);
+    return img_pages_entry(s->table, s->table_offset, index * ENTRY, entry);
 }
 
 int vpc_find_block(struct img *image, uint64_t index, uint64_t *host)
 {
-    struct vpc *s = vpc_state(image);
-    uint8_t *page;
-    uint32_t at;
+    const struct vpc *s = vpc_state(image);
+    uint8_t *entry;
+    int status = find_entry(s, index, &entry);
 
-    int status = find_entry(image, index, &page, &at);
     if (status < 0)
         return status;
-    uint32_t entry = img_get_be32(page + at);
-    *host = (uint64_t)entry * VPC_SECTOR + s->bitmap_bytes;
-    return entry != VPC_UNUSED;
+    *host = (uint64_t)img_get_be32(entry) * VPC_SECTOR + s->bitmap_bytes;
+    return img_get_be32(entry) != VPC_UNUSED;
 }
 
 int vpc_set_block(struct img *image, uint64_t index, uint64_t place)
 {
-    struct vpc *s = vpc_state(image);
-    uint8_t *page;
-    uint32_t at;
+    const struct vpc *s = vpc_state(image);
+    uint8_t *entry;
+    int status = find_entry(s, index, &entry);
 
-    int status = find_entry(image, index, &page, &at);
     if (status < 0)
         return status;
-    img_put_be32(page + at, (uint32_t)(place / VPC_SECTOR));
-    img_pages_changed(s->table, at, 4);
+    img_put_be32(entry, (uint32_t)(place / VPC_SECTOR));
+    img_pages_entry_changed(s->table, entry, ENTRY);
     return 0;
 }
 
 /* The bits of the sectors are not asked: a dynamic disk has no parent, so all of a block is its own. */
+static int look(struct img *image, uint64_t table, uint64_t guest, struct img_extent *block)
+{
+    const struct vpc *s = vpc_state(image);
+    uint64_t host;
+    int there = vpc_find_block(image, guest / s->block_size, &host);
+
+    (void)table;
+    if (there < 0)
+        return there;
+    block->kind = there ? IMG_DATA : IMG_ZERO;
+    block->host_valid = there;
+    block->file = image->file;
+    block->host = there ? host + (guest & (s->block_size - 1)) : 0;
+    return 0;
+}
+
 int vpc_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     const struct vpc *s = vpc_state(image);
-    uint64_t end = offset + length, host;
+    const struct img_entries entries = { .unit = s->block_size, .look = look };
 
-    *extent = (struct img_extent){ .offset = offset, .file = image->file };
-    if (s->fixed) {
-        extent->kind = IMG_DATA;
-        extent->length = length;
-        extent->host_valid = extent->recurse = true;
-        extent->host = offset;
-        return 0;
-    }
-    for (int looked_at = 0; looked_at < MAX_LOOKED_AT && offset < end; looked_at++) {
-        uint64_t inside = offset & (s->block_size - 1);
-        int there = vpc_find_block(image, offset / s->block_size, &host);
-        if (there < 0)
-            return there;
-        host += inside;
-        if (extent->length == 0) {
-            extent->kind = there ? IMG_DATA : IMG_ZERO;
-            extent->host_valid = there;
-            extent->host = there ? host : 0;
-        } else if (extent->host_valid != (there == 1) || (there && host != extent->host + extent->length)) {
-            break;
-        }
-        extent->length += img_min(s->block_size - inside, end - offset);
-        offset = extent->offset + extent->length;
-    }
+    if (!s->fixed)
+        return img_map_entries(image, &entries, offset, length, extent);
+    *extent = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_DATA, .host_valid = true,
+                                   .recurse = true, .file = image->file, .host = offset };
     return 0;
 }

@@ -8,11 +8,6 @@
 
 const struct vpc_geometry vpc_largest = { 65535, 16, 255 };
 
-bool vpc_is_footer(const uint8_t *bytes)
-{
-    return memcmp(bytes, VPC_COOKIE, 8) == 0;
-}
-
 uint32_t vpc_checksum(const uint8_t *bytes, size_t length, size_t field)
 {
     uint32_t sum = 0;

@@ -7,22 +7,9 @@
 
 static const char *const strong_options[] = { "force_size_calc", NULL };
 
-/* Only a dynamic disk can be told by its beginning. */
-static int vpc_probe(const uint8_t *head, size_t length, const char *name)
-{
-    (void)name;
-    return length >= 8 && vpc_is_footer(head) ? 100 : 0;
-}
-
 int vpc_read(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
-    uint64_t end = img_size(image->file);
-
-    if (!img_within(offset, length, VPC_MAX_OFFSET))
-        return -EIO;
-    size_t there = offset < end ? (size_t)img_min(length, end - offset) : 0;
-    memset((uint8_t *)buffer + there, 0, length - there);
-    return there ? img_pread(image->file, buffer, offset, there) : 0;
+    return img_within(offset, length, VPC_MAX_OFFSET) ? img_pread_padded(image->file, buffer, offset, length) : -EIO;
 }
 
 /* An error that the peer leaves without words of its own. */

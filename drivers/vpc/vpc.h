@@ -14,8 +14,8 @@
 #include "../../libimg/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/endian.h"
+#include "probe.h"
 
-#define VPC_COOKIE "conectix"
 #define VPC_HEADER_COOKIE "cxsparse"
 
 enum {
@@ -72,7 +72,6 @@ static inline struct vpc *vpc_state(const struct img *image)
 }
 
 /* footer.c */
-bool vpc_is_footer(const uint8_t *bytes);
 /* Of a footer or header whose field for it is at `field`. */
 uint32_t vpc_checksum(const uint8_t *bytes, size_t length, size_t field);
 uint64_t vpc_geometry_sectors(struct vpc_geometry geometry);
@@ -97,8 +96,6 @@ int vpc_set_block(struct img *image, uint64_t index, uint64_t place);
 int vpc_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
 /* write.c */
-/* Let a BAT that is written know that its blocks are there. */
-int vpc_blocks_ready(struct img *image);
 int vpc_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
 int vpc_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int vpc_flush(struct img *image);

@@ -94,7 +94,6 @@ int vpc_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
 {
     const struct vpc *s = vpc_state(image);
 
-    to->offset = offset;
     to->file = image->file;
     to->published = true;
     to->length = length;
@@ -129,11 +128,6 @@ int vpc_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags
         length -= part;
     }
     return status;
-}
-
-int vpc_blocks_ready(struct img *image)
-{
-    return img_flush(image->file);
 }
 
 int vpc_flush(struct img *image)

@@ -96,8 +96,7 @@ requests() {
 }
 
 traced() {
-    command -v strace > /dev/null || skip 'no strace'
-    no_asan
+    need_strace
     strace -f -e trace=pread64,pwrite64,fdatasync -o trace "$IMG" bench -f raw "$@" a.raw > told
     requests trace
 }

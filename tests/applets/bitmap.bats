@@ -323,8 +323,7 @@ EOF
 }
 
 @test "bitmap: killed at any write, it is as before, as after, or in use" {
-    command -v strace > /dev/null && strace -qq -o /dev/null true 2> /dev/null || skip 'no strace'
-    no_asan
+    need_strace
     beyond
     local n now found
     img 0 create -q -f qcow2 -o cluster_size=4k base 1M

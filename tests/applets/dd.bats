@@ -286,9 +286,8 @@ EOF
 }
 
 @test "dd: blocks of 512 bytes cost nothing" {
-    command -v strace > /dev/null || skip 'no strace'
     beyond
-    no_asan
+    need_strace
     pattern a.raw 11 0 16M
     strace -f -e trace=pread64,pwrite64 -o trace "$IMG" dd bs=512 if=a.raw of=b.raw
     [ "$(grep -c pwrite64 trace)" -lt 100 ]

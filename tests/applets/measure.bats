@@ -160,8 +160,7 @@ EOF
 }
 
 @test "measure: no data are read" {
-    command -v strace > /dev/null || skip 'no strace'
-    no_asan
+    need_strace
     truncate -s 64M a.raw
     pattern a.raw 11 0 8M
     strace -f -e trace=pread64,preadv,read -o trace "$IMG" measure -O qcow2 -f raw a.raw > /dev/null

@@ -377,9 +377,8 @@ size() {
 
 @test "stream: a failure that closing standard output tells" {
     beyond
-    command -v strace > /dev/null || skip 'no strace'
+    need_strace
     sample_for_input a.raw
-    strace -f -o trace "$IMG" info -f raw a.raw > out || skip 'strace does not work here'
     for words in 'convert -f raw -O qcow2 a.raw -' 'convert -f raw -O raw a.raw -' 'dd -f raw if=a.raw'; do
         # shellcheck disable=SC2086
         cmd 1 strace -f -o trace -P "$OUT" -e trace=close -e inject=close:error=EDQUOT "$IMG" $words
@@ -402,22 +401,31 @@ def slowly(fd, data):
         time.sleep(0.01)
         os.write(fd, data[at:at + 300000])
     os.close(fd)
-want = open('a.raw', 'rb').read()
-source, feed = os.pipe()
-drain, target = os.pipe()
-os.set_blocking(source, False)
-os.set_blocking(target, False)
-tool = subprocess.Popen([sys.argv[1], 'convert', '-O', 'raw', '-', '-'], stdin=source, stdout=target)
-os.close(source)
-os.close(target)
-threading.Thread(target=slowly, args=(feed, want)).start()
-got = b''
-while True:
-    time.sleep(0.001)
-    part = os.read(drain, 100000)
-    if not part:
-        break
-    got += part
-sys.exit(tool.wait() or got != want)
+def through(data, want, *command):
+    source, feed = os.pipe()
+    drain, target = os.pipe()
+    os.set_blocking(source, False)
+    os.set_blocking(target, False)
+    tool = subprocess.Popen([sys.argv[1], *command], stdin=source, stdout=target)
+    os.close(source)
+    os.close(target)
+    threading.Thread(target=slowly, args=(feed, data)).start()
+    got = b''
+    while True:
+        time.sleep(0.001)
+        part = os.read(drain, 100000)
+        if not part:
+            break
+        got += part
+    return tool.wait() or got != want
+data = open('a.raw', 'rb').read()
+if through(data, data, 'convert', '-O', 'raw', '-', '-'):
+    sys.exit('convert')
+# Passing over the start waits for bytes too, and so does the look for more than the output takes.
+if through(data, data[1000000:], 'dd', 'bs=1000000', 'skip=1'):
+    sys.exit('dd')
+open('b.raw', 'wb').write(b'x' * len(data))
+if through(data, b'', 'dd', '-n', '-O', 'raw', 'of=b.raw') or open('b.raw', 'rb').read() != data:
+    sys.exit('dd -n')
 END
 }

@@ -7,7 +7,7 @@ load ../helper
 # craft FILE ENTRY,... [FIELD=VALUE...]: an image with this catalog, "U" for unallocated, and extents of 4 KiB; of each
 # the even sectors are there, filled with 11, 12 ...
 craft() {
-    PYTHONPATH=$ROOT/tests/interop/lib python3 - "$@" <<'END'
+    crafting - "$@" <<'END'
 import sys, bochs
 catalog = [bochs.UNALLOCATED if word == 'U' else int(word, 0) for word in sys.argv[2].split(',')]
 given = dict(word.split('=') for word in sys.argv[3:])
@@ -18,11 +18,6 @@ extents = [(b'\x55', bytes([0x11 + number]) * 4096) for number in range(count)]
 with open(sys.argv[1], 'wb') as file:
     file.write(bochs.image(catalog, extents, **given))
 END
-}
-
-refused() {
-    img 1 info -f bochs x
-    err "qemu-img: Could not open 'x': $1"
 }
 
 @test "bochs: an image by bximage" {

@@ -7,24 +7,13 @@ load ../helper
 # craft FILE [BLOCK_SIZE [COUNT [OFFSETS]]]: three blocks of 1 KiB, each of two sectors: ab cd ef; OFFSETS is the
 # table as an expression over `o`, the true one
 craft() {
-    PYTHONPATH=$ROOT/tests/interop/lib python3 - "$@" <<'END'
+    crafting - "$@" <<'END'
 import sys, zlib, cloop
 size, count, table = (sys.argv[2:] + ['1024', 'None', 'o'][len(sys.argv) - 2:])[:3]
 blocks = [zlib.compress(b''.join(bytes([letter]) * 512 for letter in pair)) for pair in (b'ab', b'cd', b'ef')]
 with open(sys.argv[1], 'wb') as file:
     file.write(cloop.image(blocks, int(size), eval(count), lambda o: eval(table)))
 END
-}
-
-letters() {
-    for letter; do
-        head -c 512 /dev/zero | tr '\0' "$letter"
-    done
-}
-
-refused() {
-    img 1 info -f cloop x
-    err "qemu-img: Could not open 'x': $1"
 }
 
 @test "cloop: an image by create_compressed_fs" {

@@ -9,7 +9,7 @@ load ../helper
 #   image(TABLES, FIELD=VALUE...)                         the whole file
 #   sectors('ab')                                         sectors full of a, then of b
 craft() {
-    PYTHONPATH=$ROOT/tests/interop/lib python3 - "$@" <<'END'
+    crafting - "$@" <<'END'
 import sys, zlib, dmg, lzfse
 from dmg import ADC, BZIP2, COMMENT, END, IGNORE, LZFSE, RAW, XZ, ZERO, ZLIB
 data = bytearray()
@@ -39,12 +39,6 @@ def deflated(letters):
 with open(sys.argv[1], 'wb') as file:
     file.write(eval(sys.argv[2]))
 END
-}
-
-letters() {
-    for letter; do
-        head -c 512 /dev/zero | tr '\0' "$letter"
-    done
 }
 
 # holds LETTER...: all of x is these sectors ("\0" for zeroes)

@@ -213,17 +213,16 @@ EOF
 
 @test "file: many small questions inside one stretch of data do not ask the kernel each time" {
     beyond
-    command -v strace > /dev/null || skip 'no strace'
+    need_strace
     head -c 32M /dev/urandom > f
-    strace -f -e trace=lseek -o trace "$IMG" convert -O qcow2 f g || skip 'strace does not work here'
+    strace -f -e trace=lseek -o trace "$IMG" convert -O qcow2 f g
     [ "$(grep -c SEEK_DATA trace)" -le 4 ]
 }
 
 @test "file: the kernel tells of a failed write only once" {
     beyond
-    command -v strace > /dev/null || skip 'no strace'
+    need_strace
     truncate -s 40M f
-    strace -f -o trace -e inject=sync_file_range:error=EIO "$IMG" info f || skip 'strace does not work here'
     cmd 1 strace -f -o trace -e inject=sync_file_range:error=EIO "$IMG" convert -S 0 -t writeback -O raw f g
     grep -q 'sync_file_range.*INJECTED' trace
     has "$ERR" 'Input/output error'

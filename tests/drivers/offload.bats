@@ -22,8 +22,7 @@ mount_shared() {
 # traced SYSCALLS ARGUMENT...: the calls of a run of the tool that end well, in ./calls
 traced() {
     beyond
-    command -v strace > /dev/null || skip 'no strace'
-    export ASAN_OPTIONS=detect_leaks=0      # LeakSanitizer wants to be the only tracer
+    need_strace
     strace -f -o log -e "trace=$1" "$IMG" "${@:2}"
     grep -v -E 'resumed|TCGETS|exited' log | grep -v ' = -1 ' > calls || :
 }
@@ -96,7 +95,7 @@ make_source() {
 @test "writeback: what waits is bounded by the memory of the control group" {
     need_root
     beyond
-    command -v strace > /dev/null || skip 'no strace'
+    need_strace
     local root=/sys/fs/cgroup group
     if [ -e $root/memory/memory.limit_in_bytes ]; then
         group=$root/memory/imgbox-test-$$
@@ -108,7 +107,6 @@ make_source() {
         echo 256M > "$group/memory.max" 2> /dev/null || { rmdir "$group"; skip 'no limit'; }
     fi
     head -c 160M /dev/urandom > a.raw
-    export ASAN_OPTIONS=detect_leaks=0
     # shellcheck disable=SC2016
     strace -f -o log -e trace=sync_file_range \
         sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" "$IMG" convert -f raw -O raw a.raw b.raw

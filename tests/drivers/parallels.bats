@@ -6,12 +6,6 @@ load ../helper
 
 C=65536
 
-le() {  # WIDTH NUMBER: as hex digits, low byte first
-    local hex i
-    hex=$(printf "%0$((2 * $1))x" "$2")
-    for ((i = ${#hex} - 2; i >= 0; i -= 2)); do printf '%s' "${hex:i:2}"; done
-}
-
 # field FILE NAME NUMBER
 field() {
     case $2 in
@@ -44,14 +38,6 @@ craft() {
 # The table as numbers.
 table() {
     od -An -v -w40 -tu4 -j 64 -N 40 "$1" | tr -s ' ' | sed 's/^ //; s/\( 0\)*$//'
-}
-
-refused() {
-    img 1 info -f parallels x
-    err "qemu-img: Could not open 'x': $1"
-    out ''
-    img 1 map -f parallels x
-    err "qemu-img: Could not open 'x': $1"
 }
 
 # ---- creating

@@ -9,14 +9,6 @@ fresh() {
     img 0 create -q -f qcow x 8M
 }
 
-refused() {
-    img 1 info -f qcow x
-    err "qemu-img: Could not open 'x': $1"
-    out ''
-    img 1 map -f qcow x
-    err "qemu-img: Could not open 'x': $1"
-}
-
 # crafted CLUSTER-BITS L2-BITS ENTRY...: the entries of an L2 table at 64k; data at 256k, a compressed cluster at 100001
 crafted() {
     fresh

@@ -253,8 +253,7 @@ EOF
 
 @test "qcow2 check: killed at any write of a repair, an image is no worse" {
     beyond
-    command -v strace > /dev/null || skip 'no strace'
-    no_asan
+    need_strace
     base a
     poke a 0x40a 0000
     poke a 0x808 8000000000000e00

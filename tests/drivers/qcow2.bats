@@ -4,15 +4,6 @@
 
 load ../helper
 
-# refused TEXT: info and map say this one thing
-refused() {
-    img 1 info -f qcow2 x
-    err "qemu-img: Could not open 'x': $1"
-    out ''
-    img 1 map -f qcow2 x
-    err "qemu-img: Could not open 'x': $1"
-}
-
 # fresh [OPTION,...]: an empty image of 1 MiB
 fresh() {
     rm -f x

@@ -4,11 +4,6 @@
 
 load ../helper
 
-# le64 NUMBER: eight bytes, as hex digits
-le64() {
-    printf '%016x' "$(($1))" | sed 's/\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)/\8\7\6\5\4\3\2\1/'
-}
-
 # fresh: an empty image with clusters of 4 KiB and tables of 8 KiB
 fresh() {
     rm -f x
@@ -18,10 +13,10 @@ fresh() {
 # crafted ENTRY...: its L2 table at cluster 3 has these entries, in clusters, and the file has 9 clusters
 crafted() {
     fresh
-    poke x 4096 "$(le64 $((3 * 4096)))"
+    poke x 4096 "$(le 8 $((3 * 4096)))"
     local at=$((3 * 4096)) entry
     for entry; do
-        poke x $at "$(le64 $((entry * 4096)))"
+        poke x $at "$(le 8 $((entry * 4096)))"
         at=$((at + 8))
     done
     truncate -s 36k x
@@ -30,14 +25,6 @@ crafted() {
 # features: the three fields of the header, as hex digits
 features() {
     for at in 16 24 32; do peek x $at 8; echo; done
-}
-
-refused() {
-    img 1 info -f qed x
-    err "qemu-img: Could not open 'x': $1"
-    out ''
-    img 1 map -f qed x
-    err "qemu-img: Could not open 'x': $1"
 }
 
 # checked RC LINE...: what check says
@@ -62,7 +49,7 @@ DATA='Data may be corrupted, or further writes to the image may corrupt it.'
         'Specify the target filename to include those options.'
     img 0 create -f qed -o table_size=2 x 3000001
     out "Formatting 'x', fmt=qed size=3000001 cluster_size=65536 table_size=2"
-    [ "$(peek x 0 16) $(peek x 40 16)" = "51454400000001000200000001000000 $(le64 65536)$(le64 3000320)" ]
+    [ "$(peek x 0 16) $(peek x 40 16)" = "51454400000001000200000001000000 $(le 8 65536)$(le 8 3000320)" ]
     [ "$(stat -c %s x)" -eq 196608 ]
     for size in 2k 5000 128M; do
         img 1 create -q -f qed -o cluster_size=$size x 1M
@@ -111,9 +98,9 @@ DATA='Data may be corrupted, or further writes to the image may corrupt it.'
     fresh; poke x 8 03; refused 'QED table size is invalid'
     fresh; poke x 8 20; refused 'QED table size is invalid'
     fresh; poke x 48 01; refused 'QED image size is invalid'
-    fresh; poke x 48 "$(le64 $(((4 << 30) + 512)))"; refused 'QED image size is invalid'
+    fresh; poke x 48 "$(le 8 $(((4 << 30) + 512)))"; refused 'QED image size is invalid'
     for at in 0 512 $((2 * 4096)) $((1 << 62)); do
-        fresh; poke x 40 "$(le64 "$at")"; refused 'QED table offset is invalid'
+        fresh; poke x 40 "$(le 8 "$at")"; refused 'QED table offset is invalid'
     done
     fresh; poke x 12 02; refused 'QED table offset is invalid'
     fresh; poke x 8 01; refused 'QED table offset is invalid'
@@ -167,7 +154,7 @@ END
     [ "$(peek x 16 1)" = 02 ]
     img 0 resize -q x +1M
     [ "$(peek x 16 1)" = 00 ]
-    [ "$(peek x $((3 * 4096)) 16)" = "$(le64 $((5 * 4096)))$(le64 0)" ]
+    [ "$(peek x $((3 * 4096)) 16)" = "$(le 8 $((5 * 4096)))$(le 8 0)" ]
     img 0 map x
 }
 
@@ -204,13 +191,13 @@ END
     crafted 1 6 7 8
     checked 2 '' '1 errors were found on the image.' "$DATA" '' '1 leaked clusters were found on the image.' "$LEAK" \
         '4/4096 = 0.10% allocated, 25.00% fragmented, 0.00% compressed clusters'
-    crafted 5 6 7 8; poke x 4104 "$(le64 $((8 * 4096)))"
+    crafted 5 6 7 8; poke x 4104 "$(le 8 $((8 * 4096)))"
     checked 2 '' '1 errors were found on the image.' "$DATA" \
         '4/4096 = 0.10% allocated, 0.00% fragmented, 0.00% compressed clusters'
-    crafted 5 6 7 8; poke x 4104 "$(le64 $((3 * 4096)))"
+    crafted 5 6 7 8; poke x 4104 "$(le 8 $((3 * 4096)))"
     checked 2 '' '2 errors were found on the image.' "$DATA" \
         '4/4096 = 0.10% allocated, 0.00% fragmented, 0.00% compressed clusters'
-    crafted 5 6; poke x $((3 * 4096 + 16)) "$(le64 $((7 * 4096 + 512)))"
+    crafted 5 6; poke x $((3 * 4096 + 16)) "$(le 8 $((7 * 4096 + 512)))"
     checked 2 '' '1 errors were found on the image.' "$DATA" '' '2 leaked clusters were found on the image.' "$LEAK" \
         '3/4096 = 0.07% allocated, 33.33% fragmented, 0.00% compressed clusters'
 }
@@ -222,19 +209,19 @@ END
         out 'The following inconsistencies were found and repaired:' '' '    0 leaked clusters' '    1 corruptions' '' \
             'Double checking the fixed image now...' '' '2 leaked clusters were found on the image.' "$LEAK" \
             '2/4096 = 0.05% allocated, 50.00% fragmented, 0.00% compressed clusters'
-        [ "$(peek x $((3 * 4096 + 8)) 8)" = "$(le64 0)" ]
+        [ "$(peek x $((3 * 4096 + 8)) 8)" = "$(le 8 0)" ]
     done
-    crafted 5; poke x 4096 "$(le64 $((80 * 4096)))"
+    crafted 5; poke x 4096 "$(le 8 $((80 * 4096)))"
     img 3 check -q -r all x
-    [ "$(peek x 4096 8)" = "$(le64 0)" ]
+    [ "$(peek x 4096 8)" = "$(le 8 0)" ]
 }
 
 @test "qed: what points nowhere ends a read, and what is before it can be read" {
     crafted 5 90
     img 1 convert -O raw x out
     err 'qemu-img: error while reading block status at offset 4096: Invalid argument'
-    poke x 4104 "$(le64 512)"
-    crafted 5; poke x 4104 "$(le64 $((80 * 4096)))"
+    poke x 4104 "$(le 8 512)"
+    crafted 5; poke x 4104 "$(le 8 $((80 * 4096)))"
     img 0 dd -f qed -O raw bs=4M count=1 if=x of=out
 }
 

@@ -9,7 +9,7 @@ M=1048576
 # craft FILE ENTRY,... [FIELD=VALUE...]: an image with this block map, "D" for discarded and "U" for unallocated; its
 # blocks in the file are filled with 01, 02 ... each
 craft() {
-    PYTHONPATH=$ROOT/tests/interop/lib python3 - "$@" <<'END'
+    crafting - "$@" <<'END'
 import sys, vdi
 names = {'U': vdi.UNALLOCATED, 'D': vdi.DISCARDED}
 entries = [names[word] if word in names else int(word, 0) for word in sys.argv[2].split(',')]
@@ -22,15 +22,6 @@ data = b''.join(bytes([number + 1]) * vdi.BLOCK for number in range(max(places, 
 with open(sys.argv[1], 'wb') as file:
     file.write(vdi.image(entries, data, **given))
 END
-}
-
-# refused TEXT: info and map say this one thing
-refused() {
-    img 1 info -f vdi x
-    err "qemu-img: Could not open 'x': $1"
-    out ''
-    img 1 map -f vdi x
-    err "qemu-img: Could not open 'x': $1"
 }
 
 info_has() {

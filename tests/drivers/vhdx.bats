@@ -266,7 +266,7 @@ END
 @test "vhdx: an empty region hides no other one" {
     beyond
     fresh
-    PYTHONPATH=$ROOT/tests/interop/lib python3 - x <<'END'
+    crafting - x <<'END'
 import struct, sys, vhdx
 def change(table):
     struct.pack_into('<I', table, 8, 3)
@@ -467,7 +467,7 @@ dirty() {
     beyond
     fresh
     truncate -s 200M x
-    PYTHONPATH=$ROOT/tests/interop/lib python3 - x <<'END'
+    crafting - x <<'END'
 import sys, vhdx
 with vhdx.File(sys.argv[1]) as image:
     image.change_header(image.current(), 48, b'0123456789abcdef', '16s')

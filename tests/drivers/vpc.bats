@@ -4,11 +4,6 @@
 
 load ../helper
 
-# hex VALUE BYTES: as hex digits
-hex() {
-    printf "%0$(($2 * 2))x" "$(($1))"
-}
-
 # seal FILE OFFSET LENGTH FIELD: the checksum of a footer or header anew
 seal() {
     local sum
@@ -78,16 +73,16 @@ size_is() {
     before=$(($(date +%s) - 946684800))
     dynamic force_size=off 100M
     [ "$(stat -c %s x.vhd)" -eq 2560 ]
-    [ "$(peek x.vhd 0 24)" = "636f6e65637469780000000200010000$(hex 512 8)" ]
+    [ "$(peek x.vhd 0 24)" = "636f6e65637469780000000200010000$(be 8 512)" ]
     made=$((0x$(peek x.vhd 24 4)))
     [ "$made" -ge "$before" ] && [ "$made" -le $((before + 60)) ]
-    [ "$(peek x.vhd 28 36)" = "71656d75000500035769326b$(hex 104865792 8)$(hex 104865792 8)03ec0c1100000003" ]
+    [ "$(peek x.vhd 28 36)" = "71656d75000500035769326b$(be 8 104865792)$(be 8 104865792)03ec0c1100000003" ]
     [ "$(peek x.vhd 74 1 | cut -c 1)" = 4 ]
     # the sum of all bytes but itself
     sum=$(peek x.vhd 64 4)
     seal x.vhd 0 512 64
     [ "$(peek x.vhd 64 4)" = "$sum" ]
-    [ "$(peek x.vhd 512 36)" = "6378737061727365ffffffffffffffff$(hex 1536 8)0001000000000033$(hex 2097152 4)" ]
+    [ "$(peek x.vhd 512 36)" = "6378737061727365ffffffffffffffff$(be 8 1536)0001000000000033$(be 4 2097152)" ]
     sum=$(peek x.vhd 548 4)
     seal x.vhd 512 1024 36
     [ "$(peek x.vhd 548 4)" = "$sum" ]
@@ -262,7 +257,7 @@ size_is() {
     dynamic; footer x.vhd 0 $DATA 0000000000000400; refused 'Invalid header magic'
     dynamic; poke x.vhd 512 00; refused 'Invalid header magic'
     for size in 0 1 256 513 3145728 4294967295; do
-        dynamic; poke x.vhd 544 "$(hex $size 4)"; refused "Invalid block size $size"
+        dynamic; poke x.vhd 544 "$(be 4 $size)"; refused "Invalid block size $size"
     done
     dynamic; poke x.vhd 540 00000001; refused 'Page table too small'
     dynamic; poke x.vhd 540 20000000; refused 'Max Table Entries too large (536870912)'
@@ -475,7 +470,7 @@ put() {
 @test "vpc: nothing is written over the footer of a fixed disk that claims more than there is" {
     beyond
     fixed 1M
-    footer x.vhd $((1 << 20)) $SIZE "$(hex $((2 << 20)) 8)"
+    footer x.vhd $((1 << 20)) $SIZE "$(be 8 $((2 << 20)))"
     truncate -s 2M raw
     tail -c 512 x.vhd > before
     head -c 2M /dev/urandom > raw

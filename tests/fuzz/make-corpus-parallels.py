@@ -1,10 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Seeds for fuzz-parallels: small images of both kinds, a damaged one, one with the format extension, a descriptor."""
+"""Seeds for fuzz-parallels: small images of both kinds, a damaged one, one with the format extension, a descriptor.
+
+usage: make-corpus-parallels.py [DIRECTORY]
+"""
 import hashlib
 import os
 import struct
 import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../interop/lib'))
+from corpus import save  # noqa: E402
 
 SECTOR = 512
 
@@ -51,13 +57,5 @@ SEEDS = {
 }
 
 
-def main():
-    folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), 'corpus/parallels')
-    os.makedirs(folder, exist_ok=True)
-    for name, data in SEEDS.items():
-        with open(os.path.join(folder, name), 'wb') as file:
-            file.write(data)
-
-
 if __name__ == '__main__':
-    main()
+    save('parallels', SEEDS)

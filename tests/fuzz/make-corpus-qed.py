@@ -9,13 +9,8 @@ import struct
 import sys
 import zlib
 
-TO = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), 'corpus')
-
-
-def save(form, name, data):
-    os.makedirs(os.path.join(TO, form), exist_ok=True)
-    with open(os.path.join(TO, form, name), 'wb') as file:
-        file.write(data)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../interop/lib'))
+from corpus import save  # noqa: E402
 
 
 def qed(name, entries, clusters, size=1 << 20, features=0, tail=b''):
@@ -27,7 +22,7 @@ def qed(name, entries, clusters, size=1 << 20, features=0, tail=b''):
     if entries:
         struct.pack_into('<Q', data, cluster, 3 * cluster)
         struct.pack_into(f'<{len(entries)}Q', data, 3 * cluster, *(e * cluster if e > 1 else e for e in entries))
-    save('qed', name, data)
+    save('qed', {name: data})
 
 
 def qcow(name, cluster_bits, l2_bits, entries, size=64 << 10, crypt=0, backing=b''):
@@ -51,7 +46,7 @@ def qcow(name, cluster_bits, l2_bits, entries, size=64 << 10, crypt=0, backing=b
             entry = 1 << 63 | len(coded) << 63 - cluster_bits | len(data)
             data += coded.ljust(512, b'\0')
         struct.pack_into('>Q', data, table + 8 * index, entry)
-    save('qcow', name, data)
+    save('qcow', {name: data})
 
 
 qed('data', [5, 6, 1], 7)

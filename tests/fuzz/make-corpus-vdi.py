@@ -7,9 +7,9 @@ usage: make-corpus-vdi.py [DIRECTORY]
 import os
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, '../interop/lib'))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../interop/lib'))
 import bochs  # noqa: E402
+from corpus import save  # noqa: E402
 import vdi  # noqa: E402
 
 U, D, BYTES = vdi.UNALLOCATED, vdi.DISCARDED, b'V' * 700
@@ -31,9 +31,5 @@ SEEDS = dict(
         lies=bochs.image([0x7fffffff, 3], [EXTENT], bitmap=0, disk=8192)))
 
 if __name__ == '__main__':
-    top = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, 'corpus')
     for kind, seeds in SEEDS.items():
-        os.makedirs(os.path.join(top, kind), exist_ok=True)
-        for name, data in seeds.items():
-            with open(os.path.join(top, kind, name), 'wb') as file:
-                file.write(data)
+        save(kind, seeds)

@@ -8,8 +8,8 @@ import os
 import struct
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, '../interop/lib'))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../interop/lib'))
+from corpus import save  # noqa: E402
 from vhdx import (BAT, DISK_SIZE, FILE_PARAMETERS, HEADERS, KILO, LOCATOR, LOGICAL, MEGA,  # noqa: E402
                   METADATA, PAGE83, PHYSICAL, REGION_TABLES, log_entry)
 
@@ -86,13 +86,5 @@ def pack(records):
     return packed
 
 
-def main():
-    to = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, 'corpus/vhdx')
-    os.makedirs(to, exist_ok=True)
-    for name, records in SEEDS.items():
-        with open(os.path.join(to, name), 'wb') as file:
-            file.write(pack(records))
-
-
 if __name__ == '__main__':
-    main()
+    save('vhdx', {name: pack(records) for name, records in SEEDS.items()})

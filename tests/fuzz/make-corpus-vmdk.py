@@ -7,8 +7,8 @@ usage: make-corpus-vmdk.py [DIRECTORY]
 import os
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, '../interop/lib'))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../interop/lib'))
+from corpus import save  # noqa: E402
 import vmdk  # noqa: E402
 
 DATA = b'G' * 700
@@ -30,8 +30,4 @@ SEEDS = dict(
                           parent='1', more='parentFileNameHint="p"\n'))
 
 if __name__ == '__main__':
-    to = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, 'corpus/vmdk')
-    os.makedirs(to, exist_ok=True)
-    for name, data in SEEDS.items():
-        with open(os.path.join(to, name), 'wb') as file:
-            file.write(data)
+    save('vmdk', SEEDS)

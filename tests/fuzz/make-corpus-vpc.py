@@ -7,8 +7,8 @@ usage: make-corpus-vpc.py [DIRECTORY]
 import os
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, '../interop/lib'))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../interop/lib'))
+from corpus import save  # noqa: E402
 import vpc  # noqa: E402
 
 
@@ -33,8 +33,4 @@ SEEDS = dict(
     fixed=fixed(5), old=fixed(3)[:-1], chs=fixed(2, creator=b'qemu', geometry=(1, 1, 2)), nothing=fixed(0))
 
 if __name__ == '__main__':
-    folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, 'corpus/vpc')
-    os.makedirs(folder, exist_ok=True)
-    for name, data in SEEDS.items():
-        with open(os.path.join(folder, name), 'wb') as file:
-            file.write(data)
+    save('vpc', SEEDS)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, PEER, each, run  # noqa: E402
+from harness import IMG, PEER, each, read, run  # noqa: E402
 import bochs  # noqa: E402
 
 LARGE = 64 << 20
@@ -62,11 +62,6 @@ def by_bximage(rng, folder):
     subprocess.run(['bximage', '-q', '-func=convert', '-imgmode=growing', 'raw', 'x'], cwd=folder,
                    stdout=subprocess.DEVNULL, check=True)
     with open(os.path.join(folder, 'raw'), 'rb') as file:
-        return file.read()
-
-
-def read(path):
-    with open(path, 'rb') as file:
         return file.read()
 
 

@@ -13,8 +13,9 @@ import sys
 import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, PEER, each, run  # noqa: E402
+from harness import IMG, PEER, each, read, run, write  # noqa: E402
 import cloop  # noqa: E402
+from images import some_disk  # noqa: E402
 
 LARGE = 64 << 20
 VIEWS = [['info', 'x'], ['info', '-f', 'cloop', '--output=json', 'x'], ['map', '-f', 'cloop', 'x'],
@@ -23,29 +24,10 @@ VIEWS = [['info', 'x'], ['info', '-f', 'cloop', '--output=json', 'x'], ['map', '
          ['convert', '-O', 'cloop', 'x', 'y'], ['snapshot', '-l', '-f', 'cloop', 'x']]
 
 
-def some_disk(rng, length):
-    disk = bytearray()
-    while len(disk) < length:
-        piece = rng.randrange(1, 200000)
-        disk += rng.choice([bytes(piece), rng.randbytes(piece), bytes([rng.randrange(256)]) * piece,
-                            rng.randbytes(50) * (piece // 50 + 1)])
-    return bytes(disk[:length])
-
-
-def read(path):
-    with open(path, 'rb') as file:
-        return file.read()
-
-
-def write(path, content):
-    with open(path, 'wb') as file:
-        file.write(content)
-
-
 def crafted(rng):
     """The bytes of an image, and what is wrong with it."""
     block_size = rng.choice([512, 512, 1024, 4096, 4608, 65536, 65536, 262144, 1 << 20])
-    disk = some_disk(rng, rng.choice([0, 512, block_size, rng.randrange(1, 12 * block_size), 700000]))
+    disk = some_disk(rng, rng.choice([0, 512, block_size, rng.randrange(1, 12 * block_size), 700000]), 200000)
     made = bytearray(cloop.convert(disk, block_size, rng.choice([0, 1, 6, 9]), rng.choice([0, 0, 0, 77])))
     damage = ''
     if rng.random() < 0.25:
@@ -66,7 +48,7 @@ def crafted(rng):
 def bad_block(rng):
     """One stream is too short, too long, damaged at its end, or followed by something."""
     size = 4096
-    plain = some_disk(rng, size)
+    plain = some_disk(rng, size, 200000)
     streams = [zlib.compress(plain), zlib.compress(plain[:-512]), zlib.compress(plain + b'x'),
                zlib.compress(plain)[:-rng.randrange(1, 6)], zlib.compress(plain) + b'xx', zlib.compress(plain)[2:-4], b'']
     number = rng.randrange(len(streams))
@@ -78,7 +60,7 @@ def by_tool(rng, folder):
     if not shutil.which('create_compressed_fs'):
         return None
     block = rng.choice([1024, 4096, 65536])
-    disk = some_disk(rng, rng.randrange(1, 40) * block)
+    disk = some_disk(rng, rng.randrange(1, 40) * block, 200000)
     write(os.path.join(folder, 'raw'), disk)
     subprocess.run(['create_compressed_fs', '-q', '-B', str(block), '-L', rng.choice('169'), 'raw', 'x'], cwd=folder,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)

@@ -13,8 +13,9 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, PEER, each, run  # noqa: E402
+from harness import IMG, PEER, each, read, run, write  # noqa: E402
 import dmg  # noqa: E402
+from images import some_disk  # noqa: E402
 import lzfse  # noqa: E402
 
 LARGE = 64 << 20
@@ -24,26 +25,6 @@ VIEWS = [['info', '-f', 'dmg', 'x'], ['info', '-f', 'dmg', '--output=json', 'x']
          ['convert', '-f', 'dmg', '-O', 'dmg', 'x', 'y'], ['snapshot', '-l', '-f', 'dmg', 'x']]
 PEERS = [dmg.ZLIB, dmg.ZLIB, dmg.ZLIB, dmg.RAW]
 OURS = [dmg.ZLIB, dmg.RAW, dmg.ADC, dmg.BZIP2, dmg.LZFSE, dmg.XZ]
-
-
-def some_disk(rng, length):
-    disk = bytearray()
-    while len(disk) < length:
-        piece = rng.randrange(1, 60000)
-        disk += rng.choice([bytes(piece), rng.randbytes(piece), bytes([rng.randrange(256)]) * piece,
-                            rng.randbytes(50) * (piece // 50 + 1),
-                            bytes(rng.choice(b'etaoin ') for _ in range(piece))])
-    return bytes(disk[:length])
-
-
-def read(path):
-    with open(path, 'rb') as file:
-        return file.read()
-
-
-def write(path, content):
-    with open(path, 'wb') as file:
-        file.write(content)
 
 
 def encode(rng, kind, plain):
@@ -108,7 +89,7 @@ def damaged(rng, data, tables, total, how):
 def one(seed, folder):
     rng = random.Random(seed)
     kinds = rng.choice([PEERS, PEERS, OURS, [rng.choice(OURS)]])
-    disk = some_disk(rng, 512 * rng.choice([1, 7, rng.randrange(1, 300), rng.randrange(1, 3000)]))
+    disk = some_disk(rng, 512 * rng.choice([1, 7, rng.randrange(1, 300), rng.randrange(1, 3000)]), 60000)
     how = rng.choice(['xml', 'xml', 'rsrc'])
     data, tables, total = make(rng, disk, kinds)
     harm = ''

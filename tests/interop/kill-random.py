@@ -13,9 +13,9 @@ import random
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import Folder, PEER, PEER_IO, cases, killed, run  # noqa: E402
+from harness import PEER, PEER_IO, each, run  # noqa: E402
+from killcase import MEGA, kill, mixed_source, ways_to_copy  # noqa: E402
 
-MEGA = 1024 * 1024
 SIZE = 48 * MEGA
 NEW = [[], ['-o', 'cluster_size=4k'], ['-o', 'cluster_size=512'], ['-o', 'cluster_size=2M'],
        ['-o', 'refcount_bits=1'], ['-o', 'lazy_refcounts=on'], ['-o', 'extended_l2=on,cluster_size=16k'],
@@ -23,20 +23,6 @@ NEW = [[], ['-o', 'cluster_size=4k'], ['-o', 'cluster_size=512'], ['-o', 'cluste
        ['-c', '-o', 'cluster_size=4k'], ['-o', 'cluster_size=1k,refcount_bits=64']]
 OLD = ['cluster_size=4k', 'cluster_size=512', 'cluster_size=64k', 'cluster_size=2M', 'lazy_refcounts=on',
        'extended_l2=on,cluster_size=16k', 'compat=0.10', 'refcount_bits=1', 'cluster_size=4k,refcount_bits=64']
-
-
-def source(path):
-    rng = random.Random(3)
-    with open(path, 'wb') as file:
-        file.truncate(SIZE)
-        for at in range(0, SIZE, MEGA):
-            kind = rng.random()
-            if kind < 0.6:
-                file.seek(at)
-                file.write(rng.randbytes(MEGA // 2) + bytes([rng.randrange(256)]) * (MEGA // 2))
-            elif kind < 0.8:
-                file.seek(at + 4096 * rng.randrange(200))
-                file.write(rng.randbytes(4096 * rng.randrange(1, 20)))
 
 
 def target(folder, rng):
@@ -66,24 +52,12 @@ def one(seed, folder, span):
     rng = random.Random(seed)
     new = rng.random() < 0.5
     path = os.path.join(folder, 't.img')
+    mixed_source(os.path.join(folder, 'source'), SIZE)
     words = ['convert', '-f', 'raw', '-O', 'qcow2']
     words += rng.choice(NEW) if new else ['-n'] + rng.choice([[], [], ['-c'], ['-S', '0']])
-    words += ['-t', rng.choice(['writeback', 'unsafe', 'none', 'writethrough'])]
-    words += rng.choice([[], ['-m', '1'], ['-m', '16'], ['-W'], ['-W', '-m', '16']])
-    words += ['source', 't.img']
-    # `span` is the time that such a convert took lately; it adapts to the machine
-    delay = rng.random() * span[0]
-    for _ in range(5):
-        if os.path.exists(path):
-            os.unlink(path)
-        made = [] if new else target(folder, random.Random(seed))
-        running = killed(words, folder, delay)
-        span[0] = min(3.0, span[0] * 1.1) if running else max(0.01, span[0] * 0.9)
-        if running:
-            break
-        delay /= 2
-    title = f"seed {seed}: {' '.join(made + ['|'] if made else [])} {' '.join(words)} killed after {delay:.3f} s" \
-            f"{'' if running else ' (too late)'}"
+    words += ways_to_copy(rng) + ['source', 't.img']
+    made, moment = kill(words, folder, rng, span, lambda: [] if new else target(folder, random.Random(seed)))
+    title = f"{' '.join(made + ['|'] if made else [])} {' '.join(words)} {moment}"
     problems = []
     if os.path.exists(path) and (made or os.path.getsize(path) >= 104 and is_qcow2(path)):
         result = run(PEER, ['check', '-f', 'qcow2', 't.img'], folder)
@@ -103,18 +77,5 @@ def repaired(folder):
     return run(PEER, ['check', '-f', 'qcow2', 't.img'], folder).code in (0, 3)
 
 
-def main():
-    seeds, tap = cases('kill-random', 30)
-    span = [0.2]
-    with Folder('kill') as folder:
-        source(os.path.join(folder.path, 'source'))
-        for seed in seeds:
-            title, problems = one(seed, folder.path, span)
-            if problems:
-                folder.keep()
-            tap.result(title, problems)
-    tap.end()
-
-
 if __name__ == '__main__':
-    main()
+    each('kill-random', 30, one, [0.2])

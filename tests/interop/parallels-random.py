@@ -10,13 +10,13 @@ Every third case damages the header or the table and compares check and repair.
 environment: see lib/harness.py
 """
 import os
-import random
 import shutil
 import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, PEER, PEER_IO, each, run, without  # noqa: E402
+from harness import IMG, PEER, PEER_IO, each, without  # noqa: E402
+from imagecase import ImageCase  # noqa: E402
 
 SECTOR = 512
 CLUSTERS = ['512', '1k', '1536', '4k', '32256', '64k', '63k', '100000', '252k', '1M', '1025k', '5M']
@@ -24,20 +24,13 @@ ODD = ['1536', '32256', '63k', '100000', '252k', '1025k', '5M']
 IN_USE, CLOSED = 0x746f6e59, 0x312e3276
 
 
-class Case:
+class Case(ImageCase):
     def __init__(self, seed, folder):
-        self.rng, self.folder, self.problems, self.title = random.Random(seed), folder, [], []
-        self.old = False
+        super().__init__('parallels', seed, folder)
+        self.title, self.old = [], False
 
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def bytes(self, name):
-        with open(self.path(name), 'rb') as file:
-            return file.read()
-
-    def tool(self, which, words, name=''):
-        result = run(which, words, self.folder)
+    def run(self, tool, words):
+        result = super().run(tool, words)
         result.out = without(result.out, r'(disk size: )[^\n]*', r'("actual-size": )\d+')
         return result
 
@@ -46,12 +39,11 @@ class Case:
 
     def same(self, words, changes=None):
         """Both tools say the same; `changes`: the file that they work on, and that has to come out the same."""
-        before = self.bytes(changes) if changes else b''
-        theirs, after = self.tool(PEER, words), self.bytes(changes) if changes else b''
+        before = self.read(changes) if changes else b''
+        theirs, after = self.run(PEER, words), self.read(changes) if changes else b''
         if changes:
-            with open(self.path(changes), 'wb') as file:
-                file.write(before)
-        ours = self.tool(IMG, words)
+            self.write(changes, before, 'as before')
+        ours = self.run(IMG, words)
         if isinstance(theirs.code, int) and theirs.code < 0:
             # An assertion of theirs ends it; ours has to end well.
             if ours.code not in (0, 1, 2, 3):
@@ -64,8 +56,8 @@ class Case:
         difference = ours.differs(theirs)
         if difference:
             self.problem(' '.join(words), difference)
-        elif changes and unmarked(self.bytes(changes)) != unmarked(after):
-            self.problem(' '.join(words), f'the file differs at byte {first_difference(self.bytes(changes), after)}')
+        elif changes and unmarked(self.read(changes)) != unmarked(after):
+            self.problem(' '.join(words), f'the file differs at byte {first_difference(self.read(changes), after)}')
 
     def views(self, name):
         for words in (['info', name], ['info', '--output=json', '-f', 'parallels', name], ['check', name],
@@ -75,11 +67,11 @@ class Case:
 
     def content_is(self, name, raw, who=(PEER, IMG)):
         for tool in who:
-            result = self.tool(tool, ['convert', '-f', 'parallels', '-O', 'raw', name, 'back.raw'])
+            result = self.run(tool, ['convert', '-f', 'parallels', '-O', 'raw', name, 'back.raw'])
             if result.code:
                 self.problem(f'{tool} reads {name}', result.err)
-            elif self.bytes('back.raw') != raw:
-                at = first_difference(self.bytes('back.raw'), raw)
+            elif self.read('back.raw') != raw:
+                at = first_difference(self.read('back.raw'), raw)
                 self.problem(f'{tool} reads {name}', f'other content at {at}')
 
     # ---- steps
@@ -93,11 +85,11 @@ class Case:
         options = [] if self.cluster == '1M' else ['-o', f'cluster_size={self.cluster}']
         self.title.append(f'{self.cluster} {self.size}')
         for tool, name in (PEER, 'p.hdd'), (IMG, 'o.hdd'):
-            made = self.tool(tool, ['create', '-f', 'parallels'] + options + [name, str(self.size)])
+            made = self.run(tool, ['create', '-f', 'parallels'] + options + [name, str(self.size)])
             if made.code:
                 self.problem('create', made.err)
-        if self.bytes('p.hdd') != self.bytes('o.hdd'):
-            self.problem('create', f"differs at {first_difference(self.bytes('o.hdd'), self.bytes('p.hdd'))}")
+        if self.read('p.hdd') != self.read('o.hdd'):
+            self.problem('create', f"differs at {first_difference(self.read('o.hdd'), self.read('p.hdd'))}")
         self.views('o.hdd')
 
     def source(self):
@@ -108,8 +100,7 @@ class Case:
             length = min(size - at, self.rng.choice([SECTOR, 4096, 65536, self.rng.randrange(1 << 20)]))
             data[at:at + length] = self.rng.choice([bytes(length), bytes([self.rng.randrange(1, 256)]) * length,
                                                     self.rng.randbytes(length)])
-        with open(self.path('s.raw'), 'wb') as file:
-            file.write(data)
+        self.write('s.raw', data, 'random content')
         return bytes(data)
 
     def convert(self, raw):
@@ -117,7 +108,7 @@ class Case:
         words += self.rng.choice([[], ['-S', '0'], ['-S', '64k'], ['-m', '1'], ['-W'], ['-W', '-m', '16']])
         self.title.append(' '.join(words[7:]))
         for tool, name in (PEER, 'p.hdd'), (IMG, 'o.hdd'):
-            made = self.tool(tool, words + ['s.raw', name])
+            made = self.run(tool, words + ['s.raw', name])
             if made.code:
                 self.problem('convert', made.err)
         if self.off_its_grid('p.hdd'):
@@ -125,17 +116,17 @@ class Case:
         for name in 'p.hdd', 'o.hdd':
             self.content_is(name, raw)
             self.views(name)
-        if '-W' not in words and table(self.bytes('o.hdd')) != table(self.bytes('p.hdd')):
-            self.problem('convert', f"table {table(self.bytes('o.hdd'))[:20]}, peer {table(self.bytes('p.hdd'))[:20]}")
+        if '-W' not in words and table(self.read('o.hdd')) != table(self.read('p.hdd')):
+            self.problem('convert', f"table {table(self.read('o.hdd'))[:20]}, peer {table(self.read('p.hdd'))[:20]}")
 
     def off_its_grid(self, name):
         """Where a cluster is no power of two, theirs moves the start of the data, and then misses what it wrote."""
-        tracks, data_off = struct.unpack_from('<I16xI', self.bytes(name), 28)
+        tracks, data_off = struct.unpack_from('<I16xI', self.read(name), 28)
         return data_off % tracks != 0
 
     def old_header(self, name):
         """The table in sectors: an image of the earlier kind."""
-        data = bytearray(self.bytes(name))
+        data = bytearray(self.read(name))
         tracks, count = struct.unpack_from('<II', data, 28)
         data[:16] = b'WithoutFreeSpace'
         self.old = True
@@ -143,8 +134,7 @@ class Case:
         struct.pack_into(f'<{count}I', data, 64, *entries)
         if self.rng.random() < 0.5:
             struct.pack_into('<I', data, 48, 0 if not any(entries) else struct.unpack_from('<I', data, 48)[0])
-        with open(self.path(name), 'wb') as file:
-            file.write(data)
+        self.write(name, data, 'with an old header')
 
     def peer_writes(self, name, raw):
         steps, data = [], bytearray(raw)
@@ -160,19 +150,19 @@ class Case:
                 steps += ['-c', f'{kind} {at} {length}']
                 data[at:at + length] = bytes(length)
         if steps:
-            run(PEER_IO, ['-f', 'parallels'] + steps + [name], self.folder)
-        result = self.tool(PEER, ['convert', '-f', 'parallels', '-O', 'raw', name, 'back.raw'])
-        return self.bytes('back.raw') if result.code == 0 else None
+            self.run(PEER_IO, ['-f', 'parallels'] + steps + [name])
+        result = self.run(PEER, ['convert', '-f', 'parallels', '-O', 'raw', name, 'back.raw'])
+        return self.read('back.raw') if result.code == 0 else None
 
-    def ours_writes(self, name, raw):
+    def ours_writes(self, name):
         data = self.source()
         flags = self.rng.choice([[], ['-S', '0'], ['-W', '-m', '8'], ['-S', '512']])
-        result = self.tool(IMG, ['convert', '-n', '-f', 'raw', '-O', 'parallels'] + flags + ['s.raw', name])
+        result = self.run(IMG, ['convert', '-n', '-f', 'raw', '-O', 'parallels'] + flags + ['s.raw', name])
         if result.code or result.err:
             self.problem('write over it', f'{result.code} {result.err}')
             return
         self.content_is(name, data)
-        check = self.tool(IMG if self.cluster in ODD else PEER, ['check', '-f', 'parallels', name])
+        check = self.run(IMG if self.cluster in ODD else PEER, ['check', '-f', 'parallels', name])
         if check.code not in ([0, 3] if self.old else [0]):
             self.problem('check of what was written over', check.out + check.err)
         self.views(name)
@@ -180,7 +170,7 @@ class Case:
     # ---- damage
 
     def damage(self, name):
-        data = bytearray(self.bytes(name))
+        data = bytearray(self.read(name))
         tracks, count, sectors = struct.unpack_from('<IIQ', data, 28)
         entries = table(data)
         used = [n for n, entry in enumerate(entries) if entry]
@@ -206,8 +196,7 @@ class Case:
         else:
             data[20:28] = self.rng.randbytes(8)
         self.title.append(kind)
-        with open(self.path(name), 'wb') as file:
-            file.write(data)
+        self.write(name, data, 'damaged: ' + kind)
         self.damaged = kind
 
     def damaged_views(self, name):
@@ -219,7 +208,7 @@ class Case:
             self.same(['check', '--output=json', '-f', 'parallels', name])
             return
         for words in (['check'], ['check', '-r', 'all'], ['check']):
-            result = self.tool(IMG, words + ['-f', 'parallels', name])
+            result = self.run(IMG, words + ['-f', 'parallels', name])
             if result.code not in (0, 1, 2, 3):
                 self.problem('check of damage', f'{result.code} {result.err}')
         if self.damaged in ('outside', 'data_off') and result.code:
@@ -259,8 +248,8 @@ def one(seed, folder):
             case.damage(name)
             case.damaged_views(name)
         elif now is not None:
-            case.ours_writes(name, now)
-    return ' | '.join(case.title), case.problems[:4]
+            case.ours_writes(name)
+    return case.report(' | '.join(case.title))
 
 
 if __name__ == '__main__':

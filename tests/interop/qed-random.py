@@ -77,21 +77,7 @@ def damaged(case):
 
 
 def one(seed, folder):
-    case = ChainedCase('qed', seed, folder)
-    kind = case.rng.choice(['created', 'read', 'write', 'into', 'administer', 'damaged', 'damaged'])
-    if kind == 'created':
-        title = case.created(case.rng.sample(OPTIONS, case.rng.randrange(0, 4)), SIZES)
-    elif kind == 'read':
-        title = case.read_theirs(options(case.rng))
-    elif kind == 'write':
-        title = case.write_ours(options(case.rng))
-    elif kind == 'into':
-        title = case.write_into_theirs(options(case.rng))
-    elif kind == 'administer':
-        title = case.administer(options(case.rng))
-    else:
-        title = damaged(case)
-    return case.report(title)
+    return ChainedCase('qed', seed, folder).play(OPTIONS, SIZES, options, damaged, damaged)
 
 
 if __name__ == '__main__':

@@ -11,30 +11,30 @@ environment: see lib/harness.py
 """
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, Journal, PEER, each, run  # noqa: E402
+from harness import IMG, PEER, can_make, each  # noqa: E402
 import images  # noqa: E402
+from imagecase import ImageCase  # noqa: E402
 
 MEGA = 1024 * 1024
 SEVEN = shutil.which('7zz')
 OTHERS = [name for name in ('qcow', 'qed', 'vdi', 'vmdk', 'vpc', 'vhdx', 'parallels')
-          if run(IMG, ['create', '-f', name, '-o', 'help', 'x'], '.').code == 0]
+          if can_make(name)]
 
 
 def streamable(options):
     return [word for word in options if not word.startswith(('data_file', 'preallocation'))]
 
 
-class Case:
+class Case(ImageCase):
     def __init__(self, seed, folder):
-        self.rng = rng = random.Random(seed)
-        self.folder, self.journal, self.problems = folder, Journal(), []
+        super().__init__('', seed, folder)
+        rng = self.rng
         most = rng.choice([256 * 1024, 2 * MEGA, 8 * MEGA])
         several = rng.random() < 0.1
         self.images, self.sources = [], []
@@ -92,13 +92,6 @@ class Case:
     def problem(self, title, text=''):
         self.problems.append(f'{title}: {text}')
 
-    def tool(self, tool, words):
-        self.journal.add('.', tool, words)
-        return run(tool, words, self.folder)
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
     def convert(self, words):
         return ['convert', '-O', self.format] + words + [image['name'] for image in self.sources]
 
@@ -106,7 +99,7 @@ class Case:
         """The source as an image of another format; False where the reference tool cannot make one of it."""
         old = self.sources[0]
         self.sources[0] = dict(name='other.img', format=self.other)
-        return self.tool(PEER, ['convert', '-f', old['format'], '-O', self.other, old['name'], 'other.img']).code == 0
+        return self.run(PEER, ['convert', '-f', old['format'], '-O', self.other, old['name'], 'other.img']).code == 0
 
     # ---- the ways out
 
@@ -127,7 +120,7 @@ class Case:
         os.mkfifo(self.path('fifo'))
         reader = threading.Thread(target=self.read_pipe, args=[name])
         reader.start()
-        result = self.tool(IMG, words + ['fifo'])
+        result = self.run(IMG, words + ['fifo'])
         if result.code:     # it may not have been opened at all
             os.close(os.open(self.path('fifo'), os.O_RDWR | os.O_NONBLOCK))
         reader.join()
@@ -148,7 +141,7 @@ class Case:
         words = self.convert(self.words)
         way = self.to_pipe if self.rng.random() < 0.2 and '-C' not in words else self.to_output
         code, errors = way(words, 's.img')
-        direct = self.tool(IMG, words + ['f.img'])
+        direct = self.run(IMG, words + ['f.img'])
         if code != direct.code:
             self.problem('exit code', f'{code} in order, {direct.code} into a file; {errors} {direct.err}')
         if code or direct.code:
@@ -168,9 +161,8 @@ class Case:
         code, errors = self.to_output(words + ['-m', str(self.rng.randrange(1, 17))], 'again.img')
         if code or errors:
             self.problem('again', f'{code} {errors}')
-        with open(self.path('s.img'), 'rb') as one, open(self.path('again.img'), 'rb') as two:
-            if self.normal(one.read()) != self.normal(two.read()):
-                self.problem('bytes', 'another number of workers makes another file')
+        if self.normal(self.read('s.img')) != self.normal(self.read('again.img')):
+            self.problem('bytes', 'another number of workers makes another file')
 
     def normal(self, data):
         """Without what is drawn by lot, the content id of a VMDK."""
@@ -179,25 +171,25 @@ class Case:
 
     def same_contents(self):
         for tool in PEER, IMG:
-            result = self.tool(tool, ['compare', '-U', '-f', self.format, '-F', self.format, 's.img', 'f.img'])
+            result = self.run(tool, ['compare', '-U', '-f', self.format, '-F', self.format, 's.img', 'f.img'])
             if result.code:
                 self.problem('contents', f'{tool}: {result.out}{result.err}')
         if not self.backed and '-l' not in self.words and len(self.sources) == 1:
             source = self.sources[0]
-            result = self.tool(PEER, ['compare', '-f', source['format'], '-F', self.format, source['name'], 's.img'])
+            result = self.run(PEER, ['compare', '-f', source['format'], '-F', self.format, source['name'], 's.img'])
             if result.code:
                 self.problem('contents against the source', result.out + result.err)
 
     def sound(self):
         for tool in PEER, IMG:
-            result = self.tool(tool, ['check', '-f', 'qcow2', 's.img'])
+            result = self.run(tool, ['check', '-f', 'qcow2', 's.img'])
             if result.code or 'No errors' not in result.out:
                 self.problem('check', f'{tool}: {result.out}{result.err}')
 
     def same_map(self):
         maps = []
         for name in 's.img', 'f.img':
-            result = self.tool(PEER, ['map', '-f', 'qcow2', '--output=json', name])
+            result = self.run(PEER, ['map', '-f', 'qcow2', '--output=json', name])
             entries = json.loads(result.out) if result.code == 0 else []
             maps.append([piece for entry in entries for piece in self.told(entry)])
         joined = [self.join(pieces) for pieces in maps]
@@ -233,7 +225,7 @@ class Case:
             return
         options = [word for at, word in enumerate(self.words) if at and self.words[at - 1] == '-o']
         options = [word for words in options for word in words.split(',') if not word.startswith('compression_')]
-        result = self.tool(PEER, ['measure', '-O', 'qcow2', '--output=json'] +
+        result = self.run(PEER, ['measure', '-O', 'qcow2', '--output=json'] +
                            (['-o', ','.join(options)] if options else []) +
                            ['-f', self.sources[0]['format'], self.sources[0]['name']])
         if result.code:
@@ -244,13 +236,12 @@ class Case:
             self.problem('size', f'{size} in order, but {most} is required')
 
     def read_by_seven(self):
-        raw = self.tool(PEER, ['convert', '-f', 'vmdk', '-O', 'raw', 's.img', 's.raw'])
+        raw = self.run(PEER, ['convert', '-f', 'vmdk', '-O', 'raw', 's.img', 's.raw'])
         with open(self.path('seven.raw'), 'wb') as file:
             done = subprocess.run([SEVEN, 'x', '-tvmdk', '-so', 's.img'], cwd=self.folder, stdout=file,
                                   stderr=subprocess.PIPE, check=False)
-        with open(self.path('s.raw'), 'rb') as one, open(self.path('seven.raw'), 'rb') as two:
-            if raw.code or done.returncode or one.read() != two.read():
-                self.problem('7zz', done.stderr.decode())
+        if raw.code or done.returncode or self.read('s.raw') != self.read('seven.raw'):
+            self.problem('7zz', done.stderr.decode())
 
 
 def one(seed, folder):

@@ -14,9 +14,8 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, PEER, PEER_IO, each, must  # noqa: E402
+from harness import IMG, PEER, each  # noqa: E402
 from imagecase import ImageCase  # noqa: E402
-from images import pick_range  # noqa: E402
 import vdi  # noqa: E402
 
 MOST = 9 << 20
@@ -55,15 +54,9 @@ def written(case):
     rng = case.rng
     size = rng.randrange(512, MOST) // 512 * 512
     options = ['-o', 'static=on'] if rng.random() < 0.3 else []
-    must(PEER, ['create', '-q', '-f', 'vdi'] + options + ['x', str(size)], case.folder)
-    steps = []
-    for _ in range(rng.randrange(0, 7)):
-        offset, length = pick_range(rng, size, 1 << 20)
-        kind = rng.choice(['write -P %d' % rng.randrange(256), 'write -P 7', 'write -z', 'discard'])
-        steps += ['-c', f'{kind} {offset} {length}']
-    if steps:
-        must(PEER_IO, ['-f', 'vdi'] + steps + ['x'], case.folder)
-    case.journal.lines.append(f'# x: {size} {options} {steps}')
+    case.expect(PEER, ['create', '-q', '-f', 'vdi'] + options + ['x', str(size)])
+    case.write_by_io('x', size, vdi.BLOCK,
+                     [f'write -P {rng.randrange(256)}' for _ in range(2)] + ['write -z', 'discard'])
     case.views('x')
     case.same(['dd', '-f', 'vdi', '-O', 'raw', 'if=x', 'of=part', 'bs=3000', 'skip=1', 'count=99'])
     case.write_over('x', size)
@@ -114,9 +107,7 @@ def crafted(case):
             # (not the number of blocks: the reference tool prints a line for each)
             at = rng.randrange(min(len(made_up), 600))
             made_up[at] = rng.randrange(256) if at < 0x180 or at >= 0x184 else made_up[at]
-    with open(case.path('x'), 'wb') as file:
-        file.write(made_up)
-    case.journal.lines.append(f'# x: entries {entries} {given}')
+    case.write('x', made_up, f'entries {entries} {given}')
     fine = case.same(['info', '-f', 'vdi', 'x'])
     case.views('x', contents=fine and given['disk'] <= 64 << 20)
     entries = struct.unpack_from(f'<{blocks}I', made_up.ljust(512 + 4 * blocks, b'\0'), 512)
@@ -133,9 +124,7 @@ def is_sound(entries, blocks):
 
 def one(seed, folder):
     case = ImageCase('vdi', seed, folder)
-    kind = case.rng.choice([made, written, crafted, crafted])
-    title = kind(case)
-    return case.report(title)
+    return case.report(case.rng.choice([made, written, crafted, crafted])(case))
 
 
 if __name__ == '__main__':

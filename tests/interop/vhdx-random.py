@@ -20,7 +20,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, PEER, PEER_IO, Journal, each, run, without  # noqa: E402
+from harness import IMG, PEER, PEER_IO, each, without  # noqa: E402
+from imagecase import ImageCase  # noqa: E402
 import images  # noqa: E402
 import vhdx  # noqa: E402
 from vhdx import BAT, File, KILO, MEGA, METADATA  # noqa: E402
@@ -43,18 +44,7 @@ def digest(path):
     return f'{size} bytes, {whole.hexdigest()}'
 
 
-class Case:
-    def __init__(self, seed, folder):
-        self.rng, self.folder = random.Random(seed), folder
-        self.journal, self.problems = Journal(), []
-
-    def tool(self, which, words):
-        self.journal.add('.', which, words)
-        return run(which, words, self.folder)
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
+class Case(ImageCase):
     def problem(self, title, text=''):
         self.problems.append(f'{title}\n  {text}')
 
@@ -63,19 +53,12 @@ class Case:
         subprocess.run(['cp', '--sparse=always', name, to], cwd=self.folder, check=True)
 
     def contents(self, tool, name, fmt='vhdx'):
-        result = self.tool(tool, ['convert', '-f', fmt, '-O', 'raw', name, 'out.raw'])
+        result = self.run(tool, ['convert', '-f', fmt, '-O', 'raw', name, 'out.raw'])
         if result.code:
             return f'exit {result.code}: {result.err}'
         found = digest(self.path('out.raw'))
         os.unlink(self.path('out.raw'))
         return found
-
-    def same(self, words, compat=None):
-        """Both tools about one file; what is on disk may change meanwhile."""
-        ours, peer = (self.tool(tool, words) for tool in (IMG, PEER))
-        difference = ours.differs(peer)
-        if difference:
-            self.problem(' '.join(words), difference)
 
     def views(self, name):
         for words in (['info', name], ['info', '--output=json', '-f', 'vhdx', name], ['check', name],
@@ -85,7 +68,7 @@ class Case:
             self.same(words)
 
 
-def options(rng, size):
+def options(rng):
     """Words for -o."""
     found = []
     if rng.random() < 0.6:
@@ -125,7 +108,7 @@ def create(case):
     size = rng.choice([0, 1, 511, 512, 1000, rng.randrange(1 << 20), rng.randrange(1 << 30), 1 << 30, (1 << 30) + 1,
                        100 << 30, (100 << 30) + 1, rng.randrange(1 << 40), 32 << 40, (32 << 40) + 512, 64 << 40,
                        (64 << 40) + 1, rng.randrange(1 << 45)])
-    words = options(rng, size)
+    words = options(rng)
     text = ' '.join(words)
     if size == 0 and ('256M' in text or '512M' in text or '32M' in text):
         size = 512                                      # tables of gigabytes, and the peer writes all of them
@@ -133,7 +116,7 @@ def create(case):
         size = 1 << 34
     results = []
     for tool, name in (IMG, 'ours.vhdx'), (PEER, 'peer.vhdx'):
-        result = case.tool(tool, ['create', '-f', 'vhdx'] + words + [name, str(size)])
+        result = case.run(tool, ['create', '-f', 'vhdx'] + words + [name, str(size)])
         result.out, result.err = result.out.replace(name, 'x'), result.err.replace(name, 'x')
         results.append(result)
     difference = results[0].differs(results[1])
@@ -181,7 +164,7 @@ def convert(case):
     words = ['-O', 'vhdx'] + good_options(rng)
     words += rng.choice([[], [], ['-W'], ['-m', '1'], ['-m', '16'], ['-S', '0'], ['-S', '64k'], ['-t', 'none']])
     for tool, name in (IMG, 'ours.vhdx'), (PEER, 'peer.vhdx'):
-        result = case.tool(tool, ['convert', '-f', source['format']] + words + ['s0.img', name])
+        result = case.run(tool, ['convert', '-f', source['format']] + words + ['s0.img', name])
         if result.code or result.err:
             case.problem(f'convert to {name}', result.err)
             return 'convert'
@@ -198,9 +181,9 @@ def convert(case):
     texts = []
     for name in 'ours.vhdx', 'peer.vhdx':
         case.views(name)
-        text = case.tool(PEER, ['info', name]).out.replace(name, 'x')
+        text = case.run(PEER, ['info', name]).out.replace(name, 'x')
         texts.append(without(text, r'(disk size: ).*', r'(file length: ).*'))
-        result = case.tool(PEER, ['check', name])
+        result = case.run(PEER, ['check', name])
         if result.code:
             case.problem(f'check of {name}', result.out + result.err)
     if texts[0] != texts[1]:
@@ -217,13 +200,9 @@ def convert(case):
 def peer_image(case, name, size):
     rng = case.rng
     words = good_options(rng)
-    case.tool(PEER, ['create', '-q', '-f', 'vhdx'] + words + [name, str(size)])
-    steps = []
-    for _ in range(rng.randrange(1, 10)):
-        offset, length = images.pick_range(rng, size, MEGA)
-        kind = rng.choice(['write -P %d' % rng.randrange(1, 256)] * 4 + ['write -z', 'write -z -u', 'discard'])
-        steps += ['-c', f'{kind} {offset} {length}']
-    case.tool(PEER_IO, ['-f', 'vhdx'] + steps + [name])
+    case.run(PEER, ['create', '-q', '-f', 'vhdx'] + words + [name, str(size)])
+    case.write_by_io(name, size, MEGA, [f'write -P {rng.randrange(1, 256)}' for _ in range(4)] +
+                     ['write -z', 'write -z -u', 'discard'], 10)
     return words
 
 
@@ -242,7 +221,7 @@ def peer(case):
     images.fill_raw(case.path('over'), over)
     more = rng.choice([[], ['-W'], ['-S', '0'], ['-m', '16'], ['-t', 'none']])
     for tool, name in (IMG, 'x'), (PEER, 'y'):
-        result = case.tool(tool, ['convert', '-n', '-f', 'raw', '-O', 'vhdx'] + more + ['over', name])
+        result = case.run(tool, ['convert', '-n', '-f', 'raw', '-O', 'vhdx'] + more + ['over', name])
         if result.code or result.err:
             case.problem(f'writing over {name}', result.err)
     right = case.contents(PEER, 'over', 'raw')
@@ -251,7 +230,7 @@ def peer(case):
         if got != right:
             case.problem(f'contents of {name}', f'{got}\n  instead of {right}')
     case.views('x')
-    result = case.tool(PEER, ['check', 'x'])
+    result = case.run(PEER, ['check', 'x'])
     if result.code:
         case.problem('check', result.out + result.err)
     return f"peer {size} {' '.join(words)}"
@@ -336,8 +315,8 @@ DAMAGES = [
 
 def damage(case):
     rng = case.rng
-    case.tool(PEER, ['create', '-q', '-f', 'vhdx', '-o', 'block_size=1M', 'base', '10M'])
-    case.tool(PEER_IO, ['-f', 'vhdx', '-c', 'write -P 5 0 64k', '-c', 'write -P 6 3M 1M', '-c', 'write -P 7 5M 2M',
+    case.run(PEER, ['create', '-q', '-f', 'vhdx', '-o', 'block_size=1M', 'base', '10M'])
+    case.run(PEER_IO, ['-f', 'vhdx', '-c', 'write -P 5 0 64k', '-c', 'write -P 6 3M 1M', '-c', 'write -P 7 5M 2M',
                         'base'])
     case.copy('base', 'x')
     number = rng.randrange(len(DAMAGES))
@@ -361,8 +340,8 @@ def log(case):
     """Entries with random pages of the BAT, as other programs may have left them."""
     rng = case.rng
     size = rng.choice([64, 64, 520]) * MEGA
-    case.tool(PEER, ['create', '-q', '-f', 'vhdx', '-o', 'block_size=1M', 'x', str(size)])
-    case.tool(PEER_IO, ['-f', 'vhdx', '-c', 'write -P 5 0 20M', 'x'])
+    case.run(PEER, ['create', '-q', '-f', 'vhdx', '-o', 'block_size=1M', 'x', str(size)])
+    case.run(PEER_IO, ['-f', 'vhdx', '-c', 'write -P 5 0 20M', 'x'])
     guid = rng.randbytes(16)
     with File(case.path('x')) as file:
         for number in 0, 1:
@@ -397,7 +376,7 @@ def log(case):
     case.same(['check', 'x'])
     if digest(case.path('x')) != digest(case.path('z')):
         case.problem('reading has changed the file')
-    ours, theirs = (case.tool(tool, ['check', '-r', 'all', name]) for tool, name in ((IMG, 'x'), (PEER, 'y')))
+    ours, theirs = (case.run(tool, ['check', '-r', 'all', name]) for tool, name in ((IMG, 'x'), (PEER, 'y')))
     if ours.code != theirs.code and 'overlaps with another block' not in ours.err:
         case.problem('check -r all', ours.differs(theirs))
     right = case.contents(PEER, 'y')
@@ -413,7 +392,7 @@ KINDS = [create, convert, convert, peer, damage, damage, log]
 
 
 def one(seed, folder):
-    case = Case(seed, folder)
+    case = Case('vhdx', seed, folder)
     title = KINDS[seed % len(KINDS)](case)
     return title, [text[:3000] for text in case.problems[:4]], ['commands:'] + case.journal.lines
 

@@ -11,7 +11,7 @@
 
 enum { PAGE = 512, PAGES = 64, SIZE = PAGE * PAGES, ROUNDS = 3000 };
 
-static const char path[] = "test-pages.raw";
+static const char path[] = "test-pages.raw", other_path[] = "test-pages-other.raw";
 static unsigned char model[SIZE];
 static unsigned long long seed = 1;
 static unsigned asked;
@@ -29,14 +29,14 @@ static int ready(struct img *image)
     return answer;
 }
 
-static struct img *open_image(void)
+static struct img *open_image(const char *name)
 {
     struct img_open how = { .format = "raw", .flags = IMG_RDWR | IMG_RESIZE, .cache = IMG_CACHE_UNSAFE };
     struct img_error err = IMG_ERROR_INIT;
     struct img *image = NULL;
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0644);
+    int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0644);
 
-    if (fd < 0 || img_open(&image, path, &how, &err) < 0)
+    if (fd < 0 || img_open(&image, name, &how, &err) < 0)
         abort();
     close(fd);
     img_error_clear(&err);
@@ -122,15 +122,43 @@ static void test_refusal(struct img *image)
     img_pages_free(pages);
 }
 
+/* Pages at the same places of two files, far more of them than there is memory for. */
+static void test_two_files(struct img *image, struct img *other)
+{
+    static unsigned char second[SIZE], found[SIZE];
+    struct img_pages *pages = img_pages_new(image, PAGE, 4 * PAGE, NULL);
+    bool good = true;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        bool first = pick(2) == 0;
+        uint64_t offset = (uint64_t)PAGE * pick(PAGES);
+        unsigned char *expected = (first ? model : second) + offset;
+        uint8_t *bytes;
+
+        if (img_pages_entry_of(pages, img_file(first ? image : other), offset, 0, &bytes) < 0)
+            abort();
+        good &= memcmp(bytes, expected, PAGE) == 0;
+        uint32_t at = pick(PAGE);
+        bytes[at] = expected[at] = (unsigned char)i;
+        img_pages_changed(pages, at, 1);
+    }
+    OK(good, "pages of two files are told apart");
+    OK(img_pages_write(pages) == 0 && file_is_model(image), "the one has what belongs to it");
+    OK(img_pread(img_file(other), found, 0, SIZE) == 0 && memcmp(found, second, SIZE) == 0, "and the other");
+    img_pages_free(pages);
+}
+
 int main(void)
 {
     struct img_error err = IMG_ERROR_INIT;
-    struct img *image = open_image();
+    struct img *image = open_image(path), *other = open_image(other_path);
 
     test_changes(image);
     test_only_changes(image);
     test_refusal(image);
-    OK(img_close(image, &err) == 0, "closed");
+    test_two_files(image, other);
+    OK(img_close(image, &err) == 0 && img_close(other, &err) == 0, "closed");
     unlink(path);
+    unlink(other_path);
     return test_end();
 }

@@ -11,8 +11,8 @@ MEGA = 1024 * 1024
 
 
 class ChainedCase(ImageCase):
-    """`compressed`: the format has compressed clusters."""
-    compressed = False
+    """`compressed`: the format has compressed clusters; `checked`: it has a check."""
+    compressed, checked = False, True
 
     def sides(self, words, name):
         """A command that changes `name`, by both tools on copies; both results, and ours in its place."""
@@ -21,9 +21,7 @@ class ChainedCase(ImageCase):
         shutil.move(self.path(name), self.path('ours'))
         shutil.copyfile(self.path('before'), self.path(name))
         peer = self.run(PEER, words)
-        difference = ours.differs(peer)
-        if difference:
-            self.problems.append(f"{' '.join(words)}: {difference}")
+        self.agree(words, ours, peer)
         shutil.move(self.path(name), self.path('peer'))
         shutil.copyfile(self.path('ours'), self.path(name))
         return peer.code == 0
@@ -34,10 +32,7 @@ class ChainedCase(ImageCase):
         if ours.code == 0:
             made = self.read(name)
         peer = self.run(PEER, words)
-        difference = ours.differs(peer)
-        if difference:
-            self.problems.append(f"{' '.join(words)}: {difference}")
-        elif ours.code == 0 and made != self.read(name):
+        if self.agree(words, ours, peer) and ours.code == 0 and made != self.read(name):
             self.problems.append(f"{' '.join(words)}: {len(made)} bytes differ from the peer's")
         return ours.code == 0 and peer.code == 0
 
@@ -87,6 +82,16 @@ class ChainedCase(ImageCase):
 
     # ---- kinds of cases
 
+    def play(self, new, sizes, options, *special):
+        """Any kind: `new` and `sizes` are for create, options(rng) for the rest; `special` kinds get the case."""
+        kind = self.rng.choice([self.created, self.read_theirs, self.write_ours, self.write_into_theirs,
+                                self.administer, *special])
+        if kind == self.created:
+            title = kind(self.rng.sample(new, self.rng.randrange(0, 4)), sizes)
+        else:
+            title = kind(self) if kind in special else kind(options(self.rng))
+        return self.report(title)
+
     def created(self, options, sizes):
         words = ['create', '-f', self.form] + (['-o', ','.join(options)] if options else [])
         if self.same_made(words + ['x', self.rng.choice(sizes)], 'x'):
@@ -110,7 +115,7 @@ class ChainedCase(ImageCase):
         self.views('x')
         return f"read {','.join(options)} over {base}"
 
-    def write_ours(self, options, clean=True):
+    def write_ours(self, options):
         """A new image of ours; then what is changed in it."""
         size = self.raw('r', self.rng.choice([MEGA // 4, 4 * MEGA]))
         words = ['convert', '-O', self.form, '-f', 'raw'] + (['-o', ','.join(options)] if options else [])
@@ -122,7 +127,7 @@ class ChainedCase(ImageCase):
             self.expect(PEER, ['compare', '-f', 'raw', '-F', self.form, 'r', 'x'])
             self.views('x')
             self.write_over('x', size)
-            if clean:
+            if self.checked:
                 self.same(['check', '-f', self.form, 'x'])
                 self.expect(PEER, ['check', '-f', self.form, 'x'])
         return ' '.join(words)
@@ -178,8 +183,6 @@ class ChainedCase(ImageCase):
             for name, form in ('b', base), ('x', self.form):
                 if name in names:
                     must(PEER, ['convert', '-f', form, '-O', 'raw', name, f'{side}.{name}'], self.folder)
-        difference = results[0].differs(results[1])
-        if difference:
-            self.problems.append(f"{' '.join(words)}: {difference}")
+        self.agree(words, *results)
         for name in names:
             self.equal('ours.' + name, 'peer.' + name)

@@ -73,6 +73,11 @@ def must(tool, arguments, cwd):
         raise RuntimeError('%s: %s' % (' '.join(arguments), result.err))
 
 
+def can_make(form):
+    """Whether the tool under test makes images of a format."""
+    return run(IMG, ['create', '-f', form, '-o', 'help'], '/').code == 0
+
+
 def make_qcow2(folder, name, options, size, steps):
     """The bytes of an image that the reference tool makes; steps: snapshot NAME, bitmap GRANULARITY NAME, qemu-io's."""
     must(PEER, ['create', '-q', '-f', 'qcow2'] + (['-o', options] if options else []) + [name, str(size)], folder)
@@ -175,6 +180,16 @@ def each(name, default, one, *more):
                 folder.keep()
             tap.result(f'seed {seed}: {title}', problems, *lines)
     tap.end()
+
+
+def read(*path):
+    with open(os.path.join(*path), 'rb') as file:
+        return file.read()
+
+
+def write(path, content):
+    with open(path, 'wb') as file:
+        file.write(content)
 
 
 def without(text, *patterns):

@@ -6,8 +6,8 @@ import random
 import shutil
 import subprocess
 
-from harness import IMG, PEER, Journal, must, run, without
-from images import fill_raw, raw_image
+from harness import IMG, PEER, PEER_IO, Journal, must, run, without
+from images import fill_raw, pick_range, raw_image
 
 VIEWS = [['info'], ['info', '--output=json'], ['map'], ['map', '--output=json'], ['check'], ['check', '--output=json'],
          ['measure', '-O', 'raw'], ['measure', '-O', 'qcow2', '--output=json']]
@@ -47,10 +47,15 @@ class ImageCase:
         ours, peer = self.run(IMG, words), self.run(PEER, words)
         for result in ours, peer:
             result.out, result.err = without(result.out, *mask), without(result.err, *mask)
+        self.agree(words, ours, peer)
+        return peer.code == 0
+
+    def agree(self, words, ours, peer):
+        """Whether both results of a command are the same."""
         difference = ours.differs(peer)
         if difference:
             self.problems.append(f"{' '.join(words)}: {difference}")
-        return peer.code == 0
+        return not difference
 
     def equal(self, a, b):
         if not filecmp.cmp(self.path(a), self.path(b), shallow=False):
@@ -80,6 +85,17 @@ class ImageCase:
         size = (image['size'] + 511) // 512 * 512
         os.truncate(self.path(name), size)
         return size
+
+    def write_by_io(self, name, size, unit, kinds, most=7):
+        """Fewer than `most` commands of qemu-io, of these kinds, at random places of the disk."""
+        words = []
+        for _ in range(self.rng.randrange(most)):
+            offset, length = pick_range(self.rng, size, unit)
+            words += ['-c', f'{self.rng.choice(kinds)} {offset} {length}']
+        if words:
+            words = ['-f', self.form] + words + [name]
+            self.journal.add('.', PEER_IO, words)
+            must(PEER_IO, words, self.folder)
 
     def write_over(self, name, size):
         """Small writes of ours at random places of the disk: only these change."""

@@ -43,6 +43,18 @@ def raw_image(rng, name, most):
     return dict(name=name, format='raw', size=size, options=[], backing=None, steps=steps)
 
 
+def some_disk(rng, length, longest):
+    """Bytes for codecs: pieces up to `longest` of zeroes, noise, one byte, a short pattern, or letters."""
+    disk = bytearray()
+    while len(disk) < length:
+        piece = min(rng.randrange(1, longest), length - len(disk))
+        disk += rng.choice([lambda: bytes(piece), lambda: rng.randbytes(piece),
+                            lambda: bytes([rng.randrange(256)]) * piece,
+                            lambda: (rng.randbytes(50) * (piece // 50 + 1))[:piece],
+                            lambda: bytes(rng.choices(b'etaoin ', k=piece))])()
+    return bytes(disk)
+
+
 def creation_options(rng, name, backing, compressed=None):
     """Options of qcow2 that go together, most of the time."""
     options = []

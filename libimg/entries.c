@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* entries.c - guest range to extent, entry by entry (see entries.h). */
+#include "entries.h"
+#include "util/checked.h"
+
+/* An answer is given under a lock, and the caller may need only the beginning of it. */
+enum { MAX_LOOKED_AT = 65536 };
+
+/* The table that was found last. */
+struct table {
+    uint64_t place, end;            /* end: of what is below it on the guest disk */
+};
+
+static int look_at(struct img *image, const struct img_entries *entries, uint64_t guest, struct table *table,
+                   struct img_extent *unit)
+{
+    *unit = (struct img_extent){ .offset = guest, .kind = IMG_HOLE };
+    if (entries->find_table && guest >= table->end) {
+        int ret = entries->find_table(image, guest, &table->place);
+        if (ret < 0)
+            return ret;
+        table->end = img_align_down(guest, entries->span) + entries->span;
+    }
+    if (entries->find_table && table->place == 0) {
+        unit->length = table->end - guest;
+        return 0;
+    }
+    unit->length = entries->unit - (guest & (entries->unit - 1));
+    return entries->look(image, table->place, guest, unit);
+}
+
+static bool goes_on(const struct img_extent *run, const struct img_extent *unit)
+{
+    return unit->kind == run->kind && unit->host_valid == run->host_valid &&
+           (!unit->host_valid || unit->host == run->host + run->length);
+}
+
+int img_map_entries(struct img *image, const struct img_entries *entries, uint64_t offset, uint64_t length,
+                    struct img_extent *extent)
+{
+    struct table table = { 0 };
+    struct img_extent unit;
+    int ret = look_at(image, entries, offset, &table, extent);
+
+    if (ret < 0)
+        return ret;
+    for (int looked_at = 1; extent->kind != IMG_CODED && extent->length < length; looked_at++) {
+        if (looked_at == MAX_LOOKED_AT || look_at(image, entries, offset + extent->length, &table, &unit) < 0 ||
+            !goes_on(extent, &unit))
+            break;
+        extent->length += unit.length;
+    }
+    extent->length = img_min(extent->length, length);
+    return 0;
+}

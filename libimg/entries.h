@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * entries.h - what is where, for formats whose tables have an entry for each unit (cluster, block) of the guest disk:
+ * how an answer of `map` is put together from them.
+ */
+#ifndef IMG_ENTRIES_H
+#define IMG_ENTRIES_H
+
+#include "driver.h"
+
+struct img_entries {
+    uint64_t unit;                  /* guest bytes of an entry; a power of two */
+    uint64_t span;                  /* guest bytes below a table; a power of two */
+    /* Where the table for `guest` is; 0: nowhere, and all below it is a HOLE.  NULL: there is one table, always. */
+    int (*find_table)(struct img *image, uint64_t guest, uint64_t *table);
+    /* What the entry for `guest` says: kind; for bytes in a file host_valid, file, recurse, and host, which is that of
+     * `guest`; of a CODED unit its host and host_length.  The rest of *unit is set already, and it is a HOLE. */
+    int (*look)(struct img *image, uint64_t table, uint64_t guest, struct img_extent *unit);
+};
+
+/* The run of units that begins at `offset`, of a bounded number of entries; a CODED one is a run of its own.  An error
+ * behind the first unit ends the run: it is for whoever begins there. */
+int img_map_entries(struct img *image, const struct img_entries *entries, uint64_t offset, uint64_t length,
+                    struct img_extent *extent);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* Bytes from and to an open file as it stands. */
+#include "fd.h"
+#include "checked.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#define MOST (1u << 30)             /* in one call */
+
+/* After a call that failed: is it to be made again, once `what` (POLLIN, POLLOUT) can be done? */
+static bool again(int fd, short what)
+{
+    struct pollfd ready = { .fd = fd, .events = what };
+
+    if (errno == EINTR)
+        return true;
+    return (errno == EAGAIN || errno == EWOULDBLOCK) && (poll(&ready, 1, -1) >= 0 || errno == EINTR);
+}
+
+int64_t img_read_all(int fd, void *bytes, uint64_t length)
+{
+    unsigned char *at = bytes;
+    uint64_t have = 0;
+
+    while (have < length) {
+        ssize_t n = read(fd, at + have, (size_t)img_min(length - have, MOST));
+        if (n < 0 && again(fd, POLLIN))
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        have += (uint64_t)n;
+    }
+    return (int64_t)have;
+}
+
+int img_write_all(int fd, const void *bytes, uint64_t length)
+{
+    const unsigned char *at = bytes;
+
+    while (length) {
+        ssize_t n = write(fd, at, (size_t)img_min(length, MOST));
+        if (n < 0 && again(fd, POLLOUT))
+            continue;
+        if (n < 0)
+            return -errno;
+        at += n;
+        length -= (uint64_t)n;
+    }
+    return 0;
+}
