@@ -14,6 +14,7 @@
 #ifndef APPLET_H
 #define APPLET_H
 
+#include "../compat/compat.h"
 #include "../libimg/img.h"
 
 /*
@@ -74,7 +75,7 @@ void app_start(struct app *app, const struct applet *applet, const char *called,
  * The letter of the next option, -1 after the last.  Options and operands come
  * in any order, long names may be shortened, `--` ends the options.  --object is taken (app_object) and not returned.
  * -h and --help print the help and exit; an unknown option, a missing argument end the process as a
- * usage error in the peer's words.
+ * usage error in qemu-img's words.
  */
 int app_next(struct app *app);
 
@@ -101,10 +102,6 @@ void app_say(const char *format, ...) IMG_PRINTF(1, 2);
  * main() does it after every applet. */
 int app_finish(int status);
 
-/* The output profile, IMGBOX_COMPAT as 100 * major + minor: 1000 unless it is set. */
-enum { APP_7_2 = 702, APP_10_0 = 1000, APP_11_0 = 1100 };
-unsigned app_compat(void);
-
 /* ---- Arguments that several tools take (common.c) ------------------------- */
 
 enum app_output { APP_HUMAN, APP_JSON };
@@ -116,13 +113,13 @@ bool app_cache(const char *text, const char *what, enum img_cache *mode);
 int app_parse_size(const char *text, uint64_t *number);
 /*
  * A size given by the user (suffix optional, bytes without one), 0 to INT64_MAX; false with a message
- * about `what` ("image size", "start offset" ...) in the peer's words for a bad one.
+ * about `what` ("image size", "start offset" ...) in qemu-img's words for a bad one.
  */
 bool app_size(const char *text, const char *what, uint64_t *size);
 /* The same for a plain or suffixed number with its own bounds ("number of coroutines", 1, 16). */
 bool app_number(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *number);
-/* --object: accepted when it is a well-formed object that the peer would take (object.c); exits with 1 and the
- * peer's text if not. */
+/* --object: accepted when it is a well-formed object that qemu-img would take (object.c); exits with 1 and
+ * qemu-img's text if not. */
 void app_object(const char *text);
 /* With which status it does that from now on. */
 void app_object_status(int status);
@@ -176,7 +173,7 @@ void app_print_json(const struct img_doc *doc);
 /* ---- Progress (progress.c) -------------------------------------------------- */
 
 /*
- * "    (12.34/100%)\r" on standard output, each a write of its own, at most once per `step` percent (the peer's
+ * "    (12.34/100%)\r" on standard output, each a write of its own, at most once per `step` percent (qemu-img's
  * convert and compare use 1.0; dd, rebase and commit 1.0 too);
  * without `shown` it comes only on SIGUSR1, on standard error.  SIGUSR1 is harmless from start on.
  */

@@ -42,7 +42,7 @@ void app_warning(const char *format, ...)
 static void print_hint(struct img_error *err)
 {
     /* The older profile leaves this one line open. */
-    bool open_ended = app_compat() < APP_10_0 && err->hint && !strncmp(err->hint, "Detected format of ", 19);
+    bool open_ended = compat_profile() < COMPAT_10_0 && err->hint && !strncmp(err->hint, "Detected format of ", 19);
 
     if (err->hint)
         fprintf(stderr, "%s%s", err->hint, open_ended ? "" : "\n");
@@ -96,7 +96,7 @@ enum app_output app_output_format(const struct app *app)
         return APP_JSON;
     if (!strcmp(app->argument, "human"))
         return APP_HUMAN;
-    if (app_compat() < APP_10_0) {
+    if (compat_profile() < COMPAT_10_0) {
         app_error("--output must be used with human or json as argument.");
         exit(app_finish(1));
     }
@@ -113,7 +113,7 @@ bool app_cache(const char *text, const char *what, enum img_cache *mode)
 
 static void say_malformed(const char *text, const char *what)
 {
-    if (app_compat() >= APP_10_0) {
+    if (compat_profile() >= COMPAT_10_0) {
         app_error("Invalid %s specified: '%s'.", what, text);
         return;
     }
@@ -123,7 +123,7 @@ static void say_malformed(const char *text, const char *what)
 
 int app_parse_size(const char *text, uint64_t *number)
 {
-    if (app_compat() < APP_10_0 && text[strspn(text, " \t")] == '-')
+    if (compat_profile() < COMPAT_10_0 && text[strspn(text, " \t")] == '-')
         return -EINVAL;
     return img_parse_size(text, 'b', number);
 }

@@ -8,7 +8,7 @@ static int refuse_format(const char *name)
     return -1;
 }
 
-/* The latest first, as the peer goes through them. */
+/* The latest first, as qemu-img goes through them. */
 int convert_check_bitmaps(struct convert *r)
 {
     struct img_bitmap *list;

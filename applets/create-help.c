@@ -6,14 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Options that the peer of an older profile did not list, or (OURS) none does: those are listed under our own
+/* Options that qemu-img of an older profile did not list, or (OURS) none does: those are listed under our own
  * names only, as img-create.  They work all the same. */
 enum { OURS = 0 };
 static const struct {
     const char *name;
     unsigned since;
 } newer_options[] = {
-    { "keep_data_file", APP_11_0 }, { "compression_level", OURS }, { "compression_window", OURS },
+    { "keep_data_file", COMPAT_11_0 }, { "compression_level", OURS }, { "compression_window", OURS },
     { "azure", OURS }
 };
 
@@ -26,7 +26,7 @@ static bool is_listed(const char *line)
     for (size_t i = 0; i < sizeof newer_options / sizeof *newer_options; i++)
         if (length == strlen(newer_options[i].name) && !strncmp(line, newer_options[i].name, length))
             return newer_options[i].since == OURS ? strcmp(app_name, "qemu-img") != 0
-                                                  : app_compat() >= newer_options[i].since;
+                                                  : compat_profile() >= newer_options[i].since;
     return true;
 }
 

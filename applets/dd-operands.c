@@ -32,7 +32,7 @@ static bool parse_blocks(const char *value, const char *what, uint64_t *blocks)
     unsigned long long number;
     char *end;
 
-    if (app_compat() < APP_10_0)
+    if (compat_profile() < COMPAT_10_0)
         return app_size(value, what, blocks);
     errno = 0;
     number = strtoull(value, &end, 0);

@@ -29,7 +29,7 @@ static int usage_status(const struct app *app)
 /* The line behind every usage error; the older profile always names the whole tool. */
 static _Noreturn void try_help(const struct app *app, int status)
 {
-    if (app_compat() < APP_10_0)
+    if (compat_profile() < COMPAT_10_0)
         fprintf(stderr, "Try 'qemu-img --help' for more information\n");
     else
         fprintf(stderr, "Try '%s --help' for more info\n", app->called);
@@ -58,7 +58,7 @@ static _Noreturn void bad_option(const struct app *app, const char *word, const 
     va_list arguments;
 
     fflush(stdout);
-    if (app_compat() < APP_10_0) {
+    if (compat_profile() < COMPAT_10_0) {
         fprintf(stderr, "%s: unrecognized option '%s'\n", app_name, word);
     } else {
         fprintf(stderr, "%s: ", app->called);
@@ -76,7 +76,7 @@ static _Noreturn void no_argument(const struct app *app, const char *word, const
                                   bool is_long)
 {
     fflush(stdout);
-    if (app_compat() < APP_10_0)
+    if (compat_profile() < COMPAT_10_0)
         fprintf(stderr, "%s: missing argument for option '%s'\n", app_name, word);
     else if (is_long)
         fprintf(stderr, "%s: option '--%s' requires an argument\n", app->called, option->name);

@@ -45,11 +45,11 @@ static bool plain_number(const char *text, const char *what, uint64_t min, uint6
 
     if (!hexadecimal)
         suffixed = strpbrk(text, "bBkKmMgGtTpPeE.") != NULL;
-    if (app_compat() >= APP_10_0 && !suffixed)
+    if (compat_profile() >= COMPAT_10_0 && !suffixed)
         return app_number(text, what, min, max, number);
     if (!suffixed && img_parse_size(text, 'b', number) == 0 && *number >= min && *number <= max)
         return true;
-    if (app_compat() >= APP_10_0)
+    if (compat_profile() >= COMPAT_10_0)
         app_error("Invalid %s specified: '%s'.", what, text);
     else
         app_error("Invalid %s specified", what);
@@ -97,7 +97,7 @@ static bool parse_pattern(struct request *r, const char *text)
 static bool parse_option(struct request *r, int letter)
 {
     const char *argument = r->app->argument;
-    bool older = app_compat() < APP_10_0;
+    bool older = compat_profile() < COMPAT_10_0;
     struct img_bench *bench = &r->bench;
 
     switch (letter) {

@@ -161,7 +161,7 @@ static void parse_repair(const struct app *app, struct request *r)
         r->repair = IMG_REPAIR_LEAKS;
     else if (!strcmp(app->argument, "all"))
         r->repair = IMG_REPAIR_LEAKS | IMG_REPAIR_ERRORS;
-    else if (app_compat() < APP_10_0)
+    else if (compat_profile() < COMPAT_10_0)
         app_usage(app, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", app->argument);
     else
         app_usage(app, "--repair (-r) expects 'leaks' or 'all' not '%s'", app->argument);

@@ -163,7 +163,7 @@ static int compare_open(struct request *r)
     return status;
 }
 
-/* With -p the peer ends its line also when it never began one. */
+/* With -p qemu-img ends its line also when it never began one. */
 static int give_up(const struct request *r, int status)
 {
     if (r->progress && r->output == APP_HUMAN)

@@ -2,7 +2,7 @@
 /*
  * img-convert.c - copy one or more images into a new (or existing) one, with a
  * change of format where wanted.  Usage, options and the checks of their
- * combinations stand here, the steps in convert-*.c, the copying in libimg/copy.c.
+ * combinations stand here, the steps in convert-*.c, the copying in libimg/copy/copy.c.
  */
 #include "convert.h"
 

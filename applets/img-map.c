@@ -252,7 +252,7 @@ static bool parse(struct app *app, struct request *r)
 
 static int run(struct app *app)
 {
-    struct request r = { .length = INT64_MAX, .with_compressed = app_compat() >= 800 };
+    struct request r = { .length = INT64_MAX, .with_compressed = compat_profile() >= 800 };
     struct img *image;
     static char buffer[1 << 16];
 

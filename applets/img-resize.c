@@ -74,7 +74,7 @@ static bool parse(struct app *app, struct request *r)
             break;
         }
     }
-    if (app->operand_count > 2 && app_compat() >= APP_10_0)
+    if (app->operand_count > 2 && compat_profile() >= COMPAT_10_0)
         app_usage(app, "Extra argument(s) in command line");
     if (app->operand_count != 2)
         app_usage(app, "Expecting image file name and size");
@@ -89,7 +89,7 @@ static int resize(struct img *image, const struct request *r)
     struct img_error err = IMG_ERROR_INIT;
     uint64_t now = img_size(image), size = r->size;
 
-    /* Sums wrap around as the peer's do, so that what it calls negative is that here too. */
+    /* Sums wrap around as qemu-img's do, so that what it calls negative is that here too. */
     if (r->relation == LARGER_BY)
         size = now + size;
     else if (r->relation == SMALLER_BY)

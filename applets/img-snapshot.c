@@ -31,7 +31,7 @@ static void list(struct img *image)
     struct img_snapshot *all = NULL;
     int count = img_snapshots(image, &all, &err);
 
-    /* What cannot be listed is none to the peer too. */
+    /* What cannot be listed is none to qemu-img too. */
     img_error_clear(&err);
     if (count <= 0)
         return;
@@ -57,7 +57,7 @@ static int create(struct img *image, const char *name)
     free(made.id);
     if (rc == 0)
         return 0;
-    if (app_compat() < APP_10_0)
+    if (compat_profile() < COMPAT_10_0)
         app_error("Could not create snapshot '%s': %d (%s)", name, rc, img_strerror(rc));
     else
         app_error("Could not create snapshot '%s': %s", name, img_strerror(rc));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What there is to say about one image, in one document.  Keys stand in the
- * order in which the peer prints them: scripts compare text.
+ * order in which qemu-img prints them: scripts compare text.
  */
 #include "info.h"
 #include "../libimg/util/cleanup.h"
@@ -9,7 +9,7 @@
 /* The older profile knows no nodes below the image. */
 static bool shows_children(void)
 {
-    return app_compat() >= 800;
+    return compat_profile() >= 800;
 }
 
 static void add_child(struct img_doc *children, const char *name, struct img *child, bool limits)
@@ -47,7 +47,7 @@ struct img_doc *info_snapshot(const struct img_snapshot *snapshot)
     img_doc_put_uint(entry, "date-nsec", snapshot->date_nsec);
     img_doc_put_uint(entry, "vm-clock-sec", snapshot->vm_clock_nsec / 1000000000);
     img_doc_put_string(entry, "id", snapshot->id);
-    /* Signed, as in the peer. */
+    /* Signed, as in qemu-img. */
     img_doc_put(entry, "vm-state-size", img_doc_int((int64_t)snapshot->vm_state_size));
     return entry;
 }

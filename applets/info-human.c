@@ -90,7 +90,7 @@ static void print_snapshot(const struct img_doc *snapshot, bool old, int indent)
 
 void info_print_snapshots(const struct img_doc *list, int indent)
 {
-    bool old = app_compat() < APP_10_0;
+    bool old = compat_profile() < COMPAT_10_0;
 
     printf("%*sSnapshot list:\n", indent, "");
     printf(old ? "%*s%-9s %-16s %8s%20s%13s%11s\n" : "%*s%-7s %-16s %8s %19s %15s %10s\n", indent, "", "ID", "TAG",

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The multi-call program: the name it is called by, or its first argument,
- * says which applet runs.  `qemu-img` gives the face of that tool (compat/).
+ * says which applet runs.  `qemu-img` gives the face of that tool (qemu-img.c).
  * With -DIMGBOX_SINGLE=applet_NAME it is that one applet and nothing else.
  */
-#include "applet.h"
-#include "../compat/compat.h"
+#include "face.h"
 #include "../libimg/util/cleanup.h"
 #include "../libimg/util/strbuf.h"
 
@@ -193,7 +192,7 @@ static int imgbox(int argc, char **argv)
         return install(argc, argv);
     if (!strcmp(word, "qemu-img")) {
         app_name = "qemu-img";
-        return compat_qemu_img(argc - 1, argv + 1, run_applet);
+        return app_qemu_img(argc - 1, argv + 1, run_applet);
     }
     applet = find_applet(strncmp(word, "img-", 4) ? word : word + 4);
     if (applet) {
@@ -211,7 +210,7 @@ static int dispatch(const char *name, int argc, char **argv)
     const struct applet *applet;
 
     if (!strcmp(name, "qemu-img"))
-        return compat_qemu_img(argc, argv, run_applet);
+        return app_qemu_img(argc, argv, run_applet);
     applet = strncmp(name, "img-", 4) ? NULL : find_applet(name + 4);
     if (applet)
         return run_applet(applet, argv[0], argc, argv);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The output profile: scripts pin with IMGBOX_COMPAT what they parse. */
-#include "../applets/applet.h"
+#include "compat.h"
 
 #include <stdlib.h>
 
-unsigned app_compat(void)
+unsigned compat_profile(void)
 {
     static unsigned profile;
     const char *wanted = getenv("IMGBOX_COMPAT");
@@ -13,7 +13,7 @@ unsigned app_compat(void)
 
     if (profile)
         return profile;
-    profile = APP_10_0;
+    profile = COMPAT_10_0;
     if (!wanted)
         return profile;
     major = strtoul(wanted, &end, 10);

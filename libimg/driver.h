@@ -24,7 +24,7 @@
 #define IMG_DRIVER_H
 
 #include "img.h"
-#include "event.h"
+#include "node/event.h"
 #include <errno.h>
 #include <pthread.h>
 
@@ -58,6 +58,8 @@ struct img {
     char *node_name;                /* node-name=, NULL: none given */
     struct img *next_named;         /* node.c: all open nodes with a name */
     bool probed;                    /* the format was guessed */
+    /* Asked before guest bytes go to the node below (buffer NULL: zeroes): may this be written?  NULL: anything may. */
+    int (*guard)(struct img *image, const void *buffer, uint64_t offset, size_t length);
 
     struct img *file;               /* node below: protocol, or inner format; NULL for a PROTOCOL */
     struct img *backing;            /* NULL: none or not opened */
@@ -308,7 +310,7 @@ enum {
     IMG_READS_CONCURRENTLY = 32,    /* FORMAT: its pread needs no lock of libimg's */
     IMG_SHARED_UNITS = 64,          /* FORMAT: threads may write to one cluster at once, if not to the same bytes:
                                      * reserve gives it its place for all of them */
-    IMG_MAP_UNTOLD = 128            /* FORMAT: users are told that all of it is data, as the peer does (img_map_told) */
+    IMG_MAP_UNTOLD = 128            /* FORMAT: users are told that all of it is data, as qemu-img does (img_map_told) */
 };
 
 /* All drivers that are linked; NULL-ended.  Written by the build from the configuration. */
@@ -330,8 +332,8 @@ int img_pread_padded(struct img *image, void *buffer, uint64_t offset, size_t le
  * refused by name.  `shared`: enum img_permission left to other users. */
 int img_create_file(const char *name, uint64_t size, unsigned shared, struct img_doc *rest, struct img **file,
                     struct img_error *err);
-/* Open a file that image names (data file): asks the gate; a relative name starts at the current folder, as in the
- * peer. `options`: a nested object from the caller of open ("data-file"), then the name is not used; or NULL. */
+/* Open a file that image names (data file): asks the gate; a relative name starts at the current folder, as in
+ * qemu-img. `options`: a nested object from the caller of open ("data-file"), then the name is not used; or NULL. */
 int img_open_child(struct img *parent, const char *role, const char *name, const char *format,
                    const struct img_doc *options, struct img **child, struct img_error *err);
 /* Open a file that image names as the next of its `extents`: asks the gate; the name is a file's, never that of a

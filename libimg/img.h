@@ -47,7 +47,7 @@ struct img_error {
  * If *err is set already the first text stays (the root cause wins). */
 int img_error_set(struct img_error *err, int code, const char *format, ...) IMG_PRINTF(3, 4);
 /* The words for an errno value (of either sign), the same with every C library; valid until the
- * thread asks again (compat/strerror.c). */
+ * thread asks again (text/strerror.c). */
 const char *img_strerror(int code);
 /* The same as img_error_set with ": img_strerror(code)" behind the text. */
 int img_error_errno(struct img_error *err, int code, const char *format, ...) IMG_PRINTF(3, 4);
@@ -61,8 +61,8 @@ void img_error_clear(struct img_error *err);
 /*
  * What is worth saying without being an error goes to the process-wide notice
  * handler.  WARNING: printed by the applet as "NAME: warning: TEXT"; NOTE: the
- * line as it is; FAULT: as "NAME: TEXT"; HINT: as it is and without the end of a line, where the
- * peer leaves that out.  All on standard error.  Default handler: drops them.
+ * line as it is; FAULT: as "NAME: TEXT"; HINT: as it is and without the end of a line, where
+ * qemu-img leaves that out.  All on standard error.  Default handler: drops them.
  * Set it before threads start; the handler may be called from any thread.
  */
 enum img_notice { IMG_WARNING, IMG_NOTE, IMG_FAULT, IMG_HINT };
@@ -71,10 +71,6 @@ void img_set_notice(img_notice_fn *handler);
 void img_notice(enum img_notice kind, const char *format, ...) IMG_PRINTF(2, 3);
 /* The text as it is; it may be many lines, for a caller that has very many of them. */
 void img_notice_text(enum img_notice kind, const char *text);
-
-/* Memory for small objects ran out: ends the process with "out of memory" through
- * the notice handler.  Large buffers are never asked for this way: they fail with -ENOMEM. */
-_Noreturn void img_out_of_memory(void);
 
 /* ---- Sizes (size.c) --------------------------------------------------- */
 
@@ -138,11 +134,11 @@ void img_doc_put_uint(struct img_doc *object, const char *key, uint64_t value);
 /* The string member `key`, or NULL (also when it is not a string). */
 const char *img_doc_string_at(const struct img_doc *object, const char *key);
 
-/* Print as JSON, `indent` spaces a level (4 is the peer's), no newline at the
+/* Print as JSON, `indent` spaces a level (4 is qemu-img's), no newline at the
  * end; indent < 0: on one line, as in json: names.  Strings that are no valid UTF-8
  * come out with U+FFFD in place of each bad byte.  The string form belongs to the caller. */
 char *img_doc_json(const struct img_doc *doc, int indent);
-/* Parse JSON text; single-quoted strings are accepted as the peer accepts them.
+/* Parse JSON text; single-quoted strings are accepted as qemu-img accepts them.
  * Depth and size are bounded.  NULL with *err set on failure. */
 struct img_doc *img_doc_parse(const char *text, struct img_error *err);
 /* Like img_doc_parse, but the text must be an object; nested objects may also be
@@ -175,10 +171,10 @@ struct img_option {
 
 /*
  * Parse "key=value,key=value" (",," stands for one comma; a bare `key` is
- * key=on, `nokey` too as the peer reads it; `implied` names the key of a first
+ * key=on, `nokey` too as qemu-img reads it; `implied` names the key of a first
  * value without one, or NULL) into an object with dotted keys nested.  Where both
  * "a" and "a.b" are given, "a" is a plain member and "a.b" a flat one beside it.
- * NULL with *err set on failure; the peer prints that text without "Could not open".
+ * NULL with *err set on failure; qemu-img prints that text without "Could not open".
  */
 struct img_doc *img_options_parse(const char *text, const char *implied, struct img_error *err);
 /* The same for -o: keys stay flat (as `encrypt.format`) and later ones replace earlier ones. */
@@ -251,7 +247,7 @@ enum {
 
 /*
  * The gate: whether a file that an image names (not the user) may be opened.
- * The default policy lets everything through, as the peer does.
+ * The default policy lets everything through, as qemu-img does.
  */
 enum img_gate { IMG_GATE_OPEN, IMG_GATE_NO_BACKING, IMG_GATE_CLOSED };
 
@@ -265,7 +261,7 @@ struct img_open {
 
 /*
  * Open an image by a file name, by "json:{...}", by "proto:..." or (image_opts) by
- * key=value text.  The error text is the one that the peer prints ("Could not open 'x': ...").
+ * key=value text.  The error text is the one that qemu-img prints ("Could not open 'x': ...").
  * *image must be given to img_close.
  */
 int img_open(struct img **image, const char *name, const struct img_open *how, struct img_error *err);
@@ -277,7 +273,7 @@ int img_open_options(struct img **image, const char *name, const struct img_doc 
 int img_close(struct img *image, struct img_error *err);
 
 const struct img_driver *img_driver_of(const struct img *image);
-/* Name as the peer reports it: the plain one, or json:{...} when a plain one would lose options. */
+/* Name as qemu-img reports it: the plain one, or json:{...} when a plain one would lose options. */
 const char *img_filename(const struct img *image);
 uint64_t img_size(const struct img *image);
 bool img_read_only(const struct img *image);
@@ -365,13 +361,13 @@ int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_exte
  * The same through the backing chain down to (not including) `base`, NULL for
  * all of it, and down into the storage for holes of DATA with `recurse`: then the kind becomes
  * ZERO with host_valid.  A HOLE answer means: no layer above base has it (reads as zeroes if base is NULL).
- * Behind the end of a shorter backing file the kind is HOLE too, at the depth of the layer above that file, as in the peer.
+ * Behind the end of a shorter backing file the kind is HOLE too, at the depth of the layer above that file, as in qemu-img.
  */
 int img_map_chain(struct img *image, struct img *base, uint64_t offset, uint64_t length,
                   struct img_extent *extent);
 /*
- * What map and measure say of the whole chain: as img_map_chain, but formats whose tables the
- * peer does not look at (vhdx) are data from end to end.  Not to read by.
+ * What map and measure say of the whole chain: as img_map_chain, but formats whose tables
+ * qemu-img does not look at (vhdx) are data from end to end.  Not to read by.
  */
 int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
@@ -417,7 +413,7 @@ struct img_throttle {
     struct img_throttle_limit limits[IMG_THROTTLE_LIMITS];
     uint64_t iops_size;             /* a request counts once for each so many bytes; 0: once */
 };
-/* Check the limits and keep them under that id, for driver=throttle to find. -EINVAL with the peer's words. */
+/* Check the limits and keep them under that id, for driver=throttle to find. -EINVAL with qemu-img's words. */
 int img_throttle_add(const char *id, const struct img_throttle *limits, struct img_error *err);
 
 /* ---- Tracing (trace.c) -------------------------------------------------------- */
@@ -511,7 +507,7 @@ struct img_amend {
 /*
  * Give an image opened for writing the flat `options` (as img_options_add makes them; borrowed).  All are looked
  * at before the first is applied; then they are applied one after the other, each as a whole or not at all also
- * for whoever looks after a crash, and what was applied before an error stays.  The texts are the peer's.
+ * for whoever looks after a crash, and what was applied before an error stays.  The texts are qemu-img's.
  * -ENOTSUP: the format cannot; -EINVAL: one of the options cannot be given to this image.  For one thread at a time,
  * like resizing.
  */
@@ -543,7 +539,7 @@ int img_snapshot_load(struct img *image, const char *id, const char *name, struc
 /*
  * The image is open for writing (IMG_RDWR) and for one thread; raw over a format with snapshots means those of that
  * format.  Each change is visible as a whole or not at all, also after a crash.  Errors: -ENOTSUP where the format (or
- * this image) has none; err->text is what the peer says behind "Could not ... snapshot 'x': " for apply and delete,
+ * this image) has none; err->text is what qemu-img says behind "Could not ... snapshot 'x': " for apply and delete,
  * while for create it says img_strerror() of the result only.
  */
 /* Keep the disk as it is now.  `what` gives name (cut at 255 bytes), date, clock, icount and vm_state_size; its id is
@@ -562,7 +558,7 @@ struct img_check {
     bool has_clusters;           /* the four below are known */
     uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
 };
-/* Check, and repair what `repair` asks for.  Each finding goes out as an IMG_NOTE, as the peer words it.
+/* Check, and repair what `repair` asks for.  Each finding goes out as an IMG_NOTE, as qemu-img words it.
  * -ENOTSUP: the format has no check. */
 int img_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
 

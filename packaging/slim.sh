@@ -5,7 +5,7 @@
 # usage: slim.sh LIBRARY ARCHIVE RESULT COMPILER...
 #
 # In the place of what goes stands one object that stops the program if it is ever called, next to what
-# the tool has to know (img_zstd_level_max, see libimg/codec.c).  A trial program decides: what it cannot be
+# the tool has to know (img_zstd_level_max, see libimg/codec/codec.c).  A trial program decides: what it cannot be
 # linked with, or does not run well with, is not slimmed, and what was done is said on standard output.
 set -eu
 library=$1 archive=$2 result=$3

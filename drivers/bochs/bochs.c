@@ -7,11 +7,11 @@
  *     catalog     a number for each extent of the disk: which one of the file has its bytes
  *     extents     a bitmap of the sectors that are there, in whole sectors; then the sectors
  *
- * The peer does not tell which parts of such an image have data, so there is no map here either.
+ * qemu-img does not tell which parts of such an image have data, so there is no map here either.
  */
 #include "probe.h"
 #include "../../libimg/driver.h"
-#include "../../libimg/pages.h"
+#include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 
@@ -72,7 +72,7 @@ static int bochs_open(struct img *image, const void *parsed, struct img_doc *opt
     s->extent_size = img_get_le32(head + EXTENT_SIZE);
     s->catalog_offset = img_get_le32(head + HEADER_SIZE);
     s->data_offset = s->catalog_offset + 4ull * catalog;
-    /* (a bitmap of 0 bytes makes the largest of all, as in the peer) */
+    /* (a bitmap of 0 bytes makes the largest of all, as in qemu-img) */
     s->bitmap_bytes = (1 + (uint64_t)(bitmap - 1) / SECTOR) * SECTOR;
     s->stride = s->bitmap_bytes + s->extent_size;
     if ((status = check_sizes(s, catalog, disk, err)) < 0)

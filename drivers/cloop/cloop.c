@@ -12,8 +12,8 @@
  */
 #include "probe.h"
 #include "../../libimg/driver.h"
-#include "../../libimg/chunk-cache.h"
-#include "../../libimg/codec.h"
+#include "../../libimg/io/chunk-cache.h"
+#include "../../libimg/codec/codec.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"

@@ -13,7 +13,7 @@
 #define DMG_H
 
 #include "../../libimg/driver.h"
-#include "../../libimg/chunk-cache.h"
+#include "../../libimg/io/chunk-cache.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"

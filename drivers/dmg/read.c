@@ -5,7 +5,7 @@
  */
 #include "dmg.h"
 #include "lzfse.h"
-#include "../../libimg/codec.h"
+#include "../../libimg/codec/codec.h"
 #include <string.h>
 
 size_t dmg_chunk_length(struct img *image, uint64_t number)

@@ -8,7 +8,7 @@
  * length; the map behind them tells nothing that is needed.
  */
 #include "dmg.h"
-#include "../../libimg/codec.h"
+#include "../../libimg/codec/codec.h"
 #include <string.h>
 
 enum { TABLE_HEAD = 204, ENTRY = 40, TABLE_START = 8, TABLE_DATA = 24 };
@@ -115,7 +115,7 @@ static int base64_value(char c)
 }
 
 /*
- * Decode in place, as the peer does: what is no base64 is passed over, '=' is a 0 which in the third or fourth place
+ * Decode in place, as qemu-img does: what is no base64 is passed over, '=' is a 0 which in the third or fourth place
  * of its group leaves a byte out, and a group that is not complete gives nothing.  How many bytes.
  */
 static size_t decode_base64(char *text, size_t length)

@@ -4,7 +4,7 @@
  * devices): options, open, close, and what there is to tell about a file.
  */
 #include "file.h"
-#include "../../libimg/trace.h"
+#include "../../libimg/node/trace.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>

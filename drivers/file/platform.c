@@ -98,7 +98,7 @@ uint64_t file_queue_limit(int fd, const char *name)
     return value;
 }
 
-/* Only btrfs has it; elsewhere the wish is silently dropped, as the peer does. */
+/* Only btrfs has it; elsewhere the wish is silently dropped, as qemu-img does. */
 void file_set_nocow(int fd)
 {
 #if defined(FS_IOC_GETFLAGS) && defined(FS_NOCOW_FL)

@@ -33,8 +33,8 @@ static int truncate_to(int fd, uint64_t size, struct img_error *err)
 }
 
 /*
- * An image that has grown from nothing gets its first block right away, as the
- * peer does: a later O_DIRECT open finds the real block size by reading
+ * An image that has grown from nothing gets its first block right away, as
+ * qemu-img does: a later O_DIRECT open finds the real block size by reading
  * there, which a hole would not show.
  */
 static void allocate_first_block(int fd, uint64_t size)

@@ -2,7 +2,7 @@
 /*
  * A bundle: a folder with DiskDescriptor.xml and the files that it names, read only.  A disk without snapshots, in one
  * part or split into several; the parts are raw ("Plain") or expandable images ("Compressed").
- * Specification: "Parallels Disk Format".  The peer does not read bundles.
+ * Specification: "Parallels Disk Format".  qemu-img does not read bundles.
  *
  * The descriptor comes from wherever the image comes from: it may name files of its own folder only, and what they
  * hold is read as the descriptor says, never probed.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is wrong with an expandable image, and mending it: the mark of use, the data offset, clusters outside of the
- * file, bytes behind the last one, and two clusters in one place.  In the peer's order and with its words.
+ * file, bytes behind the last one, and two clusters in one place.  In qemu-img's order and with its words.
  * Specification: "BAT" (what entries have to meet), "Header".
  */
 #include "parallels.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The format extension: a cluster with features, of which dirty bitmaps are the only one.  As in the peer they are
+ * The format extension: a cluster with features, of which dirty bitmaps are the only one.  As in qemu-img they are
  * looked at and not shown, an image that is written to loses them, and whatever is wrong with them keeps it from being
  * opened for reading.
  * Specification: "Format Extension", "Dirty bitmaps feature".
@@ -149,7 +149,7 @@ static int check_features(struct reader *r, struct img_error *err)
     return status < 0 ? status : 0;
 }
 
-/* Is there one that forbids to write to an image without knowing it? The peer does not ask. */
+/* Is there one that forbids to write to an image without knowing it? qemu-img does not ask. */
 static bool forbids_writing(const struct reader *r)
 {
     size_t at = HEAD;

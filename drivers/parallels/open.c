@@ -135,7 +135,7 @@ static void parallels_limits(struct img *image, struct img_limits *limits)
     limits->write_zeroes_alignment = limits->discard_alignment = parallels_disk(image)->cluster;
 }
 
-/* There is an extension for them, so the peer counts what they would take elsewhere: nothing. */
+/* There is an extension for them, so qemu-img counts what they would take elsewhere: nothing. */
 static bool has_bitmaps(const struct img *image)
 {
     (void)image;

@@ -20,7 +20,7 @@
 #define PARALLELS_H
 
 #include "../../libimg/driver.h"
-#include "../../libimg/pages.h"
+#include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
@@ -29,7 +29,7 @@
 
 #define PARALLELS_IN_USE 0x746f6e59u
 #define PARALLELS_CLOSED 0x312e3276u
-/* Of any disk, as in the peer. */
+/* Of any disk, as in qemu-img. */
 #define PARALLELS_MAX_SIZE (INT64_MAX - (1ull << 30) + 1)
 
 enum { PARALLELS_SECTOR = 512, PARALLELS_HEADER = 64 };
@@ -118,7 +118,7 @@ void parallels_forget_used(struct parallels *p);
 /* Up to *count clusters in a row, at least one; they read as zeroes. */
 int parallels_allocate(struct parallels *p, uint64_t *count, uint64_t *place);
 void parallels_give_back(struct parallels *p, uint64_t place, uint64_t count);
-/* Where the file ends that has no cluster; as in the peer, an entry that is zero counts as one at the start. */
+/* Where the file ends that has no cluster; as in qemu-img, an entry that is zero counts as one at the start. */
 uint64_t parallels_empty_end(const struct parallels *p);
 /* Is that cluster all in the file, and behind the table? */
 bool parallels_inside(const struct parallels *p, uint64_t place);

@@ -133,7 +133,7 @@ int parallels_find_used(struct parallels *p, parallels_twice_fn *twice, void *co
 
 /* ---- The file ------------------------------------------------------------------------ */
 
-/* As the peer, it grows by more than is needed now; where that is too much, by what is needed. */
+/* As qemu-img, it grows by more than is needed now; where that is too much, by what is needed. */
 static int grow(struct parallels *p, uint64_t end)
 {
     struct img_error err = IMG_ERROR_INIT;

@@ -5,8 +5,8 @@
  */
 #include "qcow.h"
 
-#include "../../libimg/codec.h"
-#include "../../libimg/entries.h"
+#include "../../libimg/codec/codec.h"
+#include "../../libimg/io/entries.h"
 
 static int look(struct img *image, uint64_t table, uint64_t guest, struct img_extent *cluster)
 {

@@ -15,7 +15,7 @@ static int check_version(const struct qcow_header *h, struct img_error *err)
     return -ENOTSUP;
 }
 
-/* In the peer's order. */
+/* In qemu-img's order. */
 static int check_header(struct qcow *s, const char *name, struct img_error *err)
 {
     const struct qcow_header *h = &s->h;

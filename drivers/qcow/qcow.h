@@ -12,7 +12,7 @@
 #ifndef QCOW_H
 #define QCOW_H
 
-#include "../../libimg/pages.h"
+#include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
@@ -60,7 +60,7 @@ static inline bool qcow_l1_entries(uint64_t size, unsigned cluster_bits, unsigne
     return *entries <= QCOW_MAX_L1;
 }
 
-/* Can a plain cluster be there? In whole sectors, as the peer reads it. */
+/* Can a plain cluster be there? In whole sectors, as qemu-img reads it. */
 static inline bool qcow_valid_cluster(const struct qcow *s, uint64_t offset)
 {
     return img_aligned(offset, QCOW_SECTOR) && img_within(offset, s->cluster_size, QCOW_MAX_OFFSET);

@@ -283,7 +283,7 @@ int qcow2_build_extensions(const struct img *image, uint8_t *cluster, size_t *at
         (status = put_feature_names(s, cluster, at)) < 0 ||
         (status = put_bitmaps(s, cluster, at)) < 0)
         return status;
-    /* The peer writes these last read first; its order is kept so that headers stay comparable. */
+    /* qemu-img writes these last read first; its order is kept so that headers stay comparable. */
     for (size_t i = s->extensions.count; i > 0; i--) {
         const struct qcow2_extension *kept = &s->extensions.at[i - 1];
         status = put_extension(s, cluster, at, kept->type, kept->data, kept->length);

@@ -12,7 +12,7 @@
 
 enum { V2_LENGTH = 72, V3_LENGTH = 104, OUR_LENGTH = 112 };
 
-/* Nothing lies behind this: the peer's limit of any file. */
+/* Nothing lies behind this: qemu-img's limit of any file. */
 #define MAX_OFFSET (INT64_MAX - (1ull << 30) + 1)
 
 int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length)

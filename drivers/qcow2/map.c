@@ -62,7 +62,7 @@ static int decode_standard(struct walk *walk, uint64_t entry, uint64_t index, st
         if (qcow2_state(image)->h.version < 3)
             return bad_entry(walk, true, "Zero cluster entry found in pre-v3 image", index);
         piece->kind = IMG_ZERO;
-        /* Zeroes with a place are told apart by their offset alone, as the peer does. */
+        /* Zeroes with a place are told apart by their offset alone, as qemu-img does. */
         piece->host_valid = piece->host != 0;
     } else {
         piece->kind = piece->host_valid ? IMG_DATA : IMG_HOLE;

@@ -241,7 +241,7 @@ static int qcow2_open(struct img *image, const void *parsed, struct img_doc *opt
     int status = qcow2_read_header(image, err);
 
     if (status == 0) {
-        image->size = img_align_down(s->h.size, 512);   /* as the peer: sectors */
+        image->size = img_align_down(s->h.size, 512);   /* as qemu-img: sectors */
         image->cluster_size = s->cluster_size;
         image->write_unit = s->subcluster_size;
         image->dirty = s->h.incompatible & QCOW2_INCOMPAT_DIRTY;

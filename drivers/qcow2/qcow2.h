@@ -28,7 +28,7 @@
 #ifndef QCOW2_H
 #define QCOW2_H
 
-#include "../../libimg/codec.h"
+#include "../../libimg/codec/codec.h"
 #include "../../libimg/driver.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
@@ -197,7 +197,7 @@ int qcow2_write_header(struct img *image);
  * backing name and format are taken from image->backing_name, backing_format. */
 int qcow2_build_header(const struct img *image, uint8_t *cluster);
 void qcow2_free_header(struct qcow2 *s);
-/* Read metadata from the image file; what lies behind its end reads as zeroes, as in the peer. */
+/* Read metadata from the image file; what lies behind its end reads as zeroes, as in qemu-img. */
 int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length);
 
 /* extension.c ----------------------------------------------------------------- */

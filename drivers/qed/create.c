@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * New qed images: the header, the backing file's name behind it, and an empty L1 table.
- * All is looked at before any file is touched, in the peer's order.
+ * All is looked at before any file is touched, in qemu-img's order.
  */
 #include "qed.h"
 

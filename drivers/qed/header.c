@@ -63,7 +63,7 @@ static void derive(struct img *image)
     s->table_bytes = (uint64_t)s->h.table_size * s->h.cluster_size;
     s->entries = s->table_bytes / QED_ENTRY;
     s->span = s->entries * s->h.cluster_size;
-    /* What the peer takes for the length: whole sectors, then whole clusters. */
+    /* What qemu-img takes for the length: whole sectors, then whole clusters. */
     s->end = img_align_down(img_align_up(img_size(image->file), QED_SECTOR), s->h.cluster_size);
 }
 

@@ -2,7 +2,7 @@
 /* Guest range to extent.  Specification: "Tables", "Data cluster", "Read" under "Operations". */
 #include "qed.h"
 
-#include "../../libimg/entries.h"
+#include "../../libimg/io/entries.h"
 
 static int look(struct img *image, uint64_t table, uint64_t guest, struct img_extent *cluster)
 {

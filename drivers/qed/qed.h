@@ -14,7 +14,7 @@
 #ifndef QED_H
 #define QED_H
 
-#include "../../libimg/pages.h"
+#include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
@@ -53,11 +53,11 @@ static inline struct qed *qed_state(const struct img *image)
 }
 
 /* header.c -------------------------------------------------------------------- */
-/* Read the header into the state and check all of it, in the peer's order. */
+/* Read the header into the state and check all of it, in qemu-img's order. */
 int qed_read_header(struct img *image, struct img_error *err);
 void qed_encode_header(const struct qed_header *h, uint8_t bytes[QED_HEADER_BYTES]);
 int qed_write_header(struct img *image);
-/* The largest disk, modulo 2^64 as the peer has it. */
+/* The largest disk, modulo 2^64 as qemu-img has it. */
 uint64_t qed_max_size(uint32_t cluster_size, uint32_t table_size);
 int qed_change_backing(struct img *image, const char *name, const char *format);
 

@@ -17,7 +17,7 @@ bool qed_valid_cluster(const struct qed *s, uint64_t offset)
            offset >= (uint64_t)s->h.header_size * s->h.cluster_size && offset < s->end;
 }
 
-/* The peer takes a table of one cluster for one that wraps around, so none is ever opened. */
+/* qemu-img takes a table of one cluster for one that wraps around, so none is ever opened. */
 bool qed_valid_table(const struct qed *s, uint64_t offset)
 {
     uint64_t last;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* throttle: a filter that lets requests pass at the pace of its throttle group (--object throttle-group). */
 #include "../../libimg/driver.h"
-#include "../../libimg/throttle.h"
+#include "../../libimg/object/throttle.h"
 
 struct throttle_options {
     char *group;

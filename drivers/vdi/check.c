@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is wrong with the block map: two blocks in one place, places that cannot be, a wrong count in the header.
- * Nothing is repaired, as in the peer: there is no telling whose block it is.
+ * Nothing is repaired, as in qemu-img: there is no telling whose block it is.
  */
 #include "vdi.h"
 

@@ -3,7 +3,7 @@
  * The block map: in memory by pages, since it may be 2 GiB long.
  */
 #include "vdi.h"
-#include "../../libimg/entries.h"
+#include "../../libimg/io/entries.h"
 
 enum { ENTRY = 4, PAGE_ENTRIES = 4096, MEMORY = 4 << 20 };
 

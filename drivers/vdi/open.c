@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The vdi driver: its table of callbacks, the header, opening and closing.  The header is looked at in the peer's
+ * The vdi driver: its table of callbacks, the header, opening and closing.  The header is looked at in qemu-img's
  * order, so that of several faults the same one is told.
  */
 #include "vdi.h"

@@ -18,7 +18,7 @@
 #define VDI_H
 
 #include "../../libimg/driver.h"
-#include "../../libimg/pages.h"
+#include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"

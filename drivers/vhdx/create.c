@@ -16,13 +16,13 @@ struct plan {
 
 /* ---- Options ------------------------------------------------------------------------ */
 
-/* More than the options can hold comes as the largest number; the peer goes on with what it was as 64 bits. */
+/* More than the options can hold comes as the largest number; qemu-img goes on with what it was as 64 bits. */
 static uint64_t number_of(int64_t given)
 {
     return given == INT64_MAX ? UINT64_MAX : given < 0 ? 0 : (uint64_t)given;
 }
 
-/* (for the peer the sum may overflow) */
+/* (for qemu-img the sum may overflow) */
 static uint64_t to_mib(uint64_t value)
 {
     return (value + VHDX_MIB - 1) & ~(uint64_t)(VHDX_MIB - 1);
@@ -128,7 +128,7 @@ static int write_headers(struct img *file, const struct vhdx *s)
     return ret;
 }
 
-/* (neither is marked as required, as in the peer: everybody knows them) */
+/* (neither is marked as required, as in qemu-img: everybody knows them) */
 static int write_region_tables(struct img *file, const struct vhdx *s, struct img_error *err)
 {
     CLEANUP_FREE uint8_t *table = calloc(1, VHDX_TABLE_BYTES);

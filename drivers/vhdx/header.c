@@ -117,7 +117,7 @@ bool vhdx_overlaps(const struct vhdx *s, uint64_t start, uint64_t end, struct vh
 {
     if (s->sorted && !may_overlap(s, start, end))
         return false;
-    /* The last that was named is the first to be looked at, as in the peer. */
+    /* The last that was named is the first to be looked at, as in qemu-img. */
     for (size_t i = s->regions.count; i-- > 0;) {
         *with = s->regions.at[i];
         if (start < with->end && with->start < end)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* map.c - guest range to extent.  [MS-VHDX] 2.5.1.1 "Payload BAT Entry States". */
 #include "vhdx.h"
-#include "../../libimg/entries.h"
+#include "../../libimg/io/entries.h"
 
 /* Without a parent nothing else can show in a block that has no data. */
 bool vhdx_reads_zero(uint64_t entry)

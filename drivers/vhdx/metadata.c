@@ -87,7 +87,7 @@ static int read_items(struct img *image, const struct table *table)
 
 uint64_t vhdx_bat_entries(uint64_t blocks, unsigned ratio_bits)
 {
-    /* (32 bits wide also where there are no blocks: such images of the peer have the table that this makes) */
+    /* (32 bits wide also where there are no blocks: such images of qemu-img have the table that this makes) */
     return blocks + ((uint32_t)(blocks - 1) >> ratio_bits);
 }
 

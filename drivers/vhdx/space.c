@@ -8,7 +8,7 @@
  */
 #include "vhdx.h"
 
-enum { AFTER_REGIONS = 4 << 20 };           /* free by custom; the peer does not use it either */
+enum { AFTER_REGIONS = 4 << 20 };           /* free by custom; qemu-img does not use it either */
 #define MAX_MAPPED (1ull << 27)             /* MiB */
 
 static uint64_t regions_end(const struct vhdx *s)

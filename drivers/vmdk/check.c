@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is wrong with an image: grains that have no place in the file of their extent.  Like the peer's this stops at
+ * What is wrong with an image: grains that have no place in the file of their extent.  Like qemu-img's this stops at
  * the first of them and mends nothing.
  */
 #include "vmdk.h"

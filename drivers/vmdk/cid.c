@@ -31,7 +31,7 @@ int vmdk_read_ids(struct img *image, const char *text, struct img_error *err)
 {
     struct vmdk *s = vmdk_state(image);
 
-    /* Without a key of its own "CID" is found in "parentCID": what the peer shows then. */
+    /* Without a key of its own "CID" is found in "parentCID": what qemu-img shows then. */
     if (read_hint(image, text) < 0 || !vmdk_text_number(text, "CID", &s->cid) ||
         !vmdk_text_number(text, "parentCID", &s->parent_cid))
         return img_error_errno(err, EINVAL, "Could not open '%s'", img_filename(image));

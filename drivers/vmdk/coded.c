@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum { TAG_EXTENT, TAG_INDEX, TAG_HOST, TAG_LENGTH };
-/* Where a grain should not become larger than the peer makes it: libdeflate's levels. */
+/* Where a grain should not become larger than qemu-img makes it: libdeflate's levels. */
 enum { CODING_LEVEL = 5 };
 
 int64_t vmdk_encode(struct img *image, const void *plain, size_t length, void *coded, size_t capacity)

@@ -29,7 +29,7 @@ static bool is_split(const struct vmdk_plan *plan)
 
 /* ---- The parent ------------------------------------------------------------------------------ */
 
-/* The words of the failure alone, as the peer has them here. */
+/* The words of the failure alone, as qemu-img has them here. */
 static int failed_to_open(const char *name, struct img_error *err)
 {
     CLEANUP_FREE char *prefix = img_xasprintf("Could not open '%s': ", name);

@@ -7,7 +7,7 @@
 #include "vmdk.h"
 #include <string.h>
 
-/* Sectors of a grain: the peer's bound. */
+/* Sectors of a grain: qemu-img's bound. */
 enum { MAX_GRAIN_SECTORS = 1 << 21, OLD_COWD_VERSION = 3, OLD_COWD_TABLE_ENTRIES = 512 };
 /* Of any image. */
 #define MAX_LENGTH (INT64_MAX - (1ull << 30) + 1)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the options of a new image come to: checked in the peer's order, and the descriptor that they make.
+ * What the options of a new image come to: checked in qemu-img's order, and the descriptor that they make.
  * Specification: "The Descriptor File".
  */
 #include "vmdk.h"

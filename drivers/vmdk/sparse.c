@@ -31,7 +31,7 @@ static int read_footer(const struct vmdk_extent *extent, struct vmdk_header *hea
 static int check_header(const struct img *image, const struct vmdk_extent *extent, const struct vmdk_header *header,
                         struct img_error *err)
 {
-    /* As long as the peer counts: in 64 bits, whatever overflows. */
+    /* As long as qemu-img counts: in 64 bits, whatever overflows. */
     uint64_t overhead = header->overhead * VMDK_SECTOR;
 
     if (header->version > MAX_VERSION)

@@ -22,9 +22,9 @@
 #define VMDK_H
 
 #include "probe.h"
-#include "../../libimg/codec.h"
+#include "../../libimg/codec/codec.h"
 #include "../../libimg/driver.h"
-#include "../../libimg/pages.h"
+#include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
@@ -35,7 +35,7 @@
 
 enum {
     VMDK_SECTOR = 512,
-    VMDK_MAX_TABLES = 1 << 25,          /* of an extent: the peer's bound */
+    VMDK_MAX_TABLES = 1 << 25,          /* of an extent: qemu-img's bound */
     VMDK_GRAIN_SECTORS = 128, VMDK_GRAIN = VMDK_GRAIN_SECTORS * VMDK_SECTOR,
     VMDK_GT_ENTRIES = 512, VMDK_GT_SECTORS = 4,
     VMDK_DESCRIPTOR_SECTOR = 1, VMDK_DESCRIPTOR_SECTORS = 20,
@@ -121,7 +121,7 @@ int vmdk_read(struct img *file, void *bytes, uint64_t offset, size_t length);
 /* descriptor.c: the text is hostile, and ends at its first NUL. */
 /* At most `room` bytes of the file from `offset` on, with a NUL behind them; caller frees. */
 int vmdk_read_text(struct img *file, uint64_t offset, uint64_t room, char **text);
-/* What stands in quotes behind the first KEY= , also within a comment, as the peer has it.  False: nothing, or longer
+/* What stands in quotes behind the first KEY= , also within a comment, as qemu-img has it.  False: nothing, or longer
  * than `size` allows. */
 bool vmdk_text_value(const char *text, const char *key, char *value, size_t size);
 bool vmdk_text_number(const char *text, const char *key, uint32_t *number);
@@ -228,7 +228,7 @@ static inline bool vmdk_is_flat(const struct vmdk_plan *plan)
     return plan->subformat == VMDK_MONOLITHIC_FLAT || plan->subformat == VMDK_SPLIT_FLAT;
 }
 
-/* Check the options, in the peer's order and words; no file is touched or opened.  cid is random. */
+/* Check the options, in qemu-img's order and words; no file is touched or opened.  cid is random. */
 int vmdk_plan(struct vmdk_plan *plan, const struct vmdk_create_options *given, const char *name,
               struct img_error *err);
 /* The header of a sparse extent of `size` bytes as it is created, empty. */

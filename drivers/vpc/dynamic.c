@@ -4,17 +4,17 @@
  * Specification: "Dynamic Disk Header Format", "Block Allocation Table and Data Blocks".
  */
 #include "vpc.h"
-#include "../../libimg/entries.h"
+#include "../../libimg/io/entries.h"
 #include "../../libimg/util/cleanup.h"
 #include <inttypes.h>
 
 enum { ENTRY = 4, SCAN_BYTES = 64 << 10, PAGE_BYTES = 4096, TABLE_MEMORY = 1 << 20 };
-/* The peer's bounds of a table: an array that an int counts, read in one request. */
+/* qemu-img's bounds of a table: an array that an int counts, read in one request. */
 enum { MAX_ENTRIES = INT32_MAX / ENTRY, MAX_TABLE_BYTES = INT32_MAX / VPC_SECTOR * VPC_SECTOR };
 
 /* ---- Opening ------------------------------------------------------------------ */
 
-/* The header, and what it says of itself; the checksum is not looked at, as in the peer. */
+/* The header, and what it says of itself; the checksum is not looked at, as in qemu-img. */
 static int read_header(struct img *image, struct img_error *err)
 {
     struct vpc *s = vpc_state(image);
@@ -31,9 +31,9 @@ static int read_header(struct img *image, struct img_error *err)
     s->block_size = img_get_be32(header + VPC_BLOCK_SIZE);
     if (!img_power_of_two(s->block_size) || s->block_size < VPC_SECTOR)
         return img_error_set(err, EINVAL, "Invalid block size %" PRIu32, s->block_size);
-    /* A bit for each sector; blocks that are too small for a byte of bits have none, as in the peer. */
+    /* A bit for each sector; blocks that are too small for a byte of bits have none, as in qemu-img. */
     s->bitmap_bytes = (uint32_t)img_align_up(s->block_size / VPC_SECTOR / 8, VPC_SECTOR);
-    /* A number that an int cannot hold passes here, as in the peer, and is what the next one is for. */
+    /* A number that an int cannot hold passes here, as in qemu-img, and is what the next one is for. */
     if (s->entries <= INT32_MAX && (uint64_t)s->entries * s->block_size < image->size)
         return img_error_set(err, EINVAL, "Page table too small");
     if (s->entries > MAX_ENTRIES)

@@ -12,7 +12,7 @@ int vpc_read(struct img *image, void *buffer, uint64_t offset, size_t length)
     return img_within(offset, length, VPC_MAX_OFFSET) ? img_pread_padded(image->file, buffer, offset, length) : -EIO;
 }
 
-/* An error that the peer leaves without words of its own. */
+/* An error that qemu-img leaves without words of its own. */
 static int wordless(const struct img *image, int code, struct img_error *err)
 {
     return img_error_errno(err, code, "Could not open '%s'", img_filename(image->file));

@@ -11,7 +11,7 @@
 #define IMG_VPC_H
 
 #include "../../libimg/driver.h"
-#include "../../libimg/pages.h"
+#include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/endian.h"
 #include "probe.h"
@@ -23,7 +23,7 @@ enum {
     VPC_MAX_GIB = 2040
 };
 #define VPC_MAX_SECTORS ((uint64_t)VPC_MAX_GIB << 21)
-/* The peer's bound of an offset in a file. */
+/* qemu-img's bound of an offset in a file. */
 #define VPC_MAX_OFFSET 0x7fffffffc0000000ull
 /* Entry of the BAT: the block is not there. */
 #define VPC_UNUSED 0xffffffffu

@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* A growing string, and allocation of small objects that cannot be refused. */
 #include "strbuf.h"
-#include "../img.h"
 
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+void (*img_memory_handler)(void);
+
+void img_out_of_memory(void)
+{
+    if (img_memory_handler)
+        img_memory_handler();
+    exit(1);
+}
 
 /* Room for `more` bytes and the NUL behind them. */
 static void reserve(struct img_strbuf *buffer, size_t more)

@@ -19,6 +19,10 @@ void img_strbuf_printf(struct img_strbuf *buffer, const char *format, ...)
 char *img_strbuf_take(struct img_strbuf *buffer);
 void img_strbuf_free(struct img_strbuf *buffer);
 
+/* Told before memory that cannot be refused ran out and the process ends; NULL: nobody. */
+extern void (*img_memory_handler)(void);
+_Noreturn void img_out_of_memory(void);
+
 /* malloc, realloc, strdup for small objects: end the process through img_out_of_memory. */
 void *img_xmalloc(size_t size);
 void *img_xcalloc(size_t count, size_t size);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* UTF-8 as the peer reads and writes it in JSON. */
+/* UTF-8 as qemu-img reads and writes it in JSON. */
 #ifndef IMG_UTIL_UTF8_H
 #define IMG_UTIL_UTF8_H
 

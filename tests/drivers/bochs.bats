@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# bochs: growing images, read only; in the peer's words.
+# bochs: growing images, read only; in qemu-img's words.
 
 load ../helper
 

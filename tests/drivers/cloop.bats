@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# cloop: compressed loop device images, read only; in the peer's words.
+# cloop: compressed loop device images, read only; in qemu-img's words.
 
 load ../helper
 

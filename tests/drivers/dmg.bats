@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# dmg: Apple disk images, read only; in the peer's words, and with the codecs that it does not have here.
+# dmg: Apple disk images, read only; in qemu-img's words, and with the codecs that it does not have here.
 
 load ../helper
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# parallels: the header, the table, check and repair, the format extension; in the peer's words. Bundles are ours alone.
+# parallels: the header, the table, check and repair, the format extension; in qemu-img's words. Bundles are ours alone.
 
 load ../helper
 

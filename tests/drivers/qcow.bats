@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# qcow, version 1: the header, tables, compressed clusters, backing files; in the peer's words.
+# qcow, version 1: the header, tables, compressed clusters, backing files; in qemu-img's words.
 
 load ../helper
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# qcow2: the header and its extensions, features, tables, snapshots, bitmaps; in the peer's words.
+# qcow2: the header and its extensions, features, tables, snapshots, bitmaps; in qemu-img's words.
 
 load ../helper
 
@@ -382,7 +382,7 @@ END
     err ''
 }
 
-@test "qcow2: bitmaps follow what is written, as the peer's do" {
+@test "qcow2: bitmaps follow what is written, as qemu-img's do" {
     need_peer
     "$PEER" create -q -f qcow2 -o cluster_size=4k base 4M
     "$PEER" bitmap --add -g 512 base on

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# qed: the header, tables, the need-check flag, check and repair, zero clusters, backing files; in the peer's words.
+# qed: the header, tables, the need-check flag, check and repair, zero clusters, backing files; in qemu-img's words.
 
 load ../helper
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# vdi: the header, the block map, what VirtualBox writes and what nobody should; in the peer's words.
+# vdi: the header, the block map, what VirtualBox writes and what nobody should; in qemu-img's words.
 
 load ../helper
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# vhdx: creation, headers, regions, metadata, the BAT, the log; in the peer's words.
+# vhdx: creation, headers, regions, metadata, the BAT, the log; in qemu-img's words.
 
 load ../helper
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# vmdk: descriptors, extents of each kind, content ids, streams; in the peer's words.
+# vmdk: descriptors, extents of each kind, content ids, streams; in qemu-img's words.
 
 load ../helper
 

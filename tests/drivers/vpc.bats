@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# vpc (VHD): fixed and dynamic disks, footers, creators and geometry, the BAT; in the peer's words.
+# vpc (VHD): fixed and dynamic disks, footers, creators and geometry, the BAT; in qemu-img's words.
 
 load ../helper
 
@@ -361,7 +361,7 @@ put() {
 }
 
 @test "vpc: what a killed process left does not show in a new block" {
-    beyond      # the peer shows it
+    beyond      # qemu-img shows it
     dynamic
     truncate -s 2560 x.vhd
     pattern x.vhd 77 2560 3M
@@ -383,7 +383,7 @@ put() {
 }
 
 @test "vpc: a block over the BAT is not written to" {
-    beyond      # the peer writes over its own header
+    beyond      # qemu-img writes over its own header
     dynamic
     truncate -s 3M x.vhd
     poke x.vhd 1536 00000001

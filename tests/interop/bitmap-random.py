@@ -169,7 +169,7 @@ class Case:
         r = self.r
         size = r.choice([self.size * 2, self.size // 2, self.size + (1 << 20), self.size - 1024])
         size = max(1 << 18, min(size, 60 << 20)) // 512 * 512
-        if size < self.size:            # inside a cluster the peer keeps what lay behind, and shows it again
+        if size < self.size:            # inside a cluster qemu-img keeps what lay behind, and shows it again
             piece = max(65536, self.cluster)
             size = max(piece, size - size % piece)
         for name in self.files:

@@ -190,7 +190,7 @@ def error_case(rng, cwd):
     if reads and words['event'] == 'none' and 'once' not in words and what[0] in ('check', 'map', 'info', 'snapshot'):
         theirs = run(PEER, what, twin)
         if theirs.code != done.code:
-            problems.append(f'exit code {done.code}, the peer {theirs.code}: {theirs.err} - {done.err}')
+            problems.append(f'exit code {done.code}, qemu-img {theirs.code}: {theirs.err} - {done.err}')
     return f'{what[0]} {words["event"]}', problems + ([' '.join(what)] if problems else [])
 
 

@@ -44,7 +44,7 @@ def crafted(rng):
     if rng.random() < 0.2:
         made, damage = bytearray(made), damage + ' changed'
         for _ in range(min(len(made), rng.randrange(1, 4))):
-            # (not the length of the header: the peer computes the place behind a header of 4 GiB with 32 bits)
+            # (not the length of the header: qemu-img computes the place behind a header of 4 GiB with 32 bits)
             at = rng.randrange(min(len(made), 700))
             made[at] = rng.randrange(256) if at // 4 != 17 else made[at]
     return bytes(made), f'{given} {entries} {damage}'

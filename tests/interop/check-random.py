@@ -184,7 +184,7 @@ def damage_refcount_table(rng, image):
     elif kind == 2:
         value = image.get(image.table_offset + 8 * rng.choice(used))
     else:
-        value = some_offset(rng, image) & (1 << 32) - 1     # the peer makes the file that long
+        value = some_offset(rng, image) & (1 << 32) - 1     # qemu-img makes the file that long
     image.put(place, value)
     return 'refcount table'
 
@@ -314,7 +314,7 @@ def corruptions(output):
 
 
 def may_be_better(theirs):
-    """Whether the peer gave up or did harm: then another result is right if it is a better one.
+    """Whether qemu-img gave up or did harm: then another result is right if it is a better one.
 
     It writes new tables over what it could not count, among that where references beyond
     the end of the file lead to when the file gets longer.
@@ -343,11 +343,11 @@ def check_file(tool):
 
 
 class Original:
-    """The damaged image and what it is to the peer."""
+    """The damaged image and what it is to qemu-img."""
 
     def __init__(self, data):
         self.data = data
-        self.bitmaps = b'b0' in data        # the peer moves them whenever it opens an image for writing
+        self.bitmaps = b'b0' in data        # qemu-img moves them whenever it opens an image for writing
         self.check = check(PEER, data)
         self.guest = guest(NAME)
 
@@ -371,7 +371,7 @@ def compare(mode, original, faults):
             found.append('%s: guest contents' % label)
         our_check = check_file(PEER)
         if our_check != their_check:
-            found.append('%s: the peer on the repaired image\n--- peer\n%s\n--- ours\n%s' %
+            found.append('%s: qemu-img on the repaired image\n--- peer\n%s\n--- ours\n%s' %
                          (label, their_check, our_check))
     if found and repair and may_be_better(theirs):
         found = []

@@ -37,7 +37,7 @@ def crafted(rng):
         made += rng.randbytes(rng.randrange(1, 1000))
         damage += ' longer'
     for _ in range(rng.choice([0, 0, 1, 3])):
-        # (a table of 2^29 entries, which overflows in the peer, is left out)
+        # (a table of 2^29 entries, which overflows in qemu-img, is left out)
         at = rng.choice([rng.randrange(128, 140), rng.randrange(136, 400), rng.randrange(400, len(made) + 401)])
         if at < len(made) and at != 132:
             made[at] = rng.choice([0, 255, made[at] ^ 1, rng.randrange(256)])

@@ -125,7 +125,7 @@ def compare(images, ours, theirs, before, problems):
         if bitmap(ours, image) != bitmap(theirs, image):
             problems.append(f'{image.name}: bitmaps: ours {bitmap(ours, image)}\npeer {bitmap(theirs, image)}')
     if own(ours, top) != own(theirs, top):
-        problems.append(f'the top image holds {own(ours, top)}, the peer\'s {own(theirs, top)}')
+        problems.append(f'the top image holds {own(ours, top)}, qemu-img\'s {own(theirs, top)}')
 
 
 def one(seed, folder):

@@ -204,7 +204,7 @@ class Runner:
     def same_results(self):
         output = self.case['output']
         right = self.contents(PEER, 'p')
-        for who, tool, side in ('we read the peer', IMG, 'p'), ('the peer reads ours', PEER, 'o'), \
+        for who, tool, side in ('we read qemu-img', IMG, 'p'), ('qemu-img reads ours', PEER, 'o'), \
                 ('we read ours', IMG, 'o'):
             got = self.contents(tool, side)
             if got != right:
@@ -231,7 +231,7 @@ class Runner:
                 for who, entries in zip(('ours', 'peer'), maps)))
 
     def stores_less(self, maps):
-        """Zeroes may be told in a cheaper way than the peer's; STRICT=1 and -S 0 ask for the very same map."""
+        """Zeroes may be told in a cheaper way than qemu-img's; STRICT=1 and -S 0 ask for the very same map."""
         if os.environ.get('STRICT') or ['-S', '0'] in self.case['groups']:
             return False
         ours, peer = (sum(entry['length'] for entry in entries if entry['data'] and entry['depth'] == 0)

@@ -37,7 +37,7 @@ def pick_size(r, cluster, prealloc):
 
 
 def maybe(r, chance, options, key, values):
-    """At most one of a key: the peer looks at each value as it comes, also at one that a later one replaces."""
+    """At most one of a key: qemu-img looks at each value as it comes, also at one that a later one replaces."""
     if r.random() < chance and not any(o.startswith(key + '=') for o in options):
         options.append('%s=%s' % (key, r.choice(values)))
 

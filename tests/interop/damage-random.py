@@ -126,7 +126,7 @@ class Outcome:
         store(folder, NAME, image)
         model = Image(image)
         self.bitmaps = bitmaps = model.bitmaps is not None
-        # With an autoclear bit that it does not know, the peer writes a header without snapshots.
+        # With an autoclear bit that it does not know, qemu-img writes a header without snapshots.
         self.cleared = model.version >= 3 and model.snapshot_count and model.get(88) & ~3 or model.stale_bitmaps()
         self.result = settled(run(tool, ['check'] + words + [NAME], folder), False)
         self.length = os.path.getsize(os.path.join(folder, NAME))
@@ -160,9 +160,9 @@ def differences(words, theirs, ours):
     found = [label + '\n  ' + text for text in [compared(ours.result, theirs.result)] if text]
     if '-r' not in words:
         return found
-    for what, a, b in (("the peer's check after it", ours.peer_check, theirs.peer_check),
+    for what, a, b in (("qemu-img's check after it", ours.peer_check, theirs.peer_check),
                        ('our check after it', ours.our_check, theirs.our_check),
-                       ("our check of the peer's repair and its own", theirs.our_check, theirs.peer_check)):
+                       ("our check of qemu-img's repair and its own", theirs.our_check, theirs.peer_check)):
         if compared(a, b):
             found.append(label + what + '\n  ' + compared(a, b))
     for what, a, b in (('contents', ours.guest, theirs.guest),
@@ -192,7 +192,7 @@ def no_worse(original, theirs, ours):
 
 
 def better(original, theirs, ours):
-    """The reason why another result than the peer's is accepted, or None."""
+    """The reason why another result than qemu-img's is accepted, or None."""
     said = theirs.result.err
     if theirs.result.code == 1 and not compared(ours.result, theirs.result) and not lost(original.guest, ours.guest):
         return 'both give up in the same words, what was mended until then is kept'

@@ -109,7 +109,7 @@ class FormatCase(ImageCase):
         return words, backing
 
     def convert(self, chain, form):
-        """Into `form` by both; whether there is a result of ours and of the peer's."""
+        """Into `form` by both; whether there is a result of ours and of qemu-img's."""
         top, kind = chain[-1]
         words, backing = self.flags(form, chain)
         options, found = self.with_options(form, 't', backing)
@@ -134,7 +134,7 @@ class FormatCase(ImageCase):
 
     def same_contents(self, chain, form, there):
         top, kind = chain[-1]
-        for tool, who, name, made in (PEER, 'the peer', 't.ours', there[0]), (IMG, 'ours', 't.ours', there[0]), \
+        for tool, who, name, made in (PEER, 'qemu-img', 't.ours', there[0]), (IMG, 'ours', 't.ours', there[0]), \
                 (IMG, 'ours', 't.peer', there[1]):
             if not made:
                 continue

@@ -39,7 +39,7 @@ class Parallels(KillCase):
 
         problems = compare(IMG, 't.img', 'killed') + check(folder, IMG, 't.img')
         problems += compare(IMG, 't.img', 'repaired')
-        return problems + check(folder, PEER, 'p.img') + compare(PEER, 'p.img', 'repaired by the peer')
+        return problems + check(folder, PEER, 'p.img') + compare(PEER, 'p.img', 'repaired by qemu-img')
 
 
 def check(folder, tool, name):

@@ -43,8 +43,8 @@ def judge(folder, old, new):
             result = run(tool, words + ['-f', 'vhdx', name], folder)
             if result.code:
                 problems.append(f'{name}: {words}: exit {result.code}: {result.out}{result.err}')
-    for who, tool, name in ('mended by the peer', PEER, 'p.img'), ('mended by us', IMG, 't.img'), \
-            ('mended by us, in the peer', PEER, 't.img'):
+    for who, tool, name in ('mended by qemu-img', PEER, 'p.img'), ('mended by us', IMG, 't.img'), \
+            ('mended by us, in qemu-img', PEER, 't.img'):
         if contents(tool, 'vhdx', folder, name) != got:
             problems.append(f'{who}: not the same contents as before')
     return problems

@@ -47,7 +47,7 @@ class Case(ImageCase):
         if isinstance(theirs.code, int) and theirs.code < 0:
             # An assertion of theirs ends it; ours has to end well.
             if ours.code not in (0, 1, 2, 3):
-                self.problem('where the peer crashes', f'{words}: {ours.code} {ours.err}')
+                self.problem('where qemu-img crashes', f'{words}: {ours.code} {ours.err}')
             return
         if theirs.code == 1 and 'busy' in theirs.err and ours.code == 2:
             return          # more than one cluster in one place: theirs ends early

@@ -135,7 +135,7 @@ def compare(title, ours, theirs, images, overlay, before, safe, problems):
     if safe and after != before:
         problems.append(f'{title}: content of {overlay.name} changed')
     if safe and peers != before:
-        problems.append(f'{title}: the peer changed the content of {overlay.name}')
+        problems.append(f'{title}: qemu-img changed the content of {overlay.name}')
     for image in images:
         if content(ours, image) != content(theirs, image):
             problems.append(f'{title}: content of {image.name} differs')
@@ -148,7 +148,7 @@ def compare(title, ours, theirs, images, overlay, before, safe, problems):
         problems.append(f'{title}: info: ours {info[0]}\npeer {info[1]}')
     mine, his = own_data(ours, overlay), own_data(theirs, overlay)
     if mine > his:
-        problems.append(f'{title}: ours holds {mine} bytes, the peer {his}')
+        problems.append(f'{title}: ours holds {mine} bytes, qemu-img {his}')
 
 
 def one(seed, folder):
@@ -167,9 +167,9 @@ def one(seed, folder):
         before = content(ours, overlay)
         mine, his = run(IMG, words, ours), run(PEER, words, theirs)
         if his.code == -6:
-            # the peer dies of an assertion (-c where part of a cluster is allocated); ours has to do it all the same
+            # qemu-img dies of an assertion (-c where part of a cluster is allocated); ours has to do it all the same
             if mine.code != 0 or content(ours, overlay) != before:
-                problems.append(f'{title}: the peer died, ours {mine.code} {mine.err}')
+                problems.append(f'{title}: qemu-img died, ours {mine.code} {mine.err}')
             break
         difference = mine.differs(his)
         if difference:

@@ -291,7 +291,7 @@ class Case:
 
     def check(self, name):
         ours, theirs = (run(PEER, ['check', '-f', 'qcow2', name], folder) for folder in (self.ours, self.theirs))
-        # The peer leaks a cluster where we do not, now and then; never the other way round.
+        # qemu-img leaks a cluster where we do not, now and then; never the other way round.
         if ours.code not in (0, theirs.code) or ours.code not in (0, 3):
             self.say(f'check of {name}', f'ours {ours.code} {ours.out[:400]}{ours.err[:400]} peer {theirs.code} '
                                          f'{theirs.out[:200]}')

@@ -111,7 +111,7 @@ def create(case):
     words = options(rng)
     text = ' '.join(words)
     if size == 0 and ('256M' in text or '512M' in text or '32M' in text):
-        size = 512                                      # tables of gigabytes, and the peer writes all of them
+        size = 512                                      # tables of gigabytes, and qemu-img writes all of them
     if size > 1 << 40 and ('fixed' in text or 'block_size=1' in text or '999999' in text or '=2M' in text):
         size = 1 << 34
     results = []
@@ -169,14 +169,14 @@ def convert(case):
             case.problem(f'convert to {name}', result.err)
             return 'convert'
     right = case.contents(PEER, 'peer.vhdx')
-    for who, tool, name in ('we read the peer', IMG, 'peer.vhdx'), ('the peer reads ours', PEER, 'ours.vhdx'), \
+    for who, tool, name in ('we read qemu-img', IMG, 'peer.vhdx'), ('qemu-img reads ours', PEER, 'ours.vhdx'), \
             ('we read ours', IMG, 'ours.vhdx'):
         got = case.contents(tool, name)
         if got != right:
             case.problem(f'contents, {who}', f'{got}\n  instead of {right}')
     if shutil.which('7zz') and right.startswith(f'{source["size"]} '):
         got = [by_7zz(case, name) for name in ('ours.vhdx', 'peer.vhdx')]
-        if got[0] not in (right, got[1]):       # it does not open every one of the peer's
+        if got[0] not in (right, got[1]):       # it does not open every one of qemu-img's
             case.problem('contents, 7zz reads ours', f'{got}\n  instead of {right}')
     texts = []
     for name in 'ours.vhdx', 'peer.vhdx':
@@ -195,7 +195,7 @@ def convert(case):
     return f"convert {' '.join(words)}"
 
 
-# ---- what the peer writes
+# ---- what qemu-img writes
 
 def peer_image(case, name, size):
     rng = case.rng
@@ -380,8 +380,8 @@ def log(case):
     if ours.code != theirs.code and 'overlaps with another block' not in ours.err:
         case.problem('check -r all', ours.differs(theirs))
     right = case.contents(PEER, 'y')
-    for who, tool, name in ('before', None, ''), ('ours in ours', IMG, 'x'), ('ours in the peer', PEER, 'x'), \
-            ("the peer's in ours", IMG, 'y'):
+    for who, tool, name in ('before', None, ''), ('ours in ours', IMG, 'x'), ('ours in qemu-img', PEER, 'x'), \
+            ("qemu-img's in ours", IMG, 'y'):
         got = case.contents(tool, name) if tool else shown
         if got != right:
             case.problem(f'contents, {who}', f'{got}\n  instead of {right}')

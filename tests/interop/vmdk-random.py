@@ -390,7 +390,7 @@ def damage_text(rng, data):
 # ---- images that only other products write
 
 def crafted_extent(rng, folder, name, last):
-    """One extent in a file; its line.  Before others the peer is wrong about the end of a last grain that is cut."""
+    """One extent in a file; its line.  Before others qemu-img is wrong about the end of a last grain that is cut."""
     grain, count = rng.choice([8, 8, 16, 128]), rng.randrange(1, 12)
     data = b''.join(bytes([rng.randrange(256)]) * 4096 for _ in range(rng.randrange(0, 20)))
     kind = rng.choice(['SPARSE', 'SPARSE', 'SPARSE', 'VMFSSPARSE', 'SESPARSE', 'FLAT', 'VMFS', 'stream'])
@@ -429,7 +429,7 @@ def crafted(rng, folder):
         return f'{lines} refused', problems
     # It looks for the footer of an extent where that of the descriptor would be.
     if 'footer' in run(PEER, ['info', 'd.vmdk'], folder).err:
-        return f'{lines} not read by the peer', problems
+        return f'{lines} not read by qemu-img', problems
     compare_views(folder, 'd.vmdk', problems)
     ours = run(IMG, ['convert', '-f', 'vmdk', '-O', 'raw', 'd.vmdk', 'ours.raw'], folder)
     peer = run(PEER, ['convert', '-f', 'vmdk', '-O', 'raw', 'd.vmdk', 'peer.raw'], folder)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The cache of decoded chunks: each is decoded once for many small reads, several side by side, errors reach all. */
-#include "libimg/chunk-cache.h"
+#include "libimg/io/chunk-cache.h"
 #include "libimg/util/team.h"
 #include "test.h"
 

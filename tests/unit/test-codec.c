@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Codecs: round trips, streams that are cut, garbled, padded, too short or too long; several threads at once. */
-#include "libimg/codec.h"
+#include "libimg/codec/codec.h"
 #include "test.h"
 
 #include <errno.h>

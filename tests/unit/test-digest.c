@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Digests: published test vectors, any cut of the input, the tree against a plain way to build it, zeroes. */
 #include "libimg/digest.h"
-#include "libimg/hash.h"
+#include "libimg/codec/hash.h"
 #include "libimg/util/strbuf.h"
 #include "test.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What is where, entry by entry: runs over units and tables, where they end, and whose an error is. */
-#include "libimg/entries.h"
+#include "libimg/io/entries.h"
 #include "test.h"
 
 enum { UNIT = 16, SPAN = 4 * UNIT, FAR = 1 << 20 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Documents and JSON: printing, parsing, the peer's error texts, hostile depth and size. */
+/* Documents and JSON: printing, parsing, qemu-img's error texts, hostile depth and size. */
 #include "libimg/img.h"
 #include "test.h"
 
@@ -197,7 +197,7 @@ static void indented(void)
     struct img_doc *doc = img_doc_parse("{'a':[1,{'b':[]}],'c':{}}", &err);
     char *text = img_doc_json(doc, 4);
     test_same(text, "{\n    \"a\": [\n        1,\n        {\n            \"b\": [\n            ]\n        }\n    ],\n"
-              "    \"c\": {\n    }\n}", "indented as the peer does");
+              "    \"c\": {\n    }\n}", "indented as qemu-img does");
     free(text);
     img_doc_free(doc);
 }

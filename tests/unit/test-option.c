@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Option texts, folding and flattening, option tables: values, errors, help and description as the peer has them. */
+/* Option texts, folding and flattening, option tables: values, errors, help and description as qemu-img has them. */
 #include "libimg/img.h"
 #include "test.h"
 

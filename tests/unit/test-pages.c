@@ -3,7 +3,7 @@
  * Tables by pages: under random changes with memory for far fewer pages than are used, what is read is what was put
  * there, only changed bytes reach the file, and `ready` is asked before any of them does.
  */
-#include "libimg/pages.h"
+#include "libimg/io/pages.h"
 #include "test.h"
 #include <fcntl.h>
 #include <stdlib.h>

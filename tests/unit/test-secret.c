@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Secrets: base64, AES-256-CBC by the vectors of NIST SP 800-38A F.2.6, padding, files. */
-#include "libimg/aes.h"
+#include "libimg/codec/aes.h"
 #include "libimg/img.h"
 #include "test.h"
 

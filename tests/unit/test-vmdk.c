@@ -3,7 +3,7 @@
  * vmdk between the two steps of a write: bytes that a failed one left are no table afterwards, and a table goes out
  * behind all data that it names, also when somebody flushed while they were on their way.
  */
-#include "libimg/copy-internal.h"
+#include "libimg/copy/internal.h"
 #include "libimg/img.h"
 #include "test.h"
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 /* Zero detection: every alignment and length around the vector widths, one odd byte at every place, with
  * every scanner that this processor runs. */
 #define ZERO_ALL_SCANNERS 1
-#include "libimg/zero.c"
+#include "libimg/codec/zero.c"
 #include "test.h"
 
 #include <stdlib.h>

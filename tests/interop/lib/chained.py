@@ -33,7 +33,7 @@ class ChainedCase(ImageCase):
             made = self.read(name)
         peer = self.run(PEER, words)
         if self.agree(words, ours, peer) and ours.code == 0 and made != self.read(name):
-            self.problems.append(f"{' '.join(words)}: {len(made)} bytes differ from the peer's")
+            self.problems.append(f"{' '.join(words)}: {len(made)} bytes differ from qemu-img's")
         return ours.code == 0 and peer.code == 0
 
     def base(self, name):
@@ -146,7 +146,7 @@ class ChainedCase(ImageCase):
         return f"-n into {','.join(options)} over {base}"
 
     def administer(self, options):
-        """What changes the image as a whole; the contents are those that the peer makes."""
+        """What changes the image as a whole; the contents are those that qemu-img makes."""
         base = self.made(options)
         other = self.base('c')
         words = self.rng.choice([

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The room that a qcow2 image needs.  Specification: "Cluster mapping", "Host cluster management",
+ * "Bitmaps extension"; for the LUKS header that encryption puts in front: LUKS1 On-Disk Format Specification.
+ */
+#include "../qcow2.h"
+
+#include <string.h>
+
+enum { SECTOR = 512, L1_ENTRY = 8, TABLE_ENTRY = 8 };
+enum { LUKS_SLOTS = 8, LUKS_STRIPES = 4000, LUKS_ALIGNMENT = 4096 };
+
+struct plan {
+    uint64_t cluster_size;
+    unsigned entry_size;            /* of an L2 table */
+    unsigned refcount_bits;
+    unsigned version;
+    enum qcow2_preallocation preallocation;
+    uint64_t crypto_size;           /* whole clusters of the LUKS header */
+};
+
+/* ---- Options ------------------------------------------------------------------------ */
+
+static int plan_clusters(const struct qcow2_create_options *given, struct plan *plan, struct img_error *err)
+{
+    plan->entry_size = given->extended_l2 == 1 ? 16 : 8;
+    return qcow2_cluster_size_of(given, &plan->cluster_size, err);
+}
+
+static int plan_refcounts(const struct qcow2_create_options *given, struct plan *plan, struct img_error *err)
+{
+    int64_t bits = given->refcount_bits;
+
+    plan->version = given->compat && strcmp(given->compat, "0.10") == 0 ? 2 : 3;
+    if (given->compat && plan->version == 3 && strcmp(given->compat, "1.1") != 0)
+        return img_error_set(err, EINVAL, "Invalid compatibility level: '%s'", given->compat);
+    if (bits < 1 || bits > 64 || !img_power_of_two((uint64_t)bits))
+        return img_error_set(err, EINVAL, "Refcount width must be a power of two and may not exceed 64 bits");
+    if (bits != 16 && plan->version < 3)
+        return img_error_set(err, EINVAL, "Different refcount widths than 16 bits require compatibility level 1.1 or "
+                             "above (use compat=1.1 or greater)");
+    plan->refcount_bits = (unsigned)bits;
+    return 0;
+}
+
+/* Bytes of a key of the cipher; 0 after an error. */
+static unsigned key_bytes(const char *cipher, struct img_error *err)
+{
+    static const struct { const char *name; unsigned bytes; } ciphers[] = {
+        { "aes-128", 16 }, { "aes-192", 24 }, { "aes-256", 32 }, { "cast5-128", 16 },
+        { "serpent-128", 16 }, { "serpent-192", 24 }, { "serpent-256", 32 },
+        { "twofish-128", 16 }, { "twofish-192", 24 }, { "twofish-256", 32 },
+    };
+
+    for (size_t i = 0; i < sizeof ciphers / sizeof *ciphers; i++) {
+        if (strcmp(cipher, ciphers[i].name) == 0)
+            return ciphers[i].bytes;
+    }
+    if (strcmp(cipher, "des") == 0 || strcmp(cipher, "3des") == 0)
+        img_error_set(err, ENOTSUP, "Algorithm '%s' not supported", cipher);
+    else
+        qcow2_bad_choice(err, "cipher-alg", cipher);
+    return 0;
+}
+
+/* Header and eight areas of key material, each an anti-forensic split of the key. */
+static int plan_luks(const struct qcow2_create_options *given, struct plan *plan, struct img_error *err)
+{
+    static const char *const modes[] = { "xts", "ecb", "cbc", "ctr" };
+    const char *cipher = given->encrypt_cipher_alg ? given->encrypt_cipher_alg : "aes-256";
+    const char *mode = given->encrypt_cipher_mode ? given->encrypt_cipher_mode : "xts";
+    unsigned bytes, known = 0;
+    size_t length;
+
+    if (!given->encrypt_key_secret)
+        return img_error_set(err, EINVAL, "Parameter 'encrypt.key-secret' is required for cipher");
+    bytes = key_bytes(cipher, err);
+    if (bytes == 0)
+        return -err->code;
+    while (known < sizeof modes / sizeof *modes && strcmp(mode, modes[known]) != 0)
+        known++;
+    if (known == sizeof modes / sizeof *modes)
+        return qcow2_bad_choice(err, "cipher-mode", mode);
+    if (!img_secret_find(given->encrypt_key_secret, &length, err))
+        return -err->code;
+    if (known == 0 && strcmp(cipher, "cast5-128") == 0)
+        return img_error_set(err, ENOTSUP, "Unsupported cipher mode xts");
+    if (known == 0)
+        bytes *= 2;
+    plan->crypto_size = img_align_up(LUKS_ALIGNMENT + LUKS_SLOTS * img_align_up((uint64_t)bytes * LUKS_STRIPES,
+                                                                               LUKS_ALIGNMENT), plan->cluster_size);
+    return 0;
+}
+
+static int plan_image(const struct qcow2_create_options *given, struct plan *plan, struct img_error *err)
+{
+    int status;
+
+    if ((status = plan_clusters(given, plan, err)) < 0 || (status = plan_refcounts(given, plan, err)) < 0)
+        return status;
+    if (qcow2_preallocation_parse(given->preallocation, &plan->preallocation) < 0)
+        return img_error_set(err, EINVAL, "invalid parameter value: %s", given->preallocation);
+    if (given->encrypt_format && strcmp(given->encrypt_format, "luks") == 0)
+        return plan_luks(given, plan, err);
+    return 0;
+}
+
+/* ---- Metadata ------------------------------------------------------------------------- */
+
+/* Refcount blocks and their table for `clusters` others; they count themselves too. */
+static uint64_t refcount_clusters(const struct plan *plan, uint64_t clusters)
+{
+    uint64_t counts = plan->cluster_size * 8 / plan->refcount_bits, blocks = 0, table = 0;
+
+    for (;;) {
+        uint64_t wider = img_div_up(blocks * TABLE_ENTRY, plan->cluster_size);
+        uint64_t more = img_div_up(clusters + wider + blocks, counts);
+        if (wider == table && more == blocks)
+            return table + blocks;
+        table = wider;
+        blocks = more;
+    }
+}
+
+/* Clusters that are no data, for a disk of `data` clusters that are all in use; 0: no such image. */
+static uint64_t metadata_clusters(const struct plan *plan, uint64_t data)
+{
+    uint64_t l2 = img_div_up(data, plan->cluster_size / plan->entry_size);
+    uint64_t l1 = img_div_up(l2 * L1_ENTRY, plan->cluster_size), fixed = 1 + l1 + l2;
+
+    if (l2 > QCOW2_MAX_L1_BYTES / L1_ENTRY)
+        return 0;
+    return fixed + refcount_clusters(plan, fixed + data);
+}
+
+/* ---- Data and bitmaps -------------------------------------------------------------------- */
+
+/* Bytes of the clusters that hold any data of the source, as far as that is known without reading. */
+static int count_data(struct img *source, uint64_t cluster_size, uint64_t *bytes, struct img_error *err)
+{
+    uint64_t size = img_size(source), counted = 0;      /* clusters before `counted` are done with */
+    struct img_extent extent;
+
+    *bytes = 0;
+    for (uint64_t offset = 0; offset < size; offset = extent.offset + extent.length) {
+        int status = img_map_told(source, offset, size - offset, &extent);
+        if (status < 0)
+            return img_error_errno(err, -status, "Unable to get block status");
+        if (extent.kind != IMG_DATA && extent.kind != IMG_CODED)
+            continue;
+        uint64_t from = img_max(img_align_down(offset, cluster_size), counted);
+        uint64_t to = img_align_up(extent.offset + extent.length, cluster_size);
+        if (to > from)
+            *bytes += to - from;
+        counted = img_max(counted, to);
+    }
+    return 0;
+}
+
+/* Bytes of the bits, tables and directory of all bitmaps of the source. */
+static uint64_t count_bitmaps(struct img *source, const struct plan *plan)
+{
+    struct img_bitmap *list;
+    size_t count = img_bitmaps(source, &list);
+    uint64_t directory = 0, clusters = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bits = img_div_up(img_size(source), list[i].granularity);
+        uint64_t parts = img_div_up(img_div_up(bits, 8), plan->cluster_size);
+        clusters += parts + img_div_up(parts * TABLE_ENTRY, plan->cluster_size);
+        directory += qcow2_bitmap_entry_bytes(list[i].name);
+    }
+    clusters += img_div_up(directory, plan->cluster_size);
+    img_bitmaps_free(list, count);
+    return clusters * plan->cluster_size;
+}
+
+int qcow2_measure(const void *create_options, struct img *source, uint64_t size, struct img_measure *result,
+                  struct img_error *err)
+{
+    const struct qcow2_create_options *given = create_options;
+    struct plan plan = { 0 };
+    uint64_t clusters, metadata, data = 0;
+
+    int status = plan_image(given, &plan, err);
+    if (status < 0)
+        return status;
+    clusters = img_div_up(img_align_up(size, SECTOR), plan.cluster_size);
+    metadata = metadata_clusters(&plan, clusters);
+    if (metadata == 0)
+        return img_error_set(err, EFBIG, "The image size is too large (try using a larger cluster size)");
+
+    if (plan.preallocation >= QCOW2_PREALLOC_FALLOC || (source && given->backing_file))
+        data = clusters * plan.cluster_size;    /* what the backing file will show is not known here */
+    else if (source && (status = count_data(source, plan.cluster_size, &data, err)) < 0)
+        return status;
+    result->fully_allocated = plan.crypto_size + (metadata + clusters) * plan.cluster_size;
+    result->required = plan.crypto_size + metadata * plan.cluster_size + data;
+    result->has_bitmaps = plan.version >= 3 && source && img_has_bitmaps(source);
+    if (result->has_bitmaps)
+        result->bitmaps = count_bitmaps(source, &plan);
+    return 0;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * copy-compress.c - a window of the copy that is written in compressed form: cluster by cluster, encoded before
+ * its turn, so that workers encode side by side.
+ */
+#include "internal.h"
+#include "util/checked.h"
+#include "util/strbuf.h"
+#include <errno.h>
+#include <stdlib.h>
+
+/* Read the holes of a cluster that has anything else, and say what it is. */
+static int complete_cluster(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
+                            struct copy_cluster *cluster)
+{
+    uint64_t end = cluster->offset + cluster->length;
+    bool any = false;
+    int ret;
+
+    for (size_t i = 0; i < spans->count; i++) {
+        const struct span *span = &spans->at[i];
+        any |= span->kind != IMG_HOLE && span->offset < end && span->offset + span->length > cluster->offset;
+    }
+    if (!any) {
+        cluster->kind = IMG_HOLE;
+        return 0;
+    }
+    ret = copy_complete(worker, window, spans, cluster->offset, end);
+    if (ret < 0)
+        return ret;
+    cluster->kind = worker->job->what->sparse &&
+                    img_is_zero(worker->buffer + (cluster->offset - window->offset), cluster->length)
+                        ? IMG_ZERO : IMG_DATA;
+    return 0;
+}
+
+static int encode_cluster(struct copy_worker *worker, const struct copy_window *window, size_t *used,
+                          struct copy_cluster *cluster)
+{
+    const unsigned char *plain = worker->buffer + (cluster->offset - window->offset);
+    int64_t n = img_encode_cluster(worker->job->image, plain, cluster->length, worker->coded + *used,
+                                   worker->job->coded_size - *used);
+
+    if (n == -ENOSPC)
+        return 0;
+    if (n < 0)
+        return copy_fail_writing(worker->job, cluster->offset, (int)n);
+    cluster->kind = IMG_CODED;
+    cluster->coded = worker->coded + *used;
+    cluster->coded_length = (size_t)n;
+    *used += (size_t)n;
+    return 0;
+}
+
+/* Coded clusters in a row go out as one. */
+static int write_coded(struct copy_job *job, const struct copy_cluster *clusters, size_t count)
+{
+    struct coded_cluster *list = img_xcalloc(count, sizeof *list);
+    int ret;
+
+    for (size_t i = 0; i < count; i++) {
+        list[i] = (struct coded_cluster){ clusters[i].offset, clusters[i].coded, clusters[i].coded_length };
+        copy_account(job, clusters[i].coded_length);
+    }
+    ret = img_pwrite_coded(job->what->target, list, count);
+    free(list);
+    return ret < 0 ? copy_fail_writing(job, clusters[0].offset, ret) : 0;
+}
+
+static int write_clusters(struct copy_worker *worker, const struct copy_window *window,
+                          const struct copy_cluster *clusters, size_t count)
+{
+    struct copy_job *job = worker->job;
+    int ret = 0;
+
+    for (size_t i = 0; i < count && ret == 0; i++) {
+        const struct copy_cluster *cluster = &clusters[i];
+        size_t run = 1;
+        if (cluster->kind == IMG_CODED) {
+            while (i + run < count && clusters[i + run].kind == IMG_CODED)
+                run++;
+            ret = write_coded(job, cluster, run);
+            i += run - 1;
+        } else if (cluster->kind == IMG_ZERO) {
+            ret = copy_write_zero(job, cluster->offset, cluster->length);
+        } else if (cluster->kind == IMG_DATA) {
+            ret = copy_write_data(job, worker->buffer + (cluster->offset - window->offset), cluster->offset,
+                                  cluster->length);
+        }
+    }
+    return ret;
+}
+
+int copy_encode_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
+                       struct copy_cluster **clusters, size_t *count)
+{
+    uint64_t unit = img_cluster_size(worker->job->image), end = window->offset + window->length;
+    size_t used = 0;
+    int ret = 0;
+
+    *clusters = img_xcalloc(window->length / unit + 2, sizeof **clusters);
+    *count = 0;
+    for (uint64_t offset = window->offset; offset < end && ret == 0; offset += (*clusters)[(*count)++].length) {
+        struct copy_cluster *cluster = &(*clusters)[*count];
+        *cluster = (struct copy_cluster){ .offset = offset, .length = img_min(unit - offset % unit, end - offset) };
+        ret = complete_cluster(worker, window, spans, cluster);
+        if (ret == 0 && cluster->kind == IMG_DATA)
+            ret = encode_cluster(worker, window, &used, cluster);
+    }
+    return ret;
+}
+
+int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
+{
+    struct copy_cluster *clusters;
+    size_t count;
+    int ret = copy_encode_window(worker, window, spans, &clusters, &count);
+
+    if (ret == 0)
+        ret = copy_take_turn(worker, window);
+    if (ret == 0)
+        ret = copy_grow_target(worker->job, window);
+    if (ret == 0)
+        ret = write_clusters(worker, window, clusters, count);
+    free(clusters);
+    return ret;
+}

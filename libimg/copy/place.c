@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * copy-place.c - a window of the copy that goes into an image, not compressed.
+ *
+ * Where the image gives out places, only that has to be in guest order for the file to come out the same every time.
+ * It takes microseconds; the bytes are written when the next window has its turn already, so workers write side by
+ * side.
+ */
+#include "internal.h"
+#include "driver.h"
+#include "io/io.h"
+#include "node/trace.h"
+#include "util/checked.h"
+#include "util/vector.h"
+#include <stdlib.h>
+
+struct placed {
+    struct img_reservation at;
+    struct span span;               /* what goes there */
+};
+
+/* The places of a window. */
+struct pending {
+    struct copy_worker *worker;
+    const struct copy_window *window;
+    struct placed *at;
+    size_t count, capacity;
+};
+
+static const unsigned char *bytes_of(const struct pending *pending, const struct span *span)
+{
+    return pending->worker->buffer + (span->offset - pending->window->offset);
+}
+
+/* Put the bytes of one place there, or give it back after an error. */
+static int fill_one(struct pending *pending, struct placed *one, int error)
+{
+    struct copy_job *job = pending->worker->job;
+    struct img_reservation *at = &one->at;
+    const struct span *span = &one->span;
+    bool whole = at->head == 0 && at->tail == 0;
+    int ret;
+
+    if (error == 0 && span->from && whole &&
+        copy_offload(job, span->from, span->host, at->file, at->host, at->length))
+        ret = img_fill(job->what->target, at, NULL, 0);
+    else {
+        error = error ? error : copy_fetch(pending->worker, pending->window, span);
+        ret = img_fill(job->what->target, at, bytes_of(pending, span), error);
+    }
+    if (error)
+        return error;
+    if (ret < 0)
+        return copy_fail_writing(job, at->offset, ret);
+    copy_account(job, at->length);
+    return 0;
+}
+
+/* Write what has its place, or give the places back after an error.  Returns the first error. */
+static int fill(struct pending *pending, int error)
+{
+    for (size_t i = 0; i < pending->count; i++) {
+        int ret = fill_one(pending, &pending->at[i], error);
+        error = error ? error : ret;
+    }
+    pending->count = 0;
+    return error;
+}
+
+/* A cluster that waits for its bytes would be allocated again: whatever touches it comes after them. */
+static int settle_before(struct pending *pending, uint64_t offset)
+{
+    const struct img_reservation *last = pending->count ? &pending->at[pending->count - 1].at : NULL;
+    const struct img *target = pending->worker->job->what->target;
+
+    if (!last || offset >= img_align_up(last->offset + last->length, img_exclusive_unit(target)))
+        return 0;
+    return fill(pending, 0);
+}
+
+/* A span into an image that has no places to give: the bytes lie where they lie, or go through a filter. */
+static int write_span(struct pending *pending, const struct span *span)
+{
+    struct copy_job *job = pending->worker->job;
+    struct img *target = job->what->target;
+    struct img_reservation to = { .offset = span->offset };
+    int ret;
+
+    if (span->from && target->driver->reserve(target, span->offset, span->length, &to) == 0 &&
+        to.length == span->length &&
+        copy_offload(job, span->from, span->host, to.file, to.host, span->length)) {
+        copy_account(job, span->length);
+        return 0;
+    }
+    ret = copy_fetch(pending->worker, pending->window, span);
+    return ret < 0 ? ret : copy_write_data(job, bytes_of(pending, span), span->offset, span->length);
+}
+
+static int place(struct pending *pending, const struct span *span)
+{
+    struct copy_job *job = pending->worker->job;
+    struct img *target = job->what->target;
+
+    if (!job->places)
+        return write_span(pending, span);
+    IMG_TRACE(write, target, span->offset, span->length);
+    for (uint64_t done = 0; done < span->length; ) {
+        struct placed one = { .span = *span };
+        int ret;
+        one.span.offset += done;
+        one.span.host += done;
+        ret = settle_before(pending, one.span.offset);
+        if (ret < 0)
+            return ret;
+        ret = img_place(target, one.span.offset, span->length - done, &one.at);
+        if (ret < 0)
+            return copy_fail_writing(job, one.span.offset, ret);
+        one.span.length = one.at.length;
+        done += one.at.length;
+        IMG_VECTOR_PUSH(pending, one);
+        /* What it gives free is there for the next one, or is not: that must not be left to chance. */
+        if (one.at.replaces && (ret = fill(pending, 0)) < 0)
+            return ret;
+    }
+    return 0;
+}
+
+static int place_spans(struct pending *pending, const struct spans *spans)
+{
+    struct copy_job *job = pending->worker->job;
+    int ret = copy_grow_target(job, pending->window);
+
+    for (size_t i = 0; i < spans->count && ret == 0; i++) {
+        const struct span *span = &spans->at[i];
+        if (span->kind == IMG_DATA) {
+            ret = place(pending, span);
+        } else if (span->kind == IMG_ZERO && !job->what->target_is_zero) {
+            ret = settle_before(pending, span->offset);
+            if (ret == 0)
+                ret = copy_write_zero(job, span->offset, span->length);
+        }
+    }
+    return ret;
+}
+
+int copy_write_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
+{
+    struct pending pending = { .worker = worker, .window = window };
+    int ret = copy_take_turn(worker, window);
+
+    if (ret < 0)
+        return ret;
+    ret = place_spans(&pending, spans);
+    if (ret == 0)
+        copy_give_turn(worker, window);
+    ret = fill(&pending, ret);
+    free(pending.at);
+    return ret;
+}

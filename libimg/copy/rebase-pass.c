@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * copy-rebase.c - the part of the copy engine that knows of two backing chains: the
+ * one that the image has, and the one that it is to have.
+ *
+ * By the maps alone a range is known to read the same in both where it is zero in both, or
+ * where neither chain holds anything above the image that they share.  Everything else is read and compared.
+ */
+#include "internal.h"
+#include "util/checked.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum content { CONTENT_ZERO, CONTENT_SHARED, CONTENT_DATA };
+
+/* `extent` is the answer of a chain down to `shared`; shortened where the meaning of a hole changes. */
+static enum content content_of(struct img *shared, uint64_t offset, struct img_extent *extent)
+{
+    uint64_t size = shared ? img_size(shared) : 0;
+
+    if (extent->kind == IMG_DATA || extent->kind == IMG_CODED)
+        return CONTENT_DATA;
+    if (extent->kind == IMG_ZERO || offset >= size)
+        return CONTENT_ZERO;
+    extent->length = img_min(extent->length, size - offset);
+    return CONTENT_SHARED;
+}
+
+/* What the new chain has at `offset`; at most *length of it, shortened. */
+static int shown_content(const struct img_copy_rebase *rebase, uint64_t offset, uint64_t *length,
+                         enum content *content)
+{
+    uint64_t size = rebase->shown ? img_size(rebase->shown) : 0;
+    struct img_extent extent = { .offset = offset, .length = *length, .kind = IMG_HOLE };
+    int ret = 0;
+
+    *content = CONTENT_ZERO;
+    if (offset >= size)
+        return 0;
+    extent.length = img_min(*length, size - offset);
+    if (rebase->shown != rebase->new_shared)
+        ret = img_map_chain(rebase->shown, rebase->new_shared, offset, extent.length, &extent);
+    if (ret < 0)
+        return ret;
+    *content = content_of(rebase->new_shared, offset, &extent);
+    *length = img_min(*length, extent.length);
+    return 0;
+}
+
+/* Is the answer that of the image itself?  Zeroes at depth 0 may also be what lies behind a backing file. */
+static int is_own(struct img *image, const struct img_extent *extent, uint64_t offset, bool *own)
+{
+    struct img_extent first = *extent;
+    int ret = 0;
+
+    if (extent->depth == 0 && extent->kind == IMG_ZERO)
+        ret = img_map(image, offset, extent->length, &first);
+    *own = extent->depth == 0 && first.kind != IMG_HOLE;
+    return ret;
+}
+
+int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_extent *extent)
+{
+    const struct img_copy_rebase *rebase = job->what->rebase;
+    enum content now, then;
+    bool own;
+    int ret = is_own(job->what->target, extent, inside, &own);
+
+    if (ret < 0 || own) {
+        extent->kind = IMG_HOLE;
+        return ret;
+    }
+    now = content_of(rebase->old_shared, inside, extent);
+    ret = shown_content(rebase, inside, &extent->length, &then);
+    if (ret < 0)
+        return ret;
+    if (now == then && now != CONTENT_DATA) {
+        extent->kind = IMG_HOLE;
+    } else if (now == CONTENT_ZERO) {
+        extent->kind = IMG_ZERO;
+    } else if (now == CONTENT_SHARED) {
+        extent->kind = IMG_DATA;        /* to be read through the image */
+        extent->host_valid = false;
+    }
+    return 0;
+}
+
+/* What the target will show there, into the same place of worker->other. */
+static int read_shown(struct copy_worker *worker, const struct copy_window *window, uint64_t offset, uint64_t length)
+{
+    struct img *shown = worker->job->what->rebase->shown;
+    unsigned char *at = worker->other + (offset - window->offset);
+    uint64_t size = shown ? img_size(shown) : 0, there = offset < size ? img_min(length, size - offset) : 0;
+    int ret;
+
+    if (!shown)
+        return 0;
+    memset(at + there, 0, length - there);
+    ret = img_pread(shown, at, offset, there);
+    return ret < 0 ? copy_fail(worker->job, IMG_COPY_COMPARING, offset, ret) : 0;
+}
+
+/* Does this piece of the window read the same in what the target will show? */
+static bool shown_already(const struct copy_worker *worker, const struct copy_window *window, uint64_t offset,
+                          uint64_t length, enum img_extent_kind kind)
+{
+    const unsigned char *now = worker->buffer + (offset - window->offset);
+    const unsigned char *then = worker->other + (offset - window->offset);
+
+    if (!worker->job->what->rebase->shown)
+        return kind == IMG_ZERO || img_is_zero(now, length);
+    return kind == IMG_ZERO ? img_is_zero(then, length) : memcmp(now, then, length) == 0;
+}
+
+/* Units that stay the same become holes: the target is left alone there. */
+int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
+{
+    struct copy_job *job = worker->job;
+    uint64_t unit = job->what->compress ? img_cluster_size(job->what->target) : job->write_unit;
+    struct spans left = { 0 };
+    int ret = 0;
+
+    for (size_t i = 0; i < spans->count && ret == 0; i++) {
+        const struct span *span = &spans->at[i];
+        uint64_t end = span->offset + span->length, next;
+        if (span->kind == IMG_HOLE) {
+            copy_add_span(&left, span->offset, span->length, IMG_HOLE);
+            continue;
+        }
+        ret = read_shown(worker, window, span->offset, span->length);
+        for (uint64_t offset = span->offset; offset < end && ret == 0; offset = next) {
+            next = img_min(img_align_down(offset, unit) + unit, end);
+            copy_add_span(&left, offset, next - offset,
+                     shown_already(worker, window, offset, next - offset, span->kind) ? IMG_HOLE : span->kind);
+        }
+    }
+    free(spans->at);
+    *spans = left;
+    return ret;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rebase.c - make an image read the same over another backing file.
+ *
+ * The two chains may end in the same images; what these hold is the same in both, so only
+ * what lies above the first of them is looked at.
+ */
+#include "copy.h"
+#include "io/io.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Zeroes of this length are stored as such, as far as the image's units allow. */
+enum { SPARSE = 4096 };
+
+/* A name that is the same for the same file; caller frees. */
+static char *identity(const struct img *image)
+{
+    const char *name = img_filename(image);
+    char *real = strncmp(name, "json:", 5) == 0 ? NULL : realpath(name, NULL);
+
+    return real ? real : img_xstrdup(name);
+}
+
+static struct img *find_same(struct img *chain, const struct img *wanted)
+{
+    CLEANUP_FREE char *name = identity(wanted);
+
+    for (; chain; chain = chain->backing) {
+        CLEANUP_FREE char *other = identity(chain);
+        if (chain->driver == wanted->driver && img_size(chain) == img_size(wanted) && strcmp(name, other) == 0)
+            return chain;
+    }
+    return NULL;
+}
+
+bool img_in_chain(struct img *chain, const struct img *image)
+{
+    return find_same(chain, image) != NULL;
+}
+
+static void find_shared(struct img *image, struct img_copy_rebase *rebase)
+{
+    for (struct img *old = image->backing; old && !rebase->old_shared; old = old->backing) {
+        rebase->new_shared = find_same(rebase->shown, old);
+        if (rebase->new_shared)
+            rebase->old_shared = old;
+    }
+}
+
+int img_rebase(struct img *image, const struct img_rebase *how, struct img_copy_fault *fault)
+{
+    struct img_copy_rebase rebase = { .shown = how->backing };
+    struct img_copy what = {
+        .sources = &image, .source_count = 1, .target = image, .target_fd = -1, .rebase = &rebase,
+        .compress = how->compress, .in_order = true, .workers = how->workers, .sparse = SPARSE,
+        .progress = how->progress, .context = how->context,
+    };
+    int ret;
+
+    find_shared(image, &rebase);
+    ret = img_copy(&what, NULL, fault);
+    if (ret == 0) {
+        ret = img_flush(image);
+        *fault = (struct img_copy_fault){ .stage = IMG_COPY_WRITING };
+    }
+    return ret;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stream.c - an image that is to be written in order: its options, judged before anything is read or written.  The
+ * copying is in copy-stream.c.
+ */
+#include "internal.h"
+#include "io/io.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+
+bool img_driver_can_stream(const struct img_driver *driver)
+{
+    return driver->stream != NULL;
+}
+
+char *img_stream_formats(void)
+{
+    struct img_strbuf names = { 0 };
+
+    for (size_t i = 0; img_drivers[i]; i++) {
+        const struct img_driver *driver = img_drivers[i];
+        if (!driver->stream && !(driver->kind == IMG_FORMAT && driver->traits & IMG_PASS_THROUGH))
+            continue;
+        img_strbuf_printf(&names, "%s%s", names.length ? ", " : "", driver->name);
+        if (driver->stream && driver->stream->only)
+            img_strbuf_printf(&names, " (%s)", driver->stream->only);
+    }
+    return img_strbuf_take(&names);
+}
+
+static int read_options(struct img_stream *stream, const struct img_doc *options, struct img_error *err)
+{
+    const struct img_driver *driver = stream->image.driver;
+    /* There is no file below that could know others. */
+    const struct img_option *tables[] = { driver->options };
+    struct img_doc *own;
+    int ret = img_options_check(tables, 1, IMG_AT_CREATE, options, err);
+
+    if (ret < 0)
+        return ret;
+    own = img_doc_copy(options);
+    ret = img_options_read(driver->options, IMG_AT_CREATE, own, stream->parsed, err);
+    img_doc_free(own);
+    return ret;
+}
+
+int img_stream_open(struct img_stream **result, const struct img_driver *driver, const struct img_doc *options,
+                    bool compress, struct img_error *err)
+{
+    struct img_stream *stream = img_xcalloc(1, sizeof *stream);
+    struct img *image = &stream->image;
+    int ret;
+
+    *result = stream;
+    image->driver = driver;
+    image->flags = IMG_RDWR;
+    image->request_alignment = 1;
+    image->state = img_xcalloc(1, driver->stream->state_size);
+    pthread_mutex_init(&image->lock, NULL);
+    stream->parsed = img_xcalloc(1, driver->create_size);
+    ret = read_options(stream, options, err);
+    if (ret == 0)
+        ret = driver->stream->open(image, stream->parsed, compress, err);
+    if (ret == 0)
+        return 0;
+    if (!err->text)
+        img_error_errno(err, -ret, "Could not create image");
+    img_stream_close(stream);
+    *result = NULL;
+    return ret;
+}
+
+void img_stream_close(struct img_stream *stream)
+{
+    if (!stream)
+        return;
+    const struct img_driver *driver = stream->image.driver;
+    driver->stream->close(&stream->image);
+    img_options_release(driver->options, IMG_AT_CREATE, stream->parsed);
+    pthread_mutex_destroy(&stream->image.lock);
+    free(stream->parsed);
+    free(stream->image.state);
+    free(stream->image.backing_name);
+    free(stream->image.backing_format);
+    free(stream);
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * copy-window.c - the way of one window of the copy: map, read, look for
+ * zeroes, take the turn, write.
+ *
+ * A window is described by spans (data, zero, hole).  Spans of data that touch
+ * are read next to each other into the worker's buffer, so that a fragmented
+ * source is still written in long pieces.
+ */
+#include "internal.h"
+#include "driver.h"
+#include "util/checked.h"
+#include "util/fd.h"
+#include "util/vector.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SECTOR = 512 };
+
+void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum img_extent_kind kind)
+{
+    struct span *last = spans->count ? &spans->at[spans->count - 1] : NULL;
+
+    if (length == 0)
+        return;
+    if (last && !last->from && last->kind == kind && last->offset + last->length == offset) {
+        last->length += length;
+        return;
+    }
+    IMG_VECTOR_PUSH(spans, (struct span){ .offset = offset, .length = length, .kind = kind });
+}
+
+/* ---- Reading ----------------------------------------------------------------- */
+
+int copy_read_source(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length)
+{
+    while (length) {
+        uint64_t inside = 0, left = 0;
+        struct img *source = copy_source_at(job, offset, &inside, &left);
+        uint64_t n = img_min(length, left);
+        int ret = source ? img_pread(source, buffer, inside, n) : -EINVAL;
+        if (ret < 0)
+            return ret;
+        buffer += n;
+        offset += n;
+        length -= n;
+    }
+    return 0;
+}
+
+/* Sector by sector; what can't be read becomes zeroes. */
+static void salvage(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length)
+{
+    for (uint64_t done = 0; done < length; done += SECTOR) {
+        uint64_t n = img_min(SECTOR, length - done);
+        int ret = copy_read_source(job, buffer + done, offset + done, n);
+        if (ret < 0) {
+            memset(buffer + done, 0, n);
+            if (job->what->salvaged)
+                job->what->salvaged(job->what->context, offset + done, -ret);
+        }
+    }
+}
+
+static int read_extent(struct copy_job *job, const struct img_extent *extent, unsigned char *buffer, uint64_t length)
+{
+    int ret;
+
+    if (extent->kind == IMG_ZERO || extent->kind == IMG_HOLE) {
+        memset(buffer, 0, length);
+        return 0;
+    }
+    if (extent->kind == IMG_DATA && extent->host_valid && !extent->via)
+        ret = img_read_extent(extent, buffer, extent->offset, length);
+    else
+        ret = copy_read_source(job, buffer, extent->offset, length);
+    if (ret < 0 && job->what->salvage) {
+        salvage(job, buffer, extent->offset, length);
+        ret = 0;
+    }
+    return ret < 0 ? copy_fail(job, IMG_COPY_READING, extent->offset, ret) : 0;
+}
+
+/* The next extent of the window; *extent may hold the cursor's answer for it. */
+static int map_piece(struct copy_job *job, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    int ret;
+
+    if (extent->length && offset >= extent->offset && offset < extent->offset + extent->length &&
+        (offset == extent->offset || extent->kind != IMG_CODED)) {
+        uint64_t gone = offset - extent->offset;
+        extent->offset += gone;
+        extent->host += gone;
+        extent->length -= gone;
+        return 0;
+    }
+    ret = copy_map(job, offset, length, extent);
+    if (ret < 0 && job->what->salvage) {
+        /* Treated as data: reading it sector by sector tells what is there. */
+        *extent = (struct img_extent){ .offset = offset, .length = img_min(length, SECTOR), .kind = IMG_CODED };
+        return 0;
+    }
+    return ret < 0 ? copy_fail(job, IMG_COPY_MAPPING, offset, ret) : 0;
+}
+
+/* Read all data of the window and say what is where. */
+static int read_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
+{
+    struct copy_job *job = worker->job;
+    struct img_extent extent = window->first;
+    uint64_t end = window->offset + window->length;
+    int ret;
+
+    for (uint64_t offset = window->offset; offset < end; offset += extent.length) {
+        ret = map_piece(job, offset, end - offset, &extent);
+        if (ret < 0)
+            return ret;
+        extent.length = img_min(extent.length, end - offset);
+        if (extent.kind == IMG_HOLE || (extent.kind == IMG_ZERO && job->what->sparse)) {
+            copy_add_span(spans, offset, extent.length, extent.kind);
+            continue;
+        }
+        if (copy_leaves_data(job, &extent)) {
+            IMG_VECTOR_PUSH(spans, (struct span){ .offset = offset, .length = extent.length, .kind = IMG_DATA,
+                                                  .from = extent.file, .host = extent.host });
+            continue;
+        }
+        if (job->pass != COPY_PLAN_BY_MAP)
+            ret = read_extent(job, &extent, worker->buffer + (offset - window->offset), extent.length);
+        if (ret < 0)
+            return ret;
+        copy_add_span(spans, offset, extent.length, IMG_DATA);
+    }
+    return 0;
+}
+
+int copy_complete(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
+                  uint64_t from, uint64_t to)
+{
+    for (size_t i = 0; i < spans->count; i++) {
+        const struct span *span = &spans->at[i];
+        uint64_t start = img_max(span->offset, from), end = img_min(span->offset + span->length, to);
+        unsigned char *at = worker->buffer + (start - window->offset);
+        int ret = 0;
+        if (start >= end || span->kind == IMG_DATA)
+            continue;
+        if (span->kind == IMG_ZERO)
+            memset(at, 0, end - start);
+        else
+            ret = copy_read_source(worker->job, at, start, end - start);
+        if (ret < 0)
+            return copy_fail(worker->job, IMG_COPY_READING, start, ret);
+    }
+    return 0;
+}
+
+/* ---- Zero detection ------------------------------------------------------------ */
+
+/*
+ * Split a span of data at its zero runs.  Units lie at multiples of job->unit
+ * of the guest, so the answer does not depend on where the data begin.
+ */
+static void detect_span(struct copy_job *job, const unsigned char *bytes, const struct span *span, struct spans *out)
+{
+    uint64_t done = 0;
+
+    while (done < span->length) {
+        uint64_t offset = span->offset + done, left = span->length - done;
+        uint64_t first = job->unit - offset % job->unit, run;
+        bool zero;
+        if (first < job->unit) {
+            run = img_min(first, left);
+            zero = img_is_zero(bytes + done, run);
+        } else {
+            run = img_zero_run(bytes + done, left, job->unit, &zero);
+        }
+        /* Seen as a whole a run may be longer than this piece; spans of one kind join. */
+        if (zero && run < job->what->sparse && job->unit < job->what->sparse && run < left)
+            zero = false;
+        copy_add_span(out, offset, run, zero ? IMG_ZERO : IMG_DATA);
+        done += run;
+    }
+}
+
+/*
+ * An image that allocates in units gets whole units: a unit with any data is
+ * written at once with the zeroes around them, in place of a small write and
+ * the filling of the rest by copy on write.  The allocation is the same.
+ */
+static void widen(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
+{
+    uint64_t unit = worker->job->write_unit;
+    struct spans wide = { 0 };
+
+    for (size_t i = 0; i < spans->count; i++) {
+        struct span span = spans->at[i];
+        const struct span *next = i + 1 < spans->count ? &spans->at[i + 1] : NULL;
+        const struct span *last = wide.count ? &wide.at[wide.count - 1] : NULL;
+        if (span.from) {
+            IMG_VECTOR_PUSH(&wide, span);
+            continue;
+        }
+        uint64_t from = span.offset, to = span.offset + span.length;
+        if (span.kind == IMG_ZERO && last && last->kind == IMG_DATA && !last->from)
+            from = img_min(img_align_up(from, unit), to);
+        if (span.kind == IMG_ZERO && next && next->kind == IMG_DATA && !next->from)
+            to = img_max(img_align_down(to, unit), from);
+        memset(worker->buffer + (span.offset - window->offset), 0, span.kind == IMG_ZERO ? from - span.offset : 0);
+        memset(worker->buffer + (to - window->offset), 0, span.offset + span.length - to);
+        copy_add_span(&wide, span.offset, from - span.offset, IMG_DATA);
+        copy_add_span(&wide, from, to - from, span.kind);
+        copy_add_span(&wide, to, span.offset + span.length - to, IMG_DATA);
+    }
+    free(spans->at);
+    *spans = wide;
+}
+
+static void detect(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
+{
+    struct spans found = { 0 };
+
+    for (size_t i = 0; i < spans->count; i++) {
+        struct span *span = &spans->at[i];
+        if (span->from)
+            IMG_VECTOR_PUSH(&found, *span);
+        else if (span->kind == IMG_DATA && !worker->job->what->keep_data)
+            detect_span(worker->job, worker->buffer + (span->offset - window->offset), span, &found);
+        else
+            copy_add_span(&found, span->offset, span->length, span->kind);
+    }
+    free(spans->at);
+    *spans = found;
+    if (worker->job->write_unit > 1)
+        widen(worker, window, spans);
+}
+
+/* ---- Writing to an image ---------------------------------------------------------- */
+
+int copy_fail_writing(struct copy_job *job, uint64_t offset, int error)
+{
+    return copy_fail(job, IMG_COPY_WRITING, offset, error);
+}
+
+int copy_write_zero(struct copy_job *job, uint64_t offset, uint64_t length)
+{
+    int ret;
+
+    if (job->what->target_is_zero)
+        return 0;
+    ret = img_zero(job->what->target, offset, length, IMG_ZERO_MAY_UNMAP);
+    return ret < 0 ? copy_fail_writing(job, offset, ret) : 0;
+}
+
+int copy_write_data(struct copy_job *job, const void *bytes, uint64_t offset, uint64_t length)
+{
+    int ret = img_pwrite(job->what->target, bytes, offset, length);
+
+    if (ret < 0)
+        return copy_fail_writing(job, offset, ret);
+    copy_account(job, length);
+    return 0;
+}
+
+/* A stream that is longer than was known: make room before the bytes come. Done in turn, so alone. */
+int copy_grow_target(struct copy_job *job, const struct copy_window *window)
+{
+    uint64_t end = window->offset + window->length;
+    struct img_error err = IMG_ERROR_INIT;
+    int ret;
+
+    if (!job->what->grow_target || end <= img_size(job->what->target))
+        return 0;
+    ret = img_resize(job->what->target, img_align_up(end, SECTOR), NULL, &err);
+    img_error_clear(&err);
+    return ret < 0 ? copy_fail(job, IMG_COPY_GROWING, window->offset, ret) : 0;
+}
+
+/* ---- Writing to a stream --------------------------------------------------------------------- */
+
+/* Zeroes to a stream, through the buffer that nobody needs now. */
+static int stream_zeroes(struct copy_worker *worker, uint64_t length)
+{
+    memset(worker->buffer, 0, img_min(length, worker->job->window_size));
+    while (length) {
+        uint64_t n = img_min(length, worker->job->window_size);
+        int ret = img_write_all(worker->job->what->target_fd, worker->buffer, n);
+        if (ret < 0)
+            return ret;
+        length -= n;
+    }
+    return 0;
+}
+
+/* Every byte in order: spans without data are filled with zeroes first, so that one write does it. */
+static int stream_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
+{
+    struct copy_job *job = worker->job;
+    int ret = copy_take_turn(worker, window);
+
+    if (ret < 0)
+        return ret;
+    if (window->uniform) {
+        ret = stream_zeroes(worker, window->length);
+    } else {
+        for (size_t i = 0; i < spans->count; i++)
+            if (spans->at[i].kind != IMG_DATA)
+                memset(worker->buffer + (spans->at[i].offset - window->offset), 0, spans->at[i].length);
+        ret = img_write_all(job->what->target_fd, worker->buffer, window->length);
+    }
+    copy_account(job, window->length);
+    return ret < 0 ? copy_fail_writing(job, window->offset, ret) : 0;
+}
+
+/* ---- The way of a window ------------------------------------------------------------------------------- */
+
+/* False where only the digest is wanted. */
+static bool has_output(const struct copy_job *job)
+{
+    return job->what->target || job->what->target_fd >= 0;
+}
+
+static int write_uniform(struct copy_worker *worker, const struct copy_window *window)
+{
+    struct copy_job *job = worker->job;
+    int ret = copy_digest_window(worker, window, &(struct spans){ 0 });
+
+    if (ret < 0 || !has_output(job))
+        return ret;
+    if (job->what->stream)
+        return copy_stream_window(worker, window, &(struct spans){ 0 });
+    if (!job->what->target)
+        return stream_window(worker, window, &(struct spans){ 0 });
+    ret = copy_take_turn(worker, window);
+    if (ret == 0 && window->first.kind == IMG_ZERO)
+        ret = copy_write_zero(job, window->offset, window->length);
+    return ret;
+}
+
+int copy_do_window(struct copy_worker *worker, struct copy_window *window)
+{
+    struct copy_job *job = worker->job;
+    struct spans spans = { 0 };
+    int ret = 0;
+
+    if (window->uniform)
+        return write_uniform(worker, window);
+    if (window->streamed)
+        copy_add_span(&spans, window->offset, window->length, IMG_DATA);
+    else
+        ret = read_window(worker, window, &spans);
+    if (ret == 0 && job->what->rebase)
+        ret = copy_drop_shown(worker, window, &spans);
+    if (ret == 0)
+        ret = copy_digest_window(worker, window, &spans);
+    if (ret < 0 || !has_output(job)) {
+        free(spans.at);
+        return ret;
+    }
+    if (job->what->stream) {
+        if (job->what->sparse && !job->what->keep_data && !job->what->compress)
+            detect(worker, window, &spans);
+        ret = copy_stream_window(worker, window, &spans);
+    } else if (!job->what->target) {
+        ret = stream_window(worker, window, &spans);
+    } else if (job->what->compress) {
+        ret = copy_compress_window(worker, window, &spans);
+    } else {
+        if (job->what->sparse)
+            detect(worker, window, &spans);
+        ret = copy_write_window(worker, window, &spans);
+    }
+    free(spans.at);
+    return ret;
+}

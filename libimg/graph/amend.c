@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* amend.c - other options for an image that stands: which there are, and whether they are what they should be. */
+#include "graph.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+
+static int check_driver(const struct img_driver *driver, struct img_error *err)
+{
+    if (driver->amend)
+        return 0;
+    return img_error_set(err, ENOTSUP, "Format driver '%s' does not support option amendment", driver->name);
+}
+
+char *img_amend_help(const struct img_driver *driver, struct img_error *err)
+{
+    if (check_driver(driver, err) < 0)
+        return NULL;
+    CLEANUP_FREE char *lines = img_options_help(&driver->options, 1, IMG_AT_AMEND);
+    return img_xasprintf("Amend options for '%s':\n%s", driver->name, lines);
+}
+
+static int check_options(const struct img_driver *driver, const struct img_doc *options, struct img_error *err)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+    int status = img_options_check(&driver->options, 1, IMG_AT_AMEND, options, err);
+
+    if (status < 0 && img_options_check(&driver->options, 1, IMG_AT_CREATE, options, &ignored) == 0)
+        img_error_hint(err, "This option is only supported for image creation");
+    img_error_clear(&ignored);
+    return status;
+}
+
+int img_amend(struct img *image, const struct img_doc *options, const struct img_amend *how, struct img_error *err)
+{
+    const struct img_driver *driver = image->driver;
+    int status = check_driver(driver, err);
+
+    if (status < 0)
+        return status;
+    if (img_read_only(image))
+        return img_error_set(err, EPERM, "Image is read-only");
+    if ((status = check_options(driver, options, err)) < 0)
+        return status;
+
+    CLEANUP_FREE void *given = img_xcalloc(1, driver->create_size);
+    struct img_doc *own = img_doc_copy(options);
+    status = img_options_read(driver->options, IMG_AT_AMEND, own, given, err);
+    img_doc_free(own);
+    if (status < 0)
+        return status;
+    status = driver->amend(image, given, how, err);
+    img_options_release(driver->options, IMG_AT_AMEND, given);
+    if (status < 0 && !err->text)
+        img_error_errno(err, -status, "Error while amending options");
+    return status;
+}

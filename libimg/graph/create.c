@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * create.c - new images.  The options of one request belong to the format and
+ * to the protocol below it; the format's table takes its own, the rest goes down with
+ * img_create_file, and what neither knows is refused before anything is touched.
+ */
+#include "graph.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+#include <string.h>
+
+/* The tables that serve a new image of `driver` at `name`: format first, then protocol. */
+static int find_tables(const struct img_driver *driver, const char *name, const struct img_option *tables[2],
+                       struct img_error *err)
+{
+    const char *plain;
+    const struct img_driver *protocol = img_protocol_for_name(name, &plain, err);
+
+    if (!protocol)
+        return -err->code;
+    tables[0] = driver->options;
+    tables[1] = protocol == driver ? NULL : protocol->options;
+    return 0;
+}
+
+int img_create_check(const struct img_driver *driver, const char *name, const struct img_doc *options,
+                     struct img_error *err)
+{
+    const struct img_option *tables[2];
+    int ret = find_tables(driver, name, tables, err);
+
+    return ret < 0 ? ret : img_options_check(tables, 2, IMG_AT_CREATE, options, err);
+}
+
+struct img_doc *img_create_run_options(const struct img_driver *driver, const struct img_doc *options)
+{
+    struct img_doc *own = NULL;
+
+    for (const struct img_option *option = driver->options; option && option->name; option++) {
+        const char *text = option->when & IMG_AT_RUN ? img_doc_string_at(options, option->name) : NULL;
+
+        if (!text)
+            continue;
+        if (!own)
+            own = img_doc_object();
+        img_doc_put_string(own, option->name, text);
+    }
+    return own;
+}
+
+char *img_create_help(const struct img_driver *driver, const char *name, struct img_error *err)
+{
+    const struct img_option *tables[2] = { driver->options, NULL };
+    CLEANUP_FREE char *lines = NULL;
+
+    if (name && find_tables(driver, name, tables, err) < 0)
+        return NULL;
+    lines = img_options_help(tables, 2, IMG_AT_CREATE);
+    if (name)
+        return img_xasprintf("Supported options:\n%s", lines);
+    return img_xasprintf("Supported %s options:\n%s\nThe protocol level may support further options.\n"
+                         "Specify the target filename to include those options.\n", driver->name, lines);
+}
+
+/* Let a driver's table take what it knows out of `options`, then let the driver create. */
+static int call_create(const struct img_driver *driver, const char *name, struct img_doc *options, unsigned shared,
+                       bool last, struct img_error *err)
+{
+    CLEANUP_FREE void *parsed = img_xcalloc(1, driver->create_size ? driver->create_size : 1);
+    struct img_create request = { .name = name, .options = parsed, .rest = options, .shared = shared };
+    int ret = 0;
+
+    if (driver->options)
+        ret = img_options_read(driver->options, IMG_AT_CREATE, options, parsed, err);
+    if (ret < 0)
+        return ret;
+    if (last && img_doc_count(options))
+        ret = img_error_set(err, EINVAL, "Invalid parameter '%s'", img_doc_key_at(options, 0));
+    else
+        ret = driver->create(&request, err);
+    img_options_release(driver->options, IMG_AT_CREATE, parsed);
+    if (ret < 0 && !err->text)
+        img_error_errno(err, -ret, "Could not create image");
+    return ret;
+}
+
+int img_create(const struct img_driver *driver, const char *name, const struct img_doc *options,
+               struct img_error *err)
+{
+    struct img_doc *own;
+    int ret = img_driver_need(driver, err);
+
+    if (ret < 0)
+        return ret;
+    if (!driver->create)
+        return img_error_set(err, ENOTSUP, "Format driver '%s' does not support image creation", driver->name);
+    ret = img_create_check(driver, name, options, err);
+    if (ret < 0)
+        return ret;
+    own = options ? img_doc_copy(options) : img_doc_object();
+    ret = call_create(driver, name, own, IMG_PERM_ALL, driver->kind == IMG_PROTOCOL, err);
+    img_doc_free(own);
+    return ret;
+}
+
+int img_create_file(const char *name, uint64_t size, unsigned shared, struct img_doc *rest, struct img **file,
+                    struct img_error *err)
+{
+    const char *plain;
+    const struct img_driver *protocol = img_protocol_for_name(name, &plain, err);
+    int ret;
+
+    if (file)
+        *file = NULL;
+    if (!protocol)
+        return -err->code;
+    ret = img_driver_need(protocol, err);
+    if (ret < 0)
+        return ret;
+    if (!protocol->create)
+        return img_error_set(err, ENOTSUP, "Protocol driver '%s' does not support image creation", protocol->name);
+    img_doc_put_uint(rest, "size", size);
+    ret = call_create(protocol, plain, rest, shared, true, err);
+    if (ret < 0 || !file)
+        return ret;
+    return img_open_protocol(file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE, shared, err);
+}
+
+int img_resize_file(struct img *file, uint64_t size, const char *preallocation, struct img_error *err)
+{
+    return img_resize(file, size, preallocation, err);
+}
+
+int img_lengthen_file(struct img *file, uint64_t end)
+{
+    static const uint8_t nothing = 0;
+
+    return img_size(file) >= end ? 0 : img_pwrite(file, &nothing, end - 1, 1);
+}
+
+int img_close_file(struct img *file, int status, struct img_error *err)
+{
+    int closed = img_close(file, err);
+
+    return status < 0 ? status : closed;
+}

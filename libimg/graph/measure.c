@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* measure.c - the room that a new image needs: options as for creating it, but nothing is made. */
+#include "graph.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+
+/* A target that has no name yet is a file. */
+static void find_tables(const struct img_driver *driver, const struct img_option *tables[2])
+{
+    const struct img_driver *file = img_driver_find("file");
+
+    tables[0] = driver->options;
+    tables[1] = file && file != driver ? file->options : NULL;
+}
+
+int img_measure_check(const struct img_driver *driver, const struct img_doc *options, struct img_error *err)
+{
+    const struct img_option *tables[2];
+
+    find_tables(driver, tables);
+    return img_options_check(tables, 2, IMG_AT_CREATE, options, err);
+}
+
+static int measure(const struct img_driver *driver, struct img_doc *options, struct img *source, uint64_t size,
+                   struct img_measure *result, struct img_error *err)
+{
+    CLEANUP_FREE void *parsed = img_xcalloc(1, driver->create_size ? driver->create_size : 1);
+    int ret = 0;
+
+    if (driver->options)
+        ret = img_options_read(driver->options, IMG_AT_CREATE, options, parsed, err);
+    if (ret < 0)
+        return ret;
+    ret = driver->measure(parsed, source, size, result, err);
+    img_options_release(driver->options, IMG_AT_CREATE, parsed);
+    return ret;
+}
+
+int img_measure(const struct img_driver *driver, const struct img_doc *options, struct img *source, uint64_t size,
+                struct img_measure *result, struct img_error *err)
+{
+    struct img_doc *own;
+    int ret;
+
+    *result = (struct img_measure){ 0 };
+    if (!driver->measure)
+        return img_error_set(err, ENOTSUP, "Block driver '%s' does not support size measurement", driver->name);
+    ret = img_measure_check(driver, options, err);
+    if (ret < 0)
+        return ret;
+    own = options ? img_doc_copy(options) : img_doc_object();
+    ret = measure(driver, own, source, source ? img_size(source) : size, result, err);
+    img_doc_free(own);
+    return ret;
+}

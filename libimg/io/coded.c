@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coded.c - compressed clusters in two steps: encoded by any thread at any time,
+ * given a place and written in order later.
+ */
+#include "io.h"
+#include "node/trace.h"
+#include "util/cleanup.h"
+#include <stdlib.h>
+#include <string.h>
+
+size_t img_coded_bound(const struct img *image)
+{
+    size_t unit = image->cluster_size;
+
+    /* What does not shrink grows by the headers of blocks that are stored as they are. */
+    return image->coded_only ? unit + unit / 256 + 256 : unit;
+}
+
+int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, void *coded, size_t capacity)
+{
+    int64_t n;
+    unsigned char *padded;
+
+    if (!image->driver->encode)
+        return -ENOTSUP;
+    /* As long as the plain bytes or longer is no gain. */
+    if (!image->coded_only && capacity >= image->cluster_size)
+        capacity = image->cluster_size - 1;
+    if (length == image->cluster_size)
+        return image->driver->encode(image, plain, length, coded, capacity);
+    /* The short cluster at the end of the disk is coded as a whole one. */
+    padded = calloc(1, image->cluster_size);
+    if (!padded)
+        return -ENOMEM;
+    memcpy(padded, plain, length);
+    n = image->driver->encode(image, padded, image->cluster_size, coded, capacity);
+    free(padded);
+    return n;
+}
+
+/* Places for a run of clusters: for all of them or for none. */
+static int reserve_run(struct img *image, const struct coded_cluster *clusters, size_t count,
+                       struct img_reservation *places)
+{
+    LOCK_SCOPE(&image->lock);
+    for (size_t i = 0; i < count; i++) {
+        IMG_TRACE(reserve, image, clusters[i].offset, clusters[i].length);
+        places[i].offset = clusters[i].offset;
+        int ret = image->driver->reserve_coded(image, clusters[i].offset, clusters[i].length, &places[i]);
+        if (ret < 0) {
+            while (i-- > 0)
+                img_settle(image, &places[i], ret);
+            return ret;
+        }
+    }
+    return 0;
+}
+
+/* Bytes that follow each other in memory and on the host go out in one write. */
+static int write_run(const struct coded_cluster *clusters, size_t count, const struct img_reservation *places)
+{
+    for (size_t i = 0; i < count; ) {
+        size_t bytes = clusters[i].length, next = i + 1;
+        int ret;
+        while (next < count && clusters[next].bytes == clusters[i].bytes + bytes &&
+               places[next].host == places[i].host + bytes && places[next].file == places[i].file)
+            bytes += clusters[next++].length;
+        IMG_EVENT(places[i].file, write_compressed);
+        ret = img_pwrite(places[i].file, clusters[i].bytes, places[i].host, bytes);
+        if (ret < 0)
+            return ret;
+        i = next;
+    }
+    return 0;
+}
+
+static int publish_run(struct img *image, struct img_reservation *places, size_t count, int error)
+{
+    LOCK_SCOPE(&image->lock);
+    for (size_t i = 0; i < count; i++)
+        error = img_settle(image, &places[i], error);
+    return error;
+}
+
+int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, size_t count)
+{
+    struct img_reservation *places;
+    int ret;
+
+    if (!image->driver->reserve_coded)
+        return -ENOTSUP;
+    places = calloc(count, sizeof *places);
+    if (!places)
+        return -ENOMEM;
+    ret = reserve_run(image, clusters, count, places);
+    if (ret == 0)
+        ret = publish_run(image, places, count, write_run(clusters, count, places));
+    for (size_t i = 0; i < count && image->decoded; i++)
+        img_decoded_forget(image, clusters[i].offset, image->cluster_size);
+    free(places);
+    return ret;
+}

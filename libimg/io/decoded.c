@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * decoded.c - reading compressed clusters.  A cluster can only be decoded whole;
+ * a caller that wants all of it gets it decoded straight into its buffer, one
+ * that reads in small pieces finds it in a small cache.  Decoding runs without any lock.
+ */
+#include "io.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+#include <string.h>
+
+/* As many as there are likely to be sequential readers on one image. */
+enum { SLOTS = 4 };
+
+struct slot {
+    bool valid;
+    uint64_t cluster, host, stamp;      /* guest offset and host offset name what is in `plain` */
+    unsigned char *plain;
+};
+
+struct img_decoded {
+    pthread_mutex_t lock;
+    uint64_t clock, generation;         /* generation: counts what was forgotten */
+    struct slot slots[SLOTS];
+};
+
+struct img_decoded *img_decoded_new(void)
+{
+    struct img_decoded *cache = img_xcalloc(1, sizeof *cache);
+
+    pthread_mutex_init(&cache->lock, NULL);
+    return cache;
+}
+
+void img_decoded_free(struct img_decoded *cache)
+{
+    if (!cache)
+        return;
+    for (size_t i = 0; i < SLOTS; i++)
+        free(cache->slots[i].plain);
+    pthread_mutex_destroy(&cache->lock);
+    free(cache);
+}
+
+void img_decoded_forget(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct img_decoded *cache = image->decoded;
+    uint64_t unit = image->cluster_size;
+
+    LOCK_SCOPE(&cache->lock);
+    cache->generation++;
+    for (size_t i = 0; i < SLOTS; i++) {
+        struct slot *slot = &cache->slots[i];
+        if (slot->valid && slot->cluster < offset + length && offset < slot->cluster + unit)
+            slot->valid = false;
+    }
+}
+
+static bool find(struct img *image, const struct img_extent *extent, uint64_t cluster, void *buffer,
+                 uint64_t offset, size_t length, uint64_t *generation)
+{
+    struct img_decoded *cache = image->decoded;
+
+    LOCK_SCOPE(&cache->lock);
+    *generation = cache->generation;
+    for (size_t i = 0; i < SLOTS; i++) {
+        struct slot *slot = &cache->slots[i];
+        if (slot->valid && slot->cluster == cluster && slot->host == extent->host) {
+            slot->stamp = ++cache->clock;
+            memcpy(buffer, slot->plain + (offset - cluster), length);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Keep `plain` in the place of the least recently used; what was there is handed back to be freed. */
+static unsigned char *keep(struct img *image, const struct img_extent *extent, uint64_t cluster,
+                           unsigned char *plain, uint64_t generation)
+{
+    struct img_decoded *cache = image->decoded;
+    struct slot *oldest = &cache->slots[0];
+    unsigned char *old;
+
+    LOCK_SCOPE(&cache->lock);
+    if (cache->generation != generation)
+        return plain;
+    for (size_t i = 0; i < SLOTS; i++) {
+        struct slot *slot = &cache->slots[i];
+        if (!slot->valid || slot->stamp < oldest->stamp)
+            oldest = slot;
+        if (!slot->valid)
+            break;
+    }
+    old = oldest->plain;
+    *oldest = (struct slot){ .valid = true, .cluster = cluster, .host = extent->host, .stamp = ++cache->clock,
+                             .plain = plain };
+    return old;
+}
+
+/* Read the coded bytes and decode them into a whole cluster. */
+static int decode(struct img *image, const struct img_extent *extent, void *plain)
+{
+    uint64_t limit = 2 * (uint64_t)image->cluster_size + 4096;
+    CLEANUP_FREE void *coded = NULL;
+    int ret;
+
+    if (!image->driver->decode || extent->host_length == 0 || extent->host_length > limit)
+        return -EIO;
+    coded = malloc(extent->host_length);
+    if (!coded)
+        return -ENOMEM;
+    IMG_EVENT(extent->file, read_compressed);
+    ret = img_pread(extent->file, coded, extent->host, extent->host_length);
+    return ret < 0 ? ret : image->driver->decode(image, coded, extent->host_length, plain, image->cluster_size);
+}
+
+int img_decoded_read(struct img *image, const struct img_extent *extent, void *buffer, uint64_t offset, size_t length)
+{
+    uint32_t unit = image->cluster_size;
+    uint64_t cluster, generation;
+    unsigned char *plain;
+    int ret;
+
+    if (unit == 0)
+        return -EIO;
+    cluster = img_align_down(offset, unit);
+    if (length > unit - (offset - cluster))
+        return -EINVAL;
+    if (length == unit)
+        return decode(image, extent, buffer);
+    if (find(image, extent, cluster, buffer, offset, length, &generation))
+        return 0;
+    plain = malloc(unit);
+    if (!plain)
+        return -ENOMEM;
+    ret = decode(image, extent, plain);
+    if (ret == 0) {
+        memcpy(buffer, plain + (offset - cluster), length);
+        plain = keep(image, extent, cluster, plain, generation);
+    }
+    free(plain);
+    return ret;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * map.c - what is where: one image's own answer, and the walk through the
+ * backing chain and down into the storage.
+ */
+#include "io.h"
+#include "node/trace.h"
+#include "util/cleanup.h"
+#include "util/checked.h"
+
+int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    const struct img_driver *driver = image->driver;
+    int ret;
+
+    if (driver->kind == IMG_FILTER) {
+        /* What is below is known there, how to ask for the bytes is known here. */
+        ret = driver->map ? driver->map(image, offset, length, extent) : img_map(image->file, offset, length, extent);
+        extent->via = image;
+        return ret;
+    }
+    if (!img_within(offset, length, img_size(image)) || length == 0)
+        return -EINVAL;
+    IMG_TRACE(map, image, offset, length);
+    *extent = (struct img_extent){ .offset = offset, .length = length, .layer = image };
+    if (!driver->map) {
+        /* Bytes that only the driver can read: data that lies nowhere else. */
+        extent->kind = IMG_DATA;
+        extent->host_valid = driver->kind == IMG_PROTOCOL;
+        extent->file = image;
+        extent->host = offset;
+        return 0;
+    }
+    if (driver->kind == IMG_PROTOCOL || driver->traits & IMG_PASS_THROUGH)
+        return driver->map(image, offset, length, extent);
+    pthread_mutex_lock(&image->lock);
+    ret = driver->map(image, offset, length, extent);
+    pthread_mutex_unlock(&image->lock);
+    return ret;
+}
+
+/* The storage may know that bytes which the image calls data are a hole. */
+static int look_below(struct img_extent *extent)
+{
+    struct img_extent below;
+    bool through = extent->layer->driver->traits & IMG_PASS_THROUGH;
+    struct img *file = extent->file;
+    uint64_t length = extent->length, size = img_size(file);
+    int ret;
+
+    if (extent->host >= size) {
+        /* Metadata may point behind the end of a file: nothing is there. */
+        extent->kind = IMG_ZERO;
+        return 0;
+    }
+    length = img_min(length, size - extent->host);
+    ret = img_map_chain(file, NULL, extent->host, length, &below);
+    if (ret < 0)
+        return ret;
+    extent->length = below.length;
+    if (through && file->driver->kind != IMG_PROTOCOL) {
+        /* Raw over another format: what is below is what is here; coded bytes only that format can read. */
+        extent->kind = below.kind;
+        extent->host_valid = below.kind != IMG_CODED && below.host_valid;
+        if (!extent->via && (below.via || below.kind == IMG_CODED))
+            extent->via = extent->layer;
+        extent->file = below.file;
+        extent->host = below.host;
+        extent->host_length = below.host_length;
+        return 0;
+    }
+    if (below.kind == IMG_ZERO || below.kind == IMG_HOLE)
+        extent->kind = IMG_ZERO;
+    return 0;
+}
+
+int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_t length,
+                   struct img_extent *extent)
+{
+    struct img *layer = image, *via = NULL;
+    unsigned depth = 0;
+    bool stale = false;
+
+    base = img_behind_filters(base);
+    for (;;) {
+        struct img *next;
+        int ret;
+        /* From the first filter on all bytes come through it. */
+        if (!via && layer->driver->kind == IMG_FILTER)
+            via = layer;
+        for (; layer->driver->kind == IMG_FILTER; layer = layer->file) {
+            ret = layer->driver->map ? layer->driver->map(layer, offset, length, extent) : 0;
+            if (ret < 0)
+                return ret;
+        }
+        next = layer->backing;
+        ret = img_map(layer, offset, length, extent);
+        if (ret < 0)
+            return ret;
+        extent->via = via;
+        extent->depth = depth;
+        extent->layer = layer;
+        stale |= extent->kind == IMG_HOLE && layer->backing_changed;
+        extent->stale = stale;
+        if (extent->kind != IMG_HOLE || !next || img_behind_filters(next) == base)
+            return 0;
+        length = extent->length;
+        if (offset >= next->size) {
+            /* Zeroes for good, whatever lies further down. */
+            if (base)
+                extent->kind = IMG_ZERO;
+            return 0;
+        }
+        length = img_min(length, next->size - offset);
+        layer = next;
+        depth++;
+    }
+}
+
+int img_map_chain(struct img *image, struct img *base, uint64_t offset, uint64_t length,
+                  struct img_extent *extent)
+{
+    int ret = img_find_layer(image, base, offset, length, extent);
+
+    if (ret < 0 || extent->kind != IMG_DATA || !extent->recurse || !extent->host_valid)
+        return ret;
+    return look_below(extent);
+}
+
+int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    struct img *top = img_behind_filters(image);
+    int ret;
+
+    *extent = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_DATA, .layer = top };
+    if (top->driver->traits & IMG_MAP_UNTOLD)
+        return 0;
+    ret = img_map_chain(image, NULL, offset, length, extent);
+    if (ret == 0 && extent->layer->driver->traits & IMG_MAP_UNTOLD) {
+        extent->kind = IMG_DATA;
+        extent->host_valid = extent->recurse = false;
+    }
+    return ret;
+}

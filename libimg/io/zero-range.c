@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * zero-range.c - ranges without data: writing zeroes by the cheapest way that the
+ * node knows, and discarding.
+ */
+#include "io.h"
+#include "node/trace.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+#include <string.h>
+
+enum { ZERO_BUFFER = 1 << 20, BUFFER_ALIGNMENT = 4096 };
+
+static uint64_t zero_unit(const struct img *image)
+{
+    uint64_t unit = image->write_unit ? image->write_unit : image->cluster_size;
+
+    return unit ? unit : 1;
+}
+
+/* By hand, from a buffer of zeroes. */
+static int write_zeroes(struct img *image, uint64_t offset, uint64_t length)
+{
+    size_t capacity = (size_t)img_min(img_align_up(length, BUFFER_ALIGNMENT), ZERO_BUFFER);
+    void *zeroes = NULL;
+    int ret = 0;
+
+    if (posix_memalign(&zeroes, BUFFER_ALIGNMENT, capacity))
+        return -ENOMEM;
+    memset(zeroes, 0, capacity);
+    while (ret == 0 && length > 0) {
+        size_t part = (size_t)img_min(length, capacity);
+        ret = img_pwrite(image, zeroes, offset, part);
+        offset += part;
+        length -= part;
+    }
+    free(zeroes);
+    return ret;
+}
+
+/* The driver's own way. */
+static int call_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret;
+
+    if (length == 0)
+        return 0;
+    if (!image->driver->zero)
+        return -ENOTSUP;
+    if (image->driver->kind == IMG_PROTOCOL)
+        return image->driver->zero(image, offset, length, flags);
+    pthread_mutex_lock(&image->lock);
+    ret = image->driver->zero(image, offset, length, flags);
+    pthread_mutex_unlock(&image->lock);
+    if (image->decoded)
+        img_decoded_forget(image, offset, length);
+    return ret;
+}
+
+static int zero_or_write(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = call_zero(image, offset, length, flags);
+
+    if (ret == -ENOTSUP && !(flags & IMG_ZERO_NO_FALLBACK))
+        ret = write_zeroes(image, offset, length);
+    return ret;
+}
+
+/* Does the range read as zeroes by what the metadata say? */
+static bool known_zero(struct img *image, uint64_t offset, uint64_t length)
+{
+    while (length > 0) {
+        struct img_extent extent;
+        if (img_find_layer(image, NULL, offset, length, &extent) < 0 || extent.length == 0)
+            return false;
+        if (extent.kind != IMG_ZERO && extent.kind != IMG_HOLE)
+            return false;
+        offset += extent.length;
+        length -= img_min(extent.length, length);
+    }
+    return true;
+}
+
+/* A piece of one unit: where the rest of the unit is zero as well, the whole becomes a zero unit. */
+static int zero_piece(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    uint64_t unit = zero_unit(image), start = img_align_down(offset, unit);
+    uint64_t end = img_min(start + unit, image->size), behind = offset + length;
+
+    if (length == 0)
+        return 0;
+    if (image->driver->zero && known_zero(image, start, offset - start) && known_zero(image, behind, end - behind)) {
+        int ret = call_zero(image, start, end - start, flags);
+        if (ret != -ENOTSUP)
+            return ret;
+    }
+    return flags & IMG_ZERO_NO_FALLBACK ? -ENOTSUP : write_zeroes(image, offset, length);
+}
+
+static int zero_format(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    uint64_t unit = zero_unit(image), end = offset + length;
+    uint64_t first = img_min(img_align_up(offset, unit), end);
+    uint64_t last = end == image->size ? end : img_max(img_align_down(end, unit), first);
+    int ret = zero_piece(image, offset, first - offset, flags);
+
+    if (ret == 0 && last > first)
+        ret = zero_or_write(image, first, last - first, flags);
+    return ret ? ret : zero_piece(image, last, end - last, flags);
+}
+
+static int zero_below(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = image->guard ? image->guard(image, NULL, offset, (size_t)img_min(length, 512)) : 0;
+
+    while (ret == 0 && length > 0) {
+        struct img_extent extent;
+        ret = img_map(image, offset, length, &extent);
+        if (ret < 0)
+            return ret;
+        if (extent.length == 0)
+            return -EIO;
+        ret = img_zero(extent.file, extent.host, extent.length, flags);
+        offset += extent.length;
+        length -= extent.length;
+    }
+    return ret;
+}
+
+static int zero_filter(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = image->driver->zero ? image->driver->zero(image, offset, length, flags)
+                                  : img_zero(image->file, offset, length, flags);
+
+    if (ret == 0)
+        img_grew_to(image, img_size(image->file));
+    return ret;
+}
+
+int img_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = img_check_writable(image, offset, length);
+
+    if (ret < 0 || length == 0)
+        return ret;
+    IMG_TRACE(zero, image, offset, length);
+    if (image->keeps_discarded)
+        flags &= ~(unsigned)IMG_ZERO_MAY_UNMAP;
+    if (image->driver->kind == IMG_FILTER)
+        return zero_filter(image, offset, length, flags);
+    if (image->driver->kind == IMG_PROTOCOL)
+        return zero_or_write(image, offset, length, flags);
+    return image->driver->traits & IMG_PASS_THROUGH ? zero_below(image, offset, length, flags)
+                                                   : zero_format(image, offset, length, flags);
+}
+
+static int discard_below(struct img *image, uint64_t offset, uint64_t length)
+{
+    int ret = 0;
+
+    while (ret == 0 && length > 0) {
+        struct img_extent extent;
+        ret = img_map(image, offset, length, &extent);
+        if (ret == 0)
+            ret = extent.length ? img_discard(extent.file, extent.host, extent.length) : -EIO;
+        offset += extent.length;
+        length -= extent.length;
+    }
+    return ret;
+}
+
+int img_discard(struct img *image, uint64_t offset, uint64_t length)
+{
+    uint64_t unit = image->cluster_size ? image->cluster_size : 1, end = offset + length, first;
+    int ret = img_check_writable(image, offset, length);
+
+    if (ret < 0 || length == 0 || image->keeps_discarded)
+        return ret;
+    IMG_TRACE(discard, image, offset, length);
+    if (image->driver->kind == IMG_FILTER)
+        return image->driver->discard ? image->driver->discard(image, offset, length)
+                                      : img_discard(image->file, offset, length);
+    if (image->driver->traits & IMG_PASS_THROUGH)
+        return discard_below(image, offset, length);
+    if (!image->driver->discard)
+        return 0;
+    if (image->driver->kind == IMG_PROTOCOL)
+        return image->driver->discard(image, offset, length);
+    /* Advice: what is no whole cluster stays. */
+    first = img_align_up(offset, unit);
+    if (end != image->size)
+        end = img_align_down(end, unit);
+    if (first >= end)
+        return 0;
+    pthread_mutex_lock(&image->lock);
+    ret = image->driver->discard(image, first, end - first);
+    pthread_mutex_unlock(&image->lock);
+    if (image->decoded)
+        img_decoded_forget(image, first, end - first);
+    return ret;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * filename.c - names: "proto:rest", names relative to the image that stores
+ * them, and the name under which a node is shown: the plain one where it says all, else json:{...}.
+ */
+#include "node.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+#include <string.h>
+
+/* What qemu-img shows of a longer json: name ends in "...". */
+enum { MAX_JSON_NAME = 4095 };
+
+size_t img_name_prefix(const char *name)
+{
+    size_t length = strcspn(name, ":/");
+
+    return name[length] == ':' ? length : SIZE_MAX;
+}
+
+/* Length of the part of `base` that stays when another name takes the place of the last one. */
+static size_t directory_length(const char *base)
+{
+    const char *slash = strrchr(base, '/');
+    size_t prefix = img_name_prefix(base);
+
+    if (slash)
+        return (size_t)(slash - base) + 1;
+    return prefix == SIZE_MAX ? 0 : prefix + 1;
+}
+
+char *img_name_combine(const char *base, const char *name)
+{
+    if (name[0] == '/')
+        return img_xstrdup(name);
+    return img_xasprintf("%.*s%s", (int)directory_length(base), base, name);
+}
+
+bool img_name_is_relative(const char *name)
+{
+    return name[0] != '/' && img_name_prefix(name) == SIZE_MAX;
+}
+
+char *img_name_beside(const char *beside, const char *name)
+{
+    return img_name_is_relative(name) ? img_name_combine(beside, name) : img_xstrdup(name);
+}
+
+/* The plain name nearest to the image: its own, or that of what it lies in. */
+static const char *name_of_place(const struct img *image)
+{
+    for (; image; image = image->file) {
+        /* "blkdebug::DIR/FILE" is no path. */
+        if (image->filename && *image->filename && !(image->file && image->file->driver->kind == IMG_FILTER))
+            return image->filename;
+    }
+    return NULL;
+}
+
+char *img_name_neighbour(const struct img *image, const char *name, struct img_error *err)
+{
+    const char *place = name_of_place(image);
+
+    if (!place && name[0] != '/') {
+        img_error_set(err, EINVAL, "Cannot generate a base directory for %s nodes", image->driver->name);
+        return NULL;
+    }
+    return img_name_combine(place ? place : "", name);
+}
+
+char *img_name_resolve(const struct img *image, const char *name, struct img_error *err)
+{
+    return img_name_is_relative(name) ? img_name_neighbour(image, name, err) : img_xstrdup(name);
+}
+
+char *img_backing_full_name(const struct img *image, struct img_error *err)
+{
+    if (!image->backing_name) {
+        img_error_set(err, ENOENT, "No backing file");
+        return NULL;
+    }
+    return img_name_resolve(image, image->backing_name, err);
+}
+
+/* ---- json: names -------------------------------------------------------------- */
+
+static bool is_strong(const struct img_driver *driver, const char *key)
+{
+    for (const char *const *strong = driver->strong_options; strong && *strong; strong++) {
+        size_t length = strlen(*strong);
+        if ((*strong)[length - 1] == '.' ? strncmp(key, *strong, length) == 0 : strcmp(key, *strong) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Flat: "encrypt.key-secret". */
+static struct img_doc *strong_options(const struct img *image)
+{
+    struct img_doc *strong = img_doc_object(), *flat = img_options_flatten(image->options);
+
+    for (size_t i = 0; i < img_doc_count(flat); i++) {
+        if (is_strong(image->driver, img_doc_key_at(flat, i)))
+            img_doc_put(strong, img_doc_key_at(flat, i), img_doc_copy(img_doc_at(flat, i)));
+    }
+    img_doc_free(flat);
+    return strong;
+}
+
+bool img_has_strong_options(const struct img *image, const char *but)
+{
+    struct img_doc *strong = strong_options(image);
+    bool any;
+
+    if (but)
+        img_doc_remove(strong, but);
+    any = img_doc_count(strong) > 0;
+    img_doc_free(strong);
+    return any;
+}
+
+/* The backing file is another one than the image names. */
+static bool has_other_backing(const struct img *image)
+{
+    struct img_error unused = IMG_ERROR_INIT;
+    CLEANUP_FREE char *stored = NULL;
+    const char *plain;
+
+    if (!image->backing)
+        return false;
+    if (!image->backing_name)
+        return true;
+    if (strncmp(image->backing_name, "json:", 5) == 0)
+        return false;
+    stored = img_name_resolve(image, image->backing_name, &unused);
+    img_error_clear(&unused);
+    if (!stored)
+        return true;
+    plain = strncmp(stored, "file:", 5) == 0 ? stored + 5 : stored;
+    return strcmp(img_filename(image->backing), plain) != 0 && strcmp(img_filename(image->backing), stored) != 0;
+}
+
+/* Keys come in the order in which qemu-img's hash table holds them. */
+static const char *const key_order[] = {
+    "set-state.1.event", "inject-error.*.state", "opt-write-zero", "inject-error.*.immediately", "set-state.0.event",
+    "inject-error.*.once", "max-write-zero", "image", "max-transfer", "set-state.1.new_state", "encrypt.key-secret",
+    "read-zeroes", "throttle-group", "offset", "data-file", "force_size_calc", "driver", "set-state.1.state", "config",
+    "inject-error.*.iotype", "set-state.0.new_state", "inject-error.*.errno", "inject-error.*.event", "opt-discard",
+    "set-state.0.state", "inject-error.*.sector", "max-discard", "align", "size", "backing", "file", "filename", NULL
+};
+
+static void put_member(const struct img *image, const char *key, const struct img_doc *strong, struct img_doc *options);
+
+/* "inject-error.*.state" for any number in the middle. */
+static bool key_matches(const char *pattern, const char *key)
+{
+    size_t head = strcspn(pattern, "*");
+
+    return strncmp(pattern, key, head) == 0 &&
+           strcmp(pattern + head + 1, key + head + strspn(key + head, "0123456789")) == 0;
+}
+
+static void put_matching(const char *pattern, const struct img_doc *strong, struct img_doc *options)
+{
+    for (size_t i = 0; i < img_doc_count(strong); i++) {
+        const char *key = img_doc_key_at(strong, i);
+        if (key_matches(pattern, key))
+            img_doc_put(options, key, img_doc_copy(img_doc_at(strong, i)));
+    }
+}
+
+/* Everything that it takes to open the node again. */
+static struct img_doc *full_options(const struct img *image)
+{
+    struct img_doc *options = img_doc_object(), *strong = strong_options(image);
+
+    for (const char *const *key = key_order; *key; key++) {
+        put_member(image, *key, strong, options);
+        if (strchr(*key, '*'))
+            put_matching(*key, strong, options);
+    }
+    for (size_t i = 0; i < img_doc_count(strong); i++) {
+        const char *key = img_doc_key_at(strong, i);
+        if (!img_doc_get(options, key))
+            img_doc_put(options, key, img_doc_copy(img_doc_at(strong, i)));
+    }
+    img_doc_free(strong);
+    return options;
+}
+
+static void put_member(const struct img *image, const char *key, const struct img_doc *strong, struct img_doc *options)
+{
+    const struct img_doc *given = img_doc_get(strong, key);
+
+    if (strcmp(key, "driver") == 0)
+        img_doc_put_string(options, key, image->driver->name);
+    else if (strcmp(key, "data-file") == 0 && image->data_file)
+        img_doc_put(options, key, full_options(image->data_file));
+    else if (strcmp(key, img_child_key(image->driver)) == 0 && image->file)
+        img_doc_put(options, key, full_options(image->file));
+    else if (strcmp(key, "backing") == 0 && has_other_backing(image))
+        img_doc_put(options, key, full_options(image->backing));
+    else if (strcmp(key, "filename") == 0 && image->driver->kind == IMG_PROTOCOL && image->filename &&
+             *image->filename)
+        img_doc_put_string(options, key, image->filename);
+    else if (given)
+        img_doc_put(options, key, img_doc_copy(given));
+}
+
+/* The plain name, if opening it gives the same node; caller frees. */
+static char *plain_name(const struct img *image)
+{
+    const struct img *file = image->file;
+
+    if (image->driver->plain_name)
+        return image->driver->plain_name(image);
+    if (img_has_strong_options(image, NULL) || image->driver->kind == IMG_FILTER)
+        return NULL;
+    if (image->driver->kind == IMG_PROTOCOL)
+        return image->filename ? img_xstrdup(image->filename) : NULL;
+    if (!file || !(file->driver->kind == IMG_PROTOCOL || file->driver->prefix) || has_other_backing(image))
+        return NULL;
+    return file->shown_name && strncmp(file->shown_name, "json:", 5) != 0 ? img_xstrdup(file->shown_name) : NULL;
+}
+
+void img_name_node(struct img *image)
+{
+    CLEANUP_FREE char *plain = plain_name(image), *json = NULL;
+    struct img_doc *options;
+    char *shown;
+
+    if (plain) {
+        shown = img_xstrdup(plain);
+    } else {
+        options = full_options(image);
+        json = img_doc_json(options, -1);
+        img_doc_free(options);
+        shown = img_xasprintf("json:%s", json);
+        if (strlen(shown) > MAX_JSON_NAME)
+            strcpy(shown + MAX_JSON_NAME - 3, "...");
+    }
+    free(image->shown_name);
+    image->shown_name = shown;
+    if (image->driver->kind == IMG_PROTOCOL) {
+        if (!image->filename)
+            image->filename = img_xstrdup("");
+        return;
+    }
+    shown = img_xstrdup(plain && image->driver->kind == IMG_FORMAT ? plain : "");
+    free(image->filename);
+    image->filename = shown;
+}
+
+const char *img_filename(const struct img *image)
+{
+    return image->shown_name ? image->shown_name : "";
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* node.h - a node and the drivers, as the rooms above this one see them.  Drivers see driver.h, applets img.h. */
+#ifndef IMG_NODE_H
+#define IMG_NODE_H
+
+#include "driver.h"
+
+/* driver.c ---------------------------------------------------------------- */
+
+/* Drivers by their probe on a plain name, or by `prefix` of [name, name+length). NULL: none. */
+const struct img_driver *img_protocol_for_plain(const char *name);
+const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t length);
+/* The protocol of a name as the user writes it, with "proto:" in front or not; *plain is what the
+ * driver gets to see, a part of name.  NULL with *err set: no such protocol. */
+const struct img_driver *img_protocol_for_name(const char *name, const char **plain, struct img_error *err);
+/* What the node below is called in options and in `info`: "file", or "image". */
+const char *img_child_key(const struct img_driver *driver);
+/* Refuses a driver that is only recognised. */
+int img_driver_need(const struct img_driver *driver, struct img_error *err);
+
+/* filename.c -------------------------------------------------------------- */
+
+/* Length of the "proto" in "proto:rest", or SIZE_MAX when the name is a path (also "./a:b"). */
+size_t img_name_prefix(const char *name);
+/* `name` as seen from the directory of `base`. Caller frees. */
+char *img_name_combine(const char *base, const char *name);
+/* The path of a file beside `image`; caller frees. NULL with *err set. */
+char *img_name_neighbour(const struct img *image, const char *name, struct img_error *err);
+/* A name that is stored in `image`, as it is to be opened; caller frees. NULL with *err set. */
+char *img_name_resolve(const struct img *image, const char *name, struct img_error *err);
+/* Set filename and shown_name once the node and its children are open. */
+void img_name_node(struct img *image);
+
+/* node.c ------------------------------------------------------------------ */
+
+struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum img_cache cache, enum img_gate gate);
+/* Free everything; the children are closed, and driver->close has been called or open has failed. */
+void img_node_free(struct img *image);
+/* What a node is to the one above it. */
+enum img_role { IMG_ROLE_ROOT, IMG_ROLE_FILE, IMG_ROLE_DATA, IMG_ROLE_BACKING };
+/* Take the options that every node has (read-only, cache.direct ...) out of `options` and apply them. */
+int img_node_options(struct img *image, struct img_doc *options, enum img_role role, struct img_error *err);
+/* From now on until the node is freed no other one may have its node-name. */
+int img_node_claim_name(struct img *image, struct img_error *err);
+/* Take the boolean `key` out of options: 0 with *value untouched when it is not there. */
+int img_node_take_bool(struct img_doc *options, const char *key, const char *shown, bool *value, struct img_error *err);
+/* Whoever uses the node uses the bytes below in the same way: raw and filters. */
+bool img_shows_below(const struct img *image);
+/* What one thread at a time may write to: the cluster, or less where the format lets threads share one; 0: a byte. */
+uint32_t img_exclusive_unit(const struct img *image);
+/* Refuse what nobody took. */
+int img_node_leftover(const struct img *image, const struct img_doc *options, struct img_error *err);
+/* What `parent` needs of and leaves to others on its child. */
+void img_node_permissions(const struct img *parent, enum img_role role, unsigned *perm, unsigned *shared);
+
+#endif

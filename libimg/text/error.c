@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The error object, and the one way for what is worth saying without being an
+ * error.  Nothing here prints: the applet that installed a handler does.
+ */
+#include "img.h"
+#include "util/strbuf.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+__attribute__((format(printf, 1, 0), nonnull(1)))
+static char *formatted(const char *format, va_list arguments)
+{
+    va_list again;
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    if (length < 0)
+        img_out_of_memory();
+    char *text = img_xmalloc((size_t)length + 1);
+    vsnprintf(text, (size_t)length + 1, format, again);
+    va_end(again);
+    return text;
+}
+
+/* Takes `text`.  A code of 0 would read as success further up. */
+static int settle(struct img_error *err, int code, char *text)
+{
+    code = code < 0 ? -code : code;
+    if (code == 0)
+        code = EIO;
+    if (err->text) {
+        free(text);
+        return -err->code;
+    }
+    err->code = code;
+    err->text = text;
+    return -code;
+}
+
+int img_error_set(struct img_error *err, int code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    char *text = formatted(format, arguments);
+    va_end(arguments);
+    return settle(err, code, text);
+}
+
+int img_error_errno(struct img_error *err, int code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    char *text = formatted(format, arguments);
+    va_end(arguments);
+
+    char *whole = img_xasprintf("%s: %s", text, img_strerror(code));
+    free(text);
+    return settle(err, code, whole);
+}
+
+int img_error_prefix(struct img_error *err, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    char *front = formatted(format, arguments);
+    va_end(arguments);
+
+    char *whole = img_xasprintf("%s%s", front, err->text ? err->text : "");
+    free(front);
+    free(err->text);
+    err->text = whole;
+    if (err->code == 0)
+        err->code = EIO;
+    return -err->code;
+}
+
+void img_error_hint(struct img_error *err, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    char *hint = formatted(format, arguments);
+    va_end(arguments);
+    free(err->hint);
+    err->hint = hint;
+}
+
+void img_error_clear(struct img_error *err)
+{
+    free(err->text);
+    free(err->hint);
+    *err = (struct img_error)IMG_ERROR_INIT;
+}
+
+static img_notice_fn *notice_handler;
+
+/* The text is handed over as it is: there is no memory left to format one in. */
+static void tell_out_of_memory(void)
+{
+    if (notice_handler)
+        notice_handler(IMG_NOTE, "out of memory");
+}
+
+void img_set_notice(img_notice_fn *handler)
+{
+    notice_handler = handler;
+    img_memory_handler = tell_out_of_memory;
+}
+
+void img_notice(enum img_notice kind, const char *format, ...)
+{
+    if (!notice_handler)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    char *text = formatted(format, arguments);
+    va_end(arguments);
+    notice_handler(kind, text);
+    free(text);
+}
+
+void img_notice_text(enum img_notice kind, const char *text)
+{
+    if (notice_handler)
+        notice_handler(kind, text);
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Texts of options and the documents made of them: key=value,... of --image-opts
+ * and -o, dotted keys folded into nested objects and flattened again.
+ */
+#include "img.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * So deep dotted keys are folded; what is deeper stays one dotted key, which no
+ * driver knows.  A key of 100 kB must not become 50 000 nested objects.
+ */
+enum { MAX_FOLD = 64 };
+
+/* ---- key=value,key=value ---------------------------------------------------------- */
+
+struct pair {
+    char *key, *value;
+    bool bare;                  /* `key` or `nokey`: value says on or off */
+    char *written;              /* bare: as it was written */
+};
+
+static void release_pair(struct pair *pair)
+{
+    free(pair->key);
+    free(pair->value);
+    free(pair->written);
+    *pair = (struct pair){ 0 };
+}
+
+/* The text up to a single comma, two standing for one; *text moves behind that comma. */
+static char *take_value(const char **text)
+{
+    struct img_strbuf value = { 0 };
+    for (;;) {
+        size_t plain = strcspn(*text, ",");
+        img_strbuf_add_bytes(&value, *text, plain);
+        *text += plain;
+        if ((*text)[0] == ',' && (*text)[1] == ',') {
+            img_strbuf_add_char(&value, ',');
+            *text += 2;
+            continue;
+        }
+        *text += **text == ',';
+        return img_strbuf_take(&value);
+    }
+}
+
+/* The next pair of a text that is not at its end; `implied` names the key of a value alone. */
+static struct pair next_pair(const char **text, const char *implied)
+{
+    struct pair pair = { 0 };
+    size_t length = strcspn(*text, "=,");
+    if ((*text)[length] == '=') {
+        pair.key = img_xstrndup(*text, length);
+        *text += length + 1;
+        pair.value = take_value(text);
+    } else if (implied) {
+        pair.key = img_xstrdup(implied);
+        pair.value = take_value(text);
+    } else {
+        pair.bare = true;
+        pair.written = img_xstrndup(*text, length);
+        bool off = strncmp(pair.written, "no", 2) == 0;
+        pair.key = img_xstrdup(pair.written + (off ? 2 : 0));
+        pair.value = img_xstrdup(off ? "off" : "on");
+        *text += length;
+        *text += **text == ',';
+    }
+    return pair;
+}
+
+static bool is_help(const struct pair *pair)
+{
+    return pair->bare && (strcmp(pair->written, "help") == 0 || strcmp(pair->written, "?") == 0);
+}
+
+static bool is_identifier(const char *text)
+{
+    if (!isalpha((unsigned char)*text))
+        return false;
+    while (*text && (isalnum((unsigned char)*text) || strchr("-._", *text)))
+        text++;
+    return *text == '\0';
+}
+
+/* The first id=... must be a name, whoever reads it later. */
+static int check_id(const char *text, const char *implied, struct img_error *err)
+{
+    int ret = 0;
+    for (bool found = false; *text && !found; implied = NULL) {
+        struct pair pair = next_pair(&text, implied);
+        found = !pair.bare && strcmp(pair.key, "id") == 0;
+        if (found && !is_identifier(pair.value)) {
+            ret = img_error_set(err, EINVAL, "Parameter 'id' expects an identifier");
+            img_error_hint(err, "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
+        }
+        release_pair(&pair);
+    }
+    return ret;
+}
+
+/* ---- Dotted keys ------------------------------------------------------------------ */
+
+static void flatten_into(struct img_doc *flat, const char *prefix, const struct img_doc *from);
+
+static void flatten_member(struct img_doc *flat, const char *key, const struct img_doc *value)
+{
+    if (img_doc_count(value) > 0)
+        flatten_into(flat, key, value);
+    else
+        img_doc_put(flat, key, img_doc_copy(value));
+}
+
+/* Elements of arrays get their number as key. */
+static void flatten_into(struct img_doc *flat, const char *prefix, const struct img_doc *from)
+{
+    for (size_t i = 0; i < img_doc_count(from); i++) {
+        const char *name = img_doc_key_at(from, i), *dot = prefix ? "." : "";
+        CLEANUP_FREE char *key = name ? img_xasprintf("%s%s%s", prefix ? prefix : "", dot, name)
+                                      : img_xasprintf("%s%s%zu", prefix ? prefix : "", dot, i);
+        flatten_member(flat, key, img_doc_at(from, i));
+    }
+}
+
+struct img_doc *img_options_flatten(const struct img_doc *options)
+{
+    struct img_doc *flat = img_doc_object();
+    flatten_into(flat, NULL, options);
+    return flat;
+}
+
+/* A plain value for `key`, where members of a nested object of that name may stand already: they become flat. */
+static void put_plain(struct img_doc *object, const char *key, struct img_doc *value)
+{
+    struct img_doc *old = img_doc_get(object, key);
+    struct img_doc *nested = img_doc_count(old) > 0 ? img_doc_copy(old) : NULL;
+    img_doc_put(object, key, value);
+    flatten_into(object, key, nested);
+    img_doc_free(nested);
+}
+
+/*
+ * Put `value` where the dotted key leads.  Where a plain value is in the way, the rest of the
+ * key stays dotted beside it ("file" and "file.filename"), for the reader to find the conflict.
+ * `level` objects lie above.
+ */
+static void put_dotted(struct img_doc *object, const char *key, struct img_doc *value, int level)
+{
+    for (; level < MAX_FOLD; level++) {
+        const char *dot = strchr(key, '.');
+        if (!dot)
+            break;
+        CLEANUP_FREE char *head = img_xstrndup(key, (size_t)(dot - key));
+        struct img_doc *child = img_doc_get(object, head);
+        if (!child) {
+            child = img_doc_object();
+            img_doc_put(object, head, child);
+        }
+        if (img_doc_type(child) != IMG_DOC_OBJECT) {
+            img_doc_put(object, key, value);
+            return;
+        }
+        object = child;
+        key = dot + 1;
+    }
+    put_plain(object, key, value);
+}
+
+static struct img_doc *fold(const struct img_doc *from, int level);
+
+static struct img_doc *fold_value(const struct img_doc *value, int level)
+{
+    if (img_doc_type(value) == IMG_DOC_OBJECT)
+        return fold(value, level);
+    if (img_doc_type(value) != IMG_DOC_ARRAY)
+        return img_doc_copy(value);
+    struct img_doc *array = img_doc_array();
+    for (size_t i = 0; i < img_doc_count(value); i++)
+        img_doc_append(array, fold_value(img_doc_at(value, i), level + 1));
+    return array;
+}
+
+/* The value that the dotted key leads to through what is nested already, or NULL. */
+static const struct img_doc *find_dotted(const struct img_doc *object, const char *key)
+{
+    const char *dot;
+    while (object && (dot = strchr(key, '.'))) {
+        CLEANUP_FREE char *head = img_xstrndup(key, (size_t)(dot - key));
+        object = img_doc_get(object, head);
+        key = dot + 1;
+    }
+    return object ? img_doc_get(object, key) : NULL;
+}
+
+/* Nested members come first: where both forms give a value, the nested one counts. */
+static struct img_doc *fold(const struct img_doc *from, int level)
+{
+    struct img_doc *object = img_doc_object();
+    for (int dotted = 0; dotted < 2; dotted++) {
+        for (size_t i = 0; i < img_doc_count(from); i++) {
+            const char *key = img_doc_key_at(from, i);
+            if ((strchr(key, '.') != NULL) != dotted || (dotted && find_dotted(object, key)))
+                continue;
+            put_dotted(object, key, fold_value(img_doc_at(from, i), level + 1), level);
+        }
+    }
+    return object;
+}
+
+/* ---- The entry points --------------------------------------------------------------- */
+
+struct img_doc *img_doc_parse_options(const char *json, struct img_error *err)
+{
+    struct img_doc *doc = img_doc_parse(json, err);
+    if (!doc) {
+        img_error_prefix(err, "Could not parse the JSON options: ");
+        return NULL;
+    }
+    struct img_doc *folded = NULL;
+    if (img_doc_type(doc) == IMG_DOC_OBJECT)
+        folded = fold(doc, 0);
+    else
+        img_error_set(err, EINVAL, "Invalid JSON object given");
+    img_doc_free(doc);
+    return folded;
+}
+
+struct img_doc *img_options_parse(const char *text, const char *implied, struct img_error *err)
+{
+    if (check_id(text, implied, err) < 0)
+        return NULL;
+    struct img_doc *options = img_doc_object();
+    for (; *text; implied = NULL) {
+        struct pair pair = next_pair(&text, implied);
+        if (pair.bare && !is_help(&pair))
+            img_notice(IMG_WARNING, "short-form boolean option '%s' deprecated\nPlease use %s=%s instead",
+                       pair.written, pair.key, pair.value);
+        put_dotted(options, pair.key, img_doc_string(pair.value), 0);
+        release_pair(&pair);
+    }
+    return options;
+}
+
+/* No empty item at either end.  A comma at the end is one unless a second one escapes it. */
+static bool is_option_list(const char *text)
+{
+    size_t length = strlen(text), commas = 0;
+    while (commas < length && text[length - 1 - commas] == ',')
+        commas++;
+    return length > 0 && text[0] != ',' && commas % 2 == 0;
+}
+
+int img_options_add(struct img_doc *into, const char *text, struct img_error *err)
+{
+    if (!is_option_list(text))
+        return img_error_set(err, EINVAL, "Invalid option list: %s", text);
+    while (*text) {
+        struct pair pair = next_pair(&text, NULL);
+        /* An id is taken and means nothing, as in qemu-img. */
+        if (strcmp(pair.key, "id") != 0)
+            img_doc_put_string(into, pair.key, pair.value);
+        release_pair(&pair);
+    }
+    return 0;
+}
+
+bool img_options_want_help(const char *text)
+{
+    bool help = false;
+    while (*text && !help) {
+        struct pair pair = next_pair(&text, NULL);
+        help = is_help(&pair);
+        release_pair(&pair);
+    }
+    return help;
+}

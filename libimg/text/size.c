@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* Sizes as people write and read them, with qemu-img's rules down to its odd corners. */
+#include "img.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Power of two behind the suffix, or -1. */
+static int suffix_shift(char suffix)
+{
+    static const char letters[] = "bkmgtpe";
+    const char *found = suffix ? strchr(letters, tolower((unsigned char)suffix)) : NULL;
+    return found ? (int)(found - letters) * 10 : -1;
+}
+
+/* Digits only: a sign or spaces in front are looked at by the caller.  *end is behind them. */
+static int parse_digits(const char *text, int base, uint64_t *value, const char **end)
+{
+    char *behind;
+    errno = 0;
+    uintmax_t number = strtoumax(text, &behind, base);
+    *end = behind;
+    *value = number > UINT64_MAX ? UINT64_MAX : number;
+    return errno == ERANGE || number > UINT64_MAX ? -ERANGE : 0;
+}
+
+/* No number below zero is a size; the error tells a plain one from a suffixed one, which is not even looked at. */
+static int refuse_negative(const char *digits)
+{
+    size_t length = strspn(digits, "0123456789");
+    if (length == 0 && *digits == '.')
+        length = 1 + strspn(digits + 1, "0123456789");
+    bool number = length > (*digits == '.');
+    return number && digits[length] == '\0' ? -ERANGE : -EINVAL;
+}
+
+/*
+ * [0, 1] from ".digits", behind which *end is left; an exponent is refused, as 'e' is a
+ * suffix.  A bare "." counts as zero.
+ */
+static int parse_fraction(const char *text, double *fraction, const char **end)
+{
+    *fraction = 0;
+    *end = text + 1 + strspn(text + 1, "0123456789");
+    if (*end == text + 1)
+        return 0;
+    char *behind;
+    *fraction = strtod(text, &behind);
+    return behind == *end ? 0 : -EINVAL;
+}
+
+static int scale(uint64_t whole, double fraction, int shift, uint64_t *size)
+{
+    uint64_t unit = UINT64_C(1) << shift;
+    uint64_t part = (uint64_t)(fraction * (double)unit + 0.5), product;
+    if (fraction > 0 && fraction < 1 && shift == 0)
+        return -EINVAL;
+    if (__builtin_mul_overflow(whole, unit, &product) || __builtin_add_overflow(product, part, size))
+        return -ERANGE;
+    return 0;
+}
+
+int img_parse_size(const char *text, char default_suffix, uint64_t *size)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    if (*text == '-')
+        return refuse_negative(text + 1);
+    text += *text == '+';
+
+    const char *end;
+    uint64_t whole = 0;
+    if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
+        if (!isxdigit((unsigned char)text[2]))
+            return -EINVAL;
+        int status = parse_digits(text + 2, 16, size, &end);
+        return *end ? -EINVAL : status;
+    }
+
+    bool digits = isdigit((unsigned char)*text);
+    if (!digits && !(*text == '.' && isdigit((unsigned char)text[1])))
+        return -EINVAL;
+    end = text;
+    if (digits && parse_digits(text, 10, &whole, &end) < 0)
+        return *end ? -EINVAL : -ERANGE;
+    double fraction = 0;
+    if (*end == '.' && parse_fraction(end, &fraction, &end) < 0)
+        return -EINVAL;
+
+    char suffix = *end ? *end++ : default_suffix;
+    int shift = suffix_shift(suffix);
+    if (shift < 0 || *end)
+        return -EINVAL;
+    return scale(whole, fraction, shift, size);
+}
+
+char *img_human_size(char *buf, size_t capacity, uint64_t size)
+{
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+    double value = (double)size;
+    size_t unit = 0;
+    /* Three digits are shown: from 1000 on, the next unit says it in them. */
+    while (value >= 1000 && unit + 1 < sizeof units / sizeof *units) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(buf, capacity, "%0.3g %s", value, units[unit]);
+    return buf;
+}

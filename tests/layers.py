@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Check that the arrows between the rooms run one way.
+
+usage: layers.py [OBJ]     OBJ: folder of the object files (default build/obj)
+
+Read from the sources: what each file includes.  Read from the object files with nm: which room defines what another
+one calls.  Rooms further down in ROOMS may use those above them, never the other way round.  Prints a TAP line for each rule
+and each arrow that breaks it; exit 1 then.
+"""
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OBJ = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "build/obj")
+
+# Each room may use itself and the rooms named here.
+CORE = ["util", "text", "codec", "node", "io", "graph", "copy"]
+MAY_USE = {f"libimg/{room}": {f"libimg/{lower}" for lower in CORE[:i]} for i, room in enumerate(CORE)}
+MAY_USE["libimg/object"] = {"libimg/util", "libimg/text", "libimg/codec"}
+for above in ("libimg/node", "libimg/io", "libimg/graph", "libimg/copy"):
+    MAY_USE[above].add("libimg/object")
+LIBIMG = set(MAY_USE)
+MAY_USE["compat"] = {"libimg/util"}
+MAY_USE["drivers"] = set(LIBIMG) - {"libimg/copy"}
+MAY_USE["applets"] = LIBIMG | {"compat"}
+
+# Headers that anybody may include: the interface.
+PUBLIC = {"libimg/img.h", "libimg/driver.h", "libimg/copy.h", "libimg/digest.h"}
+
+
+def room_of(path):
+    """libimg/io/map.c: libimg/io.  drivers/qcow2/check/x.c: drivers."""
+    parts = path.split("/")
+    if parts[0] == "libimg" and len(parts) > 2:
+        return "/".join(parts[:2])
+    return parts[0]
+
+
+def sources():
+    for top in ("applets", "compat", "drivers", "libimg"):
+        for folder, _, names in os.walk(os.path.join(ROOT, top)):
+            for name in sorted(names):
+                if name.endswith((".c", ".h")):
+                    yield os.path.relpath(os.path.join(folder, name), ROOT)
+
+
+def included(path, name):
+    """The file that #include "name" in `path` means, as make's -I options find it."""
+    for base in (os.path.dirname(path), "", "libimg"):
+        found = os.path.normpath(os.path.join(base, name))
+        if os.path.exists(os.path.join(ROOT, found)):
+            return found
+    return None
+
+
+def driver_of(path):
+    return path.split("/")[1] if path.startswith("drivers/") else None
+
+
+def include_arrows():
+    for path in sources():
+        text = open(os.path.join(ROOT, path), encoding="utf-8").read()
+        for name in re.findall(r'^#include "([^"]+)"', text, re.M):
+            target = included(path, name)
+            if target is None or target in PUBLIC or path in PUBLIC:
+                continue
+            yield path, target
+
+
+def symbols(path):
+    """What the object file defines for others, and what it needs of them."""
+    out = subprocess.run(["nm", "-g", path], capture_output=True, text=True, check=True).stdout
+    defined, needed = set(), set()
+    for line in out.splitlines():
+        kind, name = line.split()[-2:]
+        (needed if kind == "U" else defined).add(name)
+    return defined, needed
+
+
+def link_arrows():
+    home, needs = {}, []
+    for folder, _, names in os.walk(OBJ):
+        for name in names:
+            if not name.endswith(".o"):
+                continue
+            path = os.path.relpath(os.path.join(folder, name), OBJ)
+            if path.split("/")[0] not in ("applets", "compat", "drivers", "libimg"):
+                continue
+            source = path[:-2] + ".c"
+            if not os.path.exists(os.path.join(ROOT, source)):
+                continue
+            defined, needed = symbols(os.path.join(OBJ, path))
+            home.update({symbol: source for symbol in defined})
+            needs.append((source, needed))
+    if not home:
+        print(f"not ok - no object files in {OBJ}: run make first")
+        sys.exit(1)
+    for source, needed in needs:
+        for symbol in sorted(needed & home.keys()):
+            yield source, home[symbol], symbol
+
+
+def forbidden(source, target):
+    here, there = room_of(source), room_of(target)
+    if driver_of(source) and driver_of(target):
+        return driver_of(source) != driver_of(target)
+    return here != there and there not in MAY_USE[here]
+
+
+def report(rule, broken):
+    print(f"{'not ok' if broken else 'ok'} - {rule}")
+    for line in sorted(broken):
+        print(f"#   {line}")
+    return bool(broken)
+
+
+def main():
+    failed = report("no include runs back", {f"{a} includes {b}" for a, b in include_arrows() if forbidden(a, b)})
+    failed |= report("no call runs back", {f"{a} -> {b}: {s}" for a, b, s in link_arrows() if forbidden(a, b)})
+    return 1 if failed else 0
+
+
+sys.exit(main())
