@@ -2,17 +2,14 @@
 /* convert-source.c - the sources of img-convert, and the snapshot that is read of one. */
 #include "convert.h"
 #include "../libimg/util/checked.h"
-
-#include <stdlib.h>
+#include "../libimg/util/strbuf.h"
 
 static int open_all(struct convert *r)
 {
     struct img_open how = { .format = r->source_format, .flags = r->share ? IMG_SHARE : IMG_NO_WRITERS,
                             .cache = r->source_cache, .image_opts = r->source_opts };
 
-    r->images = calloc(r->source_count, sizeof *r->images);
-    if (!r->images)
-        img_out_of_memory();
+    r->images = img_xcalloc(r->source_count, sizeof *r->images);
     for (size_t i = 0; i < r->source_count; i++) {
         r->images[i] = app_open(r->sources[i], &how);
         if (!r->images[i])
