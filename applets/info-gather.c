@@ -116,21 +116,20 @@ static void put_limit(struct img_doc *object, const char *key, uint64_t value)
 static void add_limits(struct img_doc *info, struct img *image)
 {
     struct img_doc *object = img_doc_object();
-    struct img_limits limits = { 0 };
+    const struct img_limits *limits = img_limits(image);
 
-    img_limits(image, &limits);
-    img_doc_put_uint(object, "request-alignment", limits.request_alignment);
-    put_limit(object, "max-discard", limits.max_discard);
-    put_limit(object, "discard-alignment", limits.discard_alignment);
-    put_limit(object, "max-write-zeroes", limits.max_write_zeroes);
-    put_limit(object, "write-zeroes-alignment", limits.write_zeroes_alignment);
-    put_limit(object, "opt-transfer", limits.opt_transfer);
-    put_limit(object, "max-transfer", limits.max_transfer);
-    put_limit(object, "max-hw-transfer", limits.max_hw_transfer);
-    img_doc_put_uint(object, "max-iov", (uint64_t)limits.max_iov);
-    put_limit(object, "max-hw-iov", (uint64_t)limits.max_hw_iov);
-    img_doc_put_uint(object, "min-mem-alignment", limits.min_mem_alignment);
-    img_doc_put_uint(object, "opt-mem-alignment", limits.opt_mem_alignment);
+    img_doc_put_uint(object, "request-alignment", limits->request_alignment);
+    put_limit(object, "max-discard", limits->max_discard);
+    put_limit(object, "discard-alignment", limits->discard_alignment);
+    put_limit(object, "max-write-zeroes", limits->max_write_zeroes);
+    put_limit(object, "write-zeroes-alignment", limits->write_zeroes_alignment);
+    put_limit(object, "opt-transfer", limits->opt_transfer);
+    put_limit(object, "max-transfer", limits->max_transfer);
+    put_limit(object, "max-hw-transfer", limits->max_hw_transfer);
+    img_doc_put_uint(object, "max-iov", (uint64_t)limits->max_iov);
+    put_limit(object, "max-hw-iov", (uint64_t)limits->max_hw_iov);
+    img_doc_put_uint(object, "min-mem-alignment", limits->min_mem_alignment);
+    img_doc_put_uint(object, "opt-mem-alignment", limits->opt_mem_alignment);
     img_doc_put(info, "limits", object);
 }
 

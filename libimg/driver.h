@@ -73,9 +73,7 @@ struct img {
     char *backing_format;           /* as stored, NULL: not named */
     struct img_doc *backing_options;    /* backing.c: what opening said about the backing file; NULL: nothing */
 
-    uint32_t cluster_size;          /* allocation unit of a format, 0: none */
-    uint32_t write_unit;            /* smallest unit that a write allocates (subcluster); 0: byte */
-    uint32_t request_alignment;     /* of a PROTOCOL opened with O_DIRECT; 1 otherwise */
+    struct img_limits limits;       /* set before open to what the node below can do; open changes what is its own */
     bool in_folder;                 /* PROTOCOL: a folder was named, and this is the file in it (folder_file) */
     bool blind;                     /* PROTOCOL: map calls everything DATA, holes too (a device) */
     bool encrypted;
@@ -87,7 +85,6 @@ struct img {
     enum img_detect_zeroes detect_zeroes;
 
     pthread_mutex_t lock;           /* see "Calls and threads" */
-    struct img_decoded *decoded;    /* io.c: compressed clusters decoded lately */
 };
 
 /*
@@ -225,7 +222,7 @@ struct img_driver {
 
     /* PROTOCOL, and formats whose bytes do not lie still. */
     int (*pread)(struct img *image, void *buffer, uint64_t offset, size_t length);
-    int (*pwrite)(struct img *image, const void *buffer, uint64_t offset, size_t length);
+    int (*pwrite)(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags);
 
     /* Ranges: flags IMG_ZERO_...  A format that cannot do it without data returns -ENOTSUP and libimg writes zeroes.
      * FORMAT: zero gets whole write_units (cluster_size where that is 0), discard whole clusters; the last may be
@@ -264,7 +261,6 @@ struct img_driver {
     const char *info_type;                               /* "type" beside it, NULL: the name */
     int64_t (*allocated)(struct img *image);             /* PROTOCOL: bytes on storage */
     bool (*zero_initialised)(struct img *image);         /* fresh image reads as zeroes */
-    void (*limits)(struct img *image, struct img_limits *limits);
 
     /* Store another backing name and format (NULL: none), and keep backing_name and backing_format in step.  What was
      * written before is durable first.  The backing node stays as it is.  -ENOSPC: no room in the header. */
@@ -308,8 +304,7 @@ enum {
     IMG_PASS_THROUGH = 8,           /* raw: guest bytes are the bytes below (shift by an offset) */
     IMG_COMPRESSES = 16,            /* FILTER: what is written through it is compressed */
     IMG_READS_CONCURRENTLY = 32,    /* FORMAT: its pread needs no lock of libimg's */
-    IMG_SHARED_UNITS = 64,          /* FORMAT: threads may write to one cluster at once, if not to the same bytes:
-                                     * reserve gives it its place for all of them */
+    IMG_WRITES_FUA = 64,            /* pwrite and zero do what IMG_WRITE_FUA asks; without it libimg flushes */
     IMG_MAP_UNTOLD = 128            /* FORMAT: users are told that all of it is data, as qemu-img does (img_map_told) */
 };
 

@@ -11,9 +11,10 @@
  *    `char *` belong to the caller (free()), as `const char *` to the object;
  *  - libimg never prints, never exits, and never aborts because of its input;
  *  - opening, closing, resizing and checking an image is for one thread at a
- *    time; img_pread, img_pwrite, img_zero, img_map may be called from any
- *    number of threads at once as long as no two of them touch the same
- *    allocation unit (cluster) with at least one being a write.
+ *    time; img_pread, img_pwrite, img_zero, img_discard, img_flush and img_map
+ *    may be called from any number of threads at once.  Requests for different
+ *    bytes do not disturb each other, whatever the image is made of; of writes
+ *    to the same bytes that overlap in time either may win.
  */
 #ifndef IMG_H
 #define IMG_H
@@ -208,8 +209,11 @@ char *img_options_describe(const struct img_option *const *tables, size_t count,
 
 /* ---- Drivers ----------------------------------------------------------- */
 
-/* A filter shows the bytes of the node below and has a hand in how they are asked for (blkdebug, compress). */
-enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER };
+/*
+ * A filter shows the bytes of the node below and has a hand in how they are asked for (blkdebug, compress).  A cipher
+ * shows other bytes than those below, one for one: what lies below cannot be told from them, nor copied.
+ */
+enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_CIPHER };
 
 /* The driver of that name, also one that is recognised but not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);
@@ -375,13 +379,24 @@ int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img
 
 int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length);
 int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length);
+/* How something is written: */
+enum {
+    IMG_ZERO_MAY_UNMAP = 1,     /* zeroes may be made by freeing the storage */
+    IMG_ZERO_NO_FALLBACK = 2,   /* -ENOTSUP rather than writing zeroes */
+    IMG_WRITE_FUA = 4           /* it is on the storage when the call returns, as after a flush */
+};
+/* flags: IMG_WRITE_FUA */
+int img_pwrite_flags(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags);
 /* Write one whole cluster (or the short one at the end) in compressed form; where the
  * data do not shrink, as plain data.  -ENOTSUP where the format has no compression. */
 int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset, size_t length);
 
-enum { IMG_ZERO_MAY_UNMAP = 1, IMG_ZERO_NO_FALLBACK = 2 /* -ENOTSUP rather than writing zeroes */ };
 int img_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int img_discard(struct img *image, uint64_t offset, uint64_t length);
+/*
+ * All writes that were answered before the call are on the storage when it returns, whatever is written meanwhile.
+ * A storage that failed to flush once has perhaps lost what it had: every later flush of it fails in the same way.
+ */
 int img_flush(struct img *image);
 /* Read the bytes behind an extent that img_map_chain answered, [offset, offset+length) inside it. */
 int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offset, size_t length);
@@ -440,7 +455,7 @@ struct img_bench {
 };
 /*
  * Do the requests from threads, each with one request in flight; blocks until all are done or one has failed.
- * Writes into one cluster exclude each other.  -EIO for one that ends behind the image.
+ * -EIO for one that ends behind the image.
  */
 int img_bench(struct img *image, const struct img_bench *what);
 /* The storage below is opened around the page cache. */
@@ -618,14 +633,30 @@ int img_measure_check(const struct img_driver *driver, const struct img_doc *opt
 int img_measure(const struct img_driver *driver, const struct img_doc *options, struct img *source, uint64_t size,
                 struct img_measure *result, struct img_error *err);
 
-/* Limits of the node as `info --limits` shows them. 0 = not limited. */
+/*
+ * What a node can be asked for: filled by its driver when it is opened, on top of what the node below can do.  Bytes;
+ * units and alignments are powers of two; 0: no bound, or none of that kind.
+ */
 struct img_limits {
-    uint32_t request_alignment;
-    uint64_t max_discard, discard_alignment, max_write_zeroes, write_zeroes_alignment;
+    /* Of requests to the driver.  libimg aligns and splits what callers ask for, so these are no bounds for them. */
+    uint32_t request_alignment;     /* of offset and length; at least 1 */
+    uint32_t memory_alignment;      /* of buffers; at least 1 */
     uint64_t opt_transfer, max_transfer, max_hw_transfer;
-    uint64_t min_mem_alignment, opt_mem_alignment;
-    int max_iov, max_hw_iov;
+    uint64_t max_write_zeroes, write_zeroes_alignment;
+    uint64_t max_discard, discard_alignment;
+    int max_iov, max_hw_iov;        /* pieces of memory in one request; for showing only, a request here has one */
+    uint64_t min_mem_alignment, opt_mem_alignment;      /* of memory, as `info --limits` shows them */
+
+    /* How a format allocates. */
+    uint32_t cluster;               /* what is allocated, coded and discarded as a whole */
+    uint32_t write_unit;            /* the least that a write allocates (a subcluster); 0: a cluster */
+    uint32_t lock_unit;             /* two writes into one of these wait for each other; 0: a cluster, 1: none do */
+
+    /* What is worth having in flight.  Requests of a storage that answers after a round trip overlap. */
+    uint32_t requests;              /* at a time, beyond the number of processors; 0: that is enough */
+    bool round_trip;                /* what is where (map) is a question that travels: answers are kept */
 };
-void img_limits(struct img *image, struct img_limits *limits);
+/* The limits of an open image, as they stand. */
+const struct img_limits *img_limits(const struct img *image);
 
 #endif

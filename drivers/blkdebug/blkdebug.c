@@ -166,6 +166,16 @@ static int blkdebug_close(struct img *image)
     return 0;
 }
 
+static void set_limits(struct img_limits *limits, const struct blkdebug *debug)
+{
+    limits->request_alignment = (uint32_t)img_max(debug->align, limits->request_alignment);
+    limits->max_transfer = debug->max_transfer ? debug->max_transfer : limits->max_transfer;
+    limits->write_zeroes_alignment = debug->opt_zero ? debug->opt_zero : limits->write_zeroes_alignment;
+    limits->max_write_zeroes = debug->max_zero ? debug->max_zero : limits->max_write_zeroes;
+    limits->discard_alignment = debug->opt_discard ? debug->opt_discard : limits->discard_alignment;
+    limits->max_discard = debug->max_discard ? debug->max_discard : limits->max_discard;
+}
+
 static int blkdebug_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
 {
     const struct open_options *given = parsed;
@@ -184,125 +194,39 @@ static int blkdebug_open(struct img *image, const void *parsed, struct img_doc *
         blkdebug_close(image);
         return ret;
     }
-    image->request_alignment = (uint32_t)img_max(debug->align, 1);
+    set_limits(&image->limits, debug);
     come_to(debug, IMG_EVENT_none);
     return 0;
 }
 
 /* ---- Requests ---------------------------------------------------------------------------- */
 
-/* The next piece of a request that is cut into pieces of at most `bound`. */
-static uint64_t piece_of(uint64_t length, uint64_t bound)
-{
-    return bound ? img_min(length, bound) : length;
-}
-
-static uint64_t unit_of(const struct img *image)
-{
-    const struct blkdebug *debug = image->state;
-
-    return img_max(debug->align, 1);
-}
-
-/* The request as it comes here, once its ends have been aligned. */
-static int inject_aligned(struct img *image, unsigned type, uint64_t offset, uint64_t length)
-{
-    uint64_t unit = unit_of(image), start = img_align_down(offset, unit);
-
-    return inject(image, type, start, img_align_up(offset + length, unit) - start);
-}
-
 static int blkdebug_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
-    const struct blkdebug *debug = image->state;
-    char *bytes = buffer;
-    int ret = 0;
+    int ret = inject(image, BLKDEBUG_READ, offset, length);
 
-    while (ret == 0 && length > 0) {
-        size_t part = (size_t)piece_of(length, debug->max_transfer);
-        ret = inject_aligned(image, BLKDEBUG_READ, offset, part);
-        if (ret == 0)
-            ret = img_pread(image->file, bytes, offset, part);
-        bytes += part;
-        offset += part;
-        length -= part;
-    }
-    return ret;
+    return ret < 0 ? ret : img_pread(image->file, buffer, offset, length);
 }
 
-/* A block of which a part is written is read first. */
-static int read_edges(struct img *image, uint64_t offset, uint64_t end)
+static int blkdebug_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
-    uint64_t unit = unit_of(image);
-    int ret = 0;
+    int ret = inject(image, BLKDEBUG_WRITE, offset, length);
 
-    if (offset % unit) {
-        blkdebug_event(image, IMG_EVENT_pwritev_rmw_head);
-        ret = inject(image, BLKDEBUG_READ, img_align_down(offset, unit), unit);
-        blkdebug_event(image, IMG_EVENT_pwritev_rmw_after_head);
-    }
-    if (ret == 0 && end % unit) {
-        blkdebug_event(image, IMG_EVENT_pwritev_rmw_tail);
-        ret = inject(image, BLKDEBUG_READ, img_align_down(end, unit), unit);
-        blkdebug_event(image, IMG_EVENT_pwritev_rmw_after_tail);
-    }
-    return ret;
-}
-
-static int blkdebug_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
-{
-    const struct blkdebug *debug = image->state;
-    const char *bytes = buffer;
-    int ret = read_edges(image, offset, offset + length);
-
-    if (ret < 0)
-        return ret;
-    blkdebug_event(image, IMG_EVENT_pwritev);
-    while (ret == 0 && length > 0) {
-        size_t part = (size_t)piece_of(length, debug->max_transfer);
-        ret = inject_aligned(image, BLKDEBUG_WRITE, offset, part);
-        if (ret == 0)
-            ret = img_pwrite(image->file, bytes, offset, part);
-        bytes += part;
-        offset += part;
-        length -= part;
-    }
-    blkdebug_event(image, IMG_EVENT_pwritev_done);
-    return ret;
+    return ret < 0 ? ret : img_pwrite_flags(image->file, buffer, offset, length, flags);
 }
 
 static int blkdebug_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
-    const struct blkdebug *debug = image->state;
-    int ret = 0;
+    int ret = inject(image, BLKDEBUG_ZERO, offset, length);
 
-    blkdebug_event(image, IMG_EVENT_pwritev_zero);
-    while (ret == 0 && length > 0) {
-        uint64_t part = piece_of(length, debug->max_zero);
-        ret = inject_aligned(image, BLKDEBUG_ZERO, offset, part);
-        if (ret == 0)
-            ret = img_zero(image->file, offset, part, flags);
-        offset += part;
-        length -= part;
-    }
-    blkdebug_event(image, IMG_EVENT_pwritev_done);
-    return ret;
+    return ret < 0 ? ret : img_zero(image->file, offset, length, flags);
 }
 
 static int blkdebug_discard(struct img *image, uint64_t offset, uint64_t length)
 {
-    const struct blkdebug *debug = image->state;
-    int ret = 0;
+    int ret = inject(image, BLKDEBUG_DISCARD, offset, length);
 
-    while (ret == 0 && length > 0) {
-        uint64_t part = piece_of(length, debug->max_discard);
-        ret = inject(image, BLKDEBUG_DISCARD, offset, part);
-        if (ret == 0)
-            ret = img_discard(image->file, offset, part);
-        offset += part;
-        length -= part;
-    }
-    return ret;
+    return ret < 0 ? ret : img_discard(image->file, offset, length);
 }
 
 static int blkdebug_flush(struct img *image)
@@ -323,23 +247,11 @@ static int64_t blkdebug_allocated(struct img *image)
     return -ENOTSUP;
 }
 
-static void blkdebug_limits(struct img *image, struct img_limits *limits)
-{
-    const struct blkdebug *debug = image->state;
-
-    limits->request_alignment = (uint32_t)img_max(debug->align, limits->request_alignment);
-    limits->max_transfer = debug->max_transfer ? debug->max_transfer : limits->max_transfer;
-    limits->write_zeroes_alignment = debug->opt_zero ? debug->opt_zero : limits->write_zeroes_alignment;
-    limits->max_write_zeroes = debug->max_zero ? debug->max_zero : limits->max_write_zeroes;
-    limits->discard_alignment = debug->opt_discard ? debug->opt_discard : limits->discard_alignment;
-    limits->max_discard = debug->max_discard ? debug->max_discard : limits->max_discard;
-}
-
 const struct img_driver img_driver_blkdebug = {
     .name = "blkdebug", .title = "Errors on demand", .kind = IMG_FILTER, .prefix = "blkdebug", .child = "image",
     .state_size = sizeof(struct blkdebug), .options = blkdebug_options, .open_size = sizeof(struct open_options),
     .open = blkdebug_open, .close = blkdebug_close, .pread = blkdebug_pread, .pwrite = blkdebug_pwrite,
     .zero = blkdebug_zero, .discard = blkdebug_discard, .flush = blkdebug_flush, .map = blkdebug_map,
-    .allocated = blkdebug_allocated, .limits = blkdebug_limits, .parse_name = parse_name, .plain_name = plain_name,
+    .allocated = blkdebug_allocated, .parse_name = parse_name, .plain_name = plain_name,
     .event = blkdebug_event, .strong_options = strong_options,
 };

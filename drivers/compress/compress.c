@@ -16,6 +16,8 @@ static int compress_open(struct img *image, const void *parsed, struct img_doc *
     if (!img_driver_can_compress(below))
         return img_error_set(err, ENOTSUP, "Compression is not supported for underlying format: %s",
                              image->file->driver->name);
+    /* Pieces of one cluster are completed one after the other. */
+    image->limits.lock_unit = image->limits.cluster;
     return 0;
 }
 
@@ -34,14 +36,13 @@ static int write_piece(struct img *image, const void *buffer, uint64_t offset, s
     return img_pwrite_compressed(image->file, cluster, start, whole);
 }
 
-static int compress_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
+static int compress_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
     const char *bytes = buffer;
     uint64_t unit = img_cluster_size(image->file);
     int ret = 0;
 
-    /* Pieces of one cluster are completed one after the other. */
-    LOCK_SCOPE(&image->lock);
+    (void)flags;
     while (ret == 0 && length > 0) {
         uint64_t start = img_align_down(offset, unit);
         size_t whole = (size_t)img_min(unit, image->size - start);

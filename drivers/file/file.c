@@ -185,6 +185,23 @@ static void enter_folder(struct img *image)
     }
 }
 
+/* Alignments are found out before. */
+static void set_limits(struct img *image)
+{
+    const struct file_state *file = image->state;
+    struct img_limits *limits = &image->limits;
+    long page = sysconf(_SC_PAGESIZE);
+
+    limits->min_mem_alignment = limits->memory_alignment;
+    limits->opt_mem_alignment = img_max(limits->memory_alignment, page > 0 ? (uint64_t)page : 4096);
+    limits->max_iov = IOV_MAX;
+    if (!file->block)
+        return;
+    limits->max_hw_transfer = file_queue_limit(file->fd, "max_sectors_kb") * 1024;
+    limits->max_hw_iov = (int)img_min(file_queue_limit(file->fd, "max_segments"), INT32_MAX);
+    limits->discard_alignment = file_queue_limit(file->fd, "discard_granularity");
+}
+
 static int open_node(struct img *image, const struct file_open_options *options, bool device,
                      struct img_error *err)
 {
@@ -202,11 +219,11 @@ static int open_node(struct img *image, const struct file_open_options *options,
         return status;
     file->write_through = image->cache == IMG_CACHE_WRITETHROUGH || image->cache == IMG_CACHE_DIRECTSYNC;
     if (direct_works(image)) {
-        status = file_probe_alignment(file);
+        status = file_probe_alignment(image);
         if (status < 0)
             return img_error_errno(err, -status, "Could not find working O_DIRECT alignment");
     }
-    image->request_alignment = file->alignment;
+    set_limits(image);
     unsigned shared = image->flags & IMG_SHARE ? IMG_PERM_ALL : image->shared;
     IMG_TRACE(lock, image, image->perm, shared);
     return file_lock(file->fd, locking, image->perm, shared, image->filename, err);
@@ -216,10 +233,10 @@ static void release(struct file_state *file)
 {
     if (file->fd >= 0)
         close(file->fd);
-    if (file->tail_fd >= 0)
-        close(file->tail_fd);
-    file->fd = file->tail_fd = -1;
-    pthread_mutex_destroy(&file->edge);
+    if (file->end_fd >= 0)
+        close(file->end_fd);
+    file->fd = file->end_fd = -1;
+    pthread_mutex_destroy(&file->end_lock);
     pthread_mutex_destroy(&file->map_lock);
     pthread_mutex_destroy(&file->waiting.lock);
 }
@@ -228,9 +245,8 @@ static int open_any(struct img *image, const void *parsed, bool device, struct i
 {
     struct file_state *file = image->state;
 
-    file->fd = file->tail_fd = -1;
-    file->alignment = file->memory_alignment = 1;
-    pthread_mutex_init(&file->edge, NULL);
+    file->fd = file->end_fd = -1;
+    pthread_mutex_init(&file->end_lock, NULL);
     pthread_mutex_init(&file->map_lock, NULL);
     pthread_mutex_init(&file->waiting.lock, NULL);
     int status = open_node(image, parsed, device, err);
@@ -253,10 +269,8 @@ static int open_device(struct img *image, const void *parsed, struct img_doc *op
 
 static int close_file(struct img *image)
 {
-    int status = image->flags & IMG_RDWR ? file_flush(image) : 0;
-
     release(image->state);
-    return status;
+    return 0;
 }
 
 static int64_t allocated(struct img *image)
@@ -287,22 +301,6 @@ static int info(struct img *image, struct img_doc *data, struct img_error *err)
     return 0;
 }
 
-static void limits(struct img *image, struct img_limits *of)
-{
-    const struct file_state *file = image->state;
-    long page = sysconf(_SC_PAGESIZE);
-
-    of->request_alignment = file->alignment;
-    of->min_mem_alignment = file->memory_alignment;
-    of->opt_mem_alignment = img_max(file->memory_alignment, page > 0 ? (uint64_t)page : 4096);
-    of->max_iov = IOV_MAX;
-    if (!file->block)
-        return;
-    of->max_hw_transfer = file_queue_limit(file->fd, "max_sectors_kb") * 1024;
-    of->max_hw_iov = (int)img_min(file_queue_limit(file->fd, "max_segments"), INT32_MAX);
-    of->discard_alignment = file_queue_limit(file->fd, "discard_granularity");
-}
-
 const struct img_driver img_driver_file = {
     .name = "file", .title = "Regular file", .kind = IMG_PROTOCOL, .state_size = sizeof(struct file_state),
     .options = file_options, .create_size = sizeof(struct file_create_options),
@@ -310,7 +308,7 @@ const struct img_driver img_driver_file = {
     .probe = probe_file, .open = open_file, .close = close_file, .create = file_create,
     .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero, .discard = file_discard, .flush = file_flush,
     .map = file_map, .copy_range = file_copy_range, .resize = file_resize, .info = info, .allocated = allocated,
-    .zero_initialised = zero_initialised, .limits = limits,
+    .zero_initialised = zero_initialised,
 };
 
 const struct img_driver img_driver_host_device = {
@@ -320,5 +318,5 @@ const struct img_driver img_driver_host_device = {
     .prefix = "host_device", .probe = probe_device, .open = open_device, .close = close_file,
     .create = file_create_on_device, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero,
     .discard = file_discard, .flush = file_flush, .map = file_map, .resize = file_resize,
-    .info = info, .info_type = "file", .allocated = allocated, .zero_initialised = zero_initialised, .limits = limits,
+    .info = info, .info_type = "file", .allocated = allocated, .zero_initialised = zero_initialised,
 };

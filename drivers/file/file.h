@@ -4,7 +4,7 @@
  *
  *   file.c     the two vtables, open, close, info, limits
  *   lock.c     OFD locks that tell other users what is done with the image
- *   io.c       bytes: read, write, flush; O_DIRECT with bounce buffers
+ *   io.c       bytes: read, write, flush
  *   ranges.c   map, zero, discard
  *   offload.c  copies without bringing the bytes here
  *   writeback.c when written data leave the page cache
@@ -65,14 +65,11 @@ struct file_state {
     int fd;
     bool device, block;             /* block: a block device, not a character device */
     bool write_through;             /* every write reaches the storage before it is answered */
-    uint32_t alignment;             /* of offset and length under O_DIRECT; 1: no O_DIRECT */
-    uint32_t memory_alignment;      /* of buffers under O_DIRECT */
     atomic_uint missing;            /* FILE_NO_... */
-    atomic_bool dirty;              /* written since the last flush */
-    atomic_int sync_error;          /* a failed flush stays failed: the kernel may have dropped the pages */
+    atomic_int writeback_error;     /* met while data left the page cache: the kernel tells it once */
 
-    pthread_mutex_t edge;           /* read-modify-write of blocks at the edges of a request */
-    int tail_fd;                    /* without O_DIRECT, for the last block; -1: not needed yet; under edge */
+    pthread_mutex_t end_lock;
+    int end_fd;                     /* without O_DIRECT, for the last block; -1: not needed yet; under end_lock */
 
     pthread_mutex_t map_lock;       /* guards the four below */
     uint64_t data_start, data_end;  /* a range known to be data, or a hole; empty when equal */
@@ -93,9 +90,9 @@ int file_locking_parse(const char *text, enum file_locking *mode, struct img_err
 
 /* io.c */
 int file_pread(struct img *image, void *buffer, uint64_t offset, size_t length);
-int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length);
+int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags);
 int file_flush(struct img *image);
-int file_probe_alignment(struct file_state *file);
+int file_probe_alignment(struct img *image);
 int file_write_plain(int fd, const void *buffer, size_t length, uint64_t offset);
 
 /* ranges.c */

@@ -2,17 +2,13 @@
 /*
  * The bytes of a file.  What lies behind its end reads as zeroes.
  *
- * Under O_DIRECT the kernel takes only aligned requests.  A request is cut into
- * a body of whole blocks, which goes straight through (over a bounce buffer
- * when the caller's memory is not aligned), and edges that share a block with
- * other bytes.  Edges are written by read-modify-write under one lock a
- * handle: two writers that do not overlap may well share a block.
+ * Under O_DIRECT the kernel takes only aligned requests, and libimg asks for no others.  The one exception is the end
+ * of a file that ends inside a block: it is written through a second descriptor, with the page cache.
  */
 #include "file.h"
 #include <fcntl.h>
 #include <string.h>
 
-#define BOUNCE_BYTES (1u << 20)
 #define DEFAULT_DIRECT_ALIGNMENT 4096u
 #define MAX_DIRECT_ALIGNMENT 65536u
 
@@ -56,23 +52,10 @@ int file_write_plain(int fd, const void *buffer, size_t length, uint64_t offset)
     return 0;
 }
 
-static void *aligned_buffer(const struct file_state *file, size_t length)
+int file_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
-    void *buffer = NULL;
-    size_t alignment = img_max(file->memory_alignment, sizeof(void *));
-
-    return posix_memalign(&buffer, alignment, length) == 0 ? buffer : NULL;
-}
-
-static bool memory_aligned(const struct file_state *file, const void *buffer)
-{
-    return ((uintptr_t)buffer & (file->memory_alignment - 1)) == 0;
-}
-
-/* Read whole blocks; behind the end of the file: zeroes. */
-static int read_blocks(const struct file_state *file, void *buffer, size_t length, uint64_t offset)
-{
-    ssize_t got = read_plain(file->fd, buffer, length, offset, file->alignment);
+    const struct file_state *file = image->state;
+    ssize_t got = read_plain(file->fd, buffer, length, offset, image->limits.request_alignment);
 
     if (got < 0)
         return (int)got;
@@ -80,127 +63,44 @@ static int read_blocks(const struct file_state *file, void *buffer, size_t lengt
     return 0;
 }
 
-static int read_bounced(const struct file_state *file, char *buffer, uint64_t offset, size_t length)
+/* The descriptor without O_DIRECT, or a negative errno.  The kernel keeps what is seen through both the same. */
+static int end_descriptor(struct file_state *file)
 {
-    uint64_t lead = offset & (file->alignment - 1);
-    size_t capacity = (size_t)img_min(img_align_up(lead + length, file->alignment), BOUNCE_BYTES);
-    CLEANUP_FREE char *bounce = aligned_buffer(file, capacity);
-
-    if (!bounce)
-        return -ENOMEM;
-    while (length > 0) {
-        uint64_t start = img_align_down(offset, file->alignment);
-        size_t skip = (size_t)(offset - start);
-        size_t want = (size_t)img_min(length, capacity - skip);
-        int status = read_blocks(file, bounce, (size_t)img_align_up(skip + want, file->alignment), start);
-
-        if (status < 0)
-            return status;
-        memcpy(buffer, bounce + skip, want);
-        buffer += want;
-        offset += want;
-        length -= want;
-    }
-    return 0;
-}
-
-int file_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
-{
-    const struct file_state *file = image->state;
-
-    if (file->alignment > 1 && (!img_aligned(offset | length, file->alignment) || !memory_aligned(file, buffer)))
-        return read_bounced(file, buffer, offset, length);
-    return read_blocks(file, buffer, length, offset);
-}
-
-/*
- * The last block of a file that ends inside it cannot be written under
- * O_DIRECT without making the file longer.  A second descriptor with the page
- * cache does it to the byte; the kernel keeps both views the same.
- */
-static int write_at_end(struct file_state *file, const void *buffer, uint64_t offset, size_t length)
-{
-    if (file->tail_fd < 0) {
+    LOCK_SCOPE(&file->end_lock);
+    if (file->end_fd < 0) {
         CLEANUP_FREE char *path = img_xasprintf("/proc/self/fd/%d", file->fd);
 
-        file->tail_fd = open(path, O_RDWR | O_CLOEXEC | (file->write_through ? O_DSYNC : 0));
-        if (file->tail_fd < 0)
-            return -ENOTSUP;
+        file->end_fd = open(path, O_RDWR | O_CLOEXEC | (file->write_through ? O_DSYNC : 0));
     }
-    return file_write_plain(file->tail_fd, buffer, length, offset);
+    return file->end_fd < 0 ? -errno : file->end_fd;
 }
 
-/* Bytes within one block. */
-static int write_edge(struct file_state *file, const void *buffer, uint64_t offset, size_t length)
+/* Less than a block, at the end of the file: under O_DIRECT the file would become as long as the whole block. */
+static int write_end(struct file_state *file, const void *buffer, uint64_t offset, size_t length)
 {
-    uint64_t start = img_align_down(offset, file->alignment);
-    CLEANUP_FREE char *block = aligned_buffer(file, file->alignment);
+    int fd = end_descriptor(file);
 
-    if (!block)
-        return -ENOMEM;
-    LOCK_SCOPE(&file->edge);
-    ssize_t got = read_plain(file->fd, block, file->alignment, start, file->alignment);
-    if (got < 0)
-        return (int)got;
-    if ((size_t)got < file->alignment && !file->device) {
-        int status = write_at_end(file, buffer, offset, length);
-
-        if (status != -ENOTSUP)
-            return status;
-    }
-    memset(block + got, 0, file->alignment - (size_t)got);
-    memcpy(block + (offset - start), buffer, length);
-    return file_write_plain(file->fd, block, file->alignment, start);
+    return fd < 0 ? fd : file_write_plain(fd, buffer, length, offset);
 }
 
-static int write_body(const struct file_state *file, const char *buffer, uint64_t offset, size_t length)
-{
-    if (memory_aligned(file, buffer))
-        return file_write_plain(file->fd, buffer, length, offset);
-
-    size_t capacity = (size_t)img_min(length, BOUNCE_BYTES);
-    CLEANUP_FREE char *bounce = aligned_buffer(file, capacity);
-    if (!bounce)
-        return -ENOMEM;
-    while (length > 0) {
-        size_t part = (size_t)img_min(length, capacity);
-
-        memcpy(bounce, buffer, part);
-        int status = file_write_plain(file->fd, bounce, part, offset);
-        if (status < 0)
-            return status;
-        buffer += part;
-        offset += part;
-        length -= part;
-    }
-    return 0;
-}
-
-static int write_direct(struct file_state *file, const char *buffer, uint64_t offset, size_t length)
-{
-    uint32_t unit = file->alignment;
-    size_t head = (size_t)img_min(img_align_up(offset, unit) - offset, length);
-    size_t tail = head == length ? 0 : (size_t)((offset + length) & (unit - 1));
-    size_t body = length - head - tail;
-    int status = 0;
-
-    if (head > 0)
-        status = write_edge(file, buffer, offset, head);
-    if (status == 0 && body > 0)
-        status = write_body(file, buffer + head, offset + head, body);
-    if (status == 0 && tail > 0)
-        status = write_edge(file, buffer + head + body, offset + head + body, tail);
-    return status;
-}
-
-int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
+static int write_direct(struct img *image, const char *buffer, uint64_t offset, size_t length)
 {
     struct file_state *file = image->state;
+    size_t tail = length & (image->limits.request_alignment - 1), body = length - tail;
+    int status = body ? file_write_plain(file->fd, buffer, body, offset) : 0;
 
-    atomic_store_explicit(&file->dirty, true, memory_order_relaxed);
-    if (file->alignment > 1)
-        return write_direct(file, buffer, offset, length);
-    int status = file_write_plain(file->fd, buffer, length, offset);
+    return status == 0 && tail ? write_end(file, buffer + body, offset + body, tail) : status;
+}
+
+int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
+{
+    struct file_state *file = image->state;
+    int status;
+
+    (void)flags;
+    if (image->limits.request_alignment > 1)
+        return write_direct(image, buffer, offset, length);
+    status = file_write_plain(file->fd, buffer, length, offset);
     if (status == 0)
         file_written(image, offset, length);
     return status;
@@ -223,22 +123,13 @@ static int sync_data(int fd)
 int file_flush(struct img *image)
 {
     struct file_state *file = image->state;
-    int failed = atomic_load(&file->sync_error);
+    int failed = atomic_load(&file->writeback_error);
 
     if (failed)
         return failed;
-    if (img_cache_unsafe(image->cache))
-        return 0;
-    if (!atomic_exchange(&file->dirty, false))
-        return 0;
     int status = sync_data(file->fd);
-    if (status == -EINVAL && file->device && !file->block)
-        status = 0;     /* a character device has nothing to sync */
-    if (status < 0) {
-        atomic_store(&file->dirty, true);
-        atomic_store(&file->sync_error, status);
-    }
-    return status;
+    /* A character device has nothing to sync. */
+    return status == -EINVAL && file->device && !file->block ? 0 : status;
 }
 
 /* The first unit in which a read succeeds; O_DIRECT refuses finer ones. */
@@ -255,20 +146,22 @@ static uint32_t try_alignments(int fd, char *buffer, bool memory)
     return DEFAULT_DIRECT_ALIGNMENT;
 }
 
-int file_probe_alignment(struct file_state *file)
+int file_probe_alignment(struct img *image)
 {
+    const struct file_state *file = image->state;
+    struct img_limits *limits = &image->limits;
     uint32_t sector = file->block ? file_device_sector(file->fd) : 0;
     void *buffer = NULL;
 
     if (posix_memalign(&buffer, MAX_DIRECT_ALIGNMENT, 2 * MAX_DIRECT_ALIGNMENT) != 0)
         return -ENOMEM;
-    file->alignment = sector ? sector : try_alignments(file->fd, buffer, false);
-    file->memory_alignment = try_alignments(file->fd, buffer, true);
+    limits->request_alignment = sector ? sector : try_alignments(file->fd, buffer, false);
+    limits->memory_alignment = try_alignments(file->fd, buffer, true);
     free(buffer);
     /* A read that works at any byte tells nothing about writes (an empty file, a hole): take the safe unit. */
-    if (file->alignment == 1)
-        file->alignment = DEFAULT_DIRECT_ALIGNMENT;
-    if (file->memory_alignment == 1)
-        file->memory_alignment = DEFAULT_DIRECT_ALIGNMENT;
+    if (limits->request_alignment == 1)
+        limits->request_alignment = DEFAULT_DIRECT_ALIGNMENT;
+    if (limits->memory_alignment == 1)
+        limits->memory_alignment = DEFAULT_DIRECT_ALIGNMENT;
     return 0;
 }

@@ -181,12 +181,6 @@ static int zero_range(struct file_state *file, uint64_t offset, uint64_t length,
     return status;
 }
 
-/* An unaligned range must not meet a read-modify-write of the same block half-way. */
-static bool needs_edge(const struct file_state *file, uint64_t offset, uint64_t length)
-{
-    return file->alignment > 1 && !img_aligned(offset | length, file->alignment);
-}
-
 /* A zero range behind the end makes the file longer, a hole does not. */
 static void note_growth(struct img *image, uint64_t end)
 {
@@ -204,20 +198,13 @@ static int finish(struct img *image, int status)
     if (status < 0)
         return status;
     file_forget_data(file);
-    atomic_store_explicit(&file->dirty, true, memory_order_relaxed);
     return file->write_through ? file_flush(image) : 0;
 }
 
 int file_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
-    struct file_state *file = image->state;
-    bool edge = needs_edge(file, offset, length);
+    int status = zero_range(image->state, offset, length, flags);
 
-    if (edge)
-        pthread_mutex_lock(&file->edge);
-    int status = zero_range(file, offset, length, flags);
-    if (edge)
-        pthread_mutex_unlock(&file->edge);
     if (status == 0)
         note_growth(image, offset + length);
     return finish(image, status);
@@ -226,18 +213,13 @@ int file_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flag
 int file_discard(struct img *image, uint64_t offset, uint64_t length)
 {
     struct file_state *file = image->state;
-    bool edge = needs_edge(file, offset, length);
     int status;
 
     if (file->device && !file->block)
         return -ENOTSUP;
-    if (edge)
-        pthread_mutex_lock(&file->edge);
     if (file->block)
         status = attempt(file, FILE_NO_DISCARD, 0, offset, length);
     else
         status = attempt(file, FILE_NO_PUNCH, MODE_PUNCH, offset, length);
-    if (edge)
-        pthread_mutex_unlock(&file->edge);
     return finish(image, status);
 }

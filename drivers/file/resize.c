@@ -157,7 +157,6 @@ int file_resize(struct img *image, uint64_t size, const char *preallocation, str
     file_forget_data(file);
     if (status < 0)
         return status;
-    atomic_store(&file->dirty, true);
     /* Others may write in front of the end meanwhile, and look at the size. */
     __atomic_store_n(&image->size, img_align_up(size, FILE_SECTOR), __ATOMIC_RELAXED);
     return 0;

@@ -116,7 +116,7 @@ static void push_out(struct file_state *file, const struct file_range *range, un
         sync_file_range(file->fd, (off_t)range->start, (off_t)(range->end - range->start), how) == 0)
         return;
     if (errno == EIO || errno == ENOSPC || errno == EDQUOT)
-        atomic_store(&file->sync_error, -errno);
+        atomic_store(&file->writeback_error, -errno);
 }
 
 void file_written(struct img *image, uint64_t offset, size_t length)

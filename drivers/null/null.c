@@ -95,9 +95,9 @@ static int null_pread(struct img *image, void *buffer, uint64_t offset, size_t l
     return wait_for(image);
 }
 
-static int null_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
+static int null_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
-    (void)buffer, (void)offset, (void)length;
+    (void)buffer, (void)offset, (void)length, (void)flags;
     return wait_for(image);
 }
 

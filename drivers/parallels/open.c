@@ -82,7 +82,10 @@ static int parallels_open(struct img *image, const void *parsed, struct img_doc 
     status = img_pread(image->file, head, 0, sizeof head);
     if (status < 0)
         return img_error_errno(err, -status, "Could not read the header");
-    return parallels_is_descriptor(head, sizeof head) ? open_bundle(image, err) : open_file(image, err);
+    status = parallels_is_descriptor(head, sizeof head) ? open_bundle(image, err) : open_file(image, err);
+    if (status == 0 && !bundle_of(image))
+        image->limits.write_zeroes_alignment = image->limits.discard_alignment = parallels_disk(image)->cluster;
+    return status;
 }
 
 /* ---- Closing ---------------------------------------------------------------------------- */
@@ -130,11 +133,6 @@ static bool parallels_zero_initialised(struct img *image)
     return true;
 }
 
-static void parallels_limits(struct img *image, struct img_limits *limits)
-{
-    limits->write_zeroes_alignment = limits->discard_alignment = parallels_disk(image)->cluster;
-}
-
 /* There is an extension for them, so qemu-img counts what they would take elsewhere: nothing. */
 static bool has_bitmaps(const struct img *image)
 {
@@ -144,11 +142,11 @@ static bool has_bitmaps(const struct img *image)
 
 const struct img_driver img_driver_parallels = {
     .name = "parallels", .title = "Parallels expandable disk and bundle", .kind = IMG_FORMAT,
-    .traits = IMG_SHARED_UNITS, .state_size = sizeof(struct parallels_image), .options = options,
+    .state_size = sizeof(struct parallels_image), .options = options,
     .create_size = sizeof(struct parallels_create_options), .open_size = sizeof(struct open_options),
     .folder_file = PARALLELS_DESCRIPTOR, .probe = parallels_probe, .open = parallels_open, .close = parallels_close,
     .create = parallels_create, .map = parallels_map, .reserve = parallels_reserve, .zero = parallels_zero,
     .discard = parallels_discard, .flush = parallels_flush, .check = parallels_check,
-    .zero_initialised = parallels_zero_initialised, .limits = parallels_limits,
+    .zero_initialised = parallels_zero_initialised,
     .has_bitmaps = has_bitmaps,
 };

@@ -93,7 +93,7 @@ static int qcow_open(struct img *image, const void *parsed, struct img_doc *opti
     s->span = 1ull << (s->h.cluster_bits + s->h.l2_bits);
     s->end = img_max(img_size(image->file), s->h.l1_offset + s->l1_entries * QCOW_ENTRY);
     image->size = img_align_down(s->h.size, QCOW_SECTOR);
-    image->cluster_size = s->cluster_size;
+    image->limits.cluster = s->cluster_size;
     qcow_open_tables(image);
     return 0;
 }

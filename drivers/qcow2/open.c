@@ -242,8 +242,10 @@ static int qcow2_open(struct img *image, const void *parsed, struct img_doc *opt
 
     if (status == 0) {
         image->size = img_align_down(s->h.size, 512);   /* as qemu-img: sectors */
-        image->cluster_size = s->cluster_size;
-        image->write_unit = s->subcluster_size;
+        image->limits.cluster = s->cluster_size;
+        image->limits.write_unit = s->subcluster_size;
+        image->limits.write_zeroes_alignment = s->subcluster_size;
+        image->limits.discard_alignment = s->cluster_size;
         image->dirty = s->h.incompatible & QCOW2_INCOMPAT_DIRTY;
         img_doc_free(img_doc_take(options, "encrypt"));
     }
@@ -286,7 +288,7 @@ static int qcow2_close(struct img *image)
     return status;
 }
 
-/* ---- What a fresh image reads as, and limits ------------------------------------------ */
+/* ---- What a fresh image reads as ------------------------------------------ */
 
 /* Clusters that were allocated beforehand show what the storage holds. */
 static bool qcow2_zero_initialised(struct img *image)
@@ -297,14 +299,6 @@ static bool qcow2_zero_initialised(struct img *image)
     for (uint32_t i = 0; i < s->h.l1_size && !allocated; i++)
         allocated = s->l1[i] & QCOW2_OFFSET_MASK;
     return !allocated || img_zero_initialised(qcow2_data_node(image));
-}
-
-static void qcow2_limits(struct img *image, struct img_limits *limits)
-{
-    const struct qcow2 *s = qcow2_state(image);
-
-    limits->write_zeroes_alignment = s->subcluster_size;
-    limits->discard_alignment = s->cluster_size;
 }
 
 /* ---- On the way of the bytes ----------------------------------------------------------- */
@@ -404,7 +398,6 @@ const struct img_driver img_driver_qcow2 = {
     .check = qcow2_check,
     .info = qcow2_info,
     .zero_initialised = qcow2_zero_initialised,
-    .limits = qcow2_limits,
     .snapshots = qcow2_snapshots,
     .snapshot_load = qcow2_snapshot_load,
     .snapshot_create = qcow2_snapshot_create,

@@ -42,7 +42,8 @@ static int qed_open(struct img *image, const void *parsed, struct img_doc *optio
     if (status < 0)
         return status;
     image->size = s->h.size;
-    image->cluster_size = s->h.cluster_size;
+    image->limits.cluster = s->h.cluster_size;
+    image->limits.write_zeroes_alignment = s->h.cluster_size;
     qed_open_tables(image);
     status = image->flags & IMG_RDWR ? start_writing(image, err) : 0;
     if (status < 0)
@@ -104,11 +105,6 @@ static bool qed_zero_initialised(struct img *image)
     return true;
 }
 
-static void qed_limits(struct img *image, struct img_limits *limits)
-{
-    limits->write_zeroes_alignment = image->cluster_size;
-}
-
 const struct img_driver img_driver_qed = {
     .name = "qed",
     .title = "QEMU enhanced disk",
@@ -130,5 +126,4 @@ const struct img_driver img_driver_qed = {
     .check = qed_check,
     .change_backing = qed_change_backing,
     .zero_initialised = qed_zero_initialised,
-    .limits = qed_limits,
 };

@@ -161,16 +161,11 @@ static bool raw_zero_initialised(struct img *image)
     return img_zero_initialised(image->file);
 }
 
-static void raw_limits(struct img *image, struct img_limits *limits)
-{
-    img_limits(image->file, limits);
-}
-
 const struct img_driver img_driver_raw = {
     .name = "raw", .title = "Plain bytes", .kind = IMG_FORMAT, .traits = IMG_PASS_THROUGH,
     .state_size = sizeof(struct raw_state), .options = raw_options,
     .create_size = sizeof(struct raw_create_options), .open_size = sizeof(struct raw_open_options),
     .probe = raw_probe, .open = raw_open, .create = raw_create, .zero = raw_zero, .discard = raw_discard,
     .map = raw_map, .reserve = raw_reserve, .resize = raw_resize, .allocated = raw_allocated, .measure = raw_measure,
-    .zero_initialised = raw_zero_initialised, .limits = raw_limits, .strong_options = strong_options,
+    .zero_initialised = raw_zero_initialised, .strong_options = strong_options,
 };

@@ -46,10 +46,10 @@ static int throttle_pread(struct img *image, void *buffer, uint64_t offset, size
     return img_pread(image->file, buffer, offset, length);
 }
 
-static int throttle_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
+static int throttle_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
     wait_for(image, true, length);
-    return img_pwrite(image->file, buffer, offset, length);
+    return img_pwrite_flags(image->file, buffer, offset, length, flags);
 }
 
 static int throttle_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)

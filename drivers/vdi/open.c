@@ -93,9 +93,9 @@ static int vdi_open(struct img *image, const void *parsed, struct img_doc *optio
     (void)parsed, (void)options;
     if (status < 0)
         return status;
-    image->cluster_size = VDI_BLOCK;
+    image->limits.cluster = VDI_BLOCK;
     /* A block of the file may have holes: what is written small stays small. */
-    image->write_unit = VDI_HOLE_UNIT;
+    image->limits.write_unit = VDI_HOLE_UNIT;
     vdi_open_map(image);
     if (image->flags & IMG_RDWR)
         status = vdi_prepare_to_write(image);

@@ -61,8 +61,9 @@ static int vhdx_open(struct img *image, const void *parsed, struct img_doc *opti
         return ret;
     }
     image->size = s->disk_size & ~511ull;
-    image->cluster_size = s->block_size;
-    image->write_unit = 1;          /* of a new block only what is written needs to be */
+    image->limits.cluster = s->block_size;
+    /* Of a new block only what is written needs to be, and it gets its place for all who write to it. */
+    image->limits.write_unit = image->limits.lock_unit = 1;
     return 0;
 }
 
@@ -96,7 +97,7 @@ static const struct img_option vhdx_options[] = {
 
 const struct img_driver img_driver_vhdx = {
     .name = "vhdx", .title = "Hyper-V virtual hard disk, version 2", .kind = IMG_FORMAT,
-    .traits = IMG_MAP_UNTOLD | IMG_SHARED_UNITS,
+    .traits = IMG_MAP_UNTOLD,
     .state_size = sizeof(struct vhdx), .options = vhdx_options, .create_size = sizeof(struct vhdx_create_options),
     .probe = vhdx_probe, .open = vhdx_open, .close = vhdx_close, .create = vhdx_create, .zero = vhdx_zero,
     .flush = vhdx_flush, .map = vhdx_map, .reserve = vhdx_reserve, .publish = vhdx_publish,

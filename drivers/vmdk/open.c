@@ -76,7 +76,7 @@ static int set_units(struct img *image, struct img_error *err)
     if (unit == 0 && image->flags & IMG_RDWR)
         return img_error_set(err, ENOTSUP, "Images whose grains are not aligned can only be read");
     if (unit > 1 && (same || coded || image->flags & IMG_RDWR))
-        image->cluster_size = (uint32_t)unit;
+        image->limits.cluster = (uint32_t)unit;
     image->no_details = !same;
     image->coded_only = coded && coded == s->extents.count;
     return 0;

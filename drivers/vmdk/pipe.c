@@ -45,7 +45,7 @@ static int pipe_open(struct img *image, const void *create_options, bool compres
         return img_error_set(err, ENOTSUP, "An image with subformat=streamOptimized that is written in order takes no "
                              "backing file");
     image->size = img_align_up(pipe->plan.size, VMDK_SECTOR);
-    image->cluster_size = VMDK_GRAIN;
+    image->limits.cluster = VMDK_GRAIN;
     image->coded_only = true;
     pipe->stream.write = write_metadata;
     pipe->stream.context = pipe;

@@ -124,7 +124,7 @@ int vpc_open_dynamic(struct img *image, struct img_error *err)
         status = find_end(image, err);
     if (status < 0 || s->fixed)
         return status;
-    image->cluster_size = s->block_size;
+    image->limits.cluster = s->block_size;
     s->table = img_pages_new(image, PAGE_BYTES, TABLE_MEMORY, img_barrier);
     return 0;
 }

@@ -58,7 +58,7 @@ static int vpc_open(struct img *image, const void *parsed, struct img_doc *optio
     if (sectors > VPC_MAX_SECTORS)
         return wordless(image, EFBIG, err);
     image->size = sectors * VPC_SECTOR;
-    image->write_unit = VPC_SECTOR;
+    image->limits.write_unit = image->limits.lock_unit = VPC_SECTOR;
     uint32_t type = img_get_be32(s->footer + VPC_TYPE);
     if (type == VPC_TYPE_DIFFERENCING)
         return img_error_set(err, ENOTSUP, "Differencing VHD images are not supported: what is not in the image is in "
@@ -85,7 +85,6 @@ const struct img_driver img_driver_vpc = {
     .name = "vpc",
     .title = "Virtual hard disk (VHD) of Virtual PC, Hyper-V and Azure",
     .kind = IMG_FORMAT,
-    .traits = IMG_SHARED_UNITS,
     .state_size = sizeof(struct vpc),
     .options = vpc_options,
     .create_size = sizeof(struct vpc_create_options),

@@ -16,7 +16,7 @@ static int stream_open(struct img *image, const void *create_options, bool compr
     if (!plan->fixed)
         return img_error_set(err, ENOTSUP, "Only subformat=fixed can be written in order");
     image->size = plan->sectors * VPC_SECTOR;
-    image->write_unit = VPC_SECTOR;
+    image->limits.write_unit = VPC_SECTOR;
     return 0;
 }
 

@@ -16,13 +16,9 @@ enum {
 };
 static const uint64_t MAX_MEMORY = 1ull << 30;
 
-/* A request in flight covers [from, to) in whole allocation units; empty: none. */
-struct range { uint64_t from, to; };
-
 struct bench_job {
     struct img *image;
     const struct img_bench *what;
-    uint64_t unit;                 /* two writes into one unit exclude each other; 0: they don't */
 
     pthread_mutex_t lock;          /* all below */
     pthread_cond_t changed;
@@ -30,12 +26,10 @@ struct bench_job {
     unsigned busy;                 /* requests in flight */
     bool draining;                 /* no request starts until the flush is done */
     int error;
-    struct range ranges[IMG_TEAM_MAX];
 };
 
 struct bench_worker {
     struct bench_job *job;
-    unsigned number;
     void *buffer;
 };
 
@@ -51,30 +45,8 @@ static void fail(struct bench_job *job, int error)
     pthread_cond_broadcast(&job->changed);
 }
 
-static bool excluded(const struct bench_job *job, const struct range *range)
-{
-    for (size_t i = 0; i < IMG_TEAM_MAX; i++)
-        if (job->ranges[i].from < range->to && range->from < job->ranges[i].to)
-            return true;
-    return false;
-}
-
-/* Wait for writes into the same allocation units (img.h asks for it); lock held. */
-static void enter(struct bench_job *job, unsigned number, uint64_t offset)
-{
-    struct range range = { 0 };
-
-    if (!job->what->write || !job->unit)
-        return;
-    range.from = img_align_down(offset, job->unit);
-    range.to = img_align_up(offset + job->what->request, job->unit);
-    while (excluded(job, &range) && !job->error)
-        pthread_cond_wait(&job->changed, &job->lock);
-    job->ranges[number] = range;
-}
-
 /* False: there is nothing left to do. */
-static bool take(struct bench_job *job, unsigned number, struct request *request)
+static bool take(struct bench_job *job, struct request *request)
 {
     const struct img_bench *what = job->what;
 
@@ -93,14 +65,12 @@ static bool take(struct bench_job *job, unsigned number, struct request *request
     }
     job->offset = (job->offset + what->step) % img_max(img_size(job->image), 1);
     job->busy++;
-    enter(job, number, request->offset);
     return true;
 }
 
-static void leave(struct bench_job *job, const struct bench_worker *worker, const struct request *request, int ret)
+static void leave(struct bench_job *job, const struct request *request, int ret)
 {
     pthread_mutex_lock(&job->lock);
-    job->ranges[worker->number] = (struct range){ 0 };
     job->busy--;
     if (ret < 0)
         fail(job, ret);
@@ -127,14 +97,14 @@ static void *work(void *argument)
     struct bench_job *job = worker->job;
     struct request request;
 
-    while (take(job, worker->number, &request)) {
+    while (take(job, &request)) {
         int ret = 0;
 
         if (job->what->write)
             ret = img_pwrite(job->image, worker->buffer, request.offset, job->what->request);
         else
             ret = img_pread(job->image, worker->buffer, request.offset, job->what->request);
-        leave(job, worker, &request, ret);
+        leave(job, &request, ret);
     }
     return NULL;
 }
@@ -160,15 +130,14 @@ static int run(struct bench_job *job, struct bench_worker *workers, unsigned cou
     int ret;
 
     for (unsigned i = 0; i < count; i++)
-        workers[i] = (struct bench_worker){ .job = job, .number = i };
+        workers[i] = (struct bench_worker){ .job = job };
     ret = img_team_run(&team);
     return ret < 0 ? ret : job->error;
 }
 
 int img_bench(struct img *image, const struct img_bench *what)
 {
-    struct bench_job job = { .image = image, .what = what, .unit = image->cluster_size,
-                             .left = what->count, .offset = what->start };
+    struct bench_job job = { .image = image, .what = what, .left = what->count, .offset = what->start };
     uint64_t count = img_min(img_min(img_max(what->depth, 1), IMG_TEAM_MAX), what->count);
     struct bench_worker *workers;
     int ret;

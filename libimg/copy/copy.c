@@ -356,12 +356,12 @@ static bool order_matters(const struct img_copy *what)
 
 static void choose_sizes(struct copy_job *job)
 {
-    uint64_t cluster = job->image ? img_exclusive_unit(job->image) : 0;
+    uint64_t cluster = job->image ? img_lock_unit(job->image) : 0;
 
     job->window_size = img_max(job->what->compress ? COMPRESS_WINDOW : WINDOW, cluster);
     job->coded_size = job->window_size;
     if (job->image && job->image->coded_only)
-        job->coded_size = (job->window_size / job->image->cluster_size + 1) * img_coded_bound(job->image);
+        job->coded_size = (job->window_size / job->image->limits.cluster + 1) * img_coded_bound(job->image);
     job->ordered = job->what->in_order && order_matters(job->what);
     job->places = job->what->target && !job->what->grow_target && img_places(job->what->target);
     job->offload = copy_choose_offload(job->what);
@@ -410,7 +410,7 @@ int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *
              struct img_copy_fault *fault)
 {
     struct copy_job job = { .what = what, .pass = pass, .sink = sink, .total = total_length(what),
-                            .image = what->stream ? &what->stream->image : what->target,
+                            .image = what->stream ? what->stream->image : what->target,
                             .position = what->target_offset };
     unsigned count = what->workers && pass != COPY_PLAN_BY_MAP ? what->workers : 1;
     int ret;

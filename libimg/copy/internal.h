@@ -42,7 +42,7 @@ struct copy_cluster {
 
 /* An image that is written in order: what there is of it before, and while, it is written (stream.c). */
 struct img_stream {
-    struct img image;
+    struct img *image;
     void *parsed;                  /* creation options */
 };
 

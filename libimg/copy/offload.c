@@ -44,7 +44,7 @@ bool copy_offload(struct copy_job *job, struct img *from, uint64_t host, struct 
 
     if (how == OFFLOAD_NONE || to->driver != from->driver)
         return false;
-    ret = from->driver->copy_range(from, host, to, to_host, length, how == OFFLOAD_SHARE);
+    ret = img_copy_range(from, host, to, to_host, length, how == OFFLOAD_SHARE);
     if (ret == -ENOTSUP)
         job->offload = OFFLOAD_NONE;
     return ret == 0;

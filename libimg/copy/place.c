@@ -73,7 +73,7 @@ static int settle_before(struct pending *pending, uint64_t offset)
     const struct img_reservation *last = pending->count ? &pending->at[pending->count - 1].at : NULL;
     const struct img *target = pending->worker->job->what->target;
 
-    if (!last || offset >= img_align_up(last->offset + last->length, img_exclusive_unit(target)))
+    if (!last || offset >= img_align_up(last->offset + last->length, img_lock_unit(target)))
         return 0;
     return fill(pending, 0);
 }
@@ -125,6 +125,16 @@ static int place(struct pending *pending, const struct span *span)
     return 0;
 }
 
+static int write_zero(struct copy_job *job, const struct span *span)
+{
+    int ret;
+
+    if (!job->places)
+        return copy_write_zero(job, span->offset, span->length);
+    ret = img_zero_held(job->what->target, span->offset, span->length, IMG_ZERO_MAY_UNMAP);
+    return ret < 0 ? copy_fail_writing(job, span->offset, ret) : 0;
+}
+
 static int place_spans(struct pending *pending, const struct spans *spans)
 {
     struct copy_job *job = pending->worker->job;
@@ -137,7 +147,7 @@ static int place_spans(struct pending *pending, const struct spans *spans)
         } else if (span->kind == IMG_ZERO && !job->what->target_is_zero) {
             ret = settle_before(pending, span->offset);
             if (ret == 0)
-                ret = copy_write_zero(job, span->offset, span->length);
+                ret = write_zero(job, span);
         }
     }
     return ret;
@@ -146,14 +156,20 @@ static int place_spans(struct pending *pending, const struct spans *spans)
 int copy_write_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
     struct pending pending = { .worker = worker, .window = window };
+    bool places = worker->job->places;
+    struct img_range range;
     int ret = copy_take_turn(worker, window);
 
     if (ret < 0)
         return ret;
+    if (places)
+        img_hold_units(worker->job->what->target, &range, window->offset, window->length);
     ret = place_spans(&pending, spans);
     if (ret == 0)
         copy_give_turn(worker, window);
     ret = fill(&pending, ret);
+    if (places)
+        img_release_units(worker->job->what->target, &range);
     free(pending.at);
     return ret;
 }

@@ -168,7 +168,7 @@ static int fail(struct img_copy_fault *fault, uint64_t offset, int error)
 static int write_image(const struct img_copy *what, struct img_sink *sink, uint64_t *copied,
                        struct img_copy_fault *fault)
 {
-    struct img *image = &what->stream->image;
+    struct img *image = what->stream->image;
     const struct img_stream_ops *ops = image->driver->stream;
     int ret = ops->begin(image, sink);
 
@@ -187,7 +187,7 @@ static int write_image(const struct img_copy *what, struct img_sink *sink, uint6
 
 int copy_to_stream(const struct img_copy *asked, uint64_t *copied, struct img_copy_fault *fault)
 {
-    struct img *image = &asked->stream->image;
+    struct img *image = asked->stream->image;
     struct part part = { .what = asked, .second = true };
     struct img_copy what = *asked;
     struct img_sink sink;

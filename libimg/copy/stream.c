@@ -30,7 +30,7 @@ char *img_stream_formats(void)
 
 static int read_options(struct img_stream *stream, const struct img_doc *options, struct img_error *err)
 {
-    const struct img_driver *driver = stream->image.driver;
+    const struct img_driver *driver = stream->image->driver;
     /* There is no file below that could know others. */
     const struct img_option *tables[] = { driver->options };
     struct img_doc *own;
@@ -48,15 +48,13 @@ int img_stream_open(struct img_stream **result, const struct img_driver *driver,
                     bool compress, struct img_error *err)
 {
     struct img_stream *stream = img_xcalloc(1, sizeof *stream);
-    struct img *image = &stream->image;
+    struct img *image = img_node_new(driver, IMG_RDWR, IMG_CACHE_WRITEBACK, IMG_GATE_OPEN);
     int ret;
 
     *result = stream;
-    image->driver = driver;
-    image->flags = IMG_RDWR;
-    image->request_alignment = 1;
+    stream->image = image;
+    free(image->state);
     image->state = img_xcalloc(1, driver->stream->state_size);
-    pthread_mutex_init(&image->lock, NULL);
     stream->parsed = img_xcalloc(1, driver->create_size);
     ret = read_options(stream, options, err);
     if (ret == 0)
@@ -74,13 +72,10 @@ void img_stream_close(struct img_stream *stream)
 {
     if (!stream)
         return;
-    const struct img_driver *driver = stream->image.driver;
-    driver->stream->close(&stream->image);
+    const struct img_driver *driver = stream->image->driver;
+    driver->stream->close(stream->image);
     img_options_release(driver->options, IMG_AT_CREATE, stream->parsed);
-    pthread_mutex_destroy(&stream->image.lock);
+    img_node_free(stream->image);
     free(stream->parsed);
-    free(stream->image.state);
-    free(stream->image.backing_name);
-    free(stream->image.backing_format);
     free(stream);
 }

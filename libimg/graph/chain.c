@@ -109,6 +109,7 @@ static int call_open(struct img *image, struct img_doc *options, struct img_erro
         if (ret < 0)
             return ret;
     }
+    img_limits_inherit(image);
     ret = driver->open(image, parsed, options, err);
     if (driver->options && driver->open_size)
         img_options_release(driver->options, IMG_AT_OPEN, parsed);
@@ -116,8 +117,10 @@ static int call_open(struct img *image, struct img_doc *options, struct img_erro
         img_doc_remove(options, "filename");
     if (ret < 0 && !err->text)
         img_error_errno(err, -ret, "Could not open image");
-    if (ret == 0)
+    if (ret == 0) {
+        img_limits_settle(image);
         IMG_TRACE(open, image, image->size, image->flags);
+    }
     return ret;
 }
 
@@ -135,7 +138,7 @@ static int end_node(struct img *image)
             ret = r;
         img_error_clear(&err);
     }
-    img_decoded_free(image->decoded);
+    img_decoded_free(img_node_of(image)->decoded);
     img_node_free(image);
     return ret;
 }
@@ -147,6 +150,12 @@ static int give_up(struct img *image, bool opened, struct img_error *err)
         image->driver->close(image);
     end_node(image);
     return -err->code;
+}
+
+/* One node below, whose size and name it has. */
+static bool stands_in_front(const struct img_driver *driver)
+{
+    return driver->kind == IMG_FILTER || driver->kind == IMG_CIPHER;
 }
 
 /* ---- Protocols ---------------------------------------------------------------- */
@@ -218,7 +227,7 @@ static int open_storage(struct img **image, struct request *request, struct img_
     ret = img_driver_need(driver, err);
     if (ret < 0)
         return ret;
-    return driver->kind == IMG_FILTER ? open_filter(image, driver, plain, request, err)
+    return stands_in_front(driver) ? open_filter(image, driver, plain, request, err)
                                       : open_protocol(image, driver, plain, request, err);
 }
 
@@ -457,7 +466,7 @@ static int open_format(struct img **opened, const struct img_driver *driver, str
     if (open_file_child(image, request, false, &image->file, err) < 0)
         goto fail;
     if (driver->decode)
-        image->decoded = img_decoded_new();
+        img_node_of(image)->decoded = img_decoded_new();
     img_name_node(image);
     if (call_open(image, request->options, err) < 0)
         goto fail;
@@ -487,7 +496,7 @@ int chain_open_node(struct img **image, struct request *request, struct img_erro
     ret = named_driver(request, &driver, err);
     if (ret < 0)
         return ret;
-    if (driver && driver->kind == IMG_FILTER)
+    if (driver && stands_in_front(driver))
         return open_filter(image, driver, request->name, request, err);
     if (driver && driver->kind == IMG_PROTOCOL) {
         const char *plain = NULL;

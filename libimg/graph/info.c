@@ -52,7 +52,7 @@ struct img_doc *img_format_specific(struct img *image, struct img_error *err)
     return info;
 }
 
-/* ---- Check, resize, limits --------------------------------------------------------- */
+/* ---- Check, resize --------------------------------------------------------- */
 
 int img_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err)
 {
@@ -82,6 +82,7 @@ int img_resize(struct img *image, uint64_t size, const char *preallocation, stru
     if (!image->driver->resize)
         return img_error_set(err, ENOTSUP, "Image format driver does not support resize");
     ret = image->driver->resize(image, size, preallocation, err);
+    img_written(image);
     if (ret < 0 && !err->text)
         img_error_errno(err, -ret, "Failed to resize");
     return ret;
@@ -107,32 +108,6 @@ int img_make_empty(struct img *image, struct img_error *err)
         LOCK_SCOPE(&image->lock);
         ret = image->driver->make_empty(image);
     }
-    if (image->decoded)
-        img_decoded_forget(image, 0, UINT64_MAX);
+    img_decoded_forget(image, 0, UINT64_MAX);
     return ret < 0 ? img_error_errno(err, -ret, "Failed to empty %s", img_filename(image)) : 0;
-}
-
-static uint64_t tighter(uint64_t a, uint64_t b)
-{
-    return a == 0 || (b && b < a) ? b : a;
-}
-
-/* A format takes over what its storage can do; its own callback refines that. */
-void img_limits(struct img *image, struct img_limits *limits)
-{
-    *limits = (struct img_limits){ .request_alignment = 1, .min_mem_alignment = 512, .opt_mem_alignment = 4096,
-                                   .max_iov = 1024 };
-    if (image->file) {
-        struct img_limits below;
-        img_limits(image->file, &below);
-        limits->opt_transfer = below.opt_transfer;
-        limits->max_transfer = below.max_transfer;
-        limits->max_hw_transfer = below.max_hw_transfer;
-        limits->min_mem_alignment = below.min_mem_alignment;
-        limits->opt_mem_alignment = below.opt_mem_alignment;
-        limits->max_iov = (int)tighter((uint64_t)limits->max_iov, (uint64_t)below.max_iov);
-        limits->max_hw_iov = below.max_hw_iov;
-    }
-    if (image->driver->limits)
-        image->driver->limits(image, limits);
 }

@@ -37,7 +37,7 @@ int img_snapshot_load(struct img *image, const char *id, const char *name, struc
         return img_error_set(err, ENOTSUP, "Block format '%s' used by device '' does not support temporarily loading "
                              "internal snapshots", image->driver->name);
     ret = image->driver->snapshot_load(image, id, name, err);
-    if (ret == 0 && image->decoded)
+    if (ret == 0)
         img_decoded_forget(image, 0, UINT64_MAX);
     return ret;
 }
@@ -69,8 +69,7 @@ int img_snapshot_apply(struct img *image, const char *id_or_name, struct img_err
     if (ret < 0)
         return ret;
     for (struct img *node = top; ; node = node->file) {
-        if (node->decoded)
-            img_decoded_forget(node, 0, UINT64_MAX);
+        img_decoded_forget(node, 0, UINT64_MAX);
         if (node == image)
             return 0;
         if (node->size == size)

@@ -11,7 +11,7 @@
 
 size_t img_coded_bound(const struct img *image)
 {
-    size_t unit = image->cluster_size;
+    size_t unit = image->limits.cluster;
 
     /* What does not shrink grows by the headers of blocks that are stored as they are. */
     return image->coded_only ? unit + unit / 256 + 256 : unit;
@@ -25,16 +25,16 @@ int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, 
     if (!image->driver->encode)
         return -ENOTSUP;
     /* As long as the plain bytes or longer is no gain. */
-    if (!image->coded_only && capacity >= image->cluster_size)
-        capacity = image->cluster_size - 1;
-    if (length == image->cluster_size)
+    if (!image->coded_only && capacity >= image->limits.cluster)
+        capacity = image->limits.cluster - 1;
+    if (length == image->limits.cluster)
         return image->driver->encode(image, plain, length, coded, capacity);
     /* The short cluster at the end of the disk is coded as a whole one. */
-    padded = calloc(1, image->cluster_size);
+    padded = calloc(1, image->limits.cluster);
     if (!padded)
         return -ENOMEM;
     memcpy(padded, plain, length);
-    n = image->driver->encode(image, padded, image->cluster_size, coded, capacity);
+    n = image->driver->encode(image, padded, image->limits.cluster, coded, capacity);
     free(padded);
     return n;
 }
@@ -83,9 +83,22 @@ static int publish_run(struct img *image, struct img_reservation *places, size_t
     return error;
 }
 
+static int write_clusters(struct img *image, const struct coded_cluster *clusters, size_t count,
+                          struct img_reservation *places)
+{
+    int ret = reserve_run(image, clusters, count, places);
+
+    if (ret == 0)
+        ret = publish_run(image, places, count, write_run(clusters, count, places));
+    for (size_t i = 0; i < count; i++)
+        img_decoded_forget(image, clusters[i].offset, image->limits.cluster);
+    return ret;
+}
+
 int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, size_t count)
 {
     struct img_reservation *places;
+    struct img_range range;
     int ret;
 
     if (!image->driver->reserve_coded)
@@ -93,11 +106,10 @@ int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, si
     places = calloc(count, sizeof *places);
     if (!places)
         return -ENOMEM;
-    ret = reserve_run(image, clusters, count, places);
-    if (ret == 0)
-        ret = publish_run(image, places, count, write_run(clusters, count, places));
-    for (size_t i = 0; i < count && image->decoded; i++)
-        img_decoded_forget(image, clusters[i].offset, image->cluster_size);
+    /* In rising order, as whoever gave them took them from the disk. */
+    img_hold_units(image, &range, clusters[0].offset, clusters[count - 1].offset + 1 - clusters[0].offset);
+    ret = write_clusters(image, clusters, count, places);
+    img_release_units(image, &range);
     free(places);
     return ret;
 }

@@ -45,9 +45,11 @@ void img_decoded_free(struct img_decoded *cache)
 
 void img_decoded_forget(struct img *image, uint64_t offset, uint64_t length)
 {
-    struct img_decoded *cache = image->decoded;
-    uint64_t unit = image->cluster_size;
+    struct img_decoded *cache = img_node_of(image)->decoded;
+    uint64_t unit = image->limits.cluster;
 
+    if (!cache)
+        return;
     LOCK_SCOPE(&cache->lock);
     cache->generation++;
     for (size_t i = 0; i < SLOTS; i++) {
@@ -60,7 +62,7 @@ void img_decoded_forget(struct img *image, uint64_t offset, uint64_t length)
 static bool find(struct img *image, const struct img_extent *extent, uint64_t cluster, void *buffer,
                  uint64_t offset, size_t length, uint64_t *generation)
 {
-    struct img_decoded *cache = image->decoded;
+    struct img_decoded *cache = img_node_of(image)->decoded;
 
     LOCK_SCOPE(&cache->lock);
     *generation = cache->generation;
@@ -79,7 +81,7 @@ static bool find(struct img *image, const struct img_extent *extent, uint64_t cl
 static unsigned char *keep(struct img *image, const struct img_extent *extent, uint64_t cluster,
                            unsigned char *plain, uint64_t generation)
 {
-    struct img_decoded *cache = image->decoded;
+    struct img_decoded *cache = img_node_of(image)->decoded;
     struct slot *oldest = &cache->slots[0];
     unsigned char *old;
 
@@ -102,7 +104,7 @@ static unsigned char *keep(struct img *image, const struct img_extent *extent, u
 /* Read the coded bytes and decode them into a whole cluster. */
 static int decode(struct img *image, const struct img_extent *extent, void *plain)
 {
-    uint64_t limit = 2 * (uint64_t)image->cluster_size + 4096;
+    uint64_t limit = 2 * (uint64_t)image->limits.cluster + 4096;
     CLEANUP_FREE void *coded = NULL;
     int ret;
 
@@ -113,12 +115,12 @@ static int decode(struct img *image, const struct img_extent *extent, void *plai
         return -ENOMEM;
     IMG_EVENT(extent->file, read_compressed);
     ret = img_pread(extent->file, coded, extent->host, extent->host_length);
-    return ret < 0 ? ret : image->driver->decode(image, coded, extent->host_length, plain, image->cluster_size);
+    return ret < 0 ? ret : image->driver->decode(image, coded, extent->host_length, plain, image->limits.cluster);
 }
 
 int img_decoded_read(struct img *image, const struct img_extent *extent, void *buffer, uint64_t offset, size_t length)
 {
-    uint32_t unit = image->cluster_size;
+    uint32_t unit = image->limits.cluster;
     uint64_t cluster, generation;
     unsigned char *plain;
     int ret;

@@ -7,6 +7,7 @@
  * afterwards, so what is cut short shows the old content.
  */
 #include "io.h"
+#include "request.h"
 #include "node/trace.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
@@ -18,11 +19,6 @@ enum { MERGE_LIMIT = 256 << 10 };
 static bool is_format(const struct img *image)
 {
     return image->driver->kind == IMG_FORMAT;
-}
-
-static bool is_filter(const struct img *image)
-{
-    return image->driver->kind == IMG_FILTER;
 }
 
 static bool passes_through(const struct img *image)
@@ -38,17 +34,36 @@ void img_grew_to(struct img *image, uint64_t end)
                                                       __ATOMIC_RELAXED)) { }
 }
 
-/* ---- Reading ------------------------------------------------------------------ */
+/* ---- Units that are one writer's at a time ---------------------------------------- */
 
-/* What lies behind the end of the storage reads as zeroes: metadata may point there. */
-static int read_storage(struct img *image, unsigned char *buffer, uint64_t offset, size_t length)
+uint64_t img_lock_unit(const struct img *image)
 {
-    uint64_t size = img_size(image);
-    size_t inside = offset < size ? (size_t)img_min(length, size - offset) : 0;
+    const struct img_limits *limits = &image->limits;
 
-    memset(buffer + inside, 0, length - inside);
-    return inside ? image->driver->pread(image, buffer, offset, inside) : 0;
+    if (limits->lock_unit)
+        return limits->lock_unit;
+    return is_format(image) && limits->cluster ? limits->cluster : 1;
 }
+
+static void hold(struct img *image, struct img_range *range, uint64_t offset, uint64_t length, bool alone)
+{
+    uint64_t unit = img_lock_unit(image);
+
+    img_range_acquire(&img_node_of(image)->ranges, range, img_align_down(offset, unit),
+                      img_align_up(offset + length, unit), alone);
+}
+
+void img_hold_units(struct img *image, struct img_range *range, uint64_t offset, uint64_t length)
+{
+    hold(image, range, offset, length, true);
+}
+
+void img_release_units(struct img *image, struct img_range *range)
+{
+    img_range_release(&img_node_of(image)->ranges, range);
+}
+
+/* ---- Reading ------------------------------------------------------------------ */
 
 int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offset, size_t length)
 {
@@ -94,24 +109,41 @@ static int read_mapped(struct img *image, unsigned char *buffer, uint64_t offset
     return 0;
 }
 
-int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
+/* Guest bytes of a format; whoever may not be disturbed by writers holds the range. */
+static int read_guest(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
-    if (length == 0)
-        return 0;
-    IMG_TRACE(read, image, offset, length);
-    if (image->driver->kind == IMG_PROTOCOL)
-        return offset > INT64_MAX - length ? -EINVAL : read_storage(image, buffer, offset, length);
-    if (is_filter(image))
-        return image->driver->pread ? image->driver->pread(image, buffer, offset, length)
-                                    : img_pread(image->file, buffer, offset, length);
-    if (!img_within(offset, length, image->size))
-        return -EINVAL;
     if (!image->driver->pread)
         return read_mapped(image, buffer, offset, length);
     if (image->driver->traits & IMG_READS_CONCURRENTLY)
         return image->driver->pread(image, buffer, offset, length);
     LOCK_SCOPE(&image->lock);
     return image->driver->pread(image, buffer, offset, length);
+}
+
+/* What was mapped must not be freed, and given to another write, before it is read. */
+static int read_beside_writers(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    struct img_range range;
+    int ret;
+
+    hold(image, &range, offset, length, false);
+    ret = read_guest(image, buffer, offset, length);
+    img_release_units(image, &range);
+    return ret;
+}
+
+int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    if (length == 0)
+        return 0;
+    IMG_TRACE(read, image, offset, length);
+    if (!is_format(image))
+        return offset > INT64_MAX - length ? -EINVAL : img_request_read(image, buffer, offset, length);
+    if (!img_within(offset, length, image->size))
+        return -EINVAL;
+    if (image->flags & IMG_RDWR && !passes_through(image))
+        return read_beside_writers(image, buffer, offset, length);
+    return read_guest(image, buffer, offset, length);
 }
 
 int img_pread_padded(struct img *image, void *buffer, uint64_t offset, size_t length)
@@ -135,12 +167,6 @@ int img_check_writable(const struct img *image, uint64_t offset, uint64_t length
     return img_within(offset, length, INT64_MAX) ? 0 : -EINVAL;
 }
 
-static void forget_decoded(struct img *image, uint64_t offset, uint64_t length)
-{
-    if (image->decoded)
-        img_decoded_forget(image, offset, length);
-}
-
 /* The new bytes with the old ones around them, in one write. */
 static int write_merged(struct img *image, const struct img_reservation *at, const void *buffer)
 {
@@ -151,9 +177,9 @@ static int write_merged(struct img *image, const struct img_reservation *at, con
     if (!all)
         return -ENOMEM;
     IMG_EVENT(at->file, cow_read);
-    ret = img_pread(image, all, at->offset - head, head);
-    if (ret == 0)
-        ret = img_pread(image, all + head + length, at->offset + length, tail);
+    ret = head ? read_guest(image, all, at->offset - head, head) : 0;
+    if (ret == 0 && tail)
+        ret = read_guest(image, all + head + length, at->offset + length, tail);
     if (ret < 0)
         return ret;
     memcpy(all + head, buffer, length);
@@ -176,7 +202,7 @@ static int copy_old(struct img *image, struct img *file, uint64_t offset, uint64
         size_t part = (size_t)img_min(length, capacity);
         int ret;
         IMG_EVENT(file, cow_read);
-        ret = img_pread(image, bytes, offset, part);
+        ret = read_guest(image, bytes, offset, part);
         IMG_EVENT(file, cow_write);
         if (ret == 0)
             ret = img_pwrite(file, bytes, host, part);
@@ -239,7 +265,7 @@ static int settle(struct img *image, struct img_reservation *at, int error)
 
 bool img_places(const struct img *image)
 {
-    return is_format(image) && !passes_through(image) && !image->driver->pwrite && image->driver->reserve &&
+    return is_format(image) && !passes_through(image) && image->driver->reserve &&
            !image->coded_only && !image->detect_zeroes && img_check_writable(image, 0, 0) == 0;
 }
 
@@ -256,12 +282,14 @@ int img_fill(struct img *image, struct img_reservation *at, const void *buffer, 
 {
     int ret = settle(image, at, error || !buffer ? error : write_reserved(image, at, buffer));
 
-    forget_decoded(image, at->offset - at->head, at->head + at->length + at->tail);
+    img_decoded_forget(image, at->offset - at->head, at->head + at->length + at->tail);
     return ret;
 }
 
-static int write_mapped(struct img *image, const unsigned char *buffer, uint64_t offset, size_t length)
+int img_pwrite_held(struct img *image, const void *bytes, uint64_t offset, size_t length)
 {
+    const unsigned char *buffer = bytes;
+
     while (length > 0) {
         struct img_reservation at;
         int ret = img_place(image, offset, length, &at);
@@ -277,7 +305,8 @@ static int write_mapped(struct img *image, const unsigned char *buffer, uint64_t
     return 0;
 }
 
-static int write_through(struct img *image, const unsigned char *buffer, uint64_t offset, size_t length)
+static int write_through(struct img *image, const unsigned char *buffer, uint64_t offset, size_t length,
+                         unsigned flags)
 {
     int ret = image->guard ? image->guard(image, buffer, offset, length) : 0;
 
@@ -289,7 +318,7 @@ static int write_through(struct img *image, const unsigned char *buffer, uint64_
             return ret;
         part = (size_t)img_min(extent.length, length);
         IMG_EVENT(extent.file, write_aio);
-        ret = part ? img_pwrite(extent.file, buffer, extent.host, part) : -EIO;
+        ret = part ? img_pwrite_flags(extent.file, buffer, extent.host, part, flags) : -EIO;
         buffer += part;
         offset += part;
         length -= part;
@@ -311,7 +340,7 @@ static int write_coded(struct img *image, const unsigned char *buffer, uint64_t 
     int ret = 0;
 
     while (ret == 0 && length > 0) {
-        size_t part = (size_t)img_min(length, image->cluster_size);
+        size_t part = (size_t)img_min(length, image->limits.cluster);
         ret = img_pwrite_compressed(image, buffer, offset, part);
         buffer += part;
         offset += part;
@@ -320,46 +349,77 @@ static int write_coded(struct img *image, const unsigned char *buffer, uint64_t 
     return ret;
 }
 
-static int write_filter(struct img *image, const void *buffer, uint64_t offset, size_t length)
+static int write_guest(struct img *image, const void *buffer, uint64_t offset, size_t length)
 {
-    int ret = image->driver->pwrite ? image->driver->pwrite(image, buffer, offset, length)
-                                    : img_pwrite(image->file, buffer, offset, length);
+    struct img_range range;
+    int ret;
 
-    if (ret == 0)
-        img_grew_to(image, offset + length);
+    if (image->coded_only)
+        return write_coded(image, buffer, offset, length);
+    if (!image->driver->reserve)
+        return -ENOTSUP;
+    img_hold_units(image, &range, offset, length);
+    ret = img_pwrite_held(image, buffer, offset, length);
+    img_release_units(image, &range);
     return ret;
 }
 
-int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
+/* Storage and filters: what they have in their hands is passed on as it is. */
+static int write_bytes(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
+    struct img_range range;
+    bool alone = image->limits.lock_unit > 1;
+    int ret;
+
+    if (alone)
+        img_hold_units(image, &range, offset, length);
+    ret = img_request_write(image, buffer, offset, length, flags);
+    if (alone)
+        img_release_units(image, &range);
+    if (ret == 0) {
+        img_grew_to(image, offset + length);
+        img_written(image);
+    }
+    return ret;
+}
+
+/* Does the driver see to IMG_WRITE_FUA, or the nodes that it passes the request on to? */
+static bool writes_fua(const struct img *image)
+{
+    unsigned traits = image->driver->traits;
+
+    if (image->driver->kind == IMG_FILTER)
+        return !(traits & IMG_COMPRESSES);
+    return (traits & (IMG_WRITES_FUA | IMG_PASS_THROUGH)) != 0;
+}
+
+int img_pwrite_flags(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
+{
+    unsigned kept = writes_fua(image) ? flags : flags & ~(unsigned)IMG_WRITE_FUA;
     int ret = img_check_writable(image, offset, length);
 
     if (ret < 0 || length == 0)
         return ret;
     IMG_TRACE(write, image, offset, length);
     if (image->detect_zeroes && write_as_zeroes(image, buffer, offset, length) == 0)
-        return 0;
-    if (is_filter(image))
-        return write_filter(image, buffer, offset, length);
-    if (passes_through(image))
-        return write_through(image, buffer, offset, length);
-    if (image->coded_only)
-        return write_coded(image, buffer, offset, length);
-    if (!image->driver->pwrite)
-        return image->driver->reserve ? write_mapped(image, buffer, offset, length) : -ENOTSUP;
-    if (is_format(image)) {
-        LOCK_SCOPE(&image->lock);
-        return image->driver->pwrite(image, buffer, offset, length);
-    }
-    ret = image->driver->pwrite(image, buffer, offset, length);
-    if (ret == 0)
-        img_grew_to(image, offset + length);
-    return ret;
+        ret = 0;
+    else if (!is_format(image))
+        ret = write_bytes(image, buffer, offset, length, kept);
+    else if (passes_through(image))
+        ret = write_through(image, buffer, offset, length, kept);
+    else
+        ret = write_guest(image, buffer, offset, length);
+    return ret == 0 && flags != kept ? img_flush(image) : ret;
+}
+
+int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
+{
+    return img_pwrite_flags(image, buffer, offset, length, 0);
 }
 
 int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset, size_t length)
 {
-    uint32_t unit = image->cluster_size;
+    uint32_t unit = image->limits.cluster;
     CLEANUP_FREE void *coded = NULL;
     struct coded_cluster cluster = { .offset = offset };
     int64_t n;
@@ -367,7 +427,7 @@ int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset
 
     if (ret < 0)
         return ret;
-    if (is_filter(image) && image->driver->traits & IMG_COMPRESSES)
+    if (image->driver->kind == IMG_FILTER && image->driver->traits & IMG_COMPRESSES)
         return img_pwrite_compressed(image->file, buffer, offset, length);
     if (!image->driver->encode || !image->driver->reserve_coded)
         return -ENOTSUP;
@@ -384,42 +444,4 @@ int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset
     cluster.bytes = coded;
     cluster.length = (size_t)n;
     return img_pwrite_coded(image, &cluster, 1);
-}
-
-/* ---- Flushing ----------------------------------------------------------------------- */
-
-static int flush_node(struct img *image)
-{
-    IMG_TRACE(flush, image, 0, 0);
-    if (!image->driver->flush)
-        return 0;
-    if (is_filter(image))
-        return image->driver->flush(image);
-    if (!is_format(image))
-        return img_cache_unsafe(image->cache) ? 0 : image->driver->flush(image);
-    LOCK_SCOPE(&image->lock);
-    return image->driver->flush(image);
-}
-
-int img_flush(struct img *image)
-{
-    struct img *child;
-    const char *name;
-    int ret;
-
-    if (!(image->flags & IMG_RDWR))
-        return 0;
-    if (image->file)
-        IMG_EVENT(image->file, flush_to_os);
-    ret = flush_node(image);
-    if (image->file)
-        IMG_EVENT(image->file, flush_to_disk);
-    for (size_t i = 0; ret == 0 && (child = img_child_at(image, i, &name)); i++)
-        ret = child == image->backing ? 0 : img_flush(child);
-    return ret;
-}
-
-int img_barrier(struct img *image)
-{
-    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
 }

@@ -7,6 +7,24 @@
 
 /* io.c -------------------------------------------------------------------- */
 
+/* What writes into one unit of the guest disk exclude each other; 1: bytes. */
+uint64_t img_lock_unit(const struct img *image);
+/*
+ * Keep everybody else from writing into the units that a range touches, and from reading them.  Until they are released
+ * the thread itself writes with the calls below that say "held", and with no other.
+ */
+void img_hold_units(struct img *image, struct img_range *range, uint64_t offset, uint64_t length);
+void img_release_units(struct img *image, struct img_range *range);
+int img_pwrite_held(struct img *image, const void *bytes, uint64_t offset, size_t length);
+int img_zero_held(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
+/*
+ * Let a storage copy to another one of its kind; with `share` only by sharing blocks, which moves no bytes.  A negative
+ * errno when it can't: then what it has done of it is harmless.  -ENOTSUP: it is not worth another try.
+ */
+int img_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length,
+                   bool share);
+/* A storage has been changed other than by img_pwrite: the next flush is to cover that. */
+void img_written(struct img *image);
 /* May that range be written, zeroed or discarded?  0 or a negative errno. */
 int img_check_writable(const struct img *image, uint64_t offset, uint64_t length);
 /* Link the bytes of a reservation in, or where they could not be written (`error`, which is returned then) give their
@@ -14,9 +32,9 @@ int img_check_writable(const struct img *image, uint64_t offset, uint64_t length
 int img_settle(struct img *image, struct img_reservation *at, int error);
 
 /*
- * io.c: a write in two steps, for images where img_places.  img_place finds room for a prefix of the range
+ * A write in two steps, for images where img_places.  img_place finds room for a prefix of the range
  * (at->length tells how much); img_fill puts the bytes there (NULL: they are there already) and links them in, or with
- * an error gives the place back and returns that.  Nothing else may touch the same clusters between the two.
+ * an error gives the place back and returns that.  The units are held from before the one until after the other.
  */
 bool img_places(const struct img *image);
 int img_place(struct img *image, uint64_t offset, size_t length, struct img_reservation *at);

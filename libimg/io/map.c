@@ -4,6 +4,7 @@
  * backing chain and down into the storage.
  */
 #include "io.h"
+#include "request.h"
 #include "node/trace.h"
 #include "util/cleanup.h"
 #include "util/checked.h"
@@ -26,12 +27,14 @@ int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_exte
     if (!driver->map) {
         /* Bytes that only the driver can read: data that lies nowhere else. */
         extent->kind = IMG_DATA;
-        extent->host_valid = driver->kind == IMG_PROTOCOL;
+        extent->host_valid = img_is_storage(image);
         extent->file = image;
         extent->host = offset;
         return 0;
     }
-    if (driver->kind == IMG_PROTOCOL || driver->traits & IMG_PASS_THROUGH)
+    if (img_is_storage(image))
+        return img_request_map(image, offset, length, extent);
+    if (driver->traits & IMG_PASS_THROUGH)
         return driver->map(image, offset, length, extent);
     pthread_mutex_lock(&image->lock);
     ret = driver->map(image, offset, length, extent);
@@ -58,7 +61,7 @@ static int look_below(struct img_extent *extent)
     if (ret < 0)
         return ret;
     extent->length = below.length;
-    if (through && file->driver->kind != IMG_PROTOCOL) {
+    if (through && !img_is_storage(file)) {
         /* Raw over another format: what is below is what is here; coded bytes only that format can read. */
         extent->kind = below.kind;
         extent->host_valid = below.kind != IMG_CODED && below.host_valid;

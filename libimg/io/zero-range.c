@@ -4,6 +4,7 @@
  * node knows, and discarding.
  */
 #include "io.h"
+#include "request.h"
 #include "node/trace.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
@@ -11,15 +12,10 @@
 
 enum { ZERO_BUFFER = 1 << 20, BUFFER_ALIGNMENT = 4096 };
 
-static uint64_t zero_unit(const struct img *image)
-{
-    uint64_t unit = image->write_unit ? image->write_unit : image->cluster_size;
-
-    return unit ? unit : 1;
-}
+typedef int write_fn(struct img *image, const void *bytes, uint64_t offset, size_t length);
 
 /* By hand, from a buffer of zeroes. */
-static int write_zeroes(struct img *image, uint64_t offset, uint64_t length)
+static int write_zeroes(struct img *image, uint64_t offset, uint64_t length, write_fn *write)
 {
     size_t capacity = (size_t)img_min(img_align_up(length, BUFFER_ALIGNMENT), ZERO_BUFFER);
     void *zeroes = NULL;
@@ -30,7 +26,7 @@ static int write_zeroes(struct img *image, uint64_t offset, uint64_t length)
     memset(zeroes, 0, capacity);
     while (ret == 0 && length > 0) {
         size_t part = (size_t)img_min(length, capacity);
-        ret = img_pwrite(image, zeroes, offset, part);
+        ret = write(image, zeroes, offset, part);
         offset += part;
         length -= part;
     }
@@ -38,7 +34,13 @@ static int write_zeroes(struct img *image, uint64_t offset, uint64_t length)
     return ret;
 }
 
-/* The driver's own way. */
+/* Who zeroes units holds them; coded clusters are held one by one, by whoever writes them. */
+static write_fn *writer_of(const struct img *image)
+{
+    return image->coded_only ? img_pwrite : img_pwrite_held;
+}
+
+/* The way of a format. */
 static int call_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     int ret;
@@ -47,13 +49,10 @@ static int call_zero(struct img *image, uint64_t offset, uint64_t length, unsign
         return 0;
     if (!image->driver->zero)
         return -ENOTSUP;
-    if (image->driver->kind == IMG_PROTOCOL)
-        return image->driver->zero(image, offset, length, flags);
     pthread_mutex_lock(&image->lock);
     ret = image->driver->zero(image, offset, length, flags);
     pthread_mutex_unlock(&image->lock);
-    if (image->decoded)
-        img_decoded_forget(image, offset, length);
+    img_decoded_forget(image, offset, length);
     return ret;
 }
 
@@ -62,7 +61,7 @@ static int zero_or_write(struct img *image, uint64_t offset, uint64_t length, un
     int ret = call_zero(image, offset, length, flags);
 
     if (ret == -ENOTSUP && !(flags & IMG_ZERO_NO_FALLBACK))
-        ret = write_zeroes(image, offset, length);
+        ret = write_zeroes(image, offset, length, writer_of(image));
     return ret;
 }
 
@@ -84,7 +83,7 @@ static bool known_zero(struct img *image, uint64_t offset, uint64_t length)
 /* A piece of one unit: where the rest of the unit is zero as well, the whole becomes a zero unit. */
 static int zero_piece(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
-    uint64_t unit = zero_unit(image), start = img_align_down(offset, unit);
+    uint64_t unit = img_write_unit(image), start = img_align_down(offset, unit);
     uint64_t end = img_min(start + unit, image->size), behind = offset + length;
 
     if (length == 0)
@@ -94,12 +93,12 @@ static int zero_piece(struct img *image, uint64_t offset, uint64_t length, unsig
         if (ret != -ENOTSUP)
             return ret;
     }
-    return flags & IMG_ZERO_NO_FALLBACK ? -ENOTSUP : write_zeroes(image, offset, length);
+    return flags & IMG_ZERO_NO_FALLBACK ? -ENOTSUP : write_zeroes(image, offset, length, writer_of(image));
 }
 
-static int zero_format(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+static int zero_units(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
-    uint64_t unit = zero_unit(image), end = offset + length;
+    uint64_t unit = img_write_unit(image), end = offset + length;
     uint64_t first = img_min(img_align_up(offset, unit), end);
     uint64_t last = end == image->size ? end : img_max(img_align_down(end, unit), first);
     int ret = zero_piece(image, offset, first - offset, flags);
@@ -107,6 +106,19 @@ static int zero_format(struct img *image, uint64_t offset, uint64_t length, unsi
     if (ret == 0 && last > first)
         ret = zero_or_write(image, first, last - first, flags);
     return ret ? ret : zero_piece(image, last, end - last, flags);
+}
+
+static int zero_format(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    struct img_range range;
+    int ret;
+
+    if (image->coded_only)
+        return zero_units(image, offset, length, flags);
+    img_hold_units(image, &range, offset, length);
+    ret = zero_units(image, offset, length, flags);
+    img_release_units(image, &range);
+    return ret;
 }
 
 static int zero_below(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
@@ -127,17 +139,21 @@ static int zero_below(struct img *image, uint64_t offset, uint64_t length, unsig
     return ret;
 }
 
-static int zero_filter(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+/* Storage and filters.  The driver knows whether the node has become longer: a hole behind the end does not. */
+static int zero_bytes(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
-    int ret = image->driver->zero ? image->driver->zero(image, offset, length, flags)
-                                  : img_zero(image->file, offset, length, flags);
+    int ret = img_request_zero(image, offset, length, flags);
 
-    if (ret == 0)
+    if (ret == -ENOTSUP && !(flags & IMG_ZERO_NO_FALLBACK))
+        return write_zeroes(image, offset, length, img_pwrite);
+    if (ret == 0 && image->driver->kind == IMG_FILTER)
         img_grew_to(image, img_size(image->file));
+    if (ret == 0)
+        img_written(image);
     return ret;
 }
 
-int img_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+static int start_zero(struct img *image, uint64_t offset, uint64_t length, unsigned *flags)
 {
     int ret = img_check_writable(image, offset, length);
 
@@ -145,13 +161,30 @@ int img_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags
         return ret;
     IMG_TRACE(zero, image, offset, length);
     if (image->keeps_discarded)
-        flags &= ~(unsigned)IMG_ZERO_MAY_UNMAP;
-    if (image->driver->kind == IMG_FILTER)
-        return zero_filter(image, offset, length, flags);
-    if (image->driver->kind == IMG_PROTOCOL)
-        return zero_or_write(image, offset, length, flags);
-    return image->driver->traits & IMG_PASS_THROUGH ? zero_below(image, offset, length, flags)
-                                                   : zero_format(image, offset, length, flags);
+        *flags &= ~(unsigned)IMG_ZERO_MAY_UNMAP;
+    return 1;
+}
+
+int img_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = start_zero(image, offset, length, &flags);
+
+    if (ret <= 0)
+        return ret;
+    if (image->driver->kind != IMG_FORMAT)
+        ret = zero_bytes(image, offset, length, flags & ~(unsigned)IMG_WRITE_FUA);
+    else if (image->driver->traits & IMG_PASS_THROUGH)
+        ret = zero_below(image, offset, length, flags & ~(unsigned)IMG_WRITE_FUA);
+    else
+        ret = zero_format(image, offset, length, flags);
+    return ret == 0 && flags & IMG_WRITE_FUA ? img_flush(image) : ret;
+}
+
+int img_zero_held(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = start_zero(image, offset, length, &flags);
+
+    return ret <= 0 ? ret : zero_units(image, offset, length, flags);
 }
 
 static int discard_below(struct img *image, uint64_t offset, uint64_t length)
@@ -169,33 +202,39 @@ static int discard_below(struct img *image, uint64_t offset, uint64_t length)
     return ret;
 }
 
+/* Advice: what is no whole cluster stays. */
+static int discard_clusters(struct img *image, uint64_t offset, uint64_t end)
+{
+    uint64_t unit = image->limits.cluster ? image->limits.cluster : 1, first = img_align_up(offset, unit);
+    struct img_range range;
+    int ret;
+
+    if (end != image->size)
+        end = img_align_down(end, unit);
+    if (first >= end)
+        return 0;
+    img_hold_units(image, &range, first, end - first);
+    pthread_mutex_lock(&image->lock);
+    ret = image->driver->discard(image, first, end - first);
+    pthread_mutex_unlock(&image->lock);
+    img_decoded_forget(image, first, end - first);
+    img_release_units(image, &range);
+    return ret;
+}
+
 int img_discard(struct img *image, uint64_t offset, uint64_t length)
 {
-    uint64_t unit = image->cluster_size ? image->cluster_size : 1, end = offset + length, first;
     int ret = img_check_writable(image, offset, length);
 
     if (ret < 0 || length == 0 || image->keeps_discarded)
         return ret;
     IMG_TRACE(discard, image, offset, length);
-    if (image->driver->kind == IMG_FILTER)
-        return image->driver->discard ? image->driver->discard(image, offset, length)
-                                      : img_discard(image->file, offset, length);
     if (image->driver->traits & IMG_PASS_THROUGH)
         return discard_below(image, offset, length);
-    if (!image->driver->discard)
-        return 0;
-    if (image->driver->kind == IMG_PROTOCOL)
-        return image->driver->discard(image, offset, length);
-    /* Advice: what is no whole cluster stays. */
-    first = img_align_up(offset, unit);
-    if (end != image->size)
-        end = img_align_down(end, unit);
-    if (first >= end)
-        return 0;
-    pthread_mutex_lock(&image->lock);
-    ret = image->driver->discard(image, first, end - first);
-    pthread_mutex_unlock(&image->lock);
-    if (image->decoded)
-        img_decoded_forget(image, first, end - first);
+    if (image->driver->kind == IMG_FORMAT)
+        return image->driver->discard ? discard_clusters(image, offset, offset + length) : 0;
+    ret = img_request_discard(image, offset, length);
+    if (ret == 0)
+        img_written(image);
     return ret;
 }

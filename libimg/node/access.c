@@ -73,25 +73,6 @@ struct img *img_child_at(const struct img *image, size_t index, const char **nam
     return index == image->extent_count ? image->file : NULL;
 }
 
-uint32_t img_cluster_size(const struct img *image)
-{
-    return shown(image)->cluster_size;
-}
-
-uint32_t img_write_unit(const struct img *image)
-{
-    image = shown(image);
-    if (image->write_unit)
-        return image->write_unit;
-    return image->cluster_size ? image->cluster_size : 1;
-}
-
-uint32_t img_exclusive_unit(const struct img *image)
-{
-    image = shown(image);
-    return image->driver->traits & IMG_SHARED_UNITS ? img_write_unit(image) : img_cluster_size(image);
-}
-
 bool img_has_bitmaps(const struct img *image)
 {
     return image->driver->has_bitmaps && image->driver->has_bitmaps(image);

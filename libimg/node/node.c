@@ -10,15 +10,18 @@ enum { MAX_NODE_NAME = 32 };
 
 struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum img_cache cache, enum img_gate gate)
 {
-    struct img *image = img_xcalloc(1, sizeof *image);
+    struct img_node *node = img_xcalloc(1, sizeof *node);
+    struct img *image = &node->image;
 
     image->driver = driver;
     image->state = img_xcalloc(1, driver->state_size ? driver->state_size : 1);
     image->flags = flags;
     image->cache = cache;
     image->gate = gate;
-    image->request_alignment = 1;
+    img_limits_inherit(image);
     pthread_mutex_init(&image->lock, NULL);
+    pthread_mutex_init(&node->flush_lock, NULL);
+    img_range_lock_init(&node->ranges);
     return image;
 }
 
@@ -64,6 +67,8 @@ void img_node_free(struct img *image)
     drop_name(image);
     img_doc_free(image->options);
     pthread_mutex_destroy(&image->lock);
+    pthread_mutex_destroy(&img_node_of(image)->flush_lock);
+    img_range_lock_destroy(&img_node_of(image)->ranges);
     free(image->state);
     free(image->filename);
     free(image->shown_name);

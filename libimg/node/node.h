@@ -4,6 +4,37 @@
 #define IMG_NODE_H
 
 #include "driver.h"
+#include "util/range-lock.h"
+
+/*
+ * A node with what libimg keeps of it for itself.  Drivers get a pointer to the first member, and all nodes are made
+ * by img_node_new.
+ */
+struct img_node {
+    struct img image;
+
+    /* Ranges that requests hold: of the guest disk where the node allocates, of its bytes where it has an alignment. */
+    struct img_range_lock ranges;
+
+    /* Writes that were done, and how many of them are known to be on the storage. */
+    pthread_mutex_t flush_lock;     /* flushed, flush_error */
+    uint64_t written;               /* counted when a write is done, before it is answered; atomic */
+    uint64_t flushed;
+    int flush_error;
+
+    struct img_decoded *decoded;    /* compressed clusters decoded lately; NULL: no driver->decode */
+};
+
+static inline struct img_node *img_node_of(struct img *image)
+{
+    return (struct img_node *)image;
+}
+
+/* It has bytes of its own, as formats see it: a protocol, or a cipher over one. */
+static inline bool img_is_storage(const struct img *image)
+{
+    return image->driver->kind == IMG_PROTOCOL || image->driver->kind == IMG_CIPHER;
+}
 
 /* driver.c ---------------------------------------------------------------- */
 
@@ -46,11 +77,15 @@ int img_node_claim_name(struct img *image, struct img_error *err);
 int img_node_take_bool(struct img_doc *options, const char *key, const char *shown, bool *value, struct img_error *err);
 /* Whoever uses the node uses the bytes below in the same way: raw and filters. */
 bool img_shows_below(const struct img *image);
-/* What one thread at a time may write to: the cluster, or less where the format lets threads share one; 0: a byte. */
-uint32_t img_exclusive_unit(const struct img *image);
 /* Refuse what nobody took. */
 int img_node_leftover(const struct img *image, const struct img_doc *options, struct img_error *err);
 /* What `parent` needs of and leaves to others on its child. */
 void img_node_permissions(const struct img *parent, enum img_role role, unsigned *perm, unsigned *shared);
+
+/* limits.c -------------------------------------------------------------------- */
+
+/* Before the driver opens: what it gets from below.  After that: what further children add. */
+void img_limits_inherit(struct img *image);
+void img_limits_settle(struct img *image);
 
 #endif

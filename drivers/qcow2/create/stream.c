@@ -45,8 +45,8 @@ static int stream_open(struct img *image, const void *create_options, bool compr
         return status;
     stream->backed = fresh->image.backing_name != NULL;
     image->size = fresh->size;
-    image->cluster_size = fresh->state.cluster_size;
-    image->write_unit = fresh->state.subcluster_size;
+    image->limits.cluster = fresh->state.cluster_size;
+    image->limits.write_unit = fresh->state.subcluster_size;
     return qcow2_plan_init(&stream->plan, &fresh->state, fresh->size, compress);
 }
 

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * flush.c - what was written reaches the storage.
+ *
+ * A storage counts its writes when they are done, before they are answered.  A flush covers all that were counted when
+ * it began: a write that runs beside it is counted later, so the next flush does not take it for flushed.  Flushes
+ * of one storage run one after the other, and one that waited finds its writes flushed already.
+ */
+#include "io.h"
+#include "node/trace.h"
+#include "util/cleanup.h"
+
+void img_written(struct img *image)
+{
+    __atomic_add_fetch(&img_node_of(image)->written, 1, __ATOMIC_RELEASE);
+}
+
+static uint64_t writes_of(const struct img_node *node)
+{
+    return __atomic_load_n(&node->written, __ATOMIC_ACQUIRE);
+}
+
+/* A flush that failed may have lost what it was to write, so no later one can say that all is well. */
+static int flush_storage(struct img *image)
+{
+    struct img_node *node = img_node_of(image);
+    uint64_t asked = writes_of(node), covered;
+    int ret;
+
+    LOCK_SCOPE(&node->flush_lock);
+    if (node->flush_error)
+        return node->flush_error;
+    covered = writes_of(node);
+    if (node->flushed >= asked || !image->driver->flush)
+        return 0;
+    ret = image->driver->flush(image);
+    if (ret < 0)
+        node->flush_error = ret;
+    else
+        node->flushed = covered;
+    return ret;
+}
+
+static int flush_node(struct img *image)
+{
+    IMG_TRACE(flush, image, 0, 0);
+    if (img_is_storage(image))
+        return img_cache_unsafe(image->cache) ? 0 : flush_storage(image);
+    if (!image->driver->flush)
+        return 0;
+    if (image->driver->kind == IMG_FILTER)
+        return image->driver->flush(image);
+    LOCK_SCOPE(&image->lock);
+    return image->driver->flush(image);
+}
+
+int img_flush(struct img *image)
+{
+    struct img *child;
+    const char *name;
+    int ret;
+
+    if (!(image->flags & IMG_RDWR))
+        return 0;
+    if (image->file)
+        IMG_EVENT(image->file, flush_to_os);
+    ret = flush_node(image);
+    if (image->file)
+        IMG_EVENT(image->file, flush_to_disk);
+    for (size_t i = 0; ret == 0 && (child = img_child_at(image, i, &name)); i++)
+        ret = child == image->backing ? 0 : img_flush(child);
+    return ret;
+}
+
+int img_barrier(struct img *image)
+{
+    return img_cache_unsafe(image->cache) ? 0 : img_flush(image->file);
+}

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/* request.c - requests within the limits of a node (see request.h). */
+#include "request.h"
+#include "io.h"
+#include "util/checked.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* A bounce buffer is no longer: more is moved in several requests. */
+#define BOUNCE_BYTES (1u << 20)
+
+/* ---- What the node takes ------------------------------------------------------ */
+
+static uint64_t bound(uint64_t length, uint64_t most)
+{
+    return most ? img_min(length, most) : length;
+}
+
+static bool aligned_to(const struct img *image, uint64_t number)
+{
+    return (number & (image->limits.request_alignment - 1)) == 0;
+}
+
+static bool memory_fits(const struct img *image, const void *buffer)
+{
+    return ((uintptr_t)buffer & (image->limits.memory_alignment - 1)) == 0;
+}
+
+static void *bounce_buffer(const struct img *image, size_t length)
+{
+    void *buffer = NULL;
+
+    return posix_memalign(&buffer, img_max(image->limits.memory_alignment, sizeof(void *)), length) == 0 ? buffer : NULL;
+}
+
+/* So much of a request goes through a bounce buffer at a time. */
+static size_t bounce_length(const struct img *image, uint64_t length)
+{
+    const struct img_limits *limits = &image->limits;
+    uint64_t most = img_max(bound(BOUNCE_BYTES, limits->max_transfer), limits->request_alignment);
+
+    return (size_t)img_min(img_align_up(length, limits->request_alignment), most);
+}
+
+/* ---- Calls of the driver ---------------------------------------------------------- */
+
+static void event(struct img *image, enum img_event what)
+{
+    if (image->driver->event)
+        image->driver->event(image, what);
+}
+
+static int call_read(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    char *bytes = buffer;
+    int ret = 0;
+
+    while (ret == 0 && length > 0) {
+        size_t part = (size_t)bound(length, image->limits.max_transfer);
+        ret = image->driver->pread ? image->driver->pread(image, bytes, offset, part)
+                                   : img_pread(image->file, bytes, offset, part);
+        bytes += part;
+        offset += part;
+        length -= part;
+    }
+    return ret;
+}
+
+static int call_write(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
+{
+    const char *bytes = buffer;
+    int ret = 0;
+
+    event(image, IMG_EVENT_pwritev);
+    while (ret == 0 && length > 0) {
+        size_t part = (size_t)bound(length, image->limits.max_transfer);
+        ret = image->driver->pwrite ? image->driver->pwrite(image, bytes, offset, part, flags)
+                                    : img_pwrite_flags(image->file, bytes, offset, part, flags);
+        bytes += part;
+        offset += part;
+        length -= part;
+    }
+    event(image, IMG_EVENT_pwritev_done);
+    return ret;
+}
+
+/* ---- Reading ------------------------------------------------------------------------ */
+
+static int read_bounced(struct img *image, char *buffer, uint64_t offset, size_t length)
+{
+    uint32_t unit = image->limits.request_alignment;
+    size_t capacity = bounce_length(image, (offset & (unit - 1)) + length);
+    char *bounce = bounce_buffer(image, capacity);
+    int ret = bounce ? 0 : -ENOMEM;
+
+    while (ret == 0 && length > 0) {
+        uint64_t start = img_align_down(offset, unit);
+        size_t skip = (size_t)(offset - start), part = (size_t)img_min(length, capacity - skip);
+        ret = call_read(image, bounce, start, (size_t)img_align_up(skip + part, unit));
+        if (ret == 0)
+            memcpy(buffer, bounce + skip, part);
+        buffer += part;
+        offset += part;
+        length -= part;
+    }
+    free(bounce);
+    return ret;
+}
+
+/* What lies behind the end of the storage reads as zeroes: metadata may point there. */
+static size_t before_end(const struct img *image, uint64_t offset, size_t length)
+{
+    uint64_t size = img_size(image);
+
+    if (image->driver->kind == IMG_FILTER)
+        return length;
+    return offset < size ? (size_t)img_min(length, size - offset) : 0;
+}
+
+int img_request_read(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    size_t inside = before_end(image, offset, length);
+
+    memset((char *)buffer + inside, 0, length - inside);
+    if (inside == 0)
+        return 0;
+    if (aligned_to(image, offset | inside) && memory_fits(image, buffer))
+        return call_read(image, buffer, offset, inside);
+    return read_bounced(image, buffer, offset, inside);
+}
+
+/* ---- Writing ------------------------------------------------------------------------- */
+
+/* The end of what is written back of a block: no longer than the node was, or is to be. */
+static uint64_t end_of_block(const struct img *image, uint64_t start, uint64_t end)
+{
+    return img_min(start + image->limits.request_alignment, img_max(img_size(image), end));
+}
+
+/* Bytes within one block, which is the caller's alone. */
+static int write_edge(struct img *image, const void *bytes, uint64_t offset, size_t length, unsigned flags, bool head)
+{
+    uint32_t unit = image->limits.request_alignment;
+    uint64_t start = img_align_down(offset, unit);
+    char *block = bounce_buffer(image, unit);
+    int ret;
+
+    if (!block)
+        return -ENOMEM;
+    event(image, head ? IMG_EVENT_pwritev_rmw_head : IMG_EVENT_pwritev_rmw_tail);
+    ret = call_read(image, block, start, unit);
+    event(image, head ? IMG_EVENT_pwritev_rmw_after_head : IMG_EVENT_pwritev_rmw_after_tail);
+    if (ret == 0) {
+        memcpy(block + (offset - start), bytes, length);
+        ret = call_write(image, block, start, (size_t)(end_of_block(image, start, offset + length) - start), flags);
+    }
+    free(block);
+    return ret;
+}
+
+/* Whole blocks, or up to the end of the node. */
+static int write_body(struct img *image, const char *bytes, uint64_t offset, size_t length, unsigned flags)
+{
+    size_t capacity;
+    char *bounce;
+    int ret = 0;
+
+    if (memory_fits(image, bytes))
+        return call_write(image, bytes, offset, length, flags);
+    capacity = bounce_length(image, length);
+    bounce = bounce_buffer(image, capacity);
+    if (!bounce)
+        return -ENOMEM;
+    while (ret == 0 && length > 0) {
+        size_t part = (size_t)img_min(length, capacity);
+        memcpy(bounce, bytes, part);
+        ret = call_write(image, bounce, offset, part, flags);
+        bytes += part;
+        offset += part;
+        length -= part;
+    }
+    free(bounce);
+    return ret;
+}
+
+/* A request that begins and ends with whole blocks, or ends where the node does, needs nothing of what was there. */
+static bool whole_blocks(const struct img *image, uint64_t offset, uint64_t end)
+{
+    return aligned_to(image, offset) && (aligned_to(image, end) || end >= img_size(image));
+}
+
+static int write_blocks(struct img *image, const char *bytes, uint64_t offset, size_t length, unsigned flags)
+{
+    uint32_t unit = image->limits.request_alignment;
+    uint64_t end = offset + length;
+    size_t head = (size_t)img_min(img_align_up(offset, unit) - offset, length);
+    size_t tail = head == length || whole_blocks(image, offset + head, end) ? 0 : (size_t)(end & (unit - 1));
+    size_t body = length - head - tail;
+    int ret = 0;
+
+    if (head > 0)
+        ret = write_edge(image, bytes, offset, head, flags, true);
+    if (ret == 0 && body > 0)
+        ret = write_body(image, bytes + head, offset + head, body, flags);
+    if (ret == 0 && tail > 0)
+        ret = write_edge(image, bytes + head + body, end - tail, tail, flags, false);
+    return ret;
+}
+
+/*
+ * Hold the blocks of a range: for oneself alone where one is written in part.  Whole blocks are written beside each
+ * other, and never beside somebody who has read one of them and is about to write it back.
+ */
+static void hold_blocks(struct img *image, struct img_range *range, uint64_t offset, uint64_t end, bool alone)
+{
+    uint32_t unit = image->limits.request_alignment;
+
+    img_range_acquire(&img_node_of(image)->ranges, range, img_align_down(offset, unit), img_align_up(end, unit), alone);
+}
+
+static void let_go(struct img *image, struct img_range *range)
+{
+    img_range_release(&img_node_of(image)->ranges, range);
+}
+
+int img_request_write(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
+{
+    struct img_range range;
+    int ret;
+
+    if (image->limits.request_alignment == 1)
+        return write_body(image, buffer, offset, length, flags);
+    /* Where the node ends can change meanwhile, so who is not aligned has the blocks alone. */
+    hold_blocks(image, &range, offset, offset + length, !aligned_to(image, offset | length));
+    ret = write_blocks(image, buffer, offset, length, flags);
+    let_go(image, &range);
+    return ret;
+}
+
+/* ---- Zeroes and discards ------------------------------------------------------------------ */
+
+static uint64_t zero_unit(const struct img *image)
+{
+    return img_max(image->limits.write_zeroes_alignment, image->limits.request_alignment);
+}
+
+/* Pieces of at most `most` bytes, which are whole units where that is longer than one. */
+static uint64_t piece_of(uint64_t length, uint64_t most, uint64_t unit)
+{
+    if (most > unit)
+        most = most / unit * unit;
+    return bound(length, most);
+}
+
+static int call_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = 0;
+
+    if (!image->driver->zero && image->driver->kind != IMG_FILTER)
+        return -ENOTSUP;
+    event(image, IMG_EVENT_pwritev_zero);
+    while (ret == 0 && length > 0) {
+        uint64_t part = piece_of(length, image->limits.max_write_zeroes, zero_unit(image));
+        ret = image->driver->zero ? image->driver->zero(image, offset, part, flags)
+                                  : img_zero(image->file, offset, part, flags);
+        offset += part;
+        length -= part;
+    }
+    event(image, IMG_EVENT_pwritev_done);
+    return ret;
+}
+
+/* Part of a block. */
+static int zero_edge(struct img *image, uint64_t offset, size_t length, unsigned flags, bool head)
+{
+    char *zeroes;
+    int ret;
+
+    if (length == 0)
+        return 0;
+    zeroes = calloc(1, length);
+    if (!zeroes)
+        return -ENOMEM;
+    ret = write_edge(image, zeroes, offset, length, flags & IMG_WRITE_FUA, head);
+    free(zeroes);
+    return ret;
+}
+
+static int zero_blocks(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    uint32_t unit = image->limits.request_alignment;
+    uint64_t end = offset + length, first = img_min(img_align_up(offset, unit), end);
+    uint64_t last = whole_blocks(image, first, end) ? end : img_max(img_align_down(end, unit), first);
+    int ret = 0;
+
+    /* What cannot be had without writing is known before anything is written. */
+    if (last > first)
+        ret = call_zero(image, first, last - first, flags);
+    else if (flags & IMG_ZERO_NO_FALLBACK)
+        return -ENOTSUP;
+    if (ret == 0)
+        ret = zero_edge(image, offset, (size_t)(first - offset), flags, true);
+    return ret ? ret : zero_edge(image, last, (size_t)(end - last), flags, false);
+}
+
+int img_request_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    struct img_range range;
+    int ret;
+
+    if (image->limits.request_alignment == 1)
+        return call_zero(image, offset, length, flags);
+    hold_blocks(image, &range, offset, offset + length, !aligned_to(image, offset | length));
+    ret = zero_blocks(image, offset, length, flags);
+    let_go(image, &range);
+    return ret;
+}
+
+static int call_discard(struct img *image, uint64_t offset, uint64_t length)
+{
+    uint64_t unit = img_max(image->limits.discard_alignment, image->limits.request_alignment);
+    int ret = 0;
+
+    while (ret == 0 && length > 0) {
+        uint64_t part = piece_of(length, image->limits.max_discard, unit);
+        ret = image->driver->discard ? image->driver->discard(image, offset, part)
+                                     : img_discard(image->file, offset, part);
+        offset += part;
+        length -= part;
+    }
+    return ret;
+}
+
+int img_request_discard(struct img *image, uint64_t offset, uint64_t length)
+{
+    uint32_t unit = image->limits.request_alignment;
+    uint64_t end = offset + length, first = img_align_up(offset, unit);
+    struct img_range range;
+    int ret;
+
+    if (!image->driver->discard && image->driver->kind != IMG_FILTER)
+        return 0;
+    if (unit == 1)
+        return call_discard(image, offset, length);
+    if (end < img_size(image))
+        end = img_align_down(end, unit);
+    if (first >= end)
+        return 0;
+    hold_blocks(image, &range, first, end, !aligned_to(image, end));
+    ret = call_discard(image, first, end - first);
+    let_go(image, &range);
+    return ret;
+}
+
+int img_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length,
+                   bool share)
+{
+    const struct img_driver *driver = from->driver;
+    struct img_range range;
+    int ret = img_check_writable(to, to_offset, length);
+
+    if (ret < 0)
+        return ret;
+    if (driver != to->driver || !driver->copy_range)
+        return -ENOTSUP;
+    hold_blocks(to, &range, to_offset, to_offset + length, !aligned_to(to, to_offset | length));
+    ret = driver->copy_range(from, from_offset, to, to_offset, length, share);
+    let_go(to, &range);
+    img_written(to);
+    if (ret == 0)
+        img_grew_to(to, to_offset + length);
+    return ret;
+}
+
+/* ---- What is where ---------------------------------------------------------------------------- */
+
+/* The end of a run inside a block: a block with any data is data. */
+static void round_run(const struct img *image, uint64_t start, struct img_extent *extent)
+{
+    uint32_t unit = image->limits.request_alignment;
+    uint64_t end = start + extent->length;
+
+    if (extent->kind != IMG_DATA)
+        end = img_align_down(end, unit);
+    if (end == start) {
+        extent->kind = IMG_DATA;
+        end = start + unit;
+    }
+    extent->length = img_align_up(end, unit) - start;
+}
+
+int img_request_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    uint64_t start = img_align_down(offset, image->limits.request_alignment), size = img_size(image);
+    uint64_t end = img_min(img_align_up(offset + length, image->limits.request_alignment), img_max(size, offset + length));
+    int ret = image->driver->map(image, start, end - start, extent);
+
+    if (ret < 0 || image->limits.request_alignment == 1)
+        return ret;
+    if (start + extent->length < end)
+        round_run(image, start, extent);
+    extent->length = img_min(start + extent->length, offset + length) - offset;
+    extent->host += offset - start;
+    extent->offset = offset;
+    return 0;
+}
