@@ -86,6 +86,21 @@ static int call_write(struct img *image, const void *buffer, uint64_t offset, si
 
 /* ---- Reading ------------------------------------------------------------------------ */
 
+/*
+ * Whole blocks, of which the last may reach behind the end of the node: there are zeroes.  A storage knows that, but the
+ * node below a filter may be one that ends where it ends.
+ */
+static int read_blocks(struct img *image, char *blocks, uint64_t start, size_t length)
+{
+    uint64_t size = img_size(image);
+    size_t inside = length;
+
+    if (image->driver->kind == IMG_FILTER && start + length > size)
+        inside = start < size ? (size_t)(size - start) : 0;
+    memset(blocks + inside, 0, length - inside);
+    return inside ? call_read(image, blocks, start, inside) : 0;
+}
+
 static int read_bounced(struct img *image, char *buffer, uint64_t offset, size_t length)
 {
     uint32_t unit = image->limits.request_alignment;
@@ -96,7 +111,7 @@ static int read_bounced(struct img *image, char *buffer, uint64_t offset, size_t
     while (ret == 0 && length > 0) {
         uint64_t start = img_align_down(offset, unit);
         size_t skip = (size_t)(offset - start), part = (size_t)img_min(length, capacity - skip);
-        ret = call_read(image, bounce, start, (size_t)img_align_up(skip + part, unit));
+        ret = read_blocks(image, bounce, start, (size_t)img_align_up(skip + part, unit));
         if (ret == 0)
             memcpy(buffer, bounce + skip, part);
         buffer += part;
@@ -107,12 +122,12 @@ static int read_bounced(struct img *image, char *buffer, uint64_t offset, size_t
     return ret;
 }
 
-/* What lies behind the end of the storage reads as zeroes: metadata may point there. */
+/* What lies behind the end of the storage reads as zeroes: metadata may point there.  Of a filter that is asked below. */
 static size_t before_end(const struct img *image, uint64_t offset, size_t length)
 {
     uint64_t size = img_size(image);
 
-    if (image->driver->kind == IMG_FILTER)
+    if (image->driver->kind == IMG_FILTER && image->file->driver->kind != IMG_FORMAT)
         return length;
     return offset < size ? (size_t)img_min(length, size - offset) : 0;
 }
@@ -148,7 +163,7 @@ static int write_edge(struct img *image, const void *bytes, uint64_t offset, siz
     if (!block)
         return -ENOMEM;
     event(image, head ? IMG_EVENT_pwritev_rmw_head : IMG_EVENT_pwritev_rmw_tail);
-    ret = call_read(image, block, start, unit);
+    ret = read_blocks(image, block, start, unit);
     event(image, head ? IMG_EVENT_pwritev_rmw_after_head : IMG_EVENT_pwritev_rmw_after_tail);
     if (ret == 0) {
         memcpy(block + (offset - start), bytes, length);
@@ -223,16 +238,24 @@ static void let_go(struct img *image, struct img_range *range)
     img_range_release(&img_node_of(image)->ranges, range);
 }
 
+/* The new end is known before the blocks are let go: whoever comes next reads up to it. */
+static int done_to(struct img *image, uint64_t end, int ret)
+{
+    if (ret == 0)
+        img_grew_to(image, end);
+    return ret;
+}
+
 int img_request_write(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
     struct img_range range;
     int ret;
 
     if (image->limits.request_alignment == 1)
-        return write_body(image, buffer, offset, length, flags);
+        return done_to(image, offset + length, write_body(image, buffer, offset, length, flags));
     /* Where the node ends can change meanwhile, so who is not aligned has the blocks alone. */
     hold_blocks(image, &range, offset, offset + length, !aligned_to(image, offset | length));
-    ret = write_blocks(image, buffer, offset, length, flags);
+    ret = done_to(image, offset + length, write_blocks(image, buffer, offset, length, flags));
     let_go(image, &range);
     return ret;
 }
@@ -267,7 +290,8 @@ static int call_zero(struct img *image, uint64_t offset, uint64_t length, unsign
         length -= part;
     }
     event(image, IMG_EVENT_pwritev_done);
-    return ret;
+    /* A storage knows whether it has become longer: a hole behind the end does not do that. */
+    return image->driver->kind == IMG_FILTER ? done_to(image, img_size(image->file), ret) : ret;
 }
 
 /* Part of a block. */
@@ -281,7 +305,7 @@ static int zero_edge(struct img *image, uint64_t offset, size_t length, unsigned
     zeroes = calloc(1, length);
     if (!zeroes)
         return -ENOMEM;
-    ret = write_edge(image, zeroes, offset, length, flags & IMG_WRITE_FUA, head);
+    ret = done_to(image, offset + length, write_edge(image, zeroes, offset, length, flags & IMG_WRITE_FUA, head));
     free(zeroes);
     return ret;
 }

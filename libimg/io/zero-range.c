@@ -139,15 +139,13 @@ static int zero_below(struct img *image, uint64_t offset, uint64_t length, unsig
     return ret;
 }
 
-/* Storage and filters.  The driver knows whether the node has become longer: a hole behind the end does not. */
+/* Storage and filters. */
 static int zero_bytes(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     int ret = img_request_zero(image, offset, length, flags);
 
     if (ret == -ENOTSUP && !(flags & IMG_ZERO_NO_FALLBACK))
         return write_zeroes(image, offset, length, img_pwrite);
-    if (ret == 0 && image->driver->kind == IMG_FILTER)
-        img_grew_to(image, img_size(image->file));
     if (ret == 0)
         img_written(image);
     return ret;

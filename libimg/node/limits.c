@@ -47,11 +47,21 @@ void img_limits_inherit(struct img *image)
     }
 }
 
+/* What is asked for at once is whole blocks. */
+static uint64_t whole_blocks(const struct img_limits *limits, uint64_t most)
+{
+    return most ? img_max(img_align_down(most, limits->request_alignment), limits->request_alignment) : 0;
+}
+
 void img_limits_settle(struct img *image)
 {
+    struct img_limits *limits = &image->limits;
     struct img *child;
     const char *name;
 
+    limits->max_transfer = whole_blocks(limits, limits->max_transfer);
+    limits->max_write_zeroes = whole_blocks(limits, limits->max_write_zeroes);
+    limits->max_discard = whole_blocks(limits, limits->max_discard);
     for (size_t i = 0; (child = img_child_at(image, i, &name)); i++)
         if (child != image->backing)
             take_requests(&image->limits, &child->limits);
