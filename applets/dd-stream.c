@@ -29,7 +29,7 @@ int dd_skip_stream(int fd, uint64_t length)
         return ret;
     while (length) {
         uint64_t wanted = img_min(length, sizeof buffer);
-        int64_t n = img_read_all(fd, buffer, wanted);
+        int64_t n = img_read_all(fd, buffer, wanted, NULL);
         if (n < 0 || (uint64_t)n < wanted)
             return n < 0 ? (int)n : 0;
         length -= wanted;
@@ -40,7 +40,7 @@ int dd_skip_stream(int fd, uint64_t length)
 int dd_at_end(int fd)
 {
     char byte;
-    int64_t n = img_read_all(fd, &byte, 1);
+    int64_t n = img_read_all(fd, &byte, 1, NULL);
 
     return n < 0 ? (int)n : n == 0;
 }

@@ -44,7 +44,7 @@ static struct img *find_overlay(struct img *image, const struct request *r)
 
 static int commit(struct img *image, const struct request *r)
 {
-    struct img_commit how = { .rate = r->rate, .workers = img_copy_workers(), .progress = app_progress_before_end };
+    struct img_commit how = { .rate = r->rate, .progress = app_progress_before_end };
     struct img *overlay = find_overlay(image, r);
     struct img_error err = IMG_ERROR_INIT;
     int rc;

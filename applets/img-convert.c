@@ -227,8 +227,7 @@ static void release(struct convert *r)
 
 static int convert_main(struct app *app)
 {
-    struct convert r = { .app = app, .target_format = "raw", .sparse = 4096, .target_cache = IMG_CACHE_UNSAFE,
-                         .workers = img_copy_workers() };
+    struct convert r = { .app = app, .target_format = "raw", .sparse = 4096, .target_cache = IMG_CACHE_UNSAFE };
     int letter, status = 1;
 
     while ((letter = app_next(app)) != -1)

@@ -213,7 +213,7 @@ static int copy(struct dd *dd)
         .target = dd->target, .target_fd = dd->target_fd, .stream = dd->stream,
         .source_offset = dd->from, .length = length == UINT64_MAX ? 0 : length, .target_offset = dd->to,
         .exact = true, .grow_target = dd->target && dd->from_stream && !dd->fixed,
-        .in_order = true, .workers = img_copy_workers(), .sparse = dd->sparse ? SPARSE_RUN : 0,
+        .in_order = true, .sparse = dd->sparse ? SPARSE_RUN : 0,
         .target_is_zero = dd->sparse && dd->created && img_zero_initialised(dd->target),
         .progress = tell_progress, .context = &progress,
     };

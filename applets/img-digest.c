@@ -71,7 +71,7 @@ static int digest_content(const struct request *r, const char *name, struct img 
     struct img_digest *digest = img_digest_new(choice->hash, choice->tree);
     struct img_copy what = {
         .sources = &image, .source_count = image ? 1 : 0, .source_fd = STDIN_FILENO, .target_fd = -1,
-        .workers = r->workers ? (unsigned)r->workers : img_copy_workers(), .sparse = 512,
+        .workers = (unsigned)r->workers, .sparse = 512,
         .digest = digest, .progress = app_progress,
     };
     struct img_copy_fault fault;

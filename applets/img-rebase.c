@@ -88,8 +88,7 @@ static void explain(const struct img_copy_fault *fault, int error)
 /* Bring into the image what would be lost with its old backing file. */
 static int copy(struct img *image, const struct request *r)
 {
-    struct img_rebase how = { .compress = r->compress, .workers = img_copy_workers(),
-                              .progress = app_progress_before_end };
+    struct img_rebase how = { .compress = r->compress, .progress = app_progress_before_end };
     struct img_copy_fault fault = { .stage = IMG_COPY_STARTING };
     int rc;
 

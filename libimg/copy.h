@@ -26,6 +26,7 @@ struct img_copy_fault {
     uint64_t offset;               /* guest offset in the target */
 };
 
+/* As many can be asked for. */
 #define IMG_COPY_MAX_WORKERS 16
 
 /*
@@ -69,7 +70,7 @@ struct img_copy {
                                       part of a source; NULL: none.  With no target and a target_fd below 0 nothing else is
                                       done */
     bool in_order;                 /* write windows in guest order; the output is then the same every time */
-    unsigned workers;              /* at least 1; cut at IMG_COPY_MAX_WORKERS */
+    unsigned workers;              /* cut at IMG_COPY_MAX_WORKERS; 0: a number that suits the processors and the storages */
     uint64_t sparse;               /* zero runs of this many bytes become holes; 0: write everything */
     uint64_t rate;                 /* bytes a second that are written; 0: no limit */
     img_progress_fn *progress;     /* may be NULL */
@@ -81,15 +82,13 @@ struct img_copy {
  * and fills *fault.  The target is not flushed.  *copied (may be NULL) is the length of what was read.
  */
 int img_copy(const struct img_copy *what, uint64_t *copied, struct img_copy_fault *fault);
-/* The number of workers where nobody asked for one. */
-unsigned img_copy_workers(void);
 
 /* ---- Changes of a backing chain (rebase.c, commit.c) --------------------------- */
 
 struct img_rebase {
     struct img *backing;           /* the new backing file, open for reading; NULL: none */
     bool compress;
-    unsigned workers;
+    unsigned workers;              /* as of img_copy */
     img_progress_fn *progress;     /* may be NULL */
     void *context;
 };
@@ -103,7 +102,7 @@ int img_rebase(struct img *image, const struct img_rebase *how, struct img_copy_
 struct img_commit {
     struct img *base;              /* of the backing chain of the image, open for writing (img_reopen_backing) */
     uint64_t rate;                 /* bytes a second; 0: no limit */
-    unsigned workers;
+    unsigned workers;              /* as of img_copy */
     img_progress_fn *progress;     /* may be NULL */
     void *context;
 };

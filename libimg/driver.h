@@ -318,6 +318,12 @@ void img_grew_to(struct img *image, uint64_t end);
 /* Was it given options that only a json: name can tell (strong_options), other than `but` (NULL: any)? */
 bool img_has_strong_options(const struct img *image, const char *but);
 
+/* Wait, for a storage that has to: so many nanoseconds.  -ECANCELED when the job is to end meanwhile, and then nobody
+ * needs the answer.  Any thread. */
+int img_sleep(struct img *image, uint64_t nanoseconds);
+/* The same for poll(): a descriptor that becomes readable when the job is to end; -1: there is none. */
+int img_stop_descriptor(struct img *image);
+
 /* ---- For format drivers --------------------------------------------------- */
 
 /* img_pread of what may be cut short: bytes behind the end of the node are zeroes, wherever they lie. */

@@ -210,10 +210,10 @@ char *img_options_describe(const struct img_option *const *tables, size_t count,
 /* ---- Drivers ----------------------------------------------------------- */
 
 /*
- * A filter shows the bytes of the node below and has a hand in how they are asked for (blkdebug, compress).  A cipher
- * shows other bytes than those below, one for one: what lies below cannot be told from them, nor copied.
+ * A filter shows the bytes of the node below and has a hand in how they are asked for (blkdebug, compress).  An adapter
+ * makes a storage of another one: its bytes are its own (a cipher), or come at another pace (delay).
  */
-enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_CIPHER };
+enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER };
 
 /* The driver of that name, also one that is recognised but not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);

@@ -8,7 +8,6 @@
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/strbuf.h"
 #include <string.h>
-#include <time.h>
 
 enum { STANDARD_SIZE = 1 << 30 };
 
@@ -18,7 +17,7 @@ struct null_options {
 };
 
 struct null_state {
-    struct timespec latency;
+    uint64_t latency;               /* nanoseconds */
     bool read_zeroes;
 };
 
@@ -69,7 +68,7 @@ static int open_null(struct img *image, const void *parsed, struct img_doc *opti
     (void)options;
     if (latency == INT64_MAX)
         return img_error_set(err, EINVAL, "latency-ns is invalid");
-    null->latency = (struct timespec){ (time_t)(latency / 1000000000), (long)(latency % 1000000000) };
+    null->latency = latency;
     null->read_zeroes = given->read_zeroes == 1;
     image->no_details = true;
     image->size = STANDARD_SIZE;
@@ -78,13 +77,11 @@ static int open_null(struct img *image, const void *parsed, struct img_doc *opti
     return 0;
 }
 
-static int wait_for(const struct img *image)
+static int wait_for(struct img *image)
 {
     const struct null_state *null = image->state;
 
-    if (null->latency.tv_sec || null->latency.tv_nsec)
-        nanosleep(&null->latency, NULL);
-    return 0;
+    return null->latency ? img_sleep(image, null->latency) : 0;
 }
 
 /* Always zeroes: memory that was not asked for would only be somebody else's bytes. */

@@ -33,35 +33,43 @@ static int throttle_open(struct img *image, const void *parsed, struct img_doc *
     return 0;
 }
 
-static void wait_for(const struct img *image, bool write, uint64_t length)
+static int wait_for(struct img *image, bool write, uint64_t length)
 {
     const struct throttle_state *throttle = image->state;
+    uint64_t wait;
+    int ret = 0;
 
-    img_throttle_wait(throttle->group, write, length);
+    while (ret == 0 && (wait = img_throttle_pass(throttle->group, write, length)) > 0)
+        ret = img_sleep(image, wait);
+    return ret;
 }
 
 static int throttle_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
-    wait_for(image, false, length);
-    return img_pread(image->file, buffer, offset, length);
+    int ret = wait_for(image, false, length);
+
+    return ret < 0 ? ret : img_pread(image->file, buffer, offset, length);
 }
 
 static int throttle_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
-    wait_for(image, true, length);
-    return img_pwrite_flags(image->file, buffer, offset, length, flags);
+    int ret = wait_for(image, true, length);
+
+    return ret < 0 ? ret : img_pwrite_flags(image->file, buffer, offset, length, flags);
 }
 
 static int throttle_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
-    wait_for(image, true, length);
-    return img_zero(image->file, offset, length, flags);
+    int ret = wait_for(image, true, length);
+
+    return ret < 0 ? ret : img_zero(image->file, offset, length, flags);
 }
 
 static int throttle_discard(struct img *image, uint64_t offset, uint64_t length)
 {
-    wait_for(image, true, length);
-    return img_discard(image->file, offset, length);
+    int ret = wait_for(image, true, length);
+
+    return ret < 0 ? ret : img_discard(image->file, offset, length);
 }
 
 const struct img_driver img_driver_throttle = {

@@ -25,17 +25,25 @@ enum {
     WINDOW = IMG_STREAM_PIECE,         /* stays in the second-level cache between read and write */
     COMPRESS_WINDOW = IMG_STREAM_CODED_PIECE,
     STACK = 512 << 10,
-    BUFFER_ALIGNMENT = 4096
+    BUFFER_ALIGNMENT = 4096,
+    MOST_WORKERS = 64,
+    MOST_HELPERS = 256,
+    MOST_MEMORY = 64 << 20             /* of all workers, where their number is ours to choose */
 };
 
 int copy_fail(struct copy_job *job, enum img_copy_stage stage, uint64_t offset, int error)
 {
     LOCK_SCOPE(&job->turn_lock);
+    /* Who was woken because of a failure has not failed. */
+    if (error == -ECANCELED && job->error)
+        return error;
     if (!job->error || offset < job->fault.offset) {
         job->error = error;
         job->fault = (struct img_copy_fault){ .stage = stage, .offset = offset };
     }
     pthread_cond_broadcast(&job->turn_changed);
+    if (job->stop)
+        img_stop_ask(job->stop);
     return error;
 }
 
@@ -201,7 +209,7 @@ static int next_of_stream(struct copy_worker *worker, struct copy_window *window
 
     if (job->stream_end || capacity == 0)
         return 0;
-    n = img_read_all(job->what->source_fd, worker->buffer, capacity);
+    n = img_read_all(job->what->source_fd, worker->buffer, capacity, job->stop);
     if (n < 0) {
         job->stream_end = true;
         return copy_fail(job, IMG_COPY_READING, job->position, (int)n);
@@ -243,6 +251,18 @@ static int look_ahead(struct copy_job *job)
     return ret;
 }
 
+/*
+ * Is the next window looked at before it is given out?  A far source would be asked for each with nothing else going
+ * on, so there the worker does it, except where holes may be stepped over at once.
+ */
+static bool asks_ahead(struct copy_job *job)
+{
+    if (!job->far || __atomic_load_n(&job->holes_come, __ATOMIC_RELAXED))
+        return true;
+    job->ahead.length = 0;
+    return false;
+}
+
 static int next_of_images(struct copy_job *job, struct copy_window *window)
 {
     uint64_t left = job->end - job->position, length;
@@ -251,10 +271,12 @@ static int next_of_images(struct copy_job *job, struct copy_window *window)
     if (left == 0)
         return 0;
     length = img_min(left, job->window_size - job->position % job->window_size);
-    ret = look_ahead(job);
+    ret = asks_ahead(job) ? look_ahead(job) : 0;
     if (ret < 0 && !job->what->salvage)
         return copy_fail(job, IMG_COPY_MAPPING, job->position, ret);
     *window = (struct copy_window){ .offset = job->position, .length = length, .first = job->ahead };
+    if (job->far && job->ahead.length && needs_data(job, &job->ahead))
+        __atomic_store_n(&job->holes_come, false, __ATOMIC_RELAXED);
     if (job->ahead.length >= length && !needs_data(job, &job->ahead) && job->ahead.kind != IMG_CODED) {
         /* No data: as far as it goes in whole windows, in one step. */
         uint64_t end = job->position + job->ahead.length;
@@ -329,16 +351,19 @@ static void release_worker(struct copy_worker *worker)
 
 static int run_workers(struct copy_job *job, unsigned count)
 {
-    struct copy_worker workers[IMG_COPY_MAX_WORKERS] = { 0 };
+    struct copy_worker *workers = calloc(count, sizeof *workers);
     const struct img_team team = { .workers = workers, .count = count, .size = sizeof *workers, .stack = STACK,
                                    .prepare = prepare_worker, .work = work };
     int ret;
 
+    if (!workers)
+        return -ENOMEM;
     for (unsigned i = 0; i < count; i++)
         workers[i].job = job;
     ret = img_team_run(&team);
     for (unsigned i = 0; i < count; i++)
         release_worker(&workers[i]);
+    free(workers);
     return ret;
 }
 
@@ -382,13 +407,86 @@ static uint64_t total_length(const struct img_copy *what)
     return what->length ? what->length : total > what->source_offset ? total - what->source_offset : 0;
 }
 
-unsigned img_copy_workers(void)
+/* ---- How many at a time ------------------------------------------------------------- */
+
+/* What the storages of a job are like: the most of all of them. */
+struct reach {
+    uint32_t requests;
+    bool round_trip;
+};
+
+static void reach_of(const struct img *image, struct reach *reach)
+{
+    for (; image; image = img_backing(image)) {
+        const struct img_limits *limits = img_limits(image);
+        reach->requests = (uint32_t)img_max(reach->requests, limits->requests);
+        reach->round_trip |= limits->round_trip;
+    }
+}
+
+static unsigned processors(void)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
     if (cpus < 2)
         return 2;
     return cpus > 8 ? 8 : (unsigned)cpus;
+}
+
+/* Bytes of buffers that a worker has. */
+static uint64_t memory_of_worker(const struct copy_job *job)
+{
+    return job->window_size * (job->what->rebase ? 2 : 1) + (job->what->compress ? job->coded_size : 0);
+}
+
+static unsigned count_workers(const struct copy_job *job, const struct reach *reach)
+{
+    uint64_t count = job->what->workers;
+
+    if (count > IMG_COPY_MAX_WORKERS)
+        count = IMG_COPY_MAX_WORKERS;
+    if (count == 0) {
+        count = img_max(processors(), img_min(reach->requests, MOST_WORKERS));
+        count = img_min(count, img_max(MOST_MEMORY / memory_of_worker(job), processors()));
+    }
+    if (job->pass == COPY_PLAN_BY_MAP)
+        return 1;
+    if (job->what->source_count)
+        count = img_min(count, img_max(img_div_up(job->total, job->window_size), 1));
+    return (unsigned)count;
+}
+
+/* Whoever waits for something that may not come can be woken. */
+static int start_waiting(struct copy_job *job, struct img_stop *stop, const struct reach *reach)
+{
+    int ret;
+
+    if (job->what->source_count && !reach->round_trip)
+        return 0;
+    ret = img_stop_init(stop);
+    if (ret < 0)
+        return ret;
+    job->stop = stop;
+    for (size_t i = 0; i < job->what->source_count; i++)
+        img_node_set_stop(job->what->sources[i], stop);
+    if (job->what->target)
+        img_node_set_stop(job->what->target, stop);
+    /* Without it the requests of a window go one after the other. */
+    if (reach->round_trip)
+        job->crew = img_crew_new((unsigned)img_min(reach->requests, MOST_HELPERS), STACK);
+    return 0;
+}
+
+static void end_waiting(struct copy_job *job)
+{
+    if (!job->stop)
+        return;
+    img_crew_free(job->crew);
+    for (size_t i = 0; i < job->what->source_count; i++)
+        img_node_set_stop(job->what->sources[i], NULL);
+    if (job->what->target)
+        img_node_set_stop(job->what->target, NULL);
+    img_stop_end(job->stop);
 }
 
 /* A filter in front of the target that compresses: the workers do it, each its own clusters. */
@@ -412,7 +510,8 @@ int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *
     struct copy_job job = { .what = what, .pass = pass, .sink = sink, .total = total_length(what),
                             .image = what->stream ? what->stream->image : what->target,
                             .position = what->target_offset };
-    unsigned count = what->workers && pass != COPY_PLAN_BY_MAP ? what->workers : 1;
+    struct reach sources = { 0 }, all;
+    struct img_stop stop;
     int ret;
 
     job.end = what->source_count || what->length ? what->target_offset + job.total : UINT64_MAX;
@@ -421,9 +520,15 @@ int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *
     pthread_mutex_init(&job.turn_lock, NULL);
     pthread_cond_init(&job.turn_changed, NULL);
     clock_gettime(CLOCK_MONOTONIC, &job.started);
-    if (what->source_count)
-        count = (unsigned)img_min(count, img_max(img_div_up(job.total, job.window_size), 1));
-    ret = run_workers(&job, count > IMG_COPY_MAX_WORKERS ? IMG_COPY_MAX_WORKERS : count);
+    for (size_t i = 0; i < what->source_count; i++)
+        reach_of(what->sources[i], &sources);
+    job.far = sources.round_trip;
+    all = sources;
+    reach_of(what->target, &all);
+    ret = start_waiting(&job, &stop, &all);
+    if (ret == 0)
+        ret = run_workers(&job, count_workers(&job, &all));
+    end_waiting(&job);
     if (ret < 0)
         copy_fail(&job, IMG_COPY_STARTING, 0, ret);
     if (job.error)

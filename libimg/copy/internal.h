@@ -7,6 +7,8 @@
 #include "driver.h"
 #include "io/io.h"
 #include "io/sink.h"
+#include "util/crew.h"
+#include "util/stop.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -76,6 +78,12 @@ struct copy_job {
     bool ordered;                  /* windows are written, or given their places, in guest order */
     bool places;                   /* the target gives out places apart from writing (img_place); not while it grows:
                                       nobody may write to it then */
+
+    bool far;                      /* answers of a source travel: nothing is asked under the cursor's lock that can be
+                                      asked by the worker */
+    bool holes_come;               /* far: the last window had no data, so it is worth asking how far that goes; atomic */
+    struct img_crew *crew;         /* requests of one window side by side; NULL: one after the other */
+    struct img_stop *stop;         /* wakes who waits for a stream or a far storage after a failure; NULL: nobody waits */
 
     pthread_mutex_t cursor_lock;   /* position ... stream_end */
     uint64_t position, next_sequence;

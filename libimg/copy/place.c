@@ -56,15 +56,36 @@ static int fill_one(struct pending *pending, struct placed *one, int error)
     return 0;
 }
 
+/* Places that are filled side by side; after the first error the others are given back. */
+struct filling {
+    struct pending *pending;
+    int error;                     /* atomic */
+};
+
+static int fill_beside(void *context, size_t index)
+{
+    struct filling *filling = context;
+    int error = __atomic_load_n(&filling->error, __ATOMIC_RELAXED), none = 0;
+    int ret = fill_one(filling->pending, &filling->pending->at[index], error);
+
+    if (ret < 0)
+        __atomic_compare_exchange_n(&filling->error, &none, ret, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return 0;
+}
+
 /* Write what has its place, or give the places back after an error.  Returns the first error. */
 static int fill(struct pending *pending, int error)
 {
-    for (size_t i = 0; i < pending->count; i++) {
-        int ret = fill_one(pending, &pending->at[i], error);
-        error = error ? error : ret;
-    }
+    struct img_crew *crew = pending->worker->job->crew;
+    struct filling filling = { .pending = pending, .error = error };
+
+    if (crew && pending->count > 1)
+        img_crew_run(crew, fill_beside, &filling, pending->count);
+    else
+        for (size_t i = 0; i < pending->count; i++)
+            fill_beside(&filling, i);
     pending->count = 0;
-    return error;
+    return filling.error;
 }
 
 /* A cluster that waits for its bytes would be allocated again: whatever touches it comes after them. */

@@ -104,8 +104,40 @@ static int map_piece(struct copy_job *job, uint64_t offset, uint64_t length, str
     return ret < 0 ? copy_fail(job, IMG_COPY_MAPPING, offset, ret) : 0;
 }
 
-/* Read all data of the window and say what is where. */
-static int read_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
+/* Data of a window, to be read side by side. */
+struct piece {
+    struct img_extent extent;
+    unsigned char *buffer;
+};
+
+struct pieces {
+    struct copy_job *job;
+    struct piece *at;
+    size_t count, capacity;
+};
+
+static int read_piece(void *context, size_t index)
+{
+    struct pieces *pieces = context;
+    const struct piece *piece = &pieces->at[index];
+
+    return read_extent(pieces->job, &piece->extent, piece->buffer, piece->extent.length);
+}
+
+/* Now, or where several of them can travel at a time, when all are known. */
+static int take_piece(struct pieces *pieces, const struct img_extent *extent, unsigned char *buffer)
+{
+    struct piece piece = { .extent = *extent, .buffer = buffer };
+
+    if (!pieces->job->crew)
+        return read_extent(pieces->job, extent, buffer, extent->length);
+    IMG_VECTOR_PUSH(pieces, piece);
+    return 0;
+}
+
+/* Say what is where, and read the data or put down what is to be read. */
+static int map_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans,
+                      struct pieces *pieces)
 {
     struct copy_job *job = worker->job;
     struct img_extent extent = window->first;
@@ -127,12 +159,35 @@ static int read_window(struct copy_worker *worker, const struct copy_window *win
             continue;
         }
         if (job->pass != COPY_PLAN_BY_MAP)
-            ret = read_extent(job, &extent, worker->buffer + (offset - window->offset), extent.length);
+            ret = take_piece(pieces, &extent, worker->buffer + (offset - window->offset));
         if (ret < 0)
             return ret;
         copy_add_span(spans, offset, extent.length, IMG_DATA);
     }
     return 0;
+}
+
+static bool has_data(const struct spans *spans)
+{
+    for (size_t i = 0; i < spans->count; i++)
+        if (spans->at[i].kind == IMG_DATA)
+            return true;
+    return false;
+}
+
+/* Read all data of the window and say what is where. */
+static int read_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
+{
+    struct copy_job *job = worker->job;
+    struct pieces pieces = { .job = job };
+    int ret = map_window(worker, window, spans, &pieces);
+
+    if (ret == 0 && pieces.count)
+        ret = img_crew_run(job->crew, read_piece, &pieces, pieces.count);
+    free(pieces.at);
+    if (ret == 0 && job->far && !has_data(spans))
+        __atomic_store_n(&job->holes_come, true, __ATOMIC_RELAXED);
+    return ret;
 }
 
 int copy_complete(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,

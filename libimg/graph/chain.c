@@ -155,7 +155,7 @@ static int give_up(struct img *image, bool opened, struct img_error *err)
 /* One node below, whose size and name it has. */
 static bool stands_in_front(const struct img_driver *driver)
 {
-    return driver->kind == IMG_FILTER || driver->kind == IMG_CIPHER;
+    return driver->kind == IMG_FILTER || driver->kind == IMG_ADAPTER;
 }
 
 /* ---- Protocols ---------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* request.c - requests within the limits of a node (see request.h). */
 #include "request.h"
+#include "answers.h"
 #include "io.h"
 #include "util/checked.h"
 #include <stdlib.h>
@@ -246,7 +247,15 @@ static int done_to(struct img *image, uint64_t end, int ret)
     return ret;
 }
 
-int img_request_write(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
+/* What was known of the range is so no longer, also where it failed on the way. */
+static int changed(struct img *image, uint64_t offset, uint64_t length, int ret)
+{
+    if (image->limits.round_trip)
+        img_answers_forget(image, offset, length);
+    return ret;
+}
+
+static int write_range(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
     struct img_range range;
     int ret;
@@ -258,6 +267,11 @@ int img_request_write(struct img *image, const void *buffer, uint64_t offset, si
     ret = done_to(image, offset + length, write_blocks(image, buffer, offset, length, flags));
     let_go(image, &range);
     return ret;
+}
+
+int img_request_write(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
+{
+    return changed(image, offset, length, write_range(image, buffer, offset, length, flags));
 }
 
 /* ---- Zeroes and discards ------------------------------------------------------------------ */
@@ -333,11 +347,11 @@ int img_request_zero(struct img *image, uint64_t offset, uint64_t length, unsign
     int ret;
 
     if (image->limits.request_alignment == 1)
-        return call_zero(image, offset, length, flags);
+        return changed(image, offset, length, call_zero(image, offset, length, flags));
     hold_blocks(image, &range, offset, offset + length, !aligned_to(image, offset | length));
     ret = zero_blocks(image, offset, length, flags);
     let_go(image, &range);
-    return ret;
+    return changed(image, offset, length, ret);
 }
 
 static int call_discard(struct img *image, uint64_t offset, uint64_t length)
@@ -365,7 +379,7 @@ int img_request_discard(struct img *image, uint64_t offset, uint64_t length)
     if (!image->driver->discard && image->driver->kind != IMG_FILTER)
         return 0;
     if (unit == 1)
-        return call_discard(image, offset, length);
+        return changed(image, offset, length, call_discard(image, offset, length));
     if (end < img_size(image))
         end = img_align_down(end, unit);
     if (first >= end)
@@ -373,7 +387,7 @@ int img_request_discard(struct img *image, uint64_t offset, uint64_t length)
     hold_blocks(image, &range, first, end, !aligned_to(image, end));
     ret = call_discard(image, first, end - first);
     let_go(image, &range);
-    return ret;
+    return changed(image, first, end - first, ret);
 }
 
 int img_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length,
@@ -390,6 +404,7 @@ int img_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint6
     hold_blocks(to, &range, to_offset, to_offset + length, !aligned_to(to, to_offset | length));
     ret = driver->copy_range(from, from_offset, to, to_offset, length, share);
     let_go(to, &range);
+    changed(to, to_offset, length, ret);
     img_written(to);
     if (ret == 0)
         img_grew_to(to, to_offset + length);
@@ -413,18 +428,41 @@ static void round_run(const struct img *image, uint64_t start, struct img_extent
     extent->length = img_align_up(end, unit) - start;
 }
 
-int img_request_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+/* In whole blocks, or to the end of the node. */
+static int ask_map(struct img *image, uint64_t offset, uint64_t end, struct img_extent *extent)
 {
-    uint64_t start = img_align_down(offset, image->limits.request_alignment), size = img_size(image);
-    uint64_t end = img_min(img_align_up(offset + length, image->limits.request_alignment), img_max(size, offset + length));
-    int ret = image->driver->map(image, start, end - start, extent);
+    uint32_t unit = image->limits.request_alignment;
+    uint64_t start = img_align_down(offset, unit), last = img_min(img_align_up(end, unit), img_max(img_size(image), end));
+    int ret = image->driver->map(image, start, last - start, extent);
 
-    if (ret < 0 || image->limits.request_alignment == 1)
+    if (ret < 0 || unit == 1)
         return ret;
-    if (start + extent->length < end)
+    if (start + extent->length < last)
         round_run(image, start, extent);
-    extent->length = img_min(start + extent->length, offset + length) - offset;
+    extent->length = img_min(start + extent->length, end) - offset;
     extent->host += offset - start;
     extent->offset = offset;
     return 0;
+}
+
+/* A question that travels is asked for all that may come next. */
+static int ask_once(struct img *image, uint64_t offset, uint64_t end, struct img_extent *extent)
+{
+    unsigned generation;
+    int ret;
+
+    if (img_answers_find(image, offset, end, extent, &generation))
+        return 0;
+    ret = ask_map(image, offset, img_max(img_size(image), end), extent);
+    if (ret < 0)
+        return ret;
+    img_answers_keep(image, extent, generation);
+    extent->length = img_min(extent->length, end - offset);
+    return 0;
+}
+
+int img_request_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    return image->limits.round_trip ? ask_once(image, offset, offset + length, extent)
+                                    : ask_map(image, offset, offset + length, extent);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * request.h - the one way to a driver that has bytes: a storage, a filter, a cipher.
+ * request.h - the one way to a driver that has bytes: a storage, a filter.
  *
  * Callers ask for any range from any memory.  The driver is asked within the limits of its node: offsets and lengths
  * are multiples of request_alignment, buffers of memory_alignment, and no request is longer than max_transfer

@@ -21,6 +21,7 @@ struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum i
     img_limits_inherit(image);
     pthread_mutex_init(&image->lock, NULL);
     pthread_mutex_init(&node->flush_lock, NULL);
+    pthread_mutex_init(&node->answers.lock, NULL);
     img_range_lock_init(&node->ranges);
     return image;
 }
@@ -68,6 +69,7 @@ void img_node_free(struct img *image)
     img_doc_free(image->options);
     pthread_mutex_destroy(&image->lock);
     pthread_mutex_destroy(&img_node_of(image)->flush_lock);
+    pthread_mutex_destroy(&img_node_of(image)->answers.lock);
     img_range_lock_destroy(&img_node_of(image)->ranges);
     free(image->state);
     free(image->filename);

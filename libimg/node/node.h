@@ -6,6 +6,17 @@
 #include "driver.h"
 #include "util/range-lock.h"
 
+/* What a storage said of itself, while nobody wrote there (io/answers.c). */
+enum { IMG_ANSWERS = 64 };
+
+struct img_answers {
+    pthread_mutex_t lock;
+    struct img_extent kept[IMG_ANSWERS];        /* length 0: none */
+    unsigned next, generation;      /* generation: counts what was written */
+};
+
+struct img_stop;
+
 /*
  * A node with what libimg keeps of it for itself.  Drivers get a pointer to the first member, and all nodes are made
  * by img_node_new.
@@ -22,6 +33,8 @@ struct img_node {
     uint64_t flushed;
     int flush_error;
 
+    struct img_answers answers;     /* where limits.round_trip is set */
+    struct img_stop *stop;          /* of the job that uses the node; NULL: none.  Set while nobody else uses it */
     struct img_decoded *decoded;    /* compressed clusters decoded lately; NULL: no driver->decode */
 };
 
@@ -30,10 +43,10 @@ static inline struct img_node *img_node_of(struct img *image)
     return (struct img_node *)image;
 }
 
-/* It has bytes of its own, as formats see it: a protocol, or a cipher over one. */
+/* It has bytes of its own, as formats see it: a protocol, or an adapter over one. */
 static inline bool img_is_storage(const struct img *image)
 {
-    return image->driver->kind == IMG_PROTOCOL || image->driver->kind == IMG_CIPHER;
+    return image->driver->kind == IMG_PROTOCOL || image->driver->kind == IMG_ADAPTER;
 }
 
 /* driver.c ---------------------------------------------------------------- */
@@ -81,6 +94,11 @@ bool img_shows_below(const struct img *image);
 int img_node_leftover(const struct img *image, const struct img_doc *options, struct img_error *err);
 /* What `parent` needs of and leaves to others on its child. */
 void img_node_permissions(const struct img *parent, enum img_role role, unsigned *perm, unsigned *shared);
+
+/* wait.c ---------------------------------------------------------------------- */
+
+/* Who asks this node, and those below it, to give up waiting; NULL: nobody. */
+void img_node_set_stop(struct img *image, struct img_stop *stop);
 
 /* limits.c -------------------------------------------------------------------- */
 

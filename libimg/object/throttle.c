@@ -167,14 +167,10 @@ static double try_to_pass(struct img_throttle_group *group, bool write, double l
     return wait;
 }
 
-void img_throttle_wait(struct img_throttle_group *group, bool write, uint64_t length)
+uint64_t img_throttle_pass(struct img_throttle_group *group, bool write, uint64_t length)
 {
-    double wait;
+    double wait = try_to_pass(group, write, (double)length);
 
-    while ((wait = try_to_pass(group, write, (double)length)) > 0) {
-        struct timespec pause;
-        wait += 1e-6;
-        pause = (struct timespec){ (time_t)wait, (long)((wait - (double)(time_t)wait) * 1e9) };
-        nanosleep(&pause, NULL);
-    }
+    /* Rounded up, so that the next try is not too early. */
+    return wait > 0 ? (uint64_t)(wait * 1e9) + 1000 : 0;
 }

@@ -9,7 +9,8 @@ struct img_throttle_group;
 
 /* The group of that id, NULL: there is none. */
 struct img_throttle_group *img_throttle_find(const char *id);
-/* Wait until the group lets a request of `length` bytes pass, and count it.  Any thread. */
-void img_throttle_wait(struct img_throttle_group *group, bool write, uint64_t length);
+/* Does the group let a request of `length` bytes pass?  0: it does, and has counted it; else the nanoseconds after which
+ * to ask again.  Any thread. */
+uint64_t img_throttle_pass(struct img_throttle_group *group, bool write, uint64_t length);
 
 #endif

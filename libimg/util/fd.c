@@ -2,6 +2,7 @@
 /* Bytes from and to an open file as it stands. */
 #include "fd.h"
 #include "checked.h"
+#include "stop.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -19,12 +20,26 @@ static bool again(int fd, short what)
     return (errno == EAGAIN || errno == EWOULDBLOCK) && (poll(&ready, 1, -1) >= 0 || errno == EINTR);
 }
 
-int64_t img_read_all(int fd, void *bytes, uint64_t length)
+/* Wait for bytes, or for a word that they are not needed.  False: the latter. */
+static bool bytes_come(int fd, const struct img_stop *stop)
+{
+    struct pollfd either[] = { { .fd = fd, .events = POLLIN }, { .fd = img_stop_fd(stop), .events = POLLIN } };
+
+    while (!img_stop_asked(stop)) {
+        if (poll(either, 2, -1) >= 0 && either[0].revents)
+            return true;
+    }
+    return false;
+}
+
+int64_t img_read_all(int fd, void *bytes, uint64_t length, const struct img_stop *stop)
 {
     unsigned char *at = bytes;
     uint64_t have = 0;
 
     while (have < length) {
+        if (stop && !bytes_come(fd, stop))
+            return -ECANCELED;
         ssize_t n = read(fd, at + have, (size_t)img_min(length - have, MOST));
         if (n < 0 && again(fd, POLLIN))
             continue;

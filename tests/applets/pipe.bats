@@ -94,3 +94,19 @@ in_shell() {
     done
     img 0 compare -f raw -F qcow2 big x
 }
+
+@test "pipe: a target that fails is told while standard input is idle" {
+    [ "$(id -u)" -eq 0 ] || skip 'needs root'
+    mkdir small
+    mount -t tmpfs -o size=1m none small || skip 'needs mount'
+    mkfifo idle
+    # it gives 4 MiB and then nothing, until it is ended
+    (head -c 4M /dev/zero | tr '\0' x || true; exec sleep 600) > idle &
+    writer=$!
+    rc=0
+    timeout 60 "$IMG" convert -f raw -O raw - small/x < idle 2> err || rc=$?
+    kill "$writer"
+    umount small
+    [ "$rc" -eq 1 ]
+    grep -F 'No space left on device' err
+}

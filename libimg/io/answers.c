@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * answers.c - extents of a storage, kept in a ring: the oldest makes room.  There are few, so looking through them costs
+ * nothing beside a round trip.
+ */
+#include "answers.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+
+static bool covers(const struct img_extent *kept, uint64_t offset)
+{
+    return kept->length > 0 && offset >= kept->offset && offset - kept->offset < kept->length;
+}
+
+bool img_answers_find(struct img *image, uint64_t offset, uint64_t end, struct img_extent *extent, unsigned *generation)
+{
+    struct img_answers *answers = &img_node_of(image)->answers;
+
+    LOCK_SCOPE(&answers->lock);
+    *generation = answers->generation;
+    for (unsigned i = 0; i < IMG_ANSWERS; i++) {
+        const struct img_extent *kept = &answers->kept[i];
+        uint64_t gone = offset - kept->offset;
+        if (!covers(kept, offset))
+            continue;
+        *extent = *kept;
+        extent->offset = offset;
+        extent->host += gone;
+        extent->length = img_min(kept->length - gone, end - offset);
+        return true;
+    }
+    return false;
+}
+
+/* What somebody else may write to does not stay a hole; data that became one read the same. */
+static bool stays(const struct img *image, const struct img_extent *extent)
+{
+    return extent->kind == IMG_DATA || !(image->flags & IMG_SHARE);
+}
+
+void img_answers_keep(struct img *image, const struct img_extent *extent, unsigned generation)
+{
+    struct img_answers *answers = &img_node_of(image)->answers;
+
+    LOCK_SCOPE(&answers->lock);
+    if (generation != answers->generation || !stays(image, extent))
+        return;
+    answers->kept[answers->next] = *extent;
+    answers->next = (answers->next + 1) % IMG_ANSWERS;
+}
+
+void img_answers_forget(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct img_answers *answers = &img_node_of(image)->answers;
+
+    LOCK_SCOPE(&answers->lock);
+    answers->generation++;
+    for (unsigned i = 0; i < IMG_ANSWERS; i++) {
+        struct img_extent *kept = &answers->kept[i];
+        if (kept->offset < offset + length && offset < kept->offset + kept->length)
+            kept->length = 0;
+    }
+}
