@@ -33,8 +33,8 @@ enum { APP_LONG = 256, APP_IMAGE_OPTS = 512, APP_OBJECT };
 
 /* Rows of many tables: how FILENAME is opened ('f' and APP_IMAGE_OPTS), and --object, which app_next() sees to. */
 #define APP_IMAGE_ROWS \
-    { 'f', "format", "FMT", "format of the image; without it the content is probed" }, \
-    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" }
+    { 'f', "format", "FMT", "format of the image; probed if omitted" }, \
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list key=value,..., not a file name" }
 #define APP_OBJECT_ROW { APP_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" }
 
 struct app;

@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors" },
+    { 'q', "quiet", NULL, "print only errors" },
     { 'f', "format", "FMT", "format of the new image (raw)" },
     APP_OBJECT_ROW,
     { 'o', "options", "FMT_OPTS", "creation options, key=value,...; '-o help' lists them" },
@@ -260,12 +260,12 @@ static int run(struct app *app)
 
 const struct applet applet_create = {
     .name = "create",
-    .title = "make a new image, empty or as an overlay of a backing file",
+    .title = "create an image, empty or as an overlay of a backing file",
     .synopsis = "[-q] [-f FMT] [-o FMT_OPTS] [-b BACKING_FILENAME [-F BACKING_FMT]] [-u] [--object OBJDEF] "
                 "FILENAME [SIZE]",
     .options = options,
-    .operands = "FILENAME is the image to make; an existing one is replaced.\n"
-                "SIZE is in bytes, or with a suffix k, M, G, T, P or E (powers of 1024); the default is the\n"
+    .operands = "FILENAME is the image to create; an existing file is replaced.\n"
+                "SIZE is in bytes, or has a suffix k, M, G, T, P or E (powers of 1024).  It defaults to the\n"
                 "size of the backing file.",
     .main = run,
 };

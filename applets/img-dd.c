@@ -18,11 +18,11 @@
 enum { STANDARD_BLOCK = 512, SPARSE_RUN = 4096 };
 
 static const struct app_option options[] = {
-    { 'f', "format", "FMT", "format of the input; without it the content is probed" },
-    { APP_IMAGE_OPTS, "image-opts", NULL, "the input is key=value,... instead of a file name" },
+    { 'f', "format", "FMT", "format of the input; probed if omitted" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "the input is a list key=value,..., not a file name" },
     { 'O', "output-format", "FMT", "format of the output (raw)" },
-    { 'U', "force-share", NULL, "open the input without regard to its users" },
-    { 'n', "no-create", NULL, "write into an existing output, which keeps its size" },
+    { 'U', "force-share", NULL, "do not lock the input, and ignore locks" },
+    { 'n', "no-create", NULL, "write to an existing output, which keeps its size" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -284,22 +284,23 @@ static int run(struct app *app)
 
 const struct applet applet_dd = {
     .name = "dd",
-    .title = "copy a part of an image or of standard input, in blocks",
+    .title = "copy a range of an image or of standard input, in blocks",
     .synopsis = "[-f FMT|--image-opts] [-O OUTPUT_FMT] [-U] [-n] [--object OBJDEF] [bs=BLOCK_SIZE] [count=BLOCKS] "
                 "[skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
                 "[status=none|progress] [if=INPUT] [of=OUTPUT]",
     .options = options,
-    .operands = "if=INPUT       what is read; without it standard input, raw\n"
-                "of=OUTPUT      image that is made; without it standard output, raw or\n"
+    .operands = "if=INPUT       input image; without it standard input, raw\n"
+                "of=OUTPUT      output image; without it standard output, raw or\n"
                 "               a format that can be written in order\n"
-                "bs=BLOCK_SIZE  bytes of a block (512), with a suffix k, M, G ...\n"
-                "count=BLOCKS   the part ends behind that many blocks of the input, skipped ones included\n"
-                "skip=BLOCKS    leave out the start of the input\n"
-                "seek=BLOCKS    place in the output; what lies before stays, what lies behind goes\n"
+                "bs=BLOCK_SIZE  block size in bytes (512), with a suffix k, M, G ...\n"
+                "count=BLOCKS   stop after this many blocks of the input, including skipped blocks\n"
+                "skip=BLOCKS    skip this many blocks of the input\n"
+                "seek=BLOCKS    offset in the output; data before it is kept, data after the copy is lost\n"
                 "osize=SIZE     size of the new output\n"
-                "conv=LIST      notrunc: keep all of an existing output, which grows where it has to;\n"
-                "               sparse: runs of zeroes become holes; fsync: see that all is on the disk\n"
-                "iflag=direct, oflag=direct  go past the page cache\n"
-                "status=progress  show on standard error how far it is; none: nothing",
+                "conv=LIST      notrunc: keep all of an existing output, which grows if necessary;\n"
+                "               sparse: runs of zeroes become holes;\n"
+                "               fsync: report if the output did not reach the disk\n"
+                "iflag=direct, oflag=direct  bypass the page cache\n"
+                "status=progress  show progress on standard error; none: do not",
     .main = run,
 };

@@ -13,10 +13,10 @@ enum { OPT_OUTPUT = APP_LONG };
 
 static const struct app_option options[] = {
     APP_IMAGE_ROWS,
-    { 's', "start-offset", "OFFSET", "where to start (0)" },
-    { 'l', "max-length", "LENGTH", "how far to go (to the end)" },
-    { 'U', "force-share", NULL, "open the image without regard to its users" },
-    { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
+    { 's', "start-offset", "OFFSET", "offset to start at (0)" },
+    { 'l', "max-length", "LENGTH", "length of the range (to the end)" },
+    { 'U', "force-share", NULL, "do not lock the image, and ignore locks" },
+    { OPT_OUTPUT, "output", "human|json", "output format (human)" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -267,7 +267,7 @@ static int run(struct app *app)
 
 const struct applet applet_map = {
     .name = "map",
-    .title = "tell where the bytes of an image lie",
+    .title = "show where the data of an image is stored",
     .synopsis = "[-f FMT | --image-opts] [-s OFFSET] [-l LENGTH] [-U] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
     .main = run,

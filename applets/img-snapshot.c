@@ -8,13 +8,13 @@
 #include <time.h>
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors and the list" },
+    { 'q', "quiet", NULL, "print only errors and the list" },
     APP_IMAGE_ROWS,
-    { 'U', "force-share", NULL, "open the image without regard to its users (only to list)" },
+    { 'U', "force-share", NULL, "do not lock the image, and ignore locks (only with -l)" },
     APP_OBJECT_ROW,
-    { 'l', "list", NULL, "list the snapshots (what is done without one of these four)" },
-    { 'c', "create", "SNAPSHOT", "keep the disk as it is now under this name" },
-    { 'a', "apply", "SNAPSHOT", "make the disk what it was in the snapshot with this id or name" },
+    { 'l', "list", NULL, "list the snapshots (default)" },
+    { 'c', "create", "SNAPSHOT", "create a snapshot with this name" },
+    { 'a', "apply", "SNAPSHOT", "restore the disk from the snapshot with this id or name" },
     { 'd', "delete", "SNAPSHOT", "delete the first snapshot with this name" },
     { 0, NULL, NULL, NULL }
 };

@@ -159,12 +159,12 @@ static int install(int argc, char **argv)
 static void help(FILE *stream)
 {
     fprintf(stream, "imgbox %s: tools for disk images in one program\n\n"
-            "Usage: imgbox TOOL [options] ...      run a tool; TOOL --help tells more\n"
-            "       imgbox qemu-img ...            be qemu-img\n"
-            "       imgbox --list                  names of all links\n"
-            "       imgbox --install [-s] DIR      make the links in DIR (-s: symbolic)\n"
+            "Usage: imgbox TOOL [options] ...      run a tool; see TOOL --help\n"
+            "       imgbox qemu-img ...            run as qemu-img\n"
+            "       imgbox --list                  print the names of all links\n"
+            "       imgbox --install [-s] DIR      create the links in DIR (-s: symbolic)\n"
             "       imgbox --help | --version\n\n"
-            "Called by the name img-TOOL or qemu-img it is that program.\n\nTools:\n", IMGBOX_VERSION);
+            "If called as img-TOOL or qemu-img, it runs as that program.\n\nTools:\n", IMGBOX_VERSION);
     for (size_t i = 0; applets[i]; i++)
         fprintf(stream, "  %-10s %s\n", applets[i]->name, applets[i]->title);
 }
