@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes from and to an open file as it stands: pipes give and take them in pieces, also those that somebody made
+/* Reading and writing an open file at its current position.  Pipes transfer data in pieces, and may be
  * non-blocking. */
 #ifndef IMG_UTIL_FD_H
 #define IMG_UTIL_FD_H
 
 #include <stdint.h>
 
-/* The length read: less than `length` only where the file ends.  A negative errno. */
+/* Returns the length read, less than `length` only at the end of the file, or a negative errno. */
 int64_t img_read_all(int fd, void *bytes, uint64_t length);
-/* All of it.  0 or a negative errno. */
+/* Write everything.  Returns 0 or a negative errno. */
 int img_write_all(int fd, const void *bytes, uint64_t length);
 
 #endif
