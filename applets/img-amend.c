@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-amend.c - give an image other options than those that it was created with. */
+/* img-amend.c - change creation options of an existing image. */
 #include "applet.h"
 #include "../libimg/util/cleanup.h"
 

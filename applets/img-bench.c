@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-bench.c - time requests of one size on an image, a number of them in flight at a time. */
+/* img-bench.c - run requests of one size on an image, several in flight at once, and time them. */
 #include "applet.h"
 
 #include <stdio.h>
@@ -38,7 +38,7 @@ struct request {
 
 /* ---- The command line ----------------------------------------------------------------- */
 
-/* A number without a suffix.  The older profile has less to say about a bad one. */
+/* A number without a suffix.  The old profile has a shorter message for an invalid number. */
 static bool plain_number(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *number)
 {
     bool hexadecimal = !strncmp(text, "0x", 2) || !strncmp(text, "0X", 2), suffixed = false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-bitmap.c - change the bitmaps that an image stores: a list of actions, done in their order. */
+/* img-bitmap.c - change the dirty bitmaps that an image stores: a list of actions, performed in order. */
 #include "applet.h"
 #include "../libimg/util/vector.h"
 
@@ -86,7 +86,7 @@ static int act(struct img *image, struct img *source, const struct request *r, c
     return 1;
 }
 
-/* The actions before one that fails count. */
+/* If an action fails, those before it stay. */
 static int act_all(struct img *image, struct img *source, const struct request *r)
 {
     int status = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-check.c - is the metadata of an image consistent?  Repairs it on request. */
+/* img-check.c - check the metadata of an image for consistency, and repair it on request. */
 #include "applet.h"
 
 #include <errno.h>
@@ -110,7 +110,7 @@ static void print_repaired(const struct request *r, const struct img_check *chec
 
 /* ---- The check -------------------------------------------------------------------------- */
 
-/* One pass; STATUS_GOOD when it could be done. */
+/* One pass; STATUS_GOOD if it could be completed. */
 static int check_once(struct img *image, unsigned repair, struct img_check *check)
 {
     struct img_error err = IMG_ERROR_INIT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-commit.c - bring what an image holds down into its backing file, or into one further down. */
+/* img-commit.c - write the content of an image into its backing file, or further down the chain. */
 #include "applet.h"
 #include "../libimg/copy.h"
 
@@ -26,7 +26,7 @@ struct request {
     uint64_t rate;
 };
 
-/* The image over the one that is written to; NULL after a message. */
+/* The image directly above the base; NULL after a message. */
 static struct img *find_overlay(struct img *image, const struct request *r)
 {
     struct img *overlay = image;
@@ -62,7 +62,7 @@ static int commit(struct img *image, const struct request *r)
         return 1;
     }
     rc = r->drop ? 0 : img_make_empty(image, &err);
-    if (rc < 0 && rc != -ENOTSUP) {         /* a format that cannot be emptied keeps what it has */
+    if (rc < 0 && rc != -ENOTSUP) {         /* a format that cannot be emptied keeps its data */
         app_report(&err);
         return 1;
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-compare.c - do two images have the same content?  The walk is compare-walk.c. */
+/* img-compare.c - compare the content of two images.  The walk is in compare-walk.c. */
 #include "applet.h"
 #include "compare.h"
 #include "../libimg/util/checked.h"
@@ -72,7 +72,7 @@ static void print_json(const struct request *r, const char *reason, const struct
     img_doc_free(verdict);
 }
 
-/* Tell what was found; `names` are those of the images that were walked. */
+/* Report the finding; `names` are the names of the compared images. */
 static int conclude(const struct request *r, const struct compare_finding *finding, const char *const names[2])
 {
     switch (finding->result) {
@@ -119,7 +119,7 @@ static int walk(struct request *r, struct img *a, struct img *b, uint64_t start,
     return conclude(r, &finding, names);
 }
 
-/* What the longer image has behind the end of the other must be zeroes. */
+/* The rest of the longer image must be zeroes. */
 static int compare_rest(struct request *r, uint64_t common)
 {
     unsigned longer = r->sizes[1] > r->sizes[0];
@@ -163,7 +163,7 @@ static int compare_open(struct request *r)
     return status;
 }
 
-/* With -p qemu-img ends its line also when it never began one. */
+/* With -p qemu-img ends the progress line even if it never started one. */
 static int give_up(const struct request *r, int status)
 {
     if (r->progress && r->output == APP_HUMAN)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * img-convert.c - copy one or more images into a new (or existing) one, with a
- * change of format where wanted.  Usage, options and the checks of their
- * combinations stand here, the steps in convert-*.c, the copying in libimg/copy/copy.c.
+ * img-convert.c - copy one or more images into a new or existing one, and
+ * convert the format if asked.  Usage, options and checks of their
+ * combinations are here, the steps in convert-*.c, the copy engine in libimg/copy/copy.c.
  */
 #include "convert.h"
 
@@ -76,7 +76,7 @@ static int parse_workers(struct convert *r)
 {
     uint64_t n;
 
-    /* A count: suffixes of sizes are no part of it. */
+    /* A count: size suffixes are not allowed. */
     if (strpbrk(r->app->argument, "bkKMGTPE.") && strncmp(r->app->argument, "0x", 2)) {
         app_error("Invalid number of coroutines specified: '%s'.", r->app->argument);
         return -1;
@@ -145,7 +145,7 @@ static int split_operands(struct convert *r)
     return 0;
 }
 
-/* Combinations that make no sense; the first one found is told. */
+/* Refuse invalid combinations; the first one found is reported. */
 static bool check_combination(const struct convert *r)
 {
     if (r->skip_broken && !r->bitmaps)
@@ -190,7 +190,7 @@ static int open_and_copy(struct convert *r)
 
     if (!r->from_stream && convert_open_sources(r) < 0)
         return 1;
-    /* Standard input is read before the target is there where that has to be; what can be refused is refused before. */
+    /* If standard input must be saved, that is done before the target is created, and all checks before that. */
     if (convert_judge_target(r) < 0 || convert_spool(r) < 0 || convert_open_target(r) < 0)
         return 1;
     status = convert_copy(r);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * img-dd.c - copy a part of an image, of a file or of standard input, given in
- * blocks as with dd(1).  The blocks only count: what moves are the windows of the copy engine.
+ * img-dd.c - copy a range of an image, of a file or of standard input, given in
+ * blocks as with dd(1).  Blocks only scale the numbers: the copy engine copies its own windows.
  */
 #include "dd.h"
 #include "../libimg/copy.h"
@@ -45,7 +45,7 @@ static void parse_options(struct dd *dd)
     }
 }
 
-/* A terminal is no place for an image; nor is it meant when nothing was said at all. */
+/* Refuse a terminal, and an empty command line: neither means standard input or output. */
 static bool check_names(struct dd *dd)
 {
     if ((!dd->input && !dd->output && !dd->app->operand_count) ||
@@ -78,7 +78,7 @@ static bool cannot_skip(struct dd *dd)
     return true;
 }
 
-/* count= ends the part where it would end without skip=: both count from the start of the input. */
+/* count= and skip= both count from the start of the input: skip= does not move the end. */
 static bool place_part(struct dd *dd, uint64_t size)
 {
     uint64_t limit;
@@ -142,7 +142,7 @@ static double seconds_between(const struct timespec *from, const struct timespec
     return (double)(to->tv_sec - from->tv_sec) + (double)(to->tv_nsec - from->tv_nsec) / 1e9;
 }
 
-/* On standard error, for the data may go to standard output. */
+/* On standard error, because the data may go to standard output. */
 static void show(struct progress *progress, const char *end)
 {
     char size[32], rate[32];
@@ -191,7 +191,7 @@ static int explain(const struct img_copy_fault *fault, int error)
     return 1;
 }
 
-/* An output that does not grow took all that fits; is there more? */
+/* The output cannot grow and is full; is there more input? */
 static int check_rest(const struct dd *dd)
 {
     int ret = dd_at_end(dd->source_fd);
@@ -223,7 +223,7 @@ static int copy(struct dd *dd)
     clock_gettime(CLOCK_MONOTONIC, &progress.started);
     progress.last = progress.started;
     if (!length && dd->stream)
-        what.source_offset = img_size(dd->source);      /* an image of nothing is an image */
+        what.source_offset = img_size(dd->source);      /* create an image of size 0 */
     if (length || dd->stream)
         ret = img_copy(&what, &copied, &fault);
     if (dd->progress)
@@ -233,7 +233,7 @@ static int copy(struct dd *dd)
     return dd->length > room && copied == room ? check_rest(dd) : 0;
 }
 
-/* The data are safe once this comes back without an error; a pipe has nothing to be made safe. */
+/* If this succeeds, the data is on the disk; a pipe cannot be synced. */
 static int sync_output(const struct dd *dd)
 {
     int ret = dd->target ? img_flush(dd->target) : fsync(dd->target_fd) < 0 ? -errno : 0;

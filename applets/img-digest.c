@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * img-digest.c - digests of what a guest reads, which do not depend on the
- * format or layout of the image; and lists of them checked.  The way of a list is that
- * of sha256sum(1): the same lines, the same words.
+ * img-digest.c - print digests of guest-visible content, which do not depend on the
+ * format or layout of the image, and check lists of digests.  Lines and messages
+ * are those of sha256sum(1).
  */
 #include "digest.h"
 #include "../libimg/copy.h"
@@ -46,7 +46,7 @@ struct request {
     uint64_t workers;
     bool tag, json, check;
     bool ignore_missing, quiet, status_only, strict, warn;
-    const char *check_option;       /* given and of use with --check alone */
+    const char *check_option;       /* an option that is given and needs --check */
     struct img_doc *report;         /* --output=json */
 };
 
@@ -156,7 +156,7 @@ static int print_files(struct request *r)
 
 /* ---- Lists of digests ------------------------------------------------------------------ */
 
-/* What a list came to. */
+/* The result of checking a list. */
 struct tally {
     uint64_t good_lines, bad_lines, unreadable, different, verified;
 };
@@ -306,7 +306,7 @@ static bool parse_option(struct request *r, int letter)
     case 'c': r->check = true; break;
     case OPT_IGNORE_MISSING: r->ignore_missing = true; r->check_option = "ignore-missing"; break;
     case OPT_STRICT: r->strict = true; r->check_option = "strict"; break;
-    /* Of these three the last one counts. */
+    /* The last one of these three counts. */
     case OPT_QUIET: r->quiet = true; r->status_only = r->warn = false; r->check_option = "quiet"; break;
     case OPT_STATUS: r->status_only = true; r->quiet = r->warn = false; r->check_option = "status"; break;
     case 'w': r->warn = true; r->quiet = r->status_only = false; r->check_option = "warn"; break;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-info.c - what an image is: format, sizes, backing file, snapshots; of a whole chain on request. */
+/* img-info.c - show information about an image, or about a whole backing chain. */
 #include "applet.h"
 #include "info.h"
 #include "../libimg/util/cleanup.h"
@@ -66,8 +66,8 @@ static void free_names(names *list)
 }
 
 /*
- * One image after the other, each opened alone: a chain of any length costs the memory of one
- * image, and a broken file below does not hide what was asked for at the top.
+ * Each image is opened on its own, one after the other: a chain of any length takes the memory of one
+ * image, and a broken backing file does not hide the information about the images above it.
  */
 static bool gather_chain(const struct request *r, struct img_doc *infos)
 {

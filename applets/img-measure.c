@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-measure.c - how large the file of an image becomes, before it is made. */
+/* img-measure.c - calculate the file size of a new image. */
 #include "applet.h"
 
 #include <inttypes.h>

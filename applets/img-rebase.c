@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-rebase.c - give an image another backing file; what the guest sees stays the same unless -u. */
+/* img-rebase.c - change or remove the backing file; the guest-visible content stays the same unless -u is given. */
 #include "applet.h"
 #include "../libimg/copy.h"
 
@@ -31,7 +31,7 @@ struct request {
 
 /* ---- The new backing file ---------------------------------------------------------------- */
 
-/* The name as the image would find it; caller frees.  NULL after a message. */
+/* The name resolved relative to the image; caller frees.  NULL after a message. */
 static char *resolve_backing(const struct img *image, const char *name)
 {
     if (img_name_is_relative(name) && strncmp(img_filename(image), "json:", 5) == 0) {
@@ -85,7 +85,7 @@ static void explain(const struct img_copy_fault *fault, int error)
     }
 }
 
-/* Bring into the image what would be lost with its old backing file. */
+/* Copy data into the image that would be lost with its old backing file. */
 static int copy(struct img *image, const struct request *r)
 {
     struct img_rebase how = { .compress = r->compress, .workers = img_copy_workers(),

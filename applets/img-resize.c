@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-resize.c - change the size of the disk that an image holds. */
+/* img-resize.c - change the size of the disk in an image. */
 #include "applet.h"
 
 #include <string.h>
@@ -89,7 +89,7 @@ static int resize(struct img *image, const struct request *r)
     struct img_error err = IMG_ERROR_INIT;
     uint64_t now = img_size(image), size = r->size;
 
-    /* Sums wrap around as qemu-img's do, so that what it calls negative is that here too. */
+    /* Sums wrap around as in qemu-img, so that both tools refuse the same sizes as negative. */
     if (r->relation == LARGER_BY)
         size = now + size;
     else if (r->relation == SMALLER_BY)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-snapshot.c - the internal snapshots of an image: list, create, apply, delete. */
+/* img-snapshot.c - list, create, apply and delete the internal snapshots of an image. */
 #include "info.h"
 
 #include <stdio.h>
@@ -31,7 +31,7 @@ static void list(struct img *image)
     struct img_snapshot *all = NULL;
     int count = img_snapshots(image, &all, &err);
 
-    /* What cannot be listed is none to qemu-img too. */
+    /* As in qemu-img, a failure to list means no snapshots. */
     img_error_clear(&err);
     if (count <= 0)
         return;
@@ -74,7 +74,7 @@ static int apply(struct img *image, const char *name)
     return 1;
 }
 
-/* By name only; where several have it, the first in the list. */
+/* By name only; if several have it, the first in the list. */
 static int delete(struct img *image, const char *name)
 {
     struct img_error err = IMG_ERROR_INIT;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The face of qemu-img: its global options, its list of commands, and what it
- * says when it is called wrongly.  The commands are the applets.
+ * The qemu-img command: its global options, its list of commands, and its usage
+ * errors.  The commands are the applets.
  */
 #include "face.h"
 #include "../libimg/util/strbuf.h"

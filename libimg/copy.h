@@ -50,7 +50,7 @@ struct img_copy {
      * target.  length 0: to the end.  A stream is read from its current position, with source_offset 0, and may be
      * shorter. */
     uint64_t source_offset, length, target_offset;
-    bool exact;                    /* copy the exact length of a stream; otherwise it is padded to whole sectors, like raw */
+    bool exact;                    /* copy the exact length of a stream; otherwise pad it to whole sectors, like raw */
 
     bool top_layer_only;           /* ranges that a source reads from its backing file stay holes in the target, which
                                       reads its own backing file there */
