@@ -213,7 +213,7 @@ enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER };
 
 /* The driver with this name, even if it is only recognised and not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);
-/* Iterate over all drivers in link order; NULL after the last. */
+/* Walk all drivers, in the order in which they are linked; NULL after the last. */
 const struct img_driver *img_driver_next(const struct img_driver *previous);
 const char *img_driver_name(const struct img_driver *driver);
 enum img_kind img_driver_kind(const struct img_driver *driver);
@@ -346,7 +346,7 @@ struct img_extent {
     uint64_t host, host_length; /* host_length: CODED only */
     unsigned depth;             /* img_map_chain: layers below the image; 0 is the image itself */
     struct img *layer;          /* img_map_chain: the image of the chain that answered */
-    bool stale;                 /* img_map_chain: below an image whose backing file has changed; reading it is -EINVAL */
+    bool stale;                 /* img_map_chain: below an image with a changed backing file; reads fail with -EINVAL */
     struct img *via;            /* not NULL: `file` and `host` are for display only; read from this node at the
                                    guest offset (there is a filter in between) */
 };
@@ -375,8 +375,8 @@ int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img
 
 int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length);
 int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length);
-/* Write one whole cluster (or the short one at the end) compressed; if it does not
- * shrink, as plain data.  -ENOTSUP if the format has no compression. */
+/* Write one whole cluster (or the short one at the end) in compressed form; where the
+ * data do not shrink, as plain data.  -ENOTSUP where the format has no compression. */
 int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset, size_t length);
 
 enum { IMG_ZERO_MAY_UNMAP = 1, IMG_ZERO_NO_FALLBACK = 2 /* -ENOTSUP rather than writing zeroes */ };

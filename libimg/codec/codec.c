@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Compressed units.  Deflate uses libdeflate if it is built in (one call per unit, several times faster
- * than zlib), otherwise zlib; zstd uses its own library.  Streams that libdeflate refuses go to zlib,
- * which can decode the start of a unit if the stream is too long or its end is damaged.  What
+ * Compressed units.  Deflate by libdeflate where it is built in (one call a unit, several times as
+ * fast as zlib), else by zlib; zstd by its own library.  What libdeflate will not take goes to zlib too,
+ * which also gives what comes before the end of a unit when the stream is longer or its end is damaged.  What
  * a library wants to keep between calls (hash tables, work space) is kept once a thread and freed when it ends.
  */
 #include "codec.h"

@@ -148,7 +148,7 @@ static int store(const struct img_option *option, const char *text, unsigned whe
     }
     if ((option->min || option->max) && (number < option->min || number > option->max))
         return img_error_set(err, ERANGE, "Value '%s' is out of range for parameter '%s'", text, option->name);
-    /* A number that is too large for the field, or negative, stays too large for every driver. */
+    /* What is too large for the field, a negative number among it, stays too large for any driver. */
     int64_t value = number > INT64_MAX ? INT64_MAX : (int64_t)number;
     memcpy(field(option, into), &value, sizeof value);
     return 0;
@@ -184,7 +184,7 @@ static int read_one(const struct img_option *option, unsigned when, struct img_d
     img_doc_free(value);
     if (text)
         return store(option, text, when, into, err);
-    /* Amending changes only the given options. */
+    /* Amending changes what is given and nothing else. */
     if (option->standard && when != IMG_AT_AMEND)
         return store(option, option->standard, when, into, err);
     return 0;
