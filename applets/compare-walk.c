@@ -42,7 +42,7 @@ struct walk {
     bool stop;                          /* hand out no more chunks */
 };
 
-/* ---- What the images say ------------------------------------------------------------- */
+/* ---- Mapping ------------------------------------------------------------------------- */
 
 static bool reads_as_zero(const struct img_extent *extent)
 {
@@ -103,7 +103,7 @@ static bool map_both(struct walk *w)
     return false;
 }
 
-/* ---- Chunks in and out ------------------------------------------------------------------ */
+/* ---- Chunks ----------------------------------------------------------------------------- */
 
 static uint64_t rest_of(const struct img_extent *extent, uint64_t at)
 {

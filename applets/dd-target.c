@@ -43,7 +43,7 @@ static int refuse_size(void)
     return -1;
 }
 
-/* ---- A new one ------------------------------------------------------------------------------ */
+/* ---- A new output --------------------------------------------------------------------------- */
 
 static int open_target(struct dd *dd)
 {
@@ -76,7 +76,7 @@ static int create_target(struct dd *dd, const struct img_driver *driver, uint64_
     return open_target(dd);
 }
 
-/* ---- One that is there ------------------------------------------------------------------------ */
+/* ---- An existing output ----------------------------------------------------------------------- */
 
 static int resize(struct dd *dd, uint64_t size)
 {
@@ -128,7 +128,7 @@ int dd_prepare_target(struct dd *dd)
     return create_target(dd, driver, end);
 }
 
-/* ---- One that is written in order ------------------------------------------------------------- */
+/* ---- A stream --------------------------------------------------------------------------------- */
 
 int dd_prepare_stream(struct dd *dd)
 {

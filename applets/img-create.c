@@ -163,7 +163,7 @@ static int settle_backing(struct request *r, struct img_error *err)
     return 0;
 }
 
-/* ---- Making it ------------------------------------------------------------------------ */
+/* ---- Creating it ---------------------------------------------------------------------- */
 
 static int check_driver(const struct request *r, struct img_error *err)
 {

@@ -69,7 +69,7 @@ static bool check_streams(const struct dd *dd)
     return true;
 }
 
-/* ---- What is to be copied --------------------------------------------------------------------- */
+/* ---- The request ------------------------------------------------------------------------------ */
 
 static bool cannot_skip(struct dd *dd)
 {

@@ -49,7 +49,7 @@ static void give_turn(struct copy_job *job)
     pthread_cond_broadcast(&job->turn_changed);
 }
 
-/* ---- What a hole of the target shows ------------------------------------------------ */
+/* ---- Holes of the target ------------------------------------------------------------ */
 
 /* With top_layer_only there is one source, and its chain has the data that is not copied. */
 static int read_below(struct copy_job *job, void *buffer, uint64_t offset, uint64_t length)

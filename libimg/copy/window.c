@@ -312,7 +312,7 @@ static int stream_window(struct copy_worker *worker, const struct copy_window *w
     return ret < 0 ? copy_fail_writing(job, window->offset, ret) : 0;
 }
 
-/* ---- The way of a window ------------------------------------------------------------------------------- */
+/* ---- Processing a window ------------------------------------------------------------------------------- */
 
 /* False if only the digest is computed. */
 static bool has_output(const struct copy_job *job)
