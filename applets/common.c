@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What all tools share: how they speak, and the arguments that several of them take. */
+/* Functions that all tools share: messages, and arguments of several tools. */
 #include "applet.h"
 #include "../libimg/util/cleanup.h"
 #include "../libimg/util/strbuf.h"
@@ -41,7 +41,7 @@ void app_warning(const char *format, ...)
 
 static void print_hint(struct img_error *err)
 {
-    /* The older profile leaves this one line open. */
+    /* The old profile prints this line without a newline. */
     bool open_ended = compat_profile() < COMPAT_10_0 && err->hint && !strncmp(err->hint, "Detected format of ", 19);
 
     if (err->hint)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The walk behind img-compare.  One cursor under a lock hands out chunks: the
- * next range over which both images say one thing.  Each worker reads and
- * compares its chunk alone, in pieces small enough to stay in the processor's cache.
- * Results are committed in order, so the first difference is the same with any number of threads.
+ * The walk of img-compare.  One cursor under a lock hands out chunks: the
+ * next range that is one extent in both images.  Each worker reads and
+ * compares its chunk on its own, in pieces small enough for the processor's cache.
+ * Results are committed in order, so the first difference does not depend on the number of threads.
  */
 #include "compare.h"
 #include "../libimg/util/checked.h"
@@ -16,11 +16,11 @@
 enum {
     CHUNK = 2 << 20,        /* bytes of data that one worker takes at once */
     PIECE = 256 << 10,      /* bytes read at once */
-    SECTOR = 512,           /* differences are told by sector */
-    RING = 64,              /* chunks that may be under way or done but not committed */
+    SECTOR = 512,           /* differences are reported by sector */
+    RING = 64,              /* chunks that may be in progress, or done but not committed */
     WORKERS = 8,            /* at most */
     STACK = 512 << 10,
-    BUFFER_ALIGNMENT = 4096 /* for images that are open without the page cache */
+    BUFFER_ALIGNMENT = 4096 /* for images opened without the page cache */
 };
 
 struct chunk {
@@ -34,15 +34,15 @@ struct walk {
     pthread_mutex_t lock;
     pthread_cond_t committed_more;
     uint64_t cursor;                    /* where the next chunk starts */
-    struct img_extent extent[2];        /* the answers that cover the cursor */
+    struct img_extent extent[2];        /* the extents at the cursor */
     uint64_t issued, committed;         /* chunks */
     uint64_t ends[RING];                /* end offset of an issued chunk */
     bool finished[RING];
     struct compare_finding finding;     /* the first one so far */
-    bool stop;                          /* hand out no more */
+    bool stop;                          /* hand out no more chunks */
 };
 
-/* ---- What the images say ------------------------------------------------------------- */
+/* ---- Mapping ------------------------------------------------------------------------- */
 
 static bool reads_as_zero(const struct img_extent *extent)
 {
@@ -71,7 +71,7 @@ static int map_side(struct walk *w, unsigned side)
     return img_map_chain(what->images[side], NULL, w->cursor, what->end - w->cursor, extent);
 }
 
-/* Keep the finding that lies first.  Called with the lock held. */
+/* Keep the finding with the lowest offset.  Called with the lock held. */
 static void found(struct walk *w, const struct compare_finding *finding)
 {
     w->stop = true;
@@ -79,7 +79,7 @@ static void found(struct walk *w, const struct compare_finding *finding)
         w->finding = *finding;
 }
 
-/* Bring both answers to the cursor; false at the end or when there is something to find. */
+/* Map both images at the cursor; false at the end or after a finding. */
 static bool map_both(struct walk *w)
 {
     struct compare_finding finding = { .offset = w->cursor };
@@ -103,14 +103,14 @@ static bool map_both(struct walk *w)
     return false;
 }
 
-/* ---- Chunks in and out ------------------------------------------------------------------ */
+/* ---- Chunks ----------------------------------------------------------------------------- */
 
 static uint64_t rest_of(const struct img_extent *extent, uint64_t at)
 {
     return extent->offset + extent->length - at;
 }
 
-/* Chunks that end one after the other from the first uncommitted one on are reported.  Lock held. */
+/* Report all finished chunks that follow the last committed one without a gap.  Lock held. */
 static void commit(struct walk *w)
 {
     while (w->committed < w->issued && w->finished[w->committed % RING]) {
@@ -124,7 +124,7 @@ static void commit(struct walk *w)
     pthread_cond_broadcast(&w->committed_more);
 }
 
-/* The next range to look at; false when there is none.  Zeroes on both sides need no worker. Lock held. */
+/* Take the next range to compare; false if there is none.  Zeroes in both images need no worker. Lock held. */
 static bool take(struct walk *w, struct chunk *chunk, uint64_t *number)
 {
     while (!w->stop && w->cursor < w->what->end) {
@@ -158,7 +158,7 @@ static bool take(struct walk *w, struct chunk *chunk, uint64_t *number)
 
 /* ---- One chunk ------------------------------------------------------------------------------ */
 
-/* First sector of the pieces that differs, as an offset in them. */
+/* Offset of the first sector that differs in the two pieces. */
 static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t length)
 {
     size_t at = 0;
@@ -177,7 +177,7 @@ static size_t first_content(const uint8_t *a, size_t length)
     return at;
 }
 
-/* Compare [offset, offset+length) of the chunk; true when all is equal. */
+/* Compare [offset, offset+length) of the chunk; true if equal. */
 static bool compare_piece(const struct chunk *chunk, uint64_t offset, size_t length, uint8_t *const buffers[2],
                           struct compare_finding *finding)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * compare.h - the pairwise walk behind img-compare: two images over one range,
- * extents that both call zero skipped, the others read by several threads.
+ * compare.h - the walk of img-compare over a range of two images: extents that
+ * are zero in both are skipped, the others are read by several threads.
  */
 #ifndef COMPARE_H
 #define COMPARE_H
@@ -10,9 +10,9 @@
 
 enum compare_result {
     COMPARE_SAME,
-    COMPARE_CONTENT,        /* the bytes differ at `offset` (of a sector) */
-    COMPARE_STATUS,         /* strict: what is allocated differs at `offset` */
-    COMPARE_MAP_FAILED,     /* `side` could not say what is where: `code` */
+    COMPARE_CONTENT,        /* the content differs at `offset` (start of a sector) */
+    COMPARE_STATUS,         /* strict: the allocation differs at `offset` */
+    COMPARE_MAP_FAILED,     /* `side` could not be mapped: `code` */
     COMPARE_READ_FAILED     /* `side` could not be read: `code` */
 };
 
@@ -27,12 +27,12 @@ struct compare {
     struct img *images[2];  /* the second may be NULL: all zeroes */
     uint64_t start, end;
     bool strict;
-    /* Called in order of the offsets, by one thread at a time: everything below `done` has been found equal. */
+    /* Called in order of offsets, by one thread at a time: everything below `done` is equal. */
     void (*progress)(void *context, uint64_t done);
     void *context;
 };
 
-/* Walk the range; the first finding in order of the offsets, or COMPARE_SAME. */
+/* Compare the range; returns the finding with the lowest offset, or COMPARE_SAME. */
 struct compare_finding compare_images(const struct compare *what);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* convert-bitmaps.c - persistent bitmaps go from the source to the target of img-convert (--bitmaps). */
+/* convert-bitmaps.c - copying persistent bitmaps (img-convert --bitmaps). */
 #include "convert.h"
 
 static int refuse_format(const char *name)
@@ -8,7 +8,7 @@ static int refuse_format(const char *name)
     return -1;
 }
 
-/* The latest first, as qemu-img goes through them. */
+/* The last bitmap first, as in qemu-img. */
 int convert_check_bitmaps(struct convert *r)
 {
     struct img_bitmap *list;
@@ -42,7 +42,7 @@ int convert_check_bitmaps(struct convert *r)
     return status;
 }
 
-/* It is switched on at the end, so that nothing of the copying shows in it. */
+/* It is enabled at the end, so that it does not record the copy. */
 static int copy_one(struct convert *r, const struct img_bitmap *bitmap)
 {
     struct img_error err = IMG_ERROR_INIT, dropped = IMG_ERROR_INIT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* convert-copy.c - the copy of img-convert: what the engine is asked for, and what its failures are called. */
+/* convert-copy.c - the copy of img-convert: the request to the copy engine, and messages for its failures. */
 #include "convert.h"
 
 #include <fcntl.h>
@@ -41,7 +41,7 @@ static void explain(const struct img_copy_fault *fault, int error)
     }
 }
 
-/* Standard output, or a named pipe (also /dev/stdout where that is one). */
+/* Standard output or a named pipe (also /dev/stdout if it is a pipe). */
 static int open_stream(const struct convert *r)
 {
     return app_open_stream(strcmp(r->target_name, "-") ? r->target_name : NULL, O_WRONLY);
@@ -79,12 +79,12 @@ int convert_copy(struct convert *r)
         }
         what.stream = r->stream;
         what.target_backing_size = r->backing ? r->backing_size : UINT64_MAX;
-        /* Looking for zeroes in the data takes another pass: where it is asked for. */
+        /* Detecting zeroes in the data takes another pass: only if requested. */
         what.keep_data = r->stream && !r->sparse_given;
         if (!r->stream)
             what.sparse = 512;
     } else {
-        /* What a hole of the target shows: zeroes of a fresh image, or its backing file. */
+        /* A hole in the target reads as zeroes in a new image, or from its backing file. */
         what.target_is_zero = r->target_is_zero ||
             (!r->no_create && !r->backing && r->sparse && img_zero_initialised(r->target));
         if (img_backing(r->target))
@@ -102,7 +102,7 @@ int convert_copy(struct convert *r)
     return r->to_stream ? close_stream(what.target_fd, status) : status;
 }
 
-/* The target is what standard output leads to ("-", /dev/stdout, or by its own name). */
+/* Is the target the same file as standard output ("-", /dev/stdout, or its own name)? */
 static bool target_is_stdout(const struct convert *r)
 {
     struct stat target, out;

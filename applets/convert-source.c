@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* convert-source.c - the sources of img-convert, and the snapshot that is read of one. */
+/* convert-source.c - opening the sources of img-convert, or a snapshot of one. */
 #include "convert.h"
 #include "../libimg/util/checked.h"
 #include "../libimg/util/strbuf.h"

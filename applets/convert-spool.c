@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * convert-spool.c - standard input for targets that have to know its length, or to read it twice.
+ * convert-spool.c - saving standard input for targets that need its length, or read it twice.
  *
- * A raw or qcow2 file grows as the bytes come.  Other formats cannot, nor can an image that is itself
- * written into a pipe: then the bytes wait, with holes for zeroes, in a file without a name beside the target.
+ * A raw or qcow2 file grows as input arrives.  Other formats cannot grow, nor can an image that is itself
+ * written to a pipe.  In these cases the input is first saved to an unnamed file, with zeroes as holes.
  */
 #include "convert.h"
 #include "../libimg/util/cleanup.h"
@@ -23,7 +23,7 @@ static bool is_needed(const struct convert *r)
     return r->to_stream || !img_driver_can_resize(r->driver);
 }
 
-/* A regular file, read from its start, is a source like any other. */
+/* A regular file at its start can be used directly as a source. */
 static bool is_plain_file(int fd)
 {
     struct stat st;
@@ -31,7 +31,7 @@ static bool is_plain_file(int fd)
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0;
 }
 
-/* The folder of the target, or the one for temporary files. */
+/* The directory of the target, or of temporary files. */
 static char *folder_of(const struct convert *r)
 {
     static const char prefix[] = "file:";
@@ -65,7 +65,7 @@ static int open_nameless(const char *folder)
     return fd;
 }
 
-/* All of standard input into the image at `name`; -1 after a message. */
+/* Copy all of standard input to the image at `name`; -1 after a message. */
 static int fill(const struct convert *r, const char *name)
 {
     struct img_open how = { .format = "raw", .flags = IMG_RDWR | IMG_RESIZE, .cache = IMG_CACHE_UNSAFE };
@@ -104,7 +104,7 @@ int convert_spool(struct convert *r)
     if (fd == STDIN_FILENO || fill(r, name) == 0)
         r->images[0] = app_open(name, &how);
     if (fd != STDIN_FILENO)
-        close(fd);      /* the image has it open */
+        close(fd);      /* the image has opened it */
     if (!r->images[0])
         return -1;
     r->total = img_size(r->images[0]);

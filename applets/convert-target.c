@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* convert-target.c - the target of img-convert: its options and backing file judged, created, opened. */
+/* convert-target.c - the target of img-convert: check its options and backing file, create it, open it. */
 #include "convert.h"
 
 #include <stdlib.h>
@@ -19,7 +19,7 @@ int convert_find_driver(struct convert *r)
     return 0;
 }
 
-/* Backing file of the target, from -B and -F or from -o; into the creation options. */
+/* Put the backing file of the target, from -B and -F or from -o, into the creation options. */
 static bool settle_backing(struct convert *r)
 {
     const char *name, *format;
@@ -54,7 +54,7 @@ static bool preallocated(const struct convert *r)
     return mode && strcmp(mode, "off");
 }
 
-/* A backing file that can't be opened is found before an old target is gone. */
+/* Try to open the backing file before an existing target is overwritten. */
 static int try_backing(struct convert *r)
 {
     struct img_open how = { .format = img_doc_string_at(r->create_options, "backing_fmt"), .flags = IMG_SHARE };
@@ -65,7 +65,7 @@ static int try_backing(struct convert *r)
 
     if (!img_driver_find(how.format)) {
         free(full);
-        return 0;       /* creating words it */
+        return 0;       /* creating the target reports it */
     }
     ret = img_open(&image, full, &how, &err);
     if (ret < 0) {
@@ -95,7 +95,7 @@ static int create_target(struct convert *r)
     return 0;
 }
 
-/* The target with what `-o` says of this run. */
+/* Open the new target with the options of -o that apply to this run. */
 static struct img *open_new(const struct convert *r, const struct img_open *how)
 {
     struct img_doc *run = r->no_create ? NULL : img_create_run_options(r->driver, r->create_options);
@@ -176,7 +176,7 @@ int convert_judge_target(struct convert *r)
     return fresh && r->to_stream && !app_can_stream(r->driver) ? -1 : 0;
 }
 
-/* An image on standard output, or in a named pipe: the copy writes it. */
+/* An image on standard output or in a named pipe: the copy engine writes it. */
 static int open_stream(struct convert *r)
 {
     struct img_error err = IMG_ERROR_INIT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* convert.h - what the parts of img-convert share: the request, and the steps in the order in which they run. */
+/* convert.h - shared by the files of img-convert: the request, and the steps in execution order. */
 #ifndef CONVERT_H
 #define CONVERT_H
 
@@ -9,12 +9,12 @@
 struct convert {
     struct app *app;
     const char *source_format, *target_format, *backing, *backing_format, *snapshot;
-    struct img_doc *create_options;    /* flat, NULL: none given */
+    struct img_doc *create_options;    /* flat; NULL: none given */
     bool want_help, source_opts, target_opts, no_create, target_is_zero, compress, share, offload, salvage,
          out_of_order, progress, sparse_given, bitmaps, skip_broken, format_given;
     uint64_t sparse, rate;
     unsigned workers;
-    struct digest_choice digest;       /* hash NULL: none wanted */
+    struct digest_choice digest;       /* hash NULL: none requested */
     uint8_t digest_result[IMG_HASH_MAX];
     const char *source_cache_name, *target_cache_name;
     enum img_cache source_cache, target_cache;
@@ -23,49 +23,49 @@ struct convert {
     size_t source_count;
     const char *target_name;
     bool from_stream, to_stream;
-    bool raw_stream;                   /* to_stream, and there is no image to make: the bytes alone */
+    bool raw_stream;                   /* to_stream, in raw format */
 
     const struct img_driver *driver;   /* of the target */
     struct img **images;
     uint64_t total;
     struct img *target;
-    struct img_stream *stream;         /* instead: an image that is written in order */
+    struct img_stream *stream;         /* instead of a target: an image that is written in order */
     uint64_t backing_size;             /* of the target's backing file */
 };
 
 /* convert-source.c ------------------------------------------------------------ */
 
-/* Open all sources and add up their length, then show the snapshot that -l names. 0, or -1 after a message. */
+/* Open all sources, add up their lengths, and load the snapshot of -l. Returns 0, or -1 after a message. */
 int convert_open_sources(struct convert *r);
 
 /* convert-target.c ------------------------------------------------------------ */
 
-/* The driver of -O, which must be able to make images. */
+/* Find the driver of -O, which must be able to create images. */
 int convert_find_driver(struct convert *r);
-/* Find the driver of a target that is to be made and judge its options, without touching anything.  0, or -1 after a
+/* Find the driver of a new target and check its options, without touching anything.  Returns 0, or -1 after a
  * message. */
 int convert_judge_target(struct convert *r);
-/* Then create the target unless -n, and open it; of a stream nothing is written yet. */
+/* Then create the target unless -n, and open it; nothing is written to a stream yet. */
 int convert_open_target(struct convert *r);
 
 /* convert-spool.c -------------------------------------------------------------- */
 
-/* Standard input, where it has to be kept in a file first, becomes the one source, of known length.  0, or -1 after a
+/* If standard input must first be saved to a file, save it and make the file the source.  Returns 0, or -1 after a
  * message. */
 int convert_spool(struct convert *r);
 
 /* convert-bitmaps.c ----------------------------------------------------------- */
 
-/* --bitmaps, before the target is touched: can they be copied?  0, or -1 after a message. */
+/* --bitmaps: check that they can be copied, before the target is touched.  Returns 0, or -1 after a message. */
 int convert_check_bitmaps(struct convert *r);
-/* After the copy of the disk; the exit code. */
+/* Copy them after the disk; returns the exit code. */
 int convert_copy_bitmaps(struct convert *r);
 
 /* convert-copy.c -------------------------------------------------------------- */
 
-/* Copy; the exit code.  Fills digest_result. */
+/* Copy; returns the exit code.  Fills digest_result. */
 int convert_copy(struct convert *r);
-/* Print the digest: on standard output, or standard error where that is the target. */
+/* Print the digest on standard output, or on standard error if standard output is the target. */
 void convert_print_digest(const struct convert *r);
 
 #endif

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Options that qemu-img of an older profile did not list, or (OURS) none does: those are listed under our own
- * names only, as img-create.  They work all the same. */
+/* Options that qemu-img of an old profile does not list.  OURS: no qemu-img lists them; they are listed only if the
+ * tool is called as img-create.  They always work. */
 enum { OURS = 0 };
 static const struct {
     const char *name;

@@ -26,7 +26,7 @@ static bool parse_block(struct dd *dd, const char *value)
     return app_number(value, "bs", 1, INT32_MAX, &dd->block);
 }
 
-/* A plain number, in C's notation; the older profile takes the suffixes of sizes. */
+/* A plain number in C notation; the old profile also accepts size suffixes. */
 static bool parse_blocks(const char *value, const char *what, uint64_t *blocks)
 {
     unsigned long long number;
@@ -77,7 +77,7 @@ struct word {
     bool *flag;
 };
 
-/* Set the flags of a comma separated list. */
+/* Set the flags of a comma-separated list. */
 static bool parse_words(const char *what, const char *value, const struct word *words, size_t count)
 {
     for (const char *at = value; ; ) {

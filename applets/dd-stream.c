@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* dd-stream.c - where img-dd begins to read a stream, and whether it is at its end. */
+/* dd-stream.c - skipping the start of a stream, and detecting its end. */
 #include "dd.h"
 #include "../libimg/util/checked.h"
 #include "../libimg/util/fd.h"
@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A file on standard input: to the place, without reading. 1: done, 0: it ends before, -1: it is no file. */
+/* Seek in a file on standard input. 1: done, 0: it is too short, -1: it is not a file. */
 static int seek_forward(int fd, uint64_t length)
 {
     off_t at = lseek(fd, 0, SEEK_CUR);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dd-target.c - the image that img-dd writes.  Without more it is made anew.  With conv=notrunc it is kept and becomes
- * longer where need be; with seek= alone it is cut there first, as dd(1) does.  Whatever can
- * be refused is refused before an old output is touched.
+ * dd-target.c - the output image of img-dd.  By default it is created.  With conv=notrunc an existing image is kept and
+ * grows if necessary; with only seek= it is first truncated there, as in dd(1).  All checks
+ * are done before an existing output is touched.
  */
 #include "dd.h"
 #include "../libimg/util/checked.h"
@@ -21,7 +21,7 @@ static bool same_file(const struct img *node, const struct stat *target)
            st.st_ino == target->st_ino;
 }
 
-/* Is the output one of the files that the source is read from? */
+/* Is the output one of the files of the source? */
 static bool reads_from(const struct img *node, const struct stat *target)
 {
     return node && (same_file(node, target) || reads_from(img_file(node), target) ||
@@ -43,7 +43,7 @@ static int refuse_size(void)
     return -1;
 }
 
-/* ---- A new one ------------------------------------------------------------------------------ */
+/* ---- A new output --------------------------------------------------------------------------- */
 
 static int open_target(struct dd *dd)
 {
@@ -76,7 +76,7 @@ static int create_target(struct dd *dd, const struct img_driver *driver, uint64_
     return open_target(dd);
 }
 
-/* ---- One that is there ------------------------------------------------------------------------ */
+/* ---- An existing output ----------------------------------------------------------------------- */
 
 static int resize(struct dd *dd, uint64_t size)
 {
@@ -128,7 +128,7 @@ int dd_prepare_target(struct dd *dd)
     return create_target(dd, driver, end);
 }
 
-/* ---- One that is written in order ------------------------------------------------------------- */
+/* ---- A stream --------------------------------------------------------------------------------- */
 
 int dd_prepare_stream(struct dd *dd)
 {

@@ -19,13 +19,13 @@ struct dd {
     bool direct_input, direct_output;
     bool progress;
 
-    /* What is to be done, in bytes */
+    /* The request in bytes */
     bool from_stream, to_stream;
     int source_fd, target_fd;               /* -1: an image */
     struct img *source, *target;
-    struct img_stream *stream;              /* in place of target: an image that is written in order */
-    uint64_t from, length, to;              /* length: of a stream the most that is read, UINT64_MAX: all of it */
-    bool created, fixed;                    /* the target is new; it keeps the size that it has */
+    struct img_stream *stream;              /* instead of target: an image that is written in order */
+    uint64_t from, length, to;              /* length: for a stream the maximum to read, UINT64_MAX: all */
+    bool created, fixed;                    /* the target is new; the target keeps its size */
 };
 
 /* dd-operands.c: read app->operands; false after a message. */
@@ -33,14 +33,14 @@ bool dd_parse_operands(struct dd *dd);
 
 /* dd-stream.c ----------------------------------------------------------------------- */
 
-/* Pass over that many bytes.  1, or 0 when the stream ended before; a negative errno. */
+/* Skip this many bytes.  Returns 1, 0 if the stream is shorter, or a negative errno. */
 int dd_skip_stream(int fd, uint64_t length);
-/* Takes a byte to see: 1 at the end of the stream, else 0 or a negative errno. */
+/* Reads a byte to check: 1 at the end of the stream, otherwise 0 or a negative errno. */
 int dd_at_end(int fd);
 
-/* dd-target.c: the image that is written, created or opened, and long enough; -1 after a message. */
+/* dd-target.c: create or open the output image, and make it long enough; -1 after a message. */
 int dd_prepare_target(struct dd *dd);
-/* The same for one that goes to standard output: its options are judged. */
+/* The same for an image on standard output: check its options. */
 int dd_prepare_stream(struct dd *dd);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* digest-line.c - one line of a list of digests, out and in, as sha256sum(1) has them. */
+/* digest-line.c - printing and parsing a line of a digest list, in the format of sha256sum(1). */
 #include "digest.h"
 
 #include <string.h>
@@ -82,7 +82,7 @@ static int digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* All of [text, text+length) is the digits of that hash. */
+/* Parse [text, text+length), which must be exactly the digits of this hash. */
 static bool parse_hex(const char *text, size_t length, const struct img_hash *hash, uint8_t *result)
 {
     if (length != 2 * img_hash_length(hash))
@@ -140,7 +140,7 @@ static bool parse_tagged(char *line, struct digest_choice *choice, uint8_t *resu
     return true;
 }
 
-/* The hash of a line that does not name it. */
+/* The hash of a line without an algorithm. */
 static const struct img_hash *by_length(size_t digits)
 {
     for (const struct img_hash *hash = img_hash_next(NULL); hash; hash = img_hash_next(hash))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* face.h - the face of qemu-img around the applets: global options and the list of commands. */
+/* face.h - the qemu-img command around the applets: global options and the list of commands. */
 #ifndef FACE_H
 #define FACE_H
 
@@ -7,10 +7,10 @@
 
 typedef int app_run_fn(const struct applet *applet, const char *called, int argc, char **argv);
 
-/* `qemu-img [global options] COMMAND ...`: parses the global options, hands the rest to `run`. */
+/* `qemu-img [global options] COMMAND ...`: parse the global options, pass the rest to `run`. */
 int app_qemu_img(int argc, char **argv, app_run_fn *run);
 
-/* Do what -T says.  LISTED: it was `help`, and the names are on standard output; BAD: printed why. */
+/* Handle the argument of -T.  LISTED: it was `help`, and the names were printed; BAD: after a message. */
 enum app_trace { APP_TRACE_GOOD, APP_TRACE_LISTED, APP_TRACE_BAD };
 enum app_trace app_trace(const char *text);
 

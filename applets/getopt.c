@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The option parser and the help text, both fed by the option table of an
- * applet alone.  getopt_long of the C libraries differ in their messages; the
- * texts here are those that callers of qemu-img know.
+ * The option parser and the help text, both driven by the option table of an
+ * applet.  The messages of getopt_long differ between C libraries; the
+ * messages here are those that callers of qemu-img expect.
  */
 #include "applet.h"
 #include "../libimg/util/strbuf.h"
@@ -26,7 +26,7 @@ static int usage_status(const struct app *app)
     return app->applet->usage_status ? app->applet->usage_status : 1;
 }
 
-/* The line behind every usage error; the older profile always names the whole tool. */
+/* The line after every usage error; the old profile always names the whole tool. */
 static _Noreturn void try_help(const struct app *app, int status)
 {
     if (compat_profile() < COMPAT_10_0)
@@ -49,7 +49,7 @@ void app_usage(const struct app *app, const char *format, ...)
     try_help(app, usage_status(app));
 }
 
-/* A word that the table does not allow.  `text` is the newer profile's wording, `word` what was given. */
+/* Report an option that the table does not allow.  `text` is the message of the new profile, `word` the option. */
 static _Noreturn void bad_option(const struct app *app, const char *word, const char *format, ...)
     IMG_PRINTF(3, 4);
 
@@ -67,11 +67,11 @@ static _Noreturn void bad_option(const struct app *app, const char *word, const 
         va_end(arguments);
         fputc('\n', stderr);
     }
-    /* The parser's own complaints end with 1 in every tool. */
+    /* Errors of the parser exit with 1 in every tool. */
     try_help(app, 1);
 }
 
-/* The same for an option whose argument is missing at the end. */
+/* Report an option without its argument at the end. */
 static _Noreturn void no_argument(const struct app *app, const char *word, const struct app_option *option,
                                   bool is_long)
 {
@@ -126,7 +126,7 @@ static _Noreturn void ambiguous(const struct app *app, const char *word, size_t 
     bad_option(app, word, "option '%s' is ambiguous; possibilities:%s", word, names.text);
 }
 
-/* By its whole name, or by the start of it where that leaves no doubt. */
+/* Find an option by its name or by a unique abbreviation. */
 static const struct app_option *find_long(const struct app *app, const char *word)
 {
     const char *name = word + 2;
@@ -199,7 +199,7 @@ static int next_short(struct app *app)
     return accept(app, option, app->argv[app->next++]);
 }
 
-/* A number with a minus where the applet takes one as its second operand? */
+/* Is it a negative number in a place where the applet takes one as its second operand? */
 static bool is_minus_number(const struct app *app, const char *word)
 {
     return app->applet->minus_number && app->operand_count == 1 && app->argv[app->next - 2] == app->operands[0] &&
@@ -240,7 +240,7 @@ int app_next(struct app *app)
 
 /* ---- Help ------------------------------------------------------------------ */
 
-/* Text of several lines, each with the indent in front. */
+/* Print lines of text, each with the indent in front. */
 static void print_indented(const char *text, const char *indent)
 {
     while (*text) {
@@ -251,7 +251,7 @@ static void print_indented(const char *text, const char *indent)
     }
 }
 
-/* Row `index`, and the further spellings that stand below it. */
+/* Print row `index` and the other spellings below it. */
 static void print_option(const struct applet *applet, size_t index)
 {
     const struct app_option *option = row(applet, index), *other;

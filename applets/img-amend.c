@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-amend.c - give an image other options than those that it was created with. */
+/* img-amend.c - change creation options of an existing image. */
 #include "applet.h"
 #include "../libimg/util/cleanup.h"
 
@@ -8,12 +8,12 @@
 enum { OPT_FORCE = APP_LONG };
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors" },
-    { 'p', "progress", NULL, "show how far it has come" },
+    { 'q', "quiet", NULL, "print only errors" },
+    { 'p', "progress", NULL, "show progress" },
     APP_IMAGE_ROWS,
     { 't', "cache", "CACHE_MODE", "cache mode of the image (writeback)" },
-    { OPT_FORCE, "force", NULL, "allow what may make an encrypted image unreadable" },
-    { 'o', "options", "FMT_OPTS", "what to change, key=value,...; '-o help' lists what can be" },
+    { OPT_FORCE, "force", NULL, "allow changes that may make an encrypted image unreadable" },
+    { 'o', "options", "FMT_OPTS", "options to change, key=value,...; '-o help' lists them" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -120,9 +120,9 @@ static int run(struct app *app)
 
 const struct applet applet_amend = {
     .name = "amend",
-    .title = "give an image other options than those that it was created with",
+    .title = "change creation options of an existing image",
     .synopsis = "[-q] [-p] [-f FMT | --image-opts] [-t CACHE_MODE] [--force] [--object OBJDEF] -o FMT_OPTS FILENAME",
     .options = options,
-    .operands = "Several options are applied one after the other; what was applied before an error stays.",
+    .operands = "Changes are applied one after the other. If one fails, the changes before it stay.",
     .main = run,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-bench.c - time requests of one size on an image, a number of them in flight at a time. */
+/* img-bench.c - run requests of one size on an image, several in flight at once, and time them. */
 #include "applet.h"
 
 #include <stdio.h>
@@ -9,23 +9,23 @@
 enum { OPT_PATTERN = APP_LONG, OPT_FLUSH_INTERVAL, OPT_NO_DRAIN };
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "accepted; what is printed stays the same" },
+    { 'q', "quiet", NULL, "accepted and ignored" },
     APP_IMAGE_ROWS,
     { 't', "cache", "CACHE", "cache mode of the image (writeback)" },
     { 'c', "count", "COUNT", "number of requests (75000)" },
     { 's', "buffer-size", "BUFFER_SIZE", "size of each request (4k)" },
-    { 'd', "depth", "DEPTH", "requests in flight at a time (64)" },
-    { 'o', "offset", "OFFSET", "where the first request begins (0)" },
-    { 'S', "step-size", "STEP_SIZE", "from the beginning of a request to that of the next;\n"
-                                     "0, the default: the size of a request" },
-    { 'i', "aio", "AIO", "threads, native or io_uring; requests are threads here,\n"
-                         "native asks for a cache mode without page cache" },
+    { 'd', "depth", "DEPTH", "requests in flight at once (64)" },
+    { 'o', "offset", "OFFSET", "offset of the first request (0)" },
+    { 'S', "step-size", "STEP_SIZE", "distance between the starts of two requests;\n"
+                                     "0, the default: the request size" },
+    { 'i', "aio", "AIO", "threads, native or io_uring; always uses threads,\n"
+                         "but native needs a cache mode without the page cache" },
     { 'n', "native", NULL, "the same as -i native" },
-    { 'w', "write", NULL, "write requests; without it they read" },
-    { OPT_PATTERN, "pattern", "PATTERN", "value of the bytes that are written (0)" },
-    { OPT_FLUSH_INTERVAL, "flush-interval", "FLUSH_INTERVAL", "flush after this many requests; 0: not at all" },
-    { OPT_NO_DRAIN, "no-drain", NULL, "go on with requests while a flush is under way" },
-    { 'U', "force-share", NULL, "open the image without regard to its users" },
+    { 'w', "write", NULL, "write instead of read" },
+    { OPT_PATTERN, "pattern", "PATTERN", "value of the bytes to write (0)" },
+    { OPT_FLUSH_INTERVAL, "flush-interval", "FLUSH_INTERVAL", "flush after this many writes; 0: never" },
+    { OPT_NO_DRAIN, "no-drain", NULL, "do not wait for requests in flight before a flush" },
+    { 'U', "force-share", NULL, "do not lock the image, and ignore locks" },
     { 0, NULL, NULL, NULL }
 };
 
@@ -38,7 +38,7 @@ struct request {
 
 /* ---- The command line ----------------------------------------------------------------- */
 
-/* A number without a suffix.  The older profile has less to say about a bad one. */
+/* A number without a suffix.  The old profile has a shorter message for an invalid number. */
 static bool plain_number(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *number)
 {
     bool hexadecimal = !strncmp(text, "0x", 2) || !strncmp(text, "0X", 2), suffixed = false;
@@ -196,12 +196,12 @@ static int run(struct app *app)
 
 const struct applet applet_bench = {
     .name = "bench",
-    .title = "time requests on an image, a number of them in flight at a time",
+    .title = "run requests on an image and print the time they took",
     .synopsis = "[-f FMT | --image-opts] [-t CACHE] [-c COUNT] [-d DEPTH] [-o OFFSET] [-s BUFFER_SIZE] [-S STEP_SIZE]"
                 " [-i AIO] [-n] [-w [--pattern PATTERN] [--flush-interval FLUSH_INTERVAL [--no-drain]]] [-q] [-U]"
                 " FILENAME",
     .options = options,
-    .operands = "Requests go on at the beginning of the image once the next one would start behind its end; one that\n"
-                "begins inside and ends behind it fails.",
+    .operands = "When the next request would start beyond the end of the image, it starts at the beginning again.  A\n"
+                "request that starts inside the image and ends beyond it fails.",
     .main = run,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-bitmap.c - change the bitmaps that an image stores: a list of actions, done in their order. */
+/* img-bitmap.c - change the dirty bitmaps that an image stores: a list of actions, performed in order. */
 #include "applet.h"
 #include "../libimg/util/vector.h"
 
@@ -8,19 +8,19 @@
 enum { OPT_ADD = APP_LONG, OPT_REMOVE, OPT_REMOVE_ALL, OPT_CLEAR, OPT_ENABLE, OPT_DISABLE, OPT_MERGE };
 
 static const struct app_option options[] = {
-    { OPT_ADD, "add", NULL, "make BITMAP, which records future writes" },
-    { 'g', "granularity", "SIZE", "with --add: bytes that one bit stands for (the cluster\n"
-                                  "size, but 4k to 64k)" },
+    { OPT_ADD, "add", NULL, "create BITMAP, which records future writes" },
+    { 'g', "granularity", "SIZE", "with --add: bytes per bit (default: the cluster size,\n"
+                                  "but at least 4k and at most 64k)" },
     { OPT_REMOVE, "remove", NULL, "remove BITMAP" },
-    { OPT_REMOVE_ALL, "remove-all", NULL, "remove all bitmaps; BITMAP may be left out" },
+    { OPT_REMOVE_ALL, "remove-all", NULL, "remove all bitmaps; BITMAP may be omitted" },
     { OPT_CLEAR, "clear", NULL, "clear all bits of BITMAP" },
-    { OPT_ENABLE, "enable", NULL, "let BITMAP record writes" },
-    { OPT_DISABLE, "disable", NULL, "stop that" },
-    { OPT_MERGE, "merge", "SOURCE", "set in BITMAP what is set in the bitmap SOURCE" },
-    { 'b', "source-file", "SRC_FILENAME", "the image that has SOURCE, if it is another one" },
+    { OPT_ENABLE, "enable", NULL, "start recording writes in BITMAP" },
+    { OPT_DISABLE, "disable", NULL, "stop recording writes in BITMAP" },
+    { OPT_MERGE, "merge", "SOURCE", "set all bits in BITMAP that are set in the bitmap SOURCE" },
+    { 'b', "source-file", "SRC_FILENAME", "image that holds SOURCE, if it is another image" },
     { 'F', "source-format", "SRC_FMT", "format of SRC_FILENAME" },
-    { 'f', "format", "FMT", "format of FILENAME; without it the content is probed" },
-    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    { 'f', "format", "FMT", "format of FILENAME; probed if omitted" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list key=value,..., not a file name" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -86,7 +86,7 @@ static int act(struct img *image, struct img *source, const struct request *r, c
     return 1;
 }
 
-/* The actions before one that fails count. */
+/* If an action fails, those before it stay. */
 static int act_all(struct img *image, struct img *source, const struct request *r)
 {
     int status = 0;
@@ -171,10 +171,10 @@ static int run(struct app *app)
 
 const struct applet applet_bitmap = {
     .name = "bitmap",
-    .title = "change the bitmaps that an image stores",
+    .title = "change the dirty bitmaps that an image stores",
     .synopsis = "(--merge SOURCE | --add | --remove | --remove-all | --clear | --enable | --disable)... "
                 "[-b SRC_FILENAME [-F SRC_FMT]] [-g SIZE] [-f FMT | --image-opts] [--object OBJDEF] FILENAME [BITMAP]",
     .options = options,
-    .operands = "Actions are done in the order in which they are given.",
+    .operands = "Actions are performed in the order given.",
     .main = run,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-check.c - is the metadata of an image consistent?  Repairs it on request. */
+/* img-check.c - check the metadata of an image for consistency, and repair it on request. */
 #include "applet.h"
 
 #include <errno.h>
@@ -11,12 +11,12 @@ enum { OPT_OUTPUT = APP_LONG };
 enum { STATUS_GOOD = 0, STATUS_FAILED = 1, STATUS_CORRUPT = 2, STATUS_LEAKS = 3, STATUS_UNSUPPORTED = 63 };
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors" },
+    { 'q', "quiet", NULL, "print only errors" },
     APP_IMAGE_ROWS,
     { 'T', "cache", "CACHE_MODE", "cache mode of the image (writeback)" },
-    { 'U', "force-share", NULL, "open the image without regard to its users" },
+    { 'U', "force-share", NULL, "do not lock the image, and ignore locks" },
     { 'r', "repair", "leaks|all", "free leaked clusters, or repair everything" },
-    { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
+    { OPT_OUTPUT, "output", "human|json", "output format (human)" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -110,7 +110,7 @@ static void print_repaired(const struct request *r, const struct img_check *chec
 
 /* ---- The check -------------------------------------------------------------------------- */
 
-/* One pass; STATUS_GOOD when it could be done. */
+/* One pass; STATUS_GOOD if it could be completed. */
 static int check_once(struct img *image, unsigned repair, struct img_check *check)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -204,11 +204,11 @@ static int run(struct app *app)
 
 const struct applet applet_check = {
     .name = "check",
-    .title = "tell whether the metadata of an image is consistent, and repair it on request",
+    .title = "check the metadata of an image for consistency, and repair it on request",
     .synopsis = "[-q] [-f FMT | --image-opts] [-T CACHE_MODE] [-U] [-r leaks|all] [--output human|json] "
                 "[--object OBJDEF] FILENAME",
     .options = options,
-    .operands = "Exit code: 0 consistent (after the repair that was asked for), 1 the check failed, 2 corrupt,\n"
-                "3 clusters are leaked but nothing is corrupt, 63 the format has no check.",
+    .operands = "Exit code: 0 consistent (possibly after a repair), 1 the check failed, 2 corrupt, 3 leaked clusters\n"
+                "but not corrupt, 63 the format does not support checks.",
     .main = run,
 };

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* img-commit.c - bring what an image holds down into its backing file, or into one further down. */
+/* img-commit.c - write the content of an image into its backing file, or further down the chain. */
 #include "applet.h"
 #include "../libimg/copy.h"
 
 #include <errno.h>
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors" },
-    { 'p', "progress", NULL, "show how far it is" },
+    { 'q', "quiet", NULL, "print only errors" },
+    { 'p', "progress", NULL, "show progress" },
     APP_IMAGE_ROWS,
     { 't', "cache", "CACHE_MODE", "cache mode of the image (writeback)" },
     { 'd', "drop", NULL, "do not empty the image afterwards" },
-    { 'b', "base", "BASE_IMG", "the file of the backing chain to write to, in place of the\n"
+    { 'b', "base", "BASE_IMG", "write to this image of the backing chain instead of the\n"
                                "backing file of the image; implies -d" },
-    { 'r', "rate-limit", "RATE", "bytes a second at most" },
+    { 'r', "rate-limit", "RATE", "limit the rate to this many bytes per second" },
     { 'r', "rate", "RATE", NULL },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
@@ -26,7 +26,7 @@ struct request {
     uint64_t rate;
 };
 
-/* The image over the one that is written to; NULL after a message. */
+/* The image directly above the base; NULL after a message. */
 static struct img *find_overlay(struct img *image, const struct request *r)
 {
     struct img *overlay = image;
@@ -62,7 +62,7 @@ static int commit(struct img *image, const struct request *r)
         return 1;
     }
     rc = r->drop ? 0 : img_make_empty(image, &err);
-    if (rc < 0 && rc != -ENOTSUP) {         /* a format that cannot be emptied keeps what it has */
+    if (rc < 0 && rc != -ENOTSUP) {         /* a format that cannot be emptied keeps its data */
         app_report(&err);
         return 1;
     }
@@ -128,11 +128,11 @@ static int run(struct app *app)
 
 const struct applet applet_commit = {
     .name = "commit",
-    .title = "write what an image holds into its backing file",
+    .title = "write the content of an image into its backing file",
     .synopsis = "[-q] [-f FMT | --image-opts] [-t CACHE_MODE] [-b BASE_IMG] [-d] [-r RATE] [-p] [--object OBJDEF] "
                 "FILENAME",
     .options = options,
-    .operands = "A file that is smaller than the image grows.  Afterwards the image is empty and shows the\n"
-                "backing file, unless -d or -b was given.",
+    .operands = "A backing file that is smaller than the image grows.  Afterwards the image is emptied, unless\n"
+                "-d or -b is given.",
     .main = run,
 };

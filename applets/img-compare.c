@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-compare.c - do two images have the same content?  The walk is compare-walk.c. */
+/* img-compare.c - compare the content of two images.  The walk is in compare-walk.c. */
 #include "applet.h"
 #include "compare.h"
 #include "../libimg/util/checked.h"
@@ -13,18 +13,18 @@ enum { OPT_OUTPUT = APP_LONG };
 enum { STATUS_SAME, STATUS_DIFFERENT, STATUS_OPEN, STATUS_MAP, STATUS_READ };
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors" },
-    { 'p', "progress", NULL, "show how far it is" },
-    { 'f', "a-format", "FMT", "format of the first image; without it the content is probed" },
+    { 'q', "quiet", NULL, "print only errors" },
+    { 'p', "progress", NULL, "show progress" },
+    { 'f', "a-format", "FMT", "format of the first image; probed if omitted" },
     { 'f', "left-format", "FMT", NULL },
     { 'F', "b-format", "FMT", "format of the second image" },
     { 'F', "right-format", "FMT", NULL },
-    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAMEs are key=value,... instead of file names" },
-    { 's', "strict", NULL, "sizes and what is allocated must be equal too" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAMEs are lists key=value,..., not file names" },
+    { 's', "strict", NULL, "sizes and allocation must be equal too" },
     { 'T', "cache", "CACHE_MODE", "cache mode of the images (writeback)" },
-    { 'U', "force-share", NULL, "open the images without regard to their users" },
+    { 'U', "force-share", NULL, "do not lock the images, and ignore locks" },
     APP_OBJECT_ROW,
-    { OPT_OUTPUT, "output", "human|json", "form of the result (human)" },
+    { OPT_OUTPUT, "output", "human|json", "output format (human)" },
     { 0, NULL, NULL, NULL }
 };
 
@@ -72,7 +72,7 @@ static void print_json(const struct request *r, const char *reason, const struct
     img_doc_free(verdict);
 }
 
-/* Tell what was found; `names` are those of the images that were walked. */
+/* Report the finding; `names` are the names of the compared images. */
 static int conclude(const struct request *r, const struct compare_finding *finding, const char *const names[2])
 {
     switch (finding->result) {
@@ -119,7 +119,7 @@ static int walk(struct request *r, struct img *a, struct img *b, uint64_t start,
     return conclude(r, &finding, names);
 }
 
-/* What the longer image has behind the end of the other must be zeroes. */
+/* The rest of the longer image must be zeroes. */
 static int compare_rest(struct request *r, uint64_t common)
 {
     unsigned longer = r->sizes[1] > r->sizes[0];
@@ -163,7 +163,7 @@ static int compare_open(struct request *r)
     return status;
 }
 
-/* With -p qemu-img ends its line also when it never began one. */
+/* With -p qemu-img ends the progress line even if it never started one. */
 static int give_up(const struct request *r, int status)
 {
     if (r->progress && r->output == APP_HUMAN)
@@ -223,11 +223,11 @@ static int run(struct app *app)
 
 const struct applet applet_compare = {
     .name = "compare",
-    .title = "tell whether two images have the same content",
+    .title = "compare the content of two images",
     .synopsis = "[-f FMT] [-F FMT | --image-opts] [-s] [-p] [-q] [-T CACHE_MODE] [-U] [--object OBJDEF] "
                 "[--output human|json] FILENAME1 FILENAME2",
     .options = options,
-    .operands = "Exit code: 0 the content is equal, 1 it differs, 2 an image cannot be opened, 3 it cannot be\n"
-                "told what is allocated, 4 an image cannot be read.",
+    .operands = "Exit code: 0 same content, 1 different content, 2 an image cannot be opened, 3 the allocation cannot\n"
+                "be determined, 4 an image cannot be read.",
     .main = run,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * img-convert.c - copy one or more images into a new (or existing) one, with a
- * change of format where wanted.  Usage, options and the checks of their
- * combinations stand here, the steps in convert-*.c, the copying in libimg/copy/copy.c.
+ * img-convert.c - copy one or more images into a new or existing one, and
+ * convert the format if asked.  Usage, options and checks of their
+ * combinations are here, the steps in convert-*.c, the copy engine in libimg/copy/copy.c.
  */
 #include "convert.h"
 
@@ -13,9 +13,9 @@ enum { OPT_TARGET_IMAGE_OPTS = APP_LONG, OPT_TARGET_IS_ZERO, OPT_SALVAGE, OPT_BI
        OPT_DIGEST };
 
 static const struct app_option options[] = {
-    { 'f', "source-format", "SRC_FMT", "format of the source; without it the content is probed" },
+    { 'f', "source-format", "SRC_FMT", "format of the source; probed if omitted" },
     { 'f', "format", "SRC_FMT", NULL },
-    { APP_IMAGE_OPTS, "source-image-opts", NULL, "SRC_FILENAME is key=value,... instead of a file name" },
+    { APP_IMAGE_OPTS, "source-image-opts", NULL, "SRC_FILENAME is a list key=value,..., not a file name" },
     { APP_IMAGE_OPTS, "image-opts", NULL, NULL },
     { 'l', "source-snapshot", "SNAPSHOT", "copy this internal snapshot: its id or name,\n"
                                           "or snapshot.id=ID,snapshot.name=NAME" },
@@ -23,7 +23,7 @@ static const struct app_option options[] = {
     { 'T', "source-cache", "SRC_CACHE", "cache mode of the sources (writeback)" },
     { 'O', "target-format", "TGT_FMT", "format of the target (raw)" },
     { 'O', "output-format", "TGT_FMT", NULL },
-    { OPT_TARGET_IMAGE_OPTS, "target-image-opts", NULL, "TGT_FILENAME is key=value,...; needs -n" },
+    { OPT_TARGET_IMAGE_OPTS, "target-image-opts", NULL, "TGT_FILENAME is a list key=value,...; needs -n" },
     { 'o', "target-options", "TGT_OPTS", "creation options, key=value,...; '-o help' lists them" },
     { 'o', "options", "TGT_OPTS", NULL },
     { 'c', "compress", NULL, "write compressed clusters" },
@@ -31,29 +31,29 @@ static const struct app_option options[] = {
     { 't', "output-cache", "TGT_CACHE", NULL },
     { 't', "cache", "TGT_CACHE", NULL },
     { 'B', "backing", "BACKING_FILENAME", "make the target an overlay of this file, and copy\n"
-                                          "only what the source itself holds" },
+                                          "only what the source itself allocates" },
     { 'b', NULL, "BACKING_FILENAME", NULL },
     { 'F', "backing-format", "BACKING_FMT", "format of that backing file" },
-    { 'n', "no-create", NULL, "write into an existing target" },
-    { OPT_TARGET_IS_ZERO, "target-is-zero", NULL, "the existing target reads as zeroes: do not write any" },
-    { 'S', "sparse-size", "SPARSE_SIZE", "length of a run of zeroes that becomes a hole (4k);\n"
+    { 'n', "no-create", NULL, "write to an existing target" },
+    { OPT_TARGET_IS_ZERO, "target-is-zero", NULL, "the existing target reads as zeroes: do not write zeroes" },
+    { 'S', "sparse-size", "SPARSE_SIZE", "minimum length of a run of zeroes that becomes a hole (4k);\n"
                                          "0: allocate everything" },
-    { OPT_BITMAPS, "bitmaps", NULL, "copy persistent bitmaps too" },
-    { OPT_SKIP_BROKEN, "skip-broken-bitmaps", NULL, "leave out bitmaps that are marked inconsistent" },
-    { 'U', "force-share", NULL, "open the sources without regard to their users" },
-    { 'r', "rate-limit", "RATE", "bytes a second at most" },
+    { OPT_BITMAPS, "bitmaps", NULL, "also copy persistent bitmaps" },
+    { OPT_SKIP_BROKEN, "skip-broken-bitmaps", NULL, "skip bitmaps that are marked inconsistent" },
+    { 'U', "force-share", NULL, "do not lock the sources, and ignore locks" },
+    { 'r', "rate-limit", "RATE", "limit the rate to this many bytes per second" },
     { 'r', "rate", "RATE", NULL },
-    { 'm', "parallel", "NUM", "workers, 1 to 16" },
+    { 'm', "parallel", "NUM", "number of workers, 1 to 16" },
     { 'm', "coroutines", "NUM", NULL },
-    { 'C', "copy-range-offloading", NULL, "let the kernel copy where it can" },
+    { 'C', "copy-range-offloading", NULL, "let the kernel copy where possible" },
     { 'C', "copy-range", NULL, NULL },
-    { OPT_SALVAGE, "salvage", NULL, "what can't be read becomes zeroes" },
+    { OPT_SALVAGE, "salvage", NULL, "replace unreadable ranges by zeroes" },
     { 'W', "oob-writes", NULL, "write out of order, which can be faster" },
     { OPT_DIGEST, "digest", "ALGO", "print the digest of the content, as img-digest does:\n"
                                     "sha256 sha512 sha1 md5 ripemd160, tree, sha512-tree ..." },
     APP_OBJECT_ROW,
-    { 'p', "progress", NULL, "show how far it is" },
-    { 'q', "quiet", NULL, "print nothing but errors" },
+    { 'p', "progress", NULL, "show progress" },
+    { 'q', "quiet", NULL, "print only errors" },
     { 0, NULL, NULL, NULL }
 };
 
@@ -76,7 +76,7 @@ static int parse_workers(struct convert *r)
 {
     uint64_t n;
 
-    /* A count: suffixes of sizes are no part of it. */
+    /* A count: size suffixes are not allowed. */
     if (strpbrk(r->app->argument, "bkKMGTPE.") && strncmp(r->app->argument, "0x", 2)) {
         app_error("Invalid number of coroutines specified: '%s'.", r->app->argument);
         return -1;
@@ -145,7 +145,7 @@ static int split_operands(struct convert *r)
     return 0;
 }
 
-/* Combinations that make no sense; the first one found is told. */
+/* Refuse invalid combinations; the first one found is reported. */
 static bool check_combination(const struct convert *r)
 {
     if (r->skip_broken && !r->bitmaps)
@@ -190,7 +190,7 @@ static int open_and_copy(struct convert *r)
 
     if (!r->from_stream && convert_open_sources(r) < 0)
         return 1;
-    /* Standard input is read before the target is there where that has to be; what can be refused is refused before. */
+    /* If standard input must be saved, that is done before the target is created, and all checks before that. */
     if (convert_judge_target(r) < 0 || convert_spool(r) < 0 || convert_open_target(r) < 0)
         return 1;
     status = convert_copy(r);
@@ -254,13 +254,13 @@ out:
 
 const struct applet applet_convert = {
     .name = "convert",
-    .title = "copy images, with a change of format where wanted",
+    .title = "copy images, and convert the format if asked",
     .synopsis = "[-f SRC_FMT|--image-opts] [-T SRC_CACHE] [-U] [-l SNAPSHOT] [-O TGT_FMT|--target-image-opts]"
-                " [-o TGT_OPTS] [-t TGT_CACHE] [-n [--target-is-zero]] [-c] [-S SIZE] [--bitmaps [--skip-broken-bitmaps]] [-m NUM] [-W] [-C] [--salvage]"
-                " [-r RATE] [--digest ALGO] [-B BACKING_FILENAME [-F BACKING_FMT]] [--object OBJDEF] [-p] [-q] SRC_FILENAME..."
-                " TGT_FILENAME",
+                " [-o TGT_OPTS] [-t TGT_CACHE] [-n [--target-is-zero]] [-c] [-S SIZE]"
+                " [--bitmaps [--skip-broken-bitmaps]] [-m NUM] [-W] [-C] [--salvage] [-r RATE] [--digest ALGO]"
+                " [-B BACKING_FILENAME [-F BACKING_FMT]] [--object OBJDEF] [-p] [-q] SRC_FILENAME... TGT_FILENAME",
     .options = options,
-    .operands = "SRC_FILENAME   image to read; several are put one behind the other; `-` is standard input, raw\n"
-                "TGT_FILENAME   image to write; `-` is standard output: raw, or a format that can be written in order",
+    .operands = "SRC_FILENAME   source image; several are concatenated; `-` is standard input, raw\n"
+                "TGT_FILENAME   target image; `-` is standard output: raw, or a format that can be written in order",
     .main = convert_main,
 };

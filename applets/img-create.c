@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * img-create.c - make a new image, empty or on top of a backing file.  The
- * checks here come before anything is written, in the order in which scripts
- * know their messages.
+ * img-create.c - create an image, empty or as an overlay of a backing file.  All
+ * checks are done before anything is written, in the order of qemu-img, because scripts
+ * expect its messages.
  */
 #include "applet.h"
 #include "../libimg/util/cleanup.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors" },
+    { 'q', "quiet", NULL, "print only errors" },
     { 'f', "format", "FMT", "format of the new image (raw)" },
     APP_OBJECT_ROW,
     { 'o', "options", "FMT_OPTS", "creation options, key=value,...; '-o help' lists them" },
@@ -27,9 +27,9 @@ static const struct app_option options[] = {
 struct request {
     struct app *app;
     const char *format, *name;
-    const char *backing, *backing_format;   /* of -b and -F */
+    const char *backing, *backing_format;   /* from -b and -F */
     const struct img_driver *driver;
-    struct img_doc *options;        /* flat, as -o gave them and -b, -F and SIZE add to them */
+    struct img_doc *options;        /* flat: those of -o, with -b, -F and SIZE added */
     bool want_help, unchecked, has_size;
     uint64_t size;
 };
@@ -99,11 +99,11 @@ static void say_backing_failed(struct img_error *err, const char *backing)
     img_error_hint(err, "Could not open backing image.");
 }
 
-/* Open the backing file to see that it is one, and for its size where none was given. */
+/* Open the backing file to check it, and to get its size if none was given. */
 static int check_backing(struct request *r, const char *backing, const char *format, struct img_error *err)
 {
     CLEANUP_FREE char *full = img_name_beside(r->name, backing);
-    /* A look is no use of it: one that somebody writes to will do. */
+    /* This only looks at the file, so it may be open for writing elsewhere. */
     struct img_open how = { .format = format, .flags = IMG_NO_IO | IMG_SHARE };
     struct img *image = NULL;
     struct img_error ignored = IMG_ERROR_INIT;
@@ -128,7 +128,7 @@ static int check_backing(struct request *r, const char *backing, const char *for
     return rc;
 }
 
-/* -b and -F win over the same in -o, wherever they stand. */
+/* -b and -F override -o, in any order. */
 static int take_letters(struct request *r, struct img_error *err)
 {
     bool possible = img_driver_can_back(r->driver);
@@ -163,7 +163,7 @@ static int settle_backing(struct request *r, struct img_error *err)
     return 0;
 }
 
-/* ---- Making it ------------------------------------------------------------------------ */
+/* ---- Creating it ---------------------------------------------------------------------- */
 
 static int check_driver(const struct request *r, struct img_error *err)
 {
@@ -174,7 +174,7 @@ static int check_driver(const struct request *r, struct img_error *err)
     return 0;
 }
 
-/* All that can be found wrong before the target is touched. */
+/* All checks that are possible before the target is touched. */
 static int check(struct request *r, struct img_error *err)
 {
     int rc = check_driver(r, err);
@@ -196,7 +196,7 @@ static int check(struct request *r, struct img_error *err)
     return 0;
 }
 
-/* All options with their values, of the format and of the storage that the name leads to. */
+/* All options with their values, of the format and of the storage of this name. */
 static char *describe(const struct request *r)
 {
     const char *colon = *r->name != '/' && !img_name_is_relative(r->name) ? strchr(r->name, ':') : NULL;
@@ -209,7 +209,7 @@ static char *describe(const struct request *r)
     return img_options_describe(tables, count, r->options);
 }
 
-/* Whatever was too large, it is the image that the user asked for. */
+/* Whatever was too large, the message names the image that the user asked for. */
 static void say_too_large(const struct request *r, struct img_error *err)
 {
     const struct img_option *option = img_driver_options(r->driver);
@@ -260,12 +260,12 @@ static int run(struct app *app)
 
 const struct applet applet_create = {
     .name = "create",
-    .title = "make a new image, empty or as an overlay of a backing file",
+    .title = "create an image, empty or as an overlay of a backing file",
     .synopsis = "[-q] [-f FMT] [-o FMT_OPTS] [-b BACKING_FILENAME [-F BACKING_FMT]] [-u] [--object OBJDEF] "
                 "FILENAME [SIZE]",
     .options = options,
-    .operands = "FILENAME is the image to make; an existing one is replaced.\n"
-                "SIZE is in bytes, or with a suffix k, M, G, T, P or E (powers of 1024); the default is the\n"
+    .operands = "FILENAME is the image to create; an existing file is replaced.\n"
+                "SIZE is in bytes, or has a suffix k, M, G, T, P or E (powers of 1024).  It defaults to the\n"
                 "size of the backing file.",
     .main = run,
 };

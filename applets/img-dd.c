@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * img-dd.c - copy a part of an image, of a file or of standard input, given in
- * blocks as with dd(1).  The blocks only count: what moves are the windows of the copy engine.
+ * img-dd.c - copy a range of an image, of a file or of standard input, given in
+ * blocks as with dd(1).  Blocks only scale the numbers: the copy engine copies its own windows.
  */
 #include "dd.h"
 #include "../libimg/copy.h"
@@ -18,11 +18,11 @@
 enum { STANDARD_BLOCK = 512, SPARSE_RUN = 4096 };
 
 static const struct app_option options[] = {
-    { 'f', "format", "FMT", "format of the input; without it the content is probed" },
-    { APP_IMAGE_OPTS, "image-opts", NULL, "the input is key=value,... instead of a file name" },
+    { 'f', "format", "FMT", "format of the input; probed if omitted" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "the input is a list key=value,..., not a file name" },
     { 'O', "output-format", "FMT", "format of the output (raw)" },
-    { 'U', "force-share", NULL, "open the input without regard to its users" },
-    { 'n', "no-create", NULL, "write into an existing output, which keeps its size" },
+    { 'U', "force-share", NULL, "do not lock the input, and ignore locks" },
+    { 'n', "no-create", NULL, "write to an existing output, which keeps its size" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -45,7 +45,7 @@ static void parse_options(struct dd *dd)
     }
 }
 
-/* A terminal is no place for an image; nor is it meant when nothing was said at all. */
+/* Refuse a terminal, and an empty command line: neither means standard input or output. */
 static bool check_names(struct dd *dd)
 {
     if ((!dd->input && !dd->output && !dd->app->operand_count) ||
@@ -69,7 +69,7 @@ static bool check_streams(const struct dd *dd)
     return true;
 }
 
-/* ---- What is to be copied --------------------------------------------------------------------- */
+/* ---- The request ------------------------------------------------------------------------------ */
 
 static bool cannot_skip(struct dd *dd)
 {
@@ -78,7 +78,7 @@ static bool cannot_skip(struct dd *dd)
     return true;
 }
 
-/* count= ends the part where it would end without skip=: both count from the start of the input. */
+/* count= and skip= both count from the start of the input: skip= does not move the end. */
 static bool place_part(struct dd *dd, uint64_t size)
 {
     uint64_t limit;
@@ -142,7 +142,7 @@ static double seconds_between(const struct timespec *from, const struct timespec
     return (double)(to->tv_sec - from->tv_sec) + (double)(to->tv_nsec - from->tv_nsec) / 1e9;
 }
 
-/* On standard error, for the data may go to standard output. */
+/* On standard error, because the data may go to standard output. */
 static void show(struct progress *progress, const char *end)
 {
     char size[32], rate[32];
@@ -191,7 +191,7 @@ static int explain(const struct img_copy_fault *fault, int error)
     return 1;
 }
 
-/* An output that does not grow took all that fits; is there more? */
+/* The output cannot grow and is full; is there more input? */
 static int check_rest(const struct dd *dd)
 {
     int ret = dd_at_end(dd->source_fd);
@@ -223,7 +223,7 @@ static int copy(struct dd *dd)
     clock_gettime(CLOCK_MONOTONIC, &progress.started);
     progress.last = progress.started;
     if (!length && dd->stream)
-        what.source_offset = img_size(dd->source);      /* an image of nothing is an image */
+        what.source_offset = img_size(dd->source);      /* create an image of size 0 */
     if (length || dd->stream)
         ret = img_copy(&what, &copied, &fault);
     if (dd->progress)
@@ -233,7 +233,7 @@ static int copy(struct dd *dd)
     return dd->length > room && copied == room ? check_rest(dd) : 0;
 }
 
-/* The data are safe once this comes back without an error; a pipe has nothing to be made safe. */
+/* If this succeeds, the data is on the disk; a pipe cannot be synced. */
 static int sync_output(const struct dd *dd)
 {
     int ret = dd->target ? img_flush(dd->target) : fsync(dd->target_fd) < 0 ? -errno : 0;
@@ -284,22 +284,23 @@ static int run(struct app *app)
 
 const struct applet applet_dd = {
     .name = "dd",
-    .title = "copy a part of an image or of standard input, in blocks",
+    .title = "copy a range of an image or of standard input, in blocks",
     .synopsis = "[-f FMT|--image-opts] [-O OUTPUT_FMT] [-U] [-n] [--object OBJDEF] [bs=BLOCK_SIZE] [count=BLOCKS] "
                 "[skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
                 "[status=none|progress] [if=INPUT] [of=OUTPUT]",
     .options = options,
-    .operands = "if=INPUT       what is read; without it standard input, raw\n"
-                "of=OUTPUT      image that is made; without it standard output, raw or\n"
+    .operands = "if=INPUT       input image; without it standard input, raw\n"
+                "of=OUTPUT      output image; without it standard output, raw or\n"
                 "               a format that can be written in order\n"
-                "bs=BLOCK_SIZE  bytes of a block (512), with a suffix k, M, G ...\n"
-                "count=BLOCKS   the part ends behind that many blocks of the input, skipped ones included\n"
-                "skip=BLOCKS    leave out the start of the input\n"
-                "seek=BLOCKS    place in the output; what lies before stays, what lies behind goes\n"
+                "bs=BLOCK_SIZE  block size in bytes (512), with a suffix k, M, G ...\n"
+                "count=BLOCKS   stop after this many blocks of the input, including skipped blocks\n"
+                "skip=BLOCKS    skip this many blocks of the input\n"
+                "seek=BLOCKS    offset in the output; data before it is kept, data after the copy is lost\n"
                 "osize=SIZE     size of the new output\n"
-                "conv=LIST      notrunc: keep all of an existing output, which grows where it has to;\n"
-                "               sparse: runs of zeroes become holes; fsync: see that all is on the disk\n"
-                "iflag=direct, oflag=direct  go past the page cache\n"
-                "status=progress  show on standard error how far it is; none: nothing",
+                "conv=LIST      notrunc: keep all of an existing output, which grows if necessary;\n"
+                "               sparse: runs of zeroes become holes;\n"
+                "               fsync: report if the output did not reach the disk\n"
+                "iflag=direct, oflag=direct  bypass the page cache\n"
+                "status=progress  show progress on standard error; none: do not",
     .main = run,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * img-digest.c - digests of what a guest reads, which do not depend on the
- * format or layout of the image; and lists of them checked.  The way of a list is that
- * of sha256sum(1): the same lines, the same words.
+ * img-digest.c - print digests of guest-visible content, which do not depend on the
+ * format or layout of the image, and check lists of digests.  Lines and messages
+ * are those of sha256sum(1).
  */
 #include "digest.h"
 #include "../libimg/copy.h"
@@ -18,22 +18,22 @@ enum { OPT_TREE = APP_LONG, OPT_TAG, OPT_OUTPUT, OPT_QUIET, OPT_STATUS, OPT_STRI
 
 static const struct app_option options[] = {
     { 'a', "algorithm", "ALGO", "sha256 (default), sha512, sha1, md5, ripemd160" },
-    { OPT_TREE, "tree", NULL, "a digest over segments that are hashed side by side; holes are not read" },
-    { 'f', "format", "FMT", "format of the images; without it the content is probed" },
-    { APP_IMAGE_OPTS, "image-opts", NULL, "FILE is key=value,... instead of a file name" },
+    { OPT_TREE, "tree", NULL, "compute a tree digest: segments are hashed in parallel, holes are not read" },
+    { 'f', "format", "FMT", "format of the images; probed if omitted" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILE is a list key=value,..., not a file name" },
     { 'l', "snapshot", "SNAPSHOT", "read this internal snapshot: its id or name,\n"
                                    "or snapshot.id=ID,snapshot.name=NAME" },
     { 'T', "cache", "CACHE_MODE", "cache mode of the images (writeback)" },
-    { 'U', "force-share", NULL, "open the images without regard to their users" },
-    { 'm', "parallel", "NUM", "workers, 1 to 16" },
+    { 'U', "force-share", NULL, "do not lock the images, and ignore locks" },
+    { 'm', "parallel", "NUM", "number of workers, 1 to 16" },
     { OPT_TAG, "tag", NULL, "print lines that name the algorithm" },
-    { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
-    { 'c', "check", NULL, "FILE is a list of digests: compare each with its image" },
-    { OPT_IGNORE_MISSING, "ignore-missing", NULL, "with --check: leave out images that do not exist" },
-    { OPT_QUIET, "quiet", NULL, "with --check: no line for an image that is right" },
-    { OPT_STATUS, "status", NULL, "with --check: only the exit code tells" },
-    { OPT_STRICT, "strict", NULL, "with --check: a line that is none makes the exit code 1" },
-    { 'w', "warn", NULL, "with --check: name each line that is none" },
+    { OPT_OUTPUT, "output", "human|json", "output format (human)" },
+    { 'c', "check", NULL, "FILE is a list of digests: compare each digest with its image" },
+    { OPT_IGNORE_MISSING, "ignore-missing", NULL, "with --check: skip images that do not exist" },
+    { OPT_QUIET, "quiet", NULL, "with --check: print nothing for images that match" },
+    { OPT_STATUS, "status", NULL, "with --check: print nothing; the exit code gives the result" },
+    { OPT_STRICT, "strict", NULL, "with --check: exit with 1 if a line is not a digest" },
+    { 'w', "warn", NULL, "with --check: warn about each line that is not a digest" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -46,7 +46,7 @@ struct request {
     uint64_t workers;
     bool tag, json, check;
     bool ignore_missing, quiet, status_only, strict, warn;
-    const char *check_option;       /* given and of use with --check alone */
+    const char *check_option;       /* an option that is given and needs --check */
     struct img_doc *report;         /* --output=json */
 };
 
@@ -156,7 +156,7 @@ static int print_files(struct request *r)
 
 /* ---- Lists of digests ------------------------------------------------------------------ */
 
-/* What a list came to. */
+/* The result of checking a list. */
 struct tally {
     uint64_t good_lines, bad_lines, unreadable, different, verified;
 };
@@ -306,7 +306,7 @@ static bool parse_option(struct request *r, int letter)
     case 'c': r->check = true; break;
     case OPT_IGNORE_MISSING: r->ignore_missing = true; r->check_option = "ignore-missing"; break;
     case OPT_STRICT: r->strict = true; r->check_option = "strict"; break;
-    /* Of these three the last one counts. */
+    /* The last one of these three counts. */
     case OPT_QUIET: r->quiet = true; r->status_only = r->warn = false; r->check_option = "quiet"; break;
     case OPT_STATUS: r->status_only = true; r->quiet = r->warn = false; r->check_option = "status"; break;
     case 'w': r->warn = true; r->quiet = r->status_only = false; r->check_option = "warn"; break;
@@ -349,14 +349,14 @@ static int run(struct app *app)
 
 const struct applet applet_digest = {
     .name = "digest",
-    .title = "print or check digests of the content of images, whatever their format",
+    .title = "print or check digests of the content of images, whatever their formats",
     .synopsis = "[-a ALGO] [--tree] [-f FMT | --image-opts] [-l SNAPSHOT] [-T CACHE_MODE] [-U] [-m NUM] [--tag]"
                 " [--output human|json] [--check [--ignore-missing] [--quiet | --status | --warn] [--strict]]"
                 " [--object OBJDEF] FILE...",
     .options = options,
-    .operands = "FILE   image to read; `-` is standard input, raw.  With --check a list of digests (`-` or\n"
-                "       none: standard input)\n\n"
-                "The content is what a guest reads, as long as the virtual size; so the digest is that of the raw\n"
-                "file.  A list checks with sha256sum(1) too, where its files are raw.",
+    .operands = "FILE   image to read; `-` is standard input, raw.  With --check: a list of digests (`-` or no FILE:\n"
+                "       standard input)\n\n"
+                "The content is what a guest reads, with the length of the virtual size, so the digest is that of\n"
+                "the raw file.  sha256sum(1) can check a list, too, if its files are raw.",
     .main = run,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-info.c - what an image is: format, sizes, backing file, snapshots; of a whole chain on request. */
+/* img-info.c - show information about an image, or about a whole backing chain. */
 #include "applet.h"
 #include "info.h"
 #include "../libimg/util/cleanup.h"
@@ -13,10 +13,10 @@ enum { OPT_OUTPUT = APP_LONG, OPT_LIMITS };
 
 static const struct app_option options[] = {
     APP_IMAGE_ROWS,
-    { 'b', "backing-chain", NULL, "tell about the backing files too, down to the last" },
-    { 'U', "force-share", NULL, "open the image without regard to its users" },
-    { OPT_LIMITS, "limits", NULL, "tell the limits and alignments of requests too" },
-    { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
+    { 'b', "backing-chain", NULL, "also show all backing files" },
+    { 'U', "force-share", NULL, "do not lock the image, and ignore locks" },
+    { OPT_LIMITS, "limits", NULL, "also show the limits and alignments of requests" },
+    { OPT_OUTPUT, "output", "human|json", "output format (human)" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -66,8 +66,8 @@ static void free_names(names *list)
 }
 
 /*
- * One image after the other, each opened alone: a chain of any length costs the memory of one
- * image, and a broken file below does not hide what was asked for at the top.
+ * Each image is opened on its own, one after the other: a chain of any length takes the memory of one
+ * image, and a broken backing file does not hide the information about the images above it.
  */
 static bool gather_chain(const struct request *r, struct img_doc *infos)
 {
@@ -139,7 +139,7 @@ static int run(struct app *app)
 
 const struct applet applet_info = {
     .name = "info",
-    .title = "tell what an image is",
+    .title = "show information about an image",
     .synopsis = "[-f FMT | --image-opts] [-b] [-U] [--limits] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
     .main = run,

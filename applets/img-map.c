@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * img-map.c - where the bytes of an image lie: which file of the chain holds
- * them, at which offset, and what reads as zeroes.
+ * img-map.c - show where the data of an image is stored: the file of the chain,
+ * the offset, and which ranges read as zeroes.
  */
 #include "applet.h"
 #include "../libimg/util/decimal.h"
@@ -13,10 +13,10 @@ enum { OPT_OUTPUT = APP_LONG };
 
 static const struct app_option options[] = {
     APP_IMAGE_ROWS,
-    { 's', "start-offset", "OFFSET", "where to start (0)" },
-    { 'l', "max-length", "LENGTH", "how far to go (to the end)" },
-    { 'U', "force-share", NULL, "open the image without regard to its users" },
-    { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
+    { 's', "start-offset", "OFFSET", "offset to start at (0)" },
+    { 'l', "max-length", "LENGTH", "length of the range (to the end)" },
+    { 'U', "force-share", NULL, "do not lock the image, and ignore locks" },
+    { OPT_OUTPUT, "output", "human|json", "output format (human)" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -25,11 +25,11 @@ struct request {
     const char *name;
     struct img_open how;
     enum app_output output;
-    bool with_compressed;           /* 7.2 does not tell */
+    bool with_compressed;           /* not in 7.2 */
     uint64_t start, length;
 };
 
-/* A run of bytes about which the same is to be said. */
+/* A range that is printed as one entry. */
 struct entry {
     uint64_t start, length, offset;
     bool present, zero, data, compressed, has_offset;
@@ -38,8 +38,8 @@ struct entry {
 };
 
 /*
- * Whether the image itself calls these bytes data, also where the storage shows a hole in
- * their place.  Raw has no opinion of its own: there the hole is all that is known.
+ * Does the image itself mark this range as data, even if it is a hole in the
+ * storage?  Raw has no marks of its own, so a hole in the storage is a hole.
  */
 static bool is_data(const struct img_extent *extent)
 {
@@ -76,13 +76,13 @@ static bool continues(const struct entry *a, const struct entry *b)
 
 /* ---- Output ---------------------------------------------------------------------------- */
 
-/* A fragmented image has millions of lines: they are put together by hand. */
+/* A fragmented image has millions of lines, so printf would be too slow. */
 struct line {
     char bytes[320];
     size_t length;
 };
 
-/* Parts of a line have a bounded length; together they fit. */
+/* All parts of a line have a bounded length, and together they fit. */
 static void put(struct line *line, const char *text, size_t length)
 {
     memcpy(line->bytes + line->length, text, length);
@@ -96,7 +96,7 @@ static void put_decimal(struct line *line, uint64_t value)
     line->length += img_put_decimal(line->bytes + line->length, value);
 }
 
-/* As printf's "%#-16x". */
+/* Like printf's "%#-16x". */
 static void put_column(struct line *line, uint64_t value)
 {
     char text[18];
@@ -184,7 +184,7 @@ static bool print(const struct request *r, const struct entry *entry, bool last)
 
 /* ---- The walk ----------------------------------------------------------------------------- */
 
-/* Even an empty range is one (empty) entry: callers count on an array that is not empty. */
+/* An empty range gives one (empty) entry: callers expect a non-empty array. */
 static int walk(struct img *image, const struct request *r)
 {
     uint64_t size = img_size(image), end = size, at = r->start;
@@ -267,7 +267,7 @@ static int run(struct app *app)
 
 const struct applet applet_map = {
     .name = "map",
-    .title = "tell where the bytes of an image lie",
+    .title = "show where the data of an image is stored",
     .synopsis = "[-f FMT | --image-opts] [-s OFFSET] [-l LENGTH] [-U] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
     .main = run,

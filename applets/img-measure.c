@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-measure.c - how large the file of an image becomes, before it is made. */
+/* img-measure.c - calculate the file size of a new image. */
 #include "applet.h"
 
 #include <inttypes.h>
@@ -12,14 +12,14 @@ static const struct app_option options[] = {
     { 'o', "target-options", "FMT_OPTS", "creation options of the new image, key=value,..." },
     { 'o', "options", "FMT_OPTS", NULL },
     { OPT_SIZE, "size", "SIZE", "measure an empty disk of this size" },
-    { 'f', "source-format", "FMT", "format of FILENAME; without it the content is probed" },
+    { 'f', "source-format", "FMT", "format of FILENAME; probed if omitted" },
     { 'f', "format", "FMT", NULL },
-    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is key=value,... instead of a file name" },
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list key=value,..., not a file name" },
     { APP_IMAGE_OPTS, "source-image-opts", NULL, NULL },
     { 'l', "snapshot", "SNAPSHOT", "measure this internal snapshot: its id or name,\n"
                                    "or snapshot.id=ID,snapshot.name=NAME" },
-    { 'U', "force-share", NULL, "open the image without regard to its users" },
-    { OPT_OUTPUT, "output", "human|json", "form of the output (human)" },
+    { 'U', "force-share", NULL, "do not lock the image, and ignore locks" },
+    { OPT_OUTPUT, "output", "human|json", "output format (human)" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -166,12 +166,12 @@ static int run(struct app *app)
 
 const struct applet applet_measure = {
     .name = "measure",
-    .title = "tell how large the file of a new image will be, for a copy or for an empty disk",
+    .title = "calculate the file size of a new image, for a copy or for an empty disk",
     .synopsis = "[-O FMT] [-o FMT_OPTS] [-f FMT | --image-opts] [-l SNAPSHOT] [-U] [--output human|json] "
                 "[--object OBJDEF] (--size SIZE | FILENAME)",
     .options = options,
-    .operands = "FILENAME is the image that is to be converted.  Of it no data are read, only what is where.\n"
-                "`required size` is the most that the copy needs, `fully allocated size` what it has once all of\n"
-                "the disk was written to, `bitmaps size` what `convert --bitmaps` adds.",
+    .operands = "FILENAME is the image to convert.  Only its map is read, not its data.\n"
+                "`required size` is the most that the copy needs, `fully allocated size` what it needs after the\n"
+                "whole disk was written, `bitmaps size` what `convert --bitmaps` adds.",
     .main = run,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-rebase.c - give an image another backing file; what the guest sees stays the same unless -u. */
+/* img-rebase.c - change or remove the backing file; the guest-visible content stays the same unless -u is given. */
 #include "applet.h"
 #include "../libimg/copy.h"
 
@@ -8,17 +8,17 @@
 #include <string.h>
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors" },
-    { 'p', "progress", NULL, "show how far it is" },
+    { 'q', "quiet", NULL, "print only errors" },
+    { 'p', "progress", NULL, "show progress" },
     APP_IMAGE_ROWS,
     { 't', "cache", "CACHE", "cache mode of the image (writeback)" },
-    { 'b', "backing", "BACKING_FILENAME", "the new backing file, relative to the image;\n"
-                                          "an empty name: none any more" },
-    { 'F', "backing-format", "BACKING_FMT", "its format" },
-    { 'T', "backing-cache", "BACKING_CACHE", "its cache mode (writeback)" },
-    { 'u', "backing-unsafe", NULL, "change the name alone: the backing files are not opened" },
-    { 'c', "compress", NULL, "write compressed clusters" },
-    { 'U', "force-share", NULL, "open the new backing file without regard to its users" },
+    { 'b', "backing", "BACKING_FILENAME", "new backing file, relative to the image;\n"
+                                          "an empty name removes the backing file" },
+    { 'F', "backing-format", "BACKING_FMT", "format of the new backing file" },
+    { 'T', "backing-cache", "BACKING_CACHE", "cache mode of the new backing file (writeback)" },
+    { 'u', "backing-unsafe", NULL, "change only the stored name; open no backing file" },
+    { 'c', "compress", NULL, "compress the clusters that are copied" },
+    { 'U', "force-share", NULL, "do not lock the new backing file, and ignore its locks" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -31,7 +31,7 @@ struct request {
 
 /* ---- The new backing file ---------------------------------------------------------------- */
 
-/* The name as the image would find it; caller frees.  NULL after a message. */
+/* The name resolved relative to the image; caller frees.  NULL after a message. */
 static char *resolve_backing(const struct img *image, const char *name)
 {
     if (img_name_is_relative(name) && strncmp(img_filename(image), "json:", 5) == 0) {
@@ -85,7 +85,7 @@ static void explain(const struct img_copy_fault *fault, int error)
     }
 }
 
-/* Bring into the image what would be lost with its old backing file. */
+/* Copy data into the image that would be lost with its old backing file. */
 static int copy(struct img *image, const struct request *r)
 {
     struct img_rebase how = { .compress = r->compress, .progress = app_progress_before_end };
@@ -192,11 +192,11 @@ static int run(struct app *app)
 
 const struct applet applet_rebase = {
     .name = "rebase",
-    .title = "give an image another backing file",
+    .title = "change or remove the backing file of an image",
     .synopsis = "[-q] [-f FMT | --image-opts] [-t CACHE] [-U] [-p] [-b BACKING_FILENAME [-F BACKING_FMT] "
                 "[-T BACKING_CACHE]] [-u] [-c] [--object OBJDEF] FILENAME",
     .options = options,
-    .operands = "What the guest sees stays the same: what reads otherwise in the new backing file is copied into\n"
-                "the image first.  With -u nothing is copied; the new file has to read as the old one.",
+    .operands = "The guest-visible content stays the same: data that differs in the new backing file is first copied\n"
+                "to the image.  With -u nothing is copied; the new backing file must have the content of the old one.",
     .main = run,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-resize.c - change the size of the disk that an image holds. */
+/* img-resize.c - change the size of the disk in an image. */
 #include "applet.h"
 
 #include <string.h>
@@ -7,11 +7,11 @@
 enum { OPT_SHRINK = APP_LONG, OPT_PREALLOCATION };
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors" },
+    { 'q', "quiet", NULL, "print only errors" },
     APP_IMAGE_ROWS,
-    { OPT_SHRINK, "shrink", NULL, "the new size may be smaller: what lies behind it is lost" },
+    { OPT_SHRINK, "shrink", NULL, "allow the new size to be smaller; the data beyond it is lost" },
     { OPT_PREALLOCATION, "preallocation", "PREALLOC",
-      "set storage aside for what is new: off, metadata, falloc, full (off)" },
+      "preallocate the new area: off, metadata, falloc, full (off)" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -89,7 +89,7 @@ static int resize(struct img *image, const struct request *r)
     struct img_error err = IMG_ERROR_INIT;
     uint64_t now = img_size(image), size = r->size;
 
-    /* Sums wrap around as qemu-img's do, so that what it calls negative is that here too. */
+    /* Sums wrap around as in qemu-img, so that both tools refuse the same sizes as negative. */
     if (r->relation == LARGER_BY)
         size = now + size;
     else if (r->relation == SMALLER_BY)
@@ -131,12 +131,12 @@ static int run(struct app *app)
 
 const struct applet applet_resize = {
     .name = "resize",
-    .title = "change the size of the disk that an image holds",
+    .title = "change the size of the disk in an image",
     .synopsis = "[-q] [-f FMT | --image-opts] [--shrink] [--preallocation PREALLOC] [--object OBJDEF] "
                 "FILENAME [+|-]SIZE",
     .options = options,
     .minus_number = true,
-    .operands = "SIZE is the new size, with + or - the amount to grow or to shrink by; in bytes, or with a suffix\n"
-                "k, M, G, T, P or E (powers of 1024). The partitions and file systems inside are not looked at.",
+    .operands = "SIZE is the new size; with + or - it is the amount to grow or shrink by.  It is in bytes, or has a\n"
+                "suffix k, M, G, T, P or E (powers of 1024).  Partitions and file systems inside are not changed.",
     .main = run,
 };

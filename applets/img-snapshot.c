@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img-snapshot.c - the internal snapshots of an image: list, create, apply, delete. */
+/* img-snapshot.c - list, create, apply and delete the internal snapshots of an image. */
 #include "info.h"
 
 #include <stdio.h>
@@ -8,13 +8,13 @@
 #include <time.h>
 
 static const struct app_option options[] = {
-    { 'q', "quiet", NULL, "print nothing but errors and the list" },
+    { 'q', "quiet", NULL, "print only errors and the list" },
     APP_IMAGE_ROWS,
-    { 'U', "force-share", NULL, "open the image without regard to its users (only to list)" },
+    { 'U', "force-share", NULL, "do not lock the image, and ignore locks (only with -l)" },
     APP_OBJECT_ROW,
-    { 'l', "list", NULL, "list the snapshots (what is done without one of these four)" },
-    { 'c', "create", "SNAPSHOT", "keep the disk as it is now under this name" },
-    { 'a', "apply", "SNAPSHOT", "make the disk what it was in the snapshot with this id or name" },
+    { 'l', "list", NULL, "list the snapshots (default)" },
+    { 'c', "create", "SNAPSHOT", "create a snapshot with this name" },
+    { 'a', "apply", "SNAPSHOT", "restore the disk from the snapshot with this id or name" },
     { 'd', "delete", "SNAPSHOT", "delete the first snapshot with this name" },
     { 0, NULL, NULL, NULL }
 };
@@ -31,7 +31,7 @@ static void list(struct img *image)
     struct img_snapshot *all = NULL;
     int count = img_snapshots(image, &all, &err);
 
-    /* What cannot be listed is none to qemu-img too. */
+    /* As in qemu-img, a failure to list means no snapshots. */
     img_error_clear(&err);
     if (count <= 0)
         return;
@@ -74,7 +74,7 @@ static int apply(struct img *image, const char *name)
     return 1;
 }
 
-/* By name only; where several have it, the first in the list. */
+/* By name only; if several have it, the first in the list. */
 static int delete(struct img *image, const char *name)
 {
     struct img_error err = IMG_ERROR_INIT;

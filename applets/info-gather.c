@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What there is to say about one image, in one document.  Keys stand in the
- * order in which qemu-img prints them: scripts compare text.
+ * The information about one image, as a document.  Keys have the order in
+ * which qemu-img prints them, because scripts compare text.
  */
 #include "info.h"
 #include "../libimg/util/cleanup.h"
 
-/* The older profile knows no nodes below the image. */
+/* The old profile does not show child nodes. */
 static bool shows_children(void)
 {
     return compat_profile() >= 800;
@@ -52,7 +52,7 @@ struct img_doc *info_snapshot(const struct img_snapshot *snapshot)
     return entry;
 }
 
-/* Snapshots that cannot be listed are left out: the rest is still worth knowing. */
+/* If snapshots cannot be listed, show the rest. */
 static void add_snapshots(struct img_doc *info, struct img *image)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -70,7 +70,7 @@ static void add_snapshots(struct img_doc *info, struct img *image)
     img_snapshots_free(list, (size_t)count);
 }
 
-/* What the older profile did not tell yet. */
+/* Remove members that the old profile does not show. */
 static void drop_newer_members(struct img_doc *specific)
 {
     struct img_doc *data = img_doc_get(specific, "data");
@@ -85,7 +85,7 @@ static void add_format_specific(struct img_doc *info, struct img *image)
     struct img_error err = IMG_ERROR_INIT;
     struct img_doc *specific;
 
-    /* It said nothing about the storage. */
+    /* It does not describe the storage. */
     if (!shows_children() && img_driver_kind(img_driver_of(image)) == IMG_PROTOCOL)
         return;
     specific = img_format_specific(image, &err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The document of img-info as text.  Old parsers of these lines are many: not a blank may move. */
+/* The document of img-info as text.  Many programs parse these lines: do not change a single space. */
 #include "info.h"
 #include "../libimg/util/cleanup.h"
 #include "../libimg/util/strbuf.h"
@@ -35,7 +35,7 @@ static void print_scalar(const struct img_doc *value)
     }
 }
 
-/* Keys are written with blanks: "refcount bits" for refcount-bits. */
+/* Keys are printed with spaces: "refcount bits" for refcount-bits. */
 static void print_key(const char *key)
 {
     for (; *key; key++)
@@ -112,7 +112,7 @@ static void print_disk_size(const struct img_doc *info, int indent)
     printf("%*sdisk size: %s\n", indent, "", size);
 }
 
-/* A node that is only storage: the words of the bottom of a graph. */
+/* A node that is only storage. */
 static void print_storage(const struct img_doc *info, int indent)
 {
     char size[32];
@@ -182,7 +182,7 @@ static void print_node(const struct img_doc *info, const char *path, int indent)
 {
     const struct img_doc *specific = img_doc_get(info, "format-specific"), *children = img_doc_get(info, "children");
 
-    /* The image asked for is one in any case, also when it is plain storage. */
+    /* The top node is printed as an image, even if it is plain storage. */
     if (*path && is_storage(info))
         print_storage(info, indent);
     else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The multi-call program: the name it is called by, or its first argument,
- * says which applet runs.  `qemu-img` gives the face of that tool (qemu-img.c).
- * With -DIMGBOX_SINGLE=applet_NAME it is that one applet and nothing else.
+ * selects the applet.  `qemu-img` selects the qemu-img command (qemu-img.c).
+ * With -DIMGBOX_SINGLE=applet_NAME the program contains only this applet.
  */
 #include "face.h"
 #include "../libimg/util/cleanup.h"
@@ -19,7 +19,7 @@
 
 static void print_notice(enum img_notice kind, const char *text)
 {
-    /* What was said before comes out before, also when both streams are one file. */
+    /* Keep the order of messages if both streams are the same file. */
     fflush(stdout);
     if (kind == IMG_WARNING)
         fprintf(stderr, "%s: warning: %s\n", app_name, text);
@@ -30,8 +30,8 @@ static void print_notice(enum img_notice kind, const char *text)
 }
 
 /*
- * A standard stream that is closed would give its number to the first image
- * opened, and messages would be written into that.  In its place comes a file that refuses.
+ * If a standard stream is closed, the first image to be opened would get its number,
+ * and messages would be written into the image.  Open a file that refuses writes in its place.
  */
 static void hold_standard_streams(void)
 {
@@ -56,7 +56,7 @@ static void set_up(const char *name)
     app_name = name;
     hold_standard_streams();
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);     /* a limit of the file size is an error like any other */
+    signal(SIGXFSZ, SIG_IGN);     /* exceeding the file size limit is an ordinary error */
     img_set_notice(print_notice);
 }
 
@@ -97,7 +97,7 @@ static int list(void)
     return 0;
 }
 
-/* What stands in the way may be replaced if it is a link of an earlier installation: never a file of somebody else. */
+/* An existing file may be replaced only if it is a link of an earlier installation. */
 static bool may_replace(const char *self, const char *path, bool *same)
 {
     struct stat ours, theirs;
@@ -130,7 +130,7 @@ static bool install_one(const char *self, const char *directory, const char *nam
     return false;
 }
 
-/* imgbox --install [-s] DIR: a link a tool. */
+/* imgbox --install [-s] DIR: one link per tool. */
 static int install(int argc, char **argv)
 {
     bool symbolic = argc > 2 && !strcmp(argv[2], "-s"), good;
@@ -159,12 +159,12 @@ static int install(int argc, char **argv)
 static void help(FILE *stream)
 {
     fprintf(stream, "imgbox %s: tools for disk images in one program\n\n"
-            "Usage: imgbox TOOL [options] ...      run a tool; TOOL --help tells more\n"
-            "       imgbox qemu-img ...            be qemu-img\n"
-            "       imgbox --list                  names of all links\n"
-            "       imgbox --install [-s] DIR      make the links in DIR (-s: symbolic)\n"
+            "Usage: imgbox TOOL [options] ...      run a tool; see TOOL --help\n"
+            "       imgbox qemu-img ...            run as qemu-img\n"
+            "       imgbox --list                  print the names of all links\n"
+            "       imgbox --install [-s] DIR      create the links in DIR (-s: symbolic)\n"
             "       imgbox --help | --version\n\n"
-            "Called by the name img-TOOL or qemu-img it is that program.\n\nTools:\n", IMGBOX_VERSION);
+            "If called as img-TOOL or qemu-img, it runs as that program.\n\nTools:\n", IMGBOX_VERSION);
     for (size_t i = 0; applets[i]; i++)
         fprintf(stream, "  %-10s %s\n", applets[i]->name, applets[i]->title);
 }

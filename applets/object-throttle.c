@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * --object throttle-group: the limits are given in an object "limits" (limits.bps-total=) or, as of old, one by one
- * (x-bps-total=).
+ * --object throttle-group: the limits are given in an object "limits" (limits.bps-total=) or, in the old form, one by
+ * one (x-bps-total=).
  */
 #include "object.h"
 #include "../libimg/util/cleanup.h"
@@ -12,12 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* In the order of IMG_THROTTLE_BPS_TOTAL and on. */
+/* In the order of IMG_THROTTLE_BPS_TOTAL and so on. */
 static const char *const limit_names[] = { "bps-total", "bps-read", "bps-write", "iops-total", "iops-read",
                                            "iops-write" };
 enum { OLD_PREFIX = 2, NEW_PREFIX = sizeof "limits." - 1 };
 
-/* Where the number of `name` ("bps-read-max") goes; NULL: there is no such limit. */
+/* The member for the number `name` ("bps-read-max"); NULL: there is no such limit. */
 static uint64_t *place_of(struct img_throttle *limits, const char *name)
 {
     if (!strcmp(name, "iops-size"))
@@ -38,7 +38,7 @@ static uint64_t *place_of(struct img_throttle *limits, const char *name)
     return NULL;
 }
 
-/* The name of a limit in a key, NULL: the key is none of a limit. */
+/* The name of the limit in a key; NULL: it is not a key of a limit. */
 static const char *limit_of(const char *key)
 {
     if (!strncmp(key, "x-", OLD_PREFIX))
@@ -118,7 +118,7 @@ void object_throttle(const struct img_doc *object, bool typed)
             set_limit(&limits, key, number_of(key, img_doc_at(flat, i), typed));
         whole |= key[0] == 'l';
     }
-    /* An object of limits is looked at as one value, and so before the id. */
+    /* An object of limits is one value, so it is checked before the id. */
     if (!whole)
         object_refuse_known(id);
     if (img_throttle_add(id, &limits, &err) < 0)

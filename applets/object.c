@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * --object: definitions as "TYPE,id=ID,key=value" or as JSON.  Callers pass
- * them with every image that may be encrypted, so all that is valid is accepted and
- * what is not is refused in the known words.  Secrets and throttle groups go to libimg; the others
- * have no use in a disk tool.
+ * them with every image that may be encrypted, so every valid definition is accepted, and an
+ * invalid one is refused with qemu-img's message.  Secrets and throttle groups are passed to libimg; the other
+ * types have no effect in a disk tool.
  */
 #include "object.h"
 #include "../libimg/util/cleanup.h"
@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Types that a disk tool can be given; `needed` must be among the keys. */
+/* Types that qemu-img accepts; `needed` is a required key. */
 static const struct object_type {
     const char *name, *needed;
 } object_types[] = {
@@ -29,10 +29,10 @@ enum { TYPE_COUNT = sizeof object_types / sizeof *object_types };
 static const char *const secret_keys[] = { "data", "file", "format", "iv", "keyid" };
 enum { SECRET_KEY_COUNT = sizeof secret_keys / sizeof *secret_keys };
 
-/* What the process ends with when a definition is bad. */
+/* Exit status if a definition is invalid. */
 static int failure_status = 1;
 
-/* Ids given so far: no two objects share one, and a keyid names one of them. */
+/* Ids given so far: they must be unique, and a keyid must be one of them. */
 static IMG_VECTOR(char *) known_ids;
 
 _Noreturn void object_refuse(struct img_error *err)
@@ -83,7 +83,7 @@ static void show_help(const struct img_doc *object)
     exit(app_finish(0));
 }
 
-/* One value up to the next single comma; two commas stand for one. */
+/* One value up to the next single comma; a double comma is a comma. */
 static const char *take_value(const char *at, struct img_strbuf *value)
 {
     img_strbuf_add(value, "");
@@ -99,7 +99,7 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* Names joined by dots; one that is all digits (an index) may not come first. */
+/* Names joined by dots; the first one must not be all digits (an index). */
 static bool is_key(const char *key)
 {
     const char *first = key;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* object.h - what the files behind --object share. */
+/* object.h - shared by the files of --object. */
 #ifndef OBJECT_H
 #define OBJECT_H
 
 #include "applet.h"
 
-/* Print and end the process: a definition is bad. */
+/* Print the error of an invalid definition and exit. */
 _Noreturn void object_refuse(struct img_error *err);
 _Noreturn void object_refuse_text(const char *format, ...) IMG_PRINTF(1, 2);
 
-/* Refuse an id that another object has. */
+/* Refuse an id that is already in use. */
 void object_refuse_known(const char *id);
 
-/* object-throttle.c: the throttle-group that `object` describes; `typed`: it was JSON, numbers are numbers. */
+/* object-throttle.c: define the throttle group `object`; `typed`: it was JSON, so numbers are numbers. */
 void object_throttle(const struct img_doc *object, bool typed);
-/* Its keys with their types, for `throttle-group,help`. */
+/* Print its keys with their types, for `throttle-group,help`. */
 void object_throttle_help(void);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Progress for people (-p, on standard output) and on demand (SIGUSR1, on
- * standard error).  Callers parse it: the form and one write a line stay.
+ * Progress output: with -p on standard output, on SIGUSR1 on standard
+ * error.  Programs parse it, so the format and one write per line must not change.
  */
 #include "applet.h"
 

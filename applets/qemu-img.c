@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The face of qemu-img: its global options, its list of commands, and what it
- * says when it is called wrongly.  The commands are the applets.
+ * The qemu-img command: its global options, its list of commands, and its usage
+ * errors.  The commands are the applets.
  */
 #include "face.h"
 #include "../libimg/util/strbuf.h"
@@ -11,9 +11,9 @@
 #include <string.h>
 
 static const struct app_option global_options[] = {
-    { 'h', "help", NULL, "show this help, or after a command that of the command" },
+    { 'h', "help", NULL, "show this help; after a command, the help of the command" },
     { 'V', "version", NULL, "show the version" },
-    { 'T', "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "show events as they come (`-T help`: their names)" },
+    { 'T', "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "print events (`-T help` lists their names)" },
     { 0, NULL, NULL, NULL }
 };
 
@@ -56,7 +56,7 @@ static void print_help(void)
     for (const struct app_option *option = global_options; option->letter; option++)
         printf("  -%c, --%s%s%s\n     %s\n", option->letter, option->name, option->argument ? " " : "",
                option->argument ? option->argument : "", option->help);
-    printf("\nCommands (each tells more when called with --help):\n");
+    printf("\nCommands (see COMMAND --help):\n");
     for (size_t i = 0; applets[i]; i++)
         printf("  %s %s\n", applets[i]->name, applets[i]->synopsis);
     printf("\n");

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* The two keys and nothing else; NULL after a message. */
+/* Accept only the two keys; NULL after a message. */
 static struct img_doc *parse_keys(const char *text)
 {
     struct img_doc *keys = img_doc_object();

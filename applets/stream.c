@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* stream.c - what is copied from or to without being an image: standard input and output, named pipes, sockets. */
+/* stream.c - sources and targets that are not images: standard input and output, named pipes, sockets. */
 #include "applet.h"
 
 #include <errno.h>
@@ -29,7 +29,7 @@ int app_open_stream(const char *name, int flag)
 
 int app_close_stream(int fd)
 {
-    /* Standard output stays; what a network file system has to tell is told to whoever closes it first. */
+    /* Standard output stays open, but a network file system reports write errors only on the first close. */
     if (fd <= STDERR_FILENO)
         fd = dup(fd);
     return fd >= 0 && close(fd) < 0 ? -errno : 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * -T [enable=]PATTERN,events=FILE,file=FILE: events of ours, switched on in the words of qemu-img.
+ * -T [enable=]PATTERN,events=FILE,file=FILE: imgbox's own events, enabled with the syntax of qemu-img.
  */
 #include "face.h"
 #include "../libimg/util/cleanup.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* `where` of an events file: "FILE:LINE: ", or "". */
+/* `where` is "FILE:LINE: " for an events file, or "". */
 static void enable(const char *pattern, const char *where)
 {
     if (!img_trace_enable(pattern))
@@ -19,7 +19,7 @@ static void enable(const char *pattern, const char *where)
                 pattern + (*pattern == '-'));
 }
 
-/* A pattern a line; empty lines and those that begin with # are none. */
+/* One pattern per line; empty lines and lines that start with # are skipped. */
 static bool read_events(const char *name)
 {
     FILE *file = fopen(name, "re");
@@ -43,7 +43,7 @@ static bool read_events(const char *name)
     return true;
 }
 
-/* It stays open to the end: events come until then. */
+/* The file stays open until the process ends, because events may still occur. */
 static bool write_to(const char *name)
 {
     FILE *file = fopen(name, "we");

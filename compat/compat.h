@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* compat.h - what versions of qemu-img and systems differ in.  Nothing here prints or knows of an applet. */
+/* compat.h - differences between versions of qemu-img and between systems.  Nothing here prints or knows applets. */
 #ifndef COMPAT_H
 #define COMPAT_H
 
-/* The output profile, IMGBOX_COMPAT as 100 * major + minor: 1000 unless it is set. */
+/* The output profile: IMGBOX_COMPAT as 100 * major + minor; default 1000. */
 enum { COMPAT_7_2 = 702, COMPAT_10_0 = 1000, COMPAT_11_0 = 1100 };
 unsigned compat_profile(void);
 

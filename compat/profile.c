@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The output profile: scripts pin with IMGBOX_COMPAT what they parse. */
+/* The output profile: scripts select with IMGBOX_COMPAT the output that they parse. */
 #include "compat.h"
 
 #include <stdlib.h>

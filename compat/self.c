@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where the running executable lies: the kernel's answer where there is one, else argv[0] and PATH. */
+/* The path of the running executable: from the kernel if possible, otherwise from argv[0] and PATH. */
 #include "compat.h"
 #include "../libimg/util/cleanup.h"
 #include "../libimg/util/strbuf.h"

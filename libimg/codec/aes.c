@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * aes.c - AES-256-CBC decryption as FIPS 197 writes it down, a byte at a time: it is for a passphrase of
- * some bytes, once.  The S-boxes are computed from their definition.
+ * aes.c - AES-256-CBC decryption by FIPS 197, one byte at a time: it only decrypts a short passphrase once.
+ * The S-boxes are computed from their definition.
  */
 #include "aes.h"
 #include <string.h>
@@ -76,7 +76,7 @@ static void add_round_key(const struct schedule *s, unsigned round, uint8_t *sta
         state[i] ^= s->keys[4 * round + i / 4][i % 4];
 }
 
-/* Inverse of ShiftRows and of SubBytes in one. */
+/* Inverse of ShiftRows and SubBytes in one step. */
 static void unshift(const struct schedule *s, uint8_t *state)
 {
     uint8_t old[IMG_AES_BLOCK];

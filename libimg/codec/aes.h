@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* aes.h - AES-256 in CBC mode, decryption only (FIPS 197, NIST SP 800-38A): what --object secret needs. */
+/* aes.h - AES-256 in CBC mode, decryption only (FIPS 197, NIST SP 800-38A), for --object secret. */
 #ifndef IMG_AES_H
 #define IMG_AES_H
 

@@ -76,7 +76,7 @@ static void make_workspace_key(void)
     workspace_usable = pthread_key_create(&workspace_key, free_workspace) == 0;
 }
 
-/* This thread's own; NULL when there is no memory for it. */
+/* The workspace of this thread; NULL if there is no memory for it. */
 static struct workspace *workspace(void)
 {
     pthread_once(&workspace_once, make_workspace_key);
@@ -97,7 +97,7 @@ static struct workspace *workspace(void)
 /* ---- Deflate ---------------------------------------------------------------------------- */
 
 #ifdef HAVE_ZLIB
-/* Windows as zlib wants them: negative without the zlib wrapper.  The most memory for its tables. */
+/* Window bits for zlib: negative without the zlib wrapper.  The maximum memory for its tables. */
 enum { WINDOW_BITS = 15, MEMORY_LEVEL = 9, ZLIB_LEVEL_MAX = 9 };
 
 static int inflate_by_zlib(bool zlib, bool exact, const void *coded, size_t coded_length, void *plain, size_t length)
@@ -114,7 +114,7 @@ static int inflate_by_zlib(bool zlib, bool exact, const void *coded, size_t code
     int result = inflate(&stream, Z_FINISH);
     bool full = stream.avail_out == 0;
     inflateEnd(&stream);
-    /* Full without an end: the stream gives more than its unit, or its end was cut off. */
+    /* Full, but not at the end: the stream is longer than its unit, or truncated. */
     return full && (result == Z_STREAM_END || (!exact && (result == Z_BUF_ERROR || result == Z_OK))) ? 0 : -EIO;
 }
 
@@ -139,7 +139,7 @@ static int64_t deflate_by_zlib(bool zlib, int level, int bits, const void *plain
 #endif
 
 #ifdef HAVE_LIBDEFLATE
-/* Fast, and as a rule still smaller than what zlib's default level makes within qemu-img's window of 4 KiB. */
+/* Fast, and usually still smaller than zlib's default level with qemu-img's window of 4 KiB. */
 enum { DEFLATE_LEVEL = 2, DEFLATE_LEVEL_MAX = 12 };
 
 static int deflate_level_max(uint32_t window)
@@ -165,7 +165,7 @@ static struct libdeflate_compressor *deflater_of(struct workspace *own, int leve
     return own->deflater;
 }
 
-/* libdeflate always looks back as far as the format lets it: shorter windows are made by zlib. */
+/* libdeflate always uses the largest window of the format; zlib is used for shorter windows. */
 static int64_t deflate_encode(bool zlib, const struct img_codec_how *how, const void *plain, size_t length,
                               void *coded, size_t capacity)
 {
@@ -204,7 +204,7 @@ static int deflate_decode(bool zlib, bool exact, const void *coded, size_t coded
 }
 
 #elif defined HAVE_ZLIB
-/* qemu-img's window of 4 KiB where none is asked for. */
+/* Default: qemu-img's window of 4 KiB. */
 enum { WINDOW_BITS_WRITTEN = 12 };
 
 static int deflate_level_max(uint32_t window)
@@ -229,7 +229,7 @@ static int deflate_decode(bool zlib, bool exact, const void *coded, size_t coded
 /* ---- Zstd --------------------------------------------------------------------------------- */
 
 #ifdef HAVE_ZSTD
-/* A static build may have left the compressors of high levels out; packaging/slim.sh says so by this name. */
+/* A static build may lack the compressors of high levels; packaging/slim.sh then defines this symbol. */
 extern const int img_zstd_level_max __attribute__((weak));
 
 static int zstd_level_max(void)
@@ -251,7 +251,7 @@ static int64_t zstd_encode(int level, const void *plain, size_t length, void *co
     return ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation ? -ENOMEM : -ENOSPC;
 }
 
-/* Frames of RFC 8878 only: the library may also know drafts of the format, which no image was ever written in. */
+/* Frames of RFC 8878 only: the library may also support drafts of the format, which no image uses. */
 static bool is_frame(const char *bytes, size_t length)
 {
     if (length < 4)
@@ -260,8 +260,8 @@ static bool is_frame(const char *bytes, size_t length)
     return magic == ZSTD_MAGICNUMBER || (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
 }
 
-/* Frame after frame until the unit is full.  Whole frames are decoded in place, so that the window which a
- * frame's header asks for is never allocated. */
+/* Decode frames until the unit is full.  Whole frames are decoded in place, so that the window in the
+ * frame header is never allocated. */
 static int zstd_decode(const void *coded, size_t coded_length, void *plain, size_t length)
 {
     struct workspace *own = workspace();
@@ -304,7 +304,7 @@ static int bzip2_decode(const void *coded, size_t coded_length, void *plain, siz
 #endif
 
 #ifdef HAVE_LZMA
-/* A stream says how long a dictionary it wants; the presets of the xz tools stay below this. */
+/* A stream gives the dictionary size it needs; the presets of the xz tools stay below this limit. */
 enum { XZ_MEMORY = 96 << 20 };
 
 static int xz_decode(const void *coded, size_t coded_length, void *plain, size_t length)

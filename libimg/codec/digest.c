@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * digest.c - plain and tree digests over the hash functions of hash.c; digest.h tells
- * how a tree is built.
+ * digest.c - plain and tree digests over the hash functions of hash.c; see digest.h
+ * for the construction of a tree.
  *
- * A tree is kept as one running group a level.  As many zero segments as fill
- * whole groups go in as nodes of a higher level, whose digests are computed once.
+ * A tree is kept as one running group per level.  Zero segments that fill
+ * whole groups are added as nodes of a higher level, whose digests are computed once.
  */
 #include "digest.h"
 #include "hash.h"
@@ -20,17 +20,17 @@ enum { LEVELS = 6 };        /* 1024^5 segments of 1 MiB are more than 2^64 bytes
 
 static uint8_t zero_page[64 << 10];
 
-/* A segment of a tree: zeroes are only counted until the first other byte comes. */
+/* A segment of a tree: zeroes are only counted until the first non-zero byte. */
 struct img_segment {
     const struct img_digest *digest;
     union hash_state state;
-    uint64_t length, zeroes;    /* hashed so far; zeroes behind them that are not */
+    uint64_t length, zeroes;    /* bytes hashed; zeroes after them, not yet hashed */
 };
 
 struct level {
     union hash_state group;
     unsigned members;           /* of the running group */
-    uint64_t total;             /* digests that ever came to this level */
+    uint64_t total;             /* digests added to this level */
     uint8_t first[IMG_HASH_MAX];
 };
 
@@ -39,9 +39,9 @@ struct img_digest {
     bool tree;
     uint64_t length;
     union hash_state state;     /* plain */
-    struct img_segment *open;   /* tree: the segment that is being filled */
+    struct img_segment *open;   /* tree: the segment being filled */
     struct level levels[LEVELS];
-    uint8_t zero[LEVELS][IMG_HASH_MAX];     /* digest of a node of each level whose content is all zeroes */
+    uint8_t zero[LEVELS][IMG_HASH_MAX];     /* digest of an all-zero node of each level */
 };
 
 /* ---- Names ---------------------------------------------------------------------- */
@@ -89,7 +89,7 @@ static void hash_zeroes(const struct img_hash *hash, union hash_state *state, ui
     }
 }
 
-/* The digest of one piece. */
+/* Hash one piece. */
 static void hash_piece(const struct img_hash *hash, const void *bytes, size_t length, uint8_t *result)
 {
     union hash_state state;
@@ -193,7 +193,7 @@ static void add_zero_nodes(struct img_digest *digest, unsigned at, uint64_t coun
         add_node(digest, at, digest->zero[at]);
 }
 
-/* What is left in the levels goes up until one digest stands for all. */
+/* Hash the remaining groups upwards until one digest is left. */
 static void finish_tree(struct img_digest *digest, uint8_t *result)
 {
     const struct img_hash *hash = digest->hash;
@@ -268,7 +268,7 @@ bool img_digest_is_tree(const struct img_digest *digest)
     return digest->tree;
 }
 
-/* Put up to `length` bytes (zeroes where `bytes` is NULL) into the open segment; how many it took. */
+/* Add up to `length` bytes (zeroes if `bytes` is NULL) to the open segment; returns how many it took. */
 static uint64_t fill_segment(struct img_digest *digest, const void *bytes, uint64_t length)
 {
     uint64_t n = img_min(length, IMG_DIGEST_SEGMENT - digest->length % IMG_DIGEST_SEGMENT);

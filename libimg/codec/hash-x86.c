@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * hash-x86.c - SHA-256 (FIPS 180-4, 6.2) with the SHA instructions of x86
- * processors, several times as fast as portable code.  Elsewhere it says that it is not there.
+ * processors, several times faster than portable code.  Elsewhere it reports that it is not available.
  */
 #include "hash.h"
 
@@ -34,7 +34,7 @@ static bool detect(void)
 
 bool hash_sha256_fast(void)
 {
-    static int known;       /* 0 not asked yet, 1 no, 2 yes; whoever asks first, the answer is the same */
+    static int known;       /* 0 unknown, 1 no, 2 yes; a race is harmless, all threads find the same */
     int answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
 
     if (!answer) {
@@ -45,8 +45,8 @@ bool hash_sha256_fast(void)
 }
 
 /*
- * Four rounds with the message words w[i & 3], which then become those that
- * are wanted 16 rounds later.  The instructions keep (a, b, e, f) and (c, d, g, h) in a
+ * Four rounds with the message words w[i & 3], which then become those
+ * needed 16 rounds later.  The instructions keep (a, b, e, f) and (c, d, g, h) in one
  * register each, and two rounds turn one into the other.
  */
 #define QUAD(i) do { \

@@ -24,7 +24,7 @@ HASH(sha1, SHA1, sha1)
 HASH(md5, MD5, md5)
 HASH(rmd160, RMD160, rmd160)
 
-/* libmd's state is open: whole blocks may go around its own code, which fills up and pads. */
+/* libmd's state is public: whole blocks can bypass its code, which handles partial blocks and padding. */
 static void add_sha256_fast(union hash_state *state, const void *bytes, size_t length)
 {
     SHA2_CTX *sha2 = &state->sha2;

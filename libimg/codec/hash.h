@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* hash.h - the hash functions below digest.c; libmd computes them, the processor where it can. */
+/* hash.h - the hash functions for digest.c, computed by libmd, or by the processor where supported. */
 #ifndef IMG_HASH_H
 #define IMG_HASH_H
 
@@ -31,7 +31,7 @@ struct img_hash {
     void (*finish)(uint8_t *result, union hash_state *state);
 };
 
-/* hash-x86.c: whole blocks of 64 bytes into the state of SHA-256, if this processor has instructions for it. */
+/* hash-x86.c: update the state of SHA-256 with whole blocks of 64 bytes, if the processor has instructions for it. */
 bool hash_sha256_fast(void);
 void hash_sha256_blocks(uint32_t state[8], const uint8_t *bytes, size_t blocks);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Zero detection.  Every block of a convert passes here, so it has to run at the
- * speed of memory.  Most blocks that hold data show it in their first or last bytes, which
- * are looked at before anything else; what is left is a scan by the widest
- * registers that the CPU has, chosen once at run time (the build must run on all of them).
+ * Zero detection.  Every block of a convert passes through here, so it must run at
+ * memory speed.  Most blocks with data have a non-zero byte at their start or end, which
+ * is checked first; the rest is scanned with the widest
+ * registers of the CPU, selected once at run time (the build must run on all CPUs).
  */
 #include "img.h"
 #include "util/checked.h"
@@ -19,7 +19,7 @@
 #include <arm_neon.h>
 #endif
 
-/* Scanners take at least this many bytes; the last, partly repeated step covers any rest. */
+/* Scanners need at least this many bytes; the last step overlaps and covers any rest. */
 enum { STEP = 128 };
 
 typedef bool scan_fn(const unsigned char *bytes, size_t length);
@@ -31,7 +31,7 @@ static uint64_t word_at(const unsigned char *bytes)
     return word;
 }
 
-/* One scanner from what it asks of each step; the last step overlaps the one before. */
+/* Defines a scanner from its test of one step; the last step overlaps the one before. */
 #define SCANNER(name, step) \
     static bool name(const unsigned char *bytes, size_t length) \
     { \
@@ -56,7 +56,7 @@ SCANNER(scan_words, step_words)
 #endif
 
 #if defined HAVE_X86_VECTORS
-/* Part of x86-64, so it is there without asking. */
+/* Part of x86-64, so always available. */
 static inline bool step_sse2(const unsigned char *bytes)
 {
     const __m128i *at = (const __m128i *)(const void *)bytes;
@@ -82,8 +82,8 @@ SCANNER(scan_sse2, step_sse2)
 __attribute__((target("avx2")))
 SCANNER(scan_avx2, step_avx2)
 
-/* The processor has it, and the system keeps the wide registers when threads change.  (What the compiler has for
- * this question knows every processor by name, which a small static file has no use for.) */
+/* The processor supports it, and the system saves the wide registers on context switches.  (The compiler's builtin
+ * for this question knows every processor by name, which makes a small static file larger.) */
 static bool has_avx2(void)
 {
     enum { XMM_AND_YMM = 6 };
@@ -125,7 +125,7 @@ static scan_fn *choose(void)
 }
 #endif
 
-/* Several threads may choose at once: they choose the same. */
+/* Several threads may select at once: they select the same. */
 static scan_fn *scanner(void)
 {
     static scan_fn *chosen;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench.c - many requests of one size on one image, a number of them in flight
- * at a time: each is a thread that issues one after the other.
+ * bench.c - many requests of one size on one image, several in flight at
+ * once: each is a thread that issues one request after the other.
  */
 #include "driver.h"
 #include "util/checked.h"

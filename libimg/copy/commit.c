@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* commit.c - bring what an image holds down into an image of its backing chain. */
+/* commit.c - write the content of an image into an image of its backing chain. */
 #include "copy.h"
 #include "io/io.h"
 #include "util/cleanup.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Are these names of one file that exists? */
+/* Are these two names of one existing file? */
 static bool same_path(const char *a, const char *b)
 {
     CLEANUP_FREE char *real_a = realpath(a, NULL);
@@ -16,14 +16,14 @@ static bool same_path(const char *a, const char *b)
     return real_b && strcmp(real_a, real_b) == 0;
 }
 
-/* Is `name`, given by the user, that of the backing file of `overlay`? */
+/* Does `name`, given by the user, mean the backing file of `overlay`? */
 static bool names_backing(const struct img *overlay, const char *name)
 {
     struct img_error ignored = IMG_ERROR_INIT;
     CLEANUP_FREE char *full = NULL, *wanted = NULL;
     bool plain = img_name_prefix(name) == SIZE_MAX;
 
-    /* A name with "proto:" in front has to be the one that is stored. */
+    /* A name with "proto:" must be exactly the stored name. */
     if (!plain || (overlay->backing_name && img_name_prefix(overlay->backing_name) != SIZE_MAX))
         return overlay->backing_name && strcmp(name, overlay->backing_name) == 0;
     wanted = img_name_resolve(overlay, name, &ignored);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy-compress.c - a window of the copy that is written in compressed form: cluster by cluster, encoded before
- * its turn, so that workers encode side by side.
+ * compress.c - a window that is written compressed, cluster by cluster.  It is encoded before its turn, so that
+ * workers encode in parallel.
  */
 #include "internal.h"
 #include "util/checked.h"
@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Read the holes of a cluster that has anything else, and say what it is. */
+/* Read the holes of a cluster that is not all hole, and set its kind. */
 static int complete_cluster(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
                             struct copy_cluster *cluster)
 {
@@ -52,7 +52,7 @@ static int encode_cluster(struct copy_worker *worker, const struct copy_window *
     return 0;
 }
 
-/* Coded clusters in a row go out as one. */
+/* Consecutive coded clusters are written with one request. */
 static int write_coded(struct copy_job *job, const struct copy_cluster *clusters, size_t count)
 {
     struct coded_cluster *list = img_xcalloc(count, sizeof *list);

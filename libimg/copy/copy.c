@@ -3,8 +3,8 @@
  * copy.c - cursor, workers and order of the copy engine.
  *
  * There is no pass over the image before the copy: the cursor maps ahead as it
- * goes, so the first bytes move at once.  Only taking a window and, in order,
- * writing it are serialised; the result of an in-order copy does not depend on
+ * goes, so copying starts at once.  Only taking a window and, in order,
+ * writing it are serialised.  The result of an in-order copy does not depend on
  * the number of workers.
  */
 #include "internal.h"
@@ -76,7 +76,7 @@ void copy_give_turn(struct copy_worker *worker, const struct copy_window *window
     pthread_cond_broadcast(&job->turn_changed);
 }
 
-/* The window is done: the next one has its turn at the latest now; tell how far we are. */
+/* The window is done: pass the turn on if that has not been done, and report progress. */
 static int finish_window(struct copy_worker *worker, const struct copy_window *window)
 {
     struct copy_job *job = worker->job;
@@ -130,8 +130,8 @@ struct img *copy_source_at(const struct copy_job *job, uint64_t offset, uint64_t
 }
 
 /*
- * What the source does not hold itself shows through a hole of the target, up
- * to the end of the target's backing file.  Behind that end a hole reads as zeroes.
+ * Ranges that the source does not allocate stay holes in the target, which reads its backing file there,
+ * up to the end of that file.  Beyond that end a hole reads as zeroes.
  */
 static int settle_hole(const struct copy_job *job, struct img *source, uint64_t inside, struct img_extent *extent)
 {
@@ -142,13 +142,13 @@ static int settle_hole(const struct copy_job *job, struct img *source, uint64_t 
         return copy_settle_rebase(job, inside, extent);
     if (job->what->base)
         return 0;
-    /* Where nothing lies below the source its holes are zeroes, which the target's backing file must not hide. */
+    /* If the source has no backing file, its holes are zeroes, which must override the target's backing file. */
     if (extent->kind == IMG_HOLE && (!job->what->top_layer_only || !img_backing(source)))
         extent->kind = IMG_ZERO;
     if (!job->what->top_layer_only)
         return 0;
     if (extent->kind == IMG_HOLE) {
-        /* Behind the end of its backing file the source reads as zeroes, whatever the target's shows there. */
+        /* Beyond the end of its backing file the source reads as zeroes, unlike perhaps the target's backing file. */
         uint64_t size = img_size(img_backing(source));
         if (inside >= size)
             extent->kind = IMG_ZERO;
@@ -168,7 +168,7 @@ static int settle_hole(const struct copy_job *job, struct img *source, uint64_t 
     return ret;
 }
 
-/* Where the search for data stops. */
+/* The image of the chain at which mapping stops. */
 static struct img *base_of(const struct img_copy *what, const struct img *source)
 {
     if (what->rebase)
@@ -187,7 +187,7 @@ int copy_map(struct copy_job *job, uint64_t offset, uint64_t length, struct img_
     ret = img_map_chain(source, base_of(job->what, source), inside, img_min(length, left), extent);
     if (ret < 0)
         return ret;
-    /* Reading goes by guest offset; `host` stays what offloading needs. */
+    /* Reads use the guest offset; offloading needs `host`. */
     extent->offset = offset;
     return settle_hole(job, source, inside, extent);
 }
@@ -196,11 +196,11 @@ static bool needs_data(const struct copy_job *job, const struct img_extent *exte
 {
     if (extent->kind == IMG_DATA || extent->kind == IMG_CODED)
         return true;
-    /* Zeroes that something else takes the place of are compared with it. */
+    /* Zeroes are compared, too, if the target will read something else there. */
     return extent->kind == IMG_ZERO && (job->what->sparse == 0 || job->what->rebase);
 }
 
-/* 1: *window is the next piece of the stream, 0: it ended. Sizes of images are whole sectors. */
+/* 1: *window is the next piece of the stream; 0: it ended. Image sizes are whole sectors. */
 static int next_of_stream(struct copy_worker *worker, struct copy_window *window)
 {
     struct copy_job *job = worker->job;
@@ -278,7 +278,7 @@ static int next_of_images(struct copy_job *job, struct copy_window *window)
     if (job->far && job->ahead.length && needs_data(job, &job->ahead))
         __atomic_store_n(&job->holes_come, false, __ATOMIC_RELAXED);
     if (job->ahead.length >= length && !needs_data(job, &job->ahead) && job->ahead.kind != IMG_CODED) {
-        /* No data: as far as it goes in whole windows, in one step. */
+        /* No data: take as many whole windows as possible in one step. */
         uint64_t end = job->position + job->ahead.length;
         if (end < job->end)
             end = img_max(img_align_down(end, job->window_size), job->position + length);
@@ -290,7 +290,7 @@ static int next_of_images(struct copy_job *job, struct copy_window *window)
     return 1;
 }
 
-/* 1: *window is to be done; 0: nothing is left; negative: stop. */
+/* 1: *window is the next window; 0: there is none; negative: stop. */
 static int next_window(struct copy_worker *worker, struct copy_window *window)
 {
     struct copy_job *job = worker->job;
@@ -372,7 +372,7 @@ static uint64_t floor_power_of_two(uint64_t value)
     return 1ull << (63 - __builtin_clzll(value));
 }
 
-/* The bytes of a raw file lie where they lie, whatever comes first. */
+/* A raw file is the same in whatever order it is written. */
 static bool order_matters(const struct img_copy *what)
 {
     return !what->target || what->grow_target || !(what->target->driver->traits & IMG_PASS_THROUGH) ||
@@ -494,7 +494,7 @@ static struct img_copy without_compressor(const struct img_copy *what)
 {
     struct img_copy own = *what;
 
-    /* An image of nothing but coded clusters needs no asking. */
+    /* An image that can only hold coded clusters is always compressed. */
     if (own.target && own.target->coded_only)
         own.compress = true;
     while (own.target && own.target->driver->traits & IMG_COMPRESSES && !own.target->detect_zeroes) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy-digest.c - the digest of what is copied, from the bytes that the copy
- * has in its hands anyway.
+ * digest-pass.c - the digest of the copied content, computed from the data that the copy
+ * has read anyway.
  *
- * Windows are hashed in guest order, in a turn of its own that runs before the turn to write: while one
+ * Windows are hashed in guest order, in a separate turn before the turn to write: while one
  * worker hashes, others read, encode and write.  The segments of a tree are hashed by the workers
- * side by side; only their digests wait for the turn.
+ * in parallel; only their digests wait for the turn.
  */
 #include "internal.h"
 #include "digest.h"
@@ -49,9 +49,9 @@ static void give_turn(struct copy_job *job)
     pthread_cond_broadcast(&job->turn_changed);
 }
 
-/* ---- What a hole of the target shows ------------------------------------------------ */
+/* ---- Holes of the target ------------------------------------------------------------ */
 
-/* With top_layer_only there is one source, and its chain has what the copy leaves out. */
+/* With top_layer_only there is one source, and its chain has the data that is not copied. */
 static int read_below(struct copy_job *job, void *buffer, uint64_t offset, uint64_t length)
 {
     int ret = img_pread(job->what->sources[0], buffer, offset, length);
@@ -71,7 +71,7 @@ static int fill_holes(struct copy_worker *worker, const struct copy_window *wind
     return ret;
 }
 
-/* A long hole, in its turn: the chain below is asked where it has nothing either. */
+/* A long hole, in its turn: find the ranges that the chain below does not allocate either. */
 static int digest_hole(struct copy_worker *worker, uint64_t offset, uint64_t length)
 {
     struct copy_job *job = worker->job;
@@ -100,7 +100,7 @@ static int digest_hole(struct copy_worker *worker, uint64_t offset, uint64_t len
 
 /* ---- Windows ---------------------------------------------------------------------------- */
 
-/* The bytes of a span, or NULL where it is zeroes. */
+/* The bytes of a span, or NULL for zeroes. */
 static const unsigned char *span_bytes(const struct copy_worker *worker, const struct copy_window *window,
                                        const struct span *span)
 {
@@ -125,7 +125,7 @@ static void hash_segment(struct copy_worker *worker, const struct copy_window *w
     }
 }
 
-/* `padding`: zeroes behind the window, up to a whole sector. */
+/* `padding`: zeroes after the window, up to a whole sector. */
 static int digest_tree(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
                        uint64_t padding)
 {
@@ -193,7 +193,7 @@ int copy_digest_window(struct copy_worker *worker, const struct copy_window *win
         return 0;
     if (window->uniform)
         return digest_uniform(worker, window);
-    /* The end of a stream counts as whole sectors, as the size of an image does. */
+    /* A stream is padded to whole sectors, like the size of an image. */
     padding = window->streamed ? img_align_up(window->length, SECTOR) - window->length : 0;
     ret = fill_holes(worker, window, spans);
     if (ret < 0)

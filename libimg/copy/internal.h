@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* copy-internal.h - shared by copy.c (cursor, workers, order), copy-window.c (one window) and the other copy-*.c. */
+/* internal.h - shared by copy.c (cursor, workers, order), window.c (one window) and the other files of this room. */
 #ifndef IMG_COPY_INTERNAL_H
 #define IMG_COPY_INTERNAL_H
 
@@ -16,16 +16,16 @@
 struct copy_window {
     uint64_t offset, length;
     uint64_t sequence;
-    bool uniform;                  /* all of it is `first` */
-    bool streamed;                 /* the bytes are in the worker's buffer already */
-    struct img_extent first;       /* what the cursor knows of its start; length 0: nothing */
+    bool uniform;                  /* `first` covers all of it */
+    bool streamed;                 /* the data is already in the worker's buffer */
+    struct img_extent first;       /* the extent at its start from the cursor; length 0: unknown */
 };
 
 /* Part of a window. */
 struct span {
     uint64_t offset, length;
-    enum img_extent_kind kind;     /* HOLE: leave alone; ZERO; DATA: bytes in the buffer, or */
-    struct img *from;              /* DATA that was not read: it lies at `host` of this storage; NULL: it was */
+    enum img_extent_kind kind;     /* HOLE: do not write; ZERO; DATA: in the buffer, or not read yet: */
+    struct img *from;              /* DATA at `host` of this storage; NULL: the data is in the buffer */
     uint64_t host;
 };
 
@@ -48,36 +48,36 @@ struct img_stream {
     void *parsed;                  /* creation options */
 };
 
-/* What becomes of a window: it is written; or, for a stream, planned: by its map alone, or by its bytes. */
+/* What to do with a window: write it, or, for a stream, plan it: by its map only, or by its data. */
 enum copy_pass { COPY_WRITE, COPY_PLAN_BY_MAP, COPY_PLAN_BY_BYTES };
 
 struct copy_worker {
     struct copy_job *job;
     unsigned char *buffer;         /* window_size bytes, aligned for O_DIRECT */
     unsigned char *coded;          /* compress: one window of coded clusters */
-    unsigned char *other;          /* rebase: what the target will show */
-    struct img_segment *segment;   /* tree digest: the segment in work, and digests of those of the window */
+    unsigned char *other;          /* rebase: data of the new backing file */
+    struct img_segment *segment;   /* tree digest: the current segment, and the digests of the window's segments */
     uint8_t *segment_digests;
     bool holds_turn, gave_turn;
 };
 
-/* Do the storages copy among themselves?  A failure ends that for all workers. */
+/* Can the kernel copy between the storages?  A failure disables it for all workers. */
 enum copy_offload { OFFLOAD_NONE, OFFLOAD_SHARE /* where blocks are shared */, OFFLOAD_COPY };
 
 struct copy_job {
     const struct img_copy *what;
     enum copy_pass pass;
     struct img_sink *sink;         /* of what->stream, while it is written */
-    struct img *image;             /* the target, or that of the stream; NULL: bytes or nothing are written */
-    uint64_t total;                /* bytes to copy; 0 while a stream's end is unknown */
-    uint64_t end;                  /* of the guest range in the target; UINT64_MAX: the end of the stream */
+    struct img *image;             /* the target, or the image of the stream; NULL: raw bytes or nothing is written */
+    uint64_t total;                /* bytes to copy; 0: the end of a stream is not known yet */
+    uint64_t end;                  /* end of the guest range in the target; UINT64_MAX: the end of the stream */
     uint64_t window_size;          /* a power of two, a multiple of the target's cluster */
-    uint64_t coded_size;           /* bytes that the clusters of a window may take once they are coded */
+    uint64_t coded_size;           /* maximum size of the coded clusters of a window */
     uint64_t unit;                 /* granularity of zero detection */
-    uint64_t write_unit;           /* what the target allocates at once; 1: bytes */
-    bool ordered;                  /* windows are written, or given their places, in guest order */
-    bool places;                   /* the target gives out places apart from writing (img_place); not while it grows:
-                                      nobody may write to it then */
+    uint64_t write_unit;           /* allocation unit of the target; 1: bytes */
+    bool ordered;                  /* windows are written, or get their places, in guest order */
+    bool places;                   /* the target allocates separately from writing (img_place); not while it grows,
+                                      because nobody may write to it then */
 
     bool far;                      /* answers of a source travel: nothing is asked under the cursor's lock that can be
                                       asked by the worker */
@@ -87,7 +87,7 @@ struct copy_job {
 
     pthread_mutex_t cursor_lock;   /* position ... stream_end */
     uint64_t position, next_sequence;
-    struct img_extent ahead;       /* the last map answer, may reach beyond position */
+    struct img_extent ahead;       /* the last mapped extent, may end beyond position */
     bool stream_end;
 
     pthread_mutex_t turn_lock;     /* turn, done, written, fault, error */
@@ -100,53 +100,53 @@ struct copy_job {
     atomic_int offload;            /* enum copy_offload */
 };
 
-/* Record a failure; the one at the lowest offset is kept, so that the same is told every time. Returns error. */
+/* Record a failure.  The one at the lowest offset is kept, so that the report is always the same. Returns error. */
 int copy_fail(struct copy_job *job, enum img_copy_stage stage, uint64_t offset, int error);
-/* With turn_lock held: has one before this window failed?  Those before the failure go on. */
+/* With turn_lock held: has a window before this one failed?  Windows before the failure continue. */
 bool copy_cancelled(const struct copy_job *job, const struct copy_window *window);
-/* Wait until the windows before this one are written (in order) or return at once; -ECANCELED after a failure
- * elsewhere. */
+/* In order: wait until the windows before this one are written; otherwise return at once.  -ECANCELED after another
+ * failure. */
 int copy_take_turn(struct copy_worker *worker, const struct copy_window *window);
-/* Let the next window have its turn before this one is done. */
+/* Pass the turn to the next window before this one is done. */
 void copy_give_turn(struct copy_worker *worker, const struct copy_window *window);
-/* The source that holds guest `offset`; *inside is the offset in it, *left the bytes from there to its end. */
+/* The source that contains guest `offset`; *inside is the offset in it, *left the number of bytes to its end. */
 struct img *copy_source_at(const struct copy_job *job, uint64_t offset, uint64_t *inside, uint64_t *left);
 /* Map the concatenated source at `offset`, at most `length`; extent->offset is in target terms. */
 int copy_map(struct copy_job *job, uint64_t offset, uint64_t length, struct img_extent *extent);
-/* Wait so that `written` more bytes keep to the rate. */
+/* Wait to keep the rate limit after `bytes` more bytes. */
 void copy_account(struct copy_job *job, uint64_t bytes);
 
-/* copy-window.c: do one window: read, detect, encode, take the turn, write. */
+/* window.c: process one window: read, detect zeroes, encode, take the turn, write. */
 int copy_do_window(struct copy_worker *worker, struct copy_window *window);
 /* Its steps, for the other files.  Those that can fail record it (copy_fail), but for copy_read_source. */
 void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum img_extent_kind kind);
 int copy_read_source(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length);
-/* What [from, to) of the window has besides data goes into the buffer too: zeroes, and what shows in holes. */
+/* Fill the ranges of [from, to) that are not data into the buffer, too: zeroes, and the content of holes. */
 int copy_complete(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
                   uint64_t from, uint64_t to);
 int copy_fail_writing(struct copy_job *job, uint64_t offset, int error);
 int copy_write_zero(struct copy_job *job, uint64_t offset, uint64_t length);
 int copy_write_data(struct copy_job *job, const void *bytes, uint64_t offset, uint64_t length);
-/* In its turn, before the window is written: the target is to be as long as the stream. */
+/* In its turn, before the window is written: grow the target to the length of the stream. */
 int copy_grow_target(struct copy_job *job, const struct copy_window *window);
-/* copy-offload.c: whether the storages may copy among themselves in this job; */
+/* offload.c: can the kernel copy between the storages in this job? */
 enum copy_offload copy_choose_offload(const struct img_copy *what);
-/* whether data at the start of this extent wait for that, unread: shortens the extent to whole units that the target
- * allocates, or to what comes before the first; */
+/* Is the data at the start of this extent left unread for that?  Shortens the extent to whole allocation units of the
+ * target, or to the part before the first unit. */
 bool copy_leaves_data(const struct copy_job *job, struct img_extent *extent);
-/* let them copy: `length` bytes at `host` of `from`; */
+/* Let the kernel copy `length` bytes at `host` of `from`. */
 bool copy_offload(struct copy_job *job, struct img *from, uint64_t host, struct img *to, uint64_t to_host,
                   uint64_t length);
-/* and the bytes of a span into the buffer after all. */
+/* Read the data of a span after all. */
 int copy_fetch(struct copy_worker *worker, const struct copy_window *window, const struct span *span);
-/* copy-rebase.c: what of the source's answer *extent at guest offset `inside` may have to be written: HOLE where the
- * target keeps reading the same.  Shortens the extent. */
+/* rebase-pass.c: decide from the maps whether *extent of the source at guest offset `inside` may have to be written;
+ * HOLE if the target keeps reading the same.  Shortens the extent. */
 int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_extent *extent);
 /* Units of the window that the target will show anyway become holes. */
 int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
 /* copy-place.c: write the spans of a window to an image, in its turn; where `places`, only the giving out of places. */
 int copy_write_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
-/* copy-stream.c: the whole copy into an image that is written in order; a window of it, in its turn. */
+/* stream-pass.c: the whole copy to an image that is written in order; one window of it, in its turn. */
 int copy_to_stream(const struct img_copy *what, uint64_t *copied, struct img_copy_fault *fault);
 int copy_stream_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* copy.c: one pass over the source. */
@@ -157,8 +157,8 @@ int copy_encode_window(struct copy_worker *worker, const struct copy_window *win
                        struct copy_cluster **clusters, size_t *count);
 /* The same way as any window's, from the spans on. */
 int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
-/* copy-digest.c: hash a window whose bytes are there, in its turn; what a worker needs for that.  Nothing is done
- * without a digest. */
+/* digest-pass.c: hash a window after it was read, in its turn; allocate and free what a worker needs for that.  Without
+ * a digest these do nothing. */
 int copy_digest_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
 int copy_digest_prepare(struct copy_worker *worker);
 void copy_digest_release(struct copy_worker *worker);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy-offload.c - data that the storages copy among themselves, without passing through this process.
+ * offload.c - data that the kernel copies between the storages, without passing through this process.
  *
- * Where nobody asked, only by sharing blocks: copying by the kernel was measured slower than reading and writing in
- * pieces that stay in the processor's cache.  Such data are left unread when a window is read; they
- * are read after all where it turns out not to work.
+ * By default only by sharing blocks: copying in the kernel was measured to be slower than reading and writing in
+ * pieces that stay in the processor's cache.  Such data is left unread when a window is read, and
+ * read later if offloading fails.
  */
 #include "internal.h"
 #include "driver.h"

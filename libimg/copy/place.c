@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy-place.c - a window of the copy that goes into an image, not compressed.
+ * place.c - a window that is written uncompressed to an image.
  *
- * Where the image gives out places, only that has to be in guest order for the file to come out the same every time.
- * It takes microseconds; the bytes are written when the next window has its turn already, so workers write side by
- * side.
+ * If the image allocates places, only the allocation must be in guest order to make the file the same every time.
+ * It takes microseconds.  The data is written while the next window already has its turn, so workers write in
+ * parallel.
  */
 #include "internal.h"
 #include "driver.h"
@@ -32,7 +32,7 @@ static const unsigned char *bytes_of(const struct pending *pending, const struct
     return pending->worker->buffer + (span->offset - pending->window->offset);
 }
 
-/* Put the bytes of one place there, or give it back after an error. */
+/* Write the data of one place, or cancel the place after an error. */
 static int fill_one(struct pending *pending, struct placed *one, int error)
 {
     struct copy_job *job = pending->worker->job;
@@ -88,7 +88,7 @@ static int fill(struct pending *pending, int error)
     return filling.error;
 }
 
-/* A cluster that waits for its bytes would be allocated again: whatever touches it comes after them. */
+/* A cluster that waits for its data would be allocated again, so requests that touch it come after the data. */
 static int settle_before(struct pending *pending, uint64_t offset)
 {
     const struct img_reservation *last = pending->count ? &pending->at[pending->count - 1].at : NULL;
@@ -99,7 +99,7 @@ static int settle_before(struct pending *pending, uint64_t offset)
     return fill(pending, 0);
 }
 
-/* A span into an image that has no places to give: the bytes lie where they lie, or go through a filter. */
+/* Write a span to an image without places: raw, or a filter. */
 static int write_span(struct pending *pending, const struct span *span)
 {
     struct copy_job *job = pending->worker->job;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy-rebase.c - the part of the copy engine that knows of two backing chains: the
- * one that the image has, and the one that it is to have.
+ * rebase-pass.c - the part of the copy engine that handles two backing chains: the
+ * current one of the image, and the new one.
  *
- * By the maps alone a range is known to read the same in both where it is zero in both, or
- * where neither chain holds anything above the image that they share.  Everything else is read and compared.
+ * The maps alone show that a range is equal in both chains if it is zero in both, or
+ * if neither chain allocates it above the image that they share.  Everything else is read and compared.
  */
 #include "internal.h"
 #include "util/checked.h"
@@ -13,7 +13,7 @@
 
 enum content { CONTENT_ZERO, CONTENT_SHARED, CONTENT_DATA };
 
-/* `extent` is the answer of a chain down to `shared`; shortened where the meaning of a hole changes. */
+/* `extent` is an extent of a chain mapped down to `shared`; shortened where the meaning of a hole changes. */
 static enum content content_of(struct img *shared, uint64_t offset, struct img_extent *extent)
 {
     uint64_t size = shared ? img_size(shared) : 0;
@@ -26,7 +26,7 @@ static enum content content_of(struct img *shared, uint64_t offset, struct img_e
     return CONTENT_SHARED;
 }
 
-/* What the new chain has at `offset`; at most *length of it, shortened. */
+/* The content of the new chain at `offset`; shortens *length. */
 static int shown_content(const struct img_copy_rebase *rebase, uint64_t offset, uint64_t *length,
                          enum content *content)
 {
@@ -47,7 +47,7 @@ static int shown_content(const struct img_copy_rebase *rebase, uint64_t offset, 
     return 0;
 }
 
-/* Is the answer that of the image itself?  Zeroes at depth 0 may also be what lies behind a backing file. */
+/* Is the extent allocated in the image itself?  Zeroes at depth 0 may also be beyond the end of a backing file. */
 static int is_own(struct img *image, const struct img_extent *extent, uint64_t offset, bool *own)
 {
     struct img_extent first = *extent;
@@ -79,13 +79,13 @@ int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_e
     } else if (now == CONTENT_ZERO) {
         extent->kind = IMG_ZERO;
     } else if (now == CONTENT_SHARED) {
-        extent->kind = IMG_DATA;        /* to be read through the image */
+        extent->kind = IMG_DATA;        /* read it through the image */
         extent->host_valid = false;
     }
     return 0;
 }
 
-/* What the target will show there, into the same place of worker->other. */
+/* Read the new backing file into the same offset of worker->other. */
 static int read_shown(struct copy_worker *worker, const struct copy_window *window, uint64_t offset, uint64_t length)
 {
     struct img *shown = worker->job->what->rebase->shown;
@@ -100,7 +100,7 @@ static int read_shown(struct copy_worker *worker, const struct copy_window *wind
     return ret < 0 ? copy_fail(worker->job, IMG_COPY_COMPARING, offset, ret) : 0;
 }
 
-/* Does this piece of the window read the same in what the target will show? */
+/* Is this piece of the window equal in the new backing file? */
 static bool shown_already(const struct copy_worker *worker, const struct copy_window *window, uint64_t offset,
                           uint64_t length, enum img_extent_kind kind)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rebase.c - make an image read the same over another backing file.
+ * rebase.c - keep the content of an image the same with another backing file.
  *
- * The two chains may end in the same images; what these hold is the same in both, so only
- * what lies above the first of them is looked at.
+ * The two chains may end in the same images.  These have the same content in both, so only
+ * the images above the first of them are compared.
  */
 #include "copy.h"
 #include "io/io.h"
@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Zeroes of this length are stored as such, as far as the image's units allow. */
+/* Zeroes of this length are stored as zeroes, if the image's units allow it. */
 enum { SPARSE = 4096 };
 
-/* A name that is the same for the same file; caller frees. */
+/* A name that identifies the file; caller frees. */
 static char *identity(const struct img *image)
 {
     const char *name = img_filename(image);

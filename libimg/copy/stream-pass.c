@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy-stream.c - the copy into an image that is written strictly forward.
+ * stream-pass.c - the copy to an image that is written strictly in order.
  *
- * A format whose tables lie before the data has to know all of them first.  So there are two passes over the source
- * with the same windows.  The first tells the driver what will come: from the map alone, which reads nothing; or, where
- * clusters are compressed or zeroes are looked for, from the bytes, read and encoded by all workers as in any copy.
- * The second writes.  A driver whose tables come behind the data needs no first pass.
+ * A format whose tables precede the data must know all of them first.  So there are two passes over the source
+ * with the same windows.  The first tells the driver what will be written: from the map only, without reading; or, if
+ * clusters are compressed or zeroes are detected, from the data, read and encoded by all workers as in any copy.
+ * The second pass writes.  A driver whose tables follow the data needs no first pass.
  */
 #include "internal.h"
 #include "io/io.h"
@@ -128,7 +128,7 @@ static void tell_half(void *context, uint64_t done, uint64_t total)
     part->what->progress(part->what->context, (done + (part->second ? total : 0)) / 2, total);
 }
 
-/* Does what lies there say nothing of its holes?  Then only its bytes do. */
+/* Does the map of the storage not show holes?  Then the data must be read. */
 static bool is_blind(const struct img *image)
 {
     if (!image)
@@ -144,7 +144,7 @@ static bool any_is_blind(const struct img_copy *what)
     return false;
 }
 
-/* Nothing of it may be told twice, nor before it is written. */
+/* The second pass computes the digest and reports salvaged ranges; the plan must not. */
 static int plan(const struct img_copy *what, bool by_bytes, struct img_copy_fault *fault)
 {
     struct part part = { .what = what };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream.c - an image that is to be written in order: its options, judged before anything is read or written.  The
- * copying is in copy-stream.c.
+ * stream.c - an image that is written in order: its options, which are checked before anything is read or written.
+ * The copy is in stream-pass.c.
  */
 #include "internal.h"
 #include "io/io.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy-window.c - the way of one window of the copy: map, read, look for
+ * window.c - processing one window of the copy: map, read, detect
  * zeroes, take the turn, write.
  *
- * A window is described by spans (data, zero, hole).  Spans of data that touch
+ * A window is described by spans (data, zero, hole).  Adjacent spans of data
  * are read next to each other into the worker's buffer, so that a fragmented
  * source is still written in long pieces.
  */
@@ -49,7 +49,7 @@ int copy_read_source(struct copy_job *job, unsigned char *buffer, uint64_t offse
     return 0;
 }
 
-/* Sector by sector; what can't be read becomes zeroes. */
+/* Read sector by sector, and replace unreadable sectors by zeroes. */
 static void salvage(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length)
 {
     for (uint64_t done = 0; done < length; done += SECTOR) {
@@ -82,7 +82,7 @@ static int read_extent(struct copy_job *job, const struct img_extent *extent, un
     return ret < 0 ? copy_fail(job, IMG_COPY_READING, extent->offset, ret) : 0;
 }
 
-/* The next extent of the window; *extent may hold the cursor's answer for it. */
+/* The next extent of the window; *extent may already hold it from the cursor. */
 static int map_piece(struct copy_job *job, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     int ret;
@@ -97,7 +97,7 @@ static int map_piece(struct copy_job *job, uint64_t offset, uint64_t length, str
     }
     ret = copy_map(job, offset, length, extent);
     if (ret < 0 && job->what->salvage) {
-        /* Treated as data: reading it sector by sector tells what is there. */
+        /* Treat it as data: reading it sector by sector finds the content. */
         *extent = (struct img_extent){ .offset = offset, .length = img_min(length, SECTOR), .kind = IMG_CODED };
         return 0;
     }
@@ -213,8 +213,8 @@ int copy_complete(struct copy_worker *worker, const struct copy_window *window, 
 /* ---- Zero detection ------------------------------------------------------------ */
 
 /*
- * Split a span of data at its zero runs.  Units lie at multiples of job->unit
- * of the guest, so the answer does not depend on where the data begin.
+ * Split a span of data at its zero runs.  Units are at multiples of job->unit
+ * in the guest, so the result does not depend on where the data starts.
  */
 static void detect_span(struct copy_job *job, const unsigned char *bytes, const struct span *span, struct spans *out)
 {
@@ -230,7 +230,7 @@ static void detect_span(struct copy_job *job, const unsigned char *bytes, const 
         } else {
             run = img_zero_run(bytes + done, left, job->unit, &zero);
         }
-        /* Seen as a whole a run may be longer than this piece; spans of one kind join. */
+        /* The whole run may be longer than this piece; adjacent spans of one kind are joined. */
         if (zero && run < job->what->sparse && job->unit < job->what->sparse && run < left)
             zero = false;
         copy_add_span(out, offset, run, zero ? IMG_ZERO : IMG_DATA);
@@ -239,9 +239,9 @@ static void detect_span(struct copy_job *job, const unsigned char *bytes, const 
 }
 
 /*
- * An image that allocates in units gets whole units: a unit with any data is
- * written at once with the zeroes around them, in place of a small write and
- * the filling of the rest by copy on write.  The allocation is the same.
+ * If the image allocates in units, write whole units: a unit with any data is
+ * written at once with the zeroes around it, instead of a small write with
+ * copy on write of the rest.  The allocation is the same.
  */
 static void widen(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
 {
@@ -317,7 +317,7 @@ int copy_write_data(struct copy_job *job, const void *bytes, uint64_t offset, ui
     return 0;
 }
 
-/* A stream that is longer than was known: make room before the bytes come. Done in turn, so alone. */
+/* A stream is longer than known so far: grow the target before writing. In turn, so no other worker does it. */
 int copy_grow_target(struct copy_job *job, const struct copy_window *window)
 {
     uint64_t end = window->offset + window->length;
@@ -333,7 +333,7 @@ int copy_grow_target(struct copy_job *job, const struct copy_window *window)
 
 /* ---- Writing to a stream --------------------------------------------------------------------- */
 
-/* Zeroes to a stream, through the buffer that nobody needs now. */
+/* Write zeroes to a stream, through the buffer, which is free now. */
 static int stream_zeroes(struct copy_worker *worker, uint64_t length)
 {
     memset(worker->buffer, 0, img_min(length, worker->job->window_size));
@@ -347,7 +347,7 @@ static int stream_zeroes(struct copy_worker *worker, uint64_t length)
     return 0;
 }
 
-/* Every byte in order: spans without data are filled with zeroes first, so that one write does it. */
+/* Write every byte in order: spans without data are filled with zeroes first, so that one write is enough. */
 static int stream_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
     struct copy_job *job = worker->job;
@@ -367,9 +367,9 @@ static int stream_window(struct copy_worker *worker, const struct copy_window *w
     return ret < 0 ? copy_fail_writing(job, window->offset, ret) : 0;
 }
 
-/* ---- The way of a window ------------------------------------------------------------------------------- */
+/* ---- Processing a window ------------------------------------------------------------------------------- */
 
-/* False where only the digest is wanted. */
+/* False if only the digest is computed. */
 static bool has_output(const struct copy_job *job)
 {
     return job->what->target || job->what->target_fd >= 0;

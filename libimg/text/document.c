@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The ordered document: a tree of values.  Containers keep their members in an
- * array in the order of arrival; objects add a key to each.  Lookup is a linear
- * search with a hash compared first, which is quickest at the few keys that
- * options and reports have; from HASH_FROM members an index takes over, so that a hostile
- * json: name with a hundred thousand keys costs no quadratic time.
+ * array in insertion order; members of objects have a key.  Lookup is a linear
+ * search that compares a hash first, which is fastest for the few keys of
+ * options and reports.  From HASH_FROM members on an index is used, so that a hostile
+ * json: name with a hundred thousand keys does not take quadratic time.
  */
 #include "img.h"
 #include "util/strbuf.h"
@@ -122,7 +122,7 @@ struct img_doc *img_doc_copy(const struct img_doc *doc)
     return copy;
 }
 
-/* The parser bounds the depth of what comes from outside, so this recursion is bounded too. */
+/* The parser limits the depth of its input, so this recursion is bounded. */
 void img_doc_free(struct img_doc *doc)
 {
     if (!doc)
@@ -196,7 +196,7 @@ static bool integers_equal(const struct img_doc *a, const struct img_doc *b)
 {
     bool a_negative = a->type == IMG_DOC_INT && a->u.integer < 0;
     bool b_negative = b->type == IMG_DOC_INT && b->u.integer < 0;
-    /* With equal signs the bit patterns of both representations agree. */
+    /* If the signs are equal, both representations have the same bits. */
     return a_negative == b_negative && a->u.natural == b->u.natural;
 }
 
@@ -286,7 +286,7 @@ static void index_build(struct container *members)
         index_insert(members, i);
 }
 
-/* Position of the key, or count when there is none. */
+/* Position of the key, or count if there is none. */
 static size_t position_of(const struct container *members, const char *key)
 {
     uint32_t hash = hash_of(key);
@@ -357,7 +357,7 @@ struct img_doc *img_doc_take(struct img_doc *object, const char *key)
     members->count--;
     memmove(&members->at[position], &members->at[position + 1],
             (members->count - position) * sizeof *members->at);
-    /* Positions have moved.  The linear search serves until the next put builds a new index. */
+    /* Positions have changed.  Search linearly until the next put builds a new index. */
     index_drop(members);
     return value;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The error object, and the one way for what is worth saying without being an
- * error.  Nothing here prints: the applet that installed a handler does.
+ * The error object, and notices: messages that are not errors.  Nothing
+ * here prints; the handler that the applet installs does.
  */
 #include "img.h"
 #include "util/strbuf.h"
@@ -25,7 +25,7 @@ static char *formatted(const char *format, va_list arguments)
     return text;
 }
 
-/* Takes `text`.  A code of 0 would read as success further up. */
+/* Takes ownership of `text`.  A code of 0 would mean success to the callers. */
 static int settle(struct img_error *err, int code, char *text)
 {
     code = code < 0 ? -code : code;
@@ -96,7 +96,7 @@ void img_error_clear(struct img_error *err)
 
 static img_notice_fn *notice_handler;
 
-/* The text is handed over as it is: there is no memory left to format one in. */
+/* Pass on a constant text: there is no memory left to format one. */
 static void tell_out_of_memory(void)
 {
     if (notice_handler)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parsing JSON (RFC 8259, and single quotes around strings).  As in qemu-img
- * it goes in two steps, which decides what error is found first: the text is cut into
- * tokens until all braces and brackets are closed (a character that starts no
- * token ends it there), then the tokens are parsed.  The parser keeps its own stack of open containers,
- * whose depth the first step has bounded, so the C stack does not grow with the input.
+ * The JSON parser (RFC 8259, plus strings in single quotes).  As in qemu-img
+ * there are two steps, which determine the error that is found first: the text is split into
+ * tokens until all braces and brackets are closed (or until a character that starts no
+ * token), then the tokens are parsed.  The parser has its own stack of open containers,
+ * whose depth the first step limits, so the C stack does not grow with the input.
  */
 #include "img.h"
 #include "util/cleanup.h"
@@ -41,7 +41,7 @@ static struct token token_of(enum token_type type, const char *text, const char 
     return (struct token){ type, text, (size_t)(end - text) };
 }
 
-/* Up to and with the character that does not fit; nothing more at the end of the text. */
+/* Up to and including the invalid character; at the end of the text there is none. */
 static struct token stray(const char *text, const char *at)
 {
     return token_of(TOKEN_ERROR, text, *at ? at + 1 : at);
@@ -65,7 +65,7 @@ static struct token number_token(const char *text)
     const char *at = text + (*text == '-');
     if (!is_digit(*at) || (*at == '0' && is_digit(at[1])))
         return stray(text, is_digit(*at) ? at + 1 : at);
-    /* qemu-img takes no exponent directly behind a zero. */
+    /* qemu-img accepts no exponent directly after a zero. */
     if (*at == '0' && at[1] != '.')
         return token_of(type, text, at + 1);
     while (is_digit(*at))
@@ -116,8 +116,8 @@ static char *token_text(struct token token)
 }
 
 /*
- * Collect the tokens of one value from *text, which moves behind them.  It is whole when
- * braces and brackets are closed (or over-closed: the parser finds that), or at the end of the text.
+ * Collect the tokens of one value from *text, and advance it.  The value is complete if
+ * braces and brackets are closed (or over-closed: the parser reports that), or at the end of the text.
  */
 static int collect(const char **text, token_list *tokens, struct img_error *err)
 {
@@ -149,7 +149,7 @@ static int collect(const char **text, token_list *tokens, struct img_error *err)
 
 enum expected { EXPECT_KEY, EXPECT_MEMBER, EXPECT_ELEMENT };
 
-/* A container that is still open, and what the next value will be in it. */
+/* An open container, and the role of the next value in it. */
 struct open {
     struct img_doc *doc;
     char *key;
@@ -168,7 +168,7 @@ static void *fail(struct parser *parser, const char *why)
     return NULL;
 }
 
-/* Take the token if it is this mark. */
+/* Consume the token if it is this mark. */
 static bool take_mark(struct parser *parser, char mark)
 {
     if (parser->next == parser->end || parser->next->type != TOKEN_MARK || *parser->next->text != mark)
@@ -193,7 +193,7 @@ static int hex4(const char *text, const char *end, uint32_t *code)
     return 0;
 }
 
-/* *at stands behind "\u"; moves behind the digits, with a surrogate behind those of both halves. */
+/* *at points after "\u"; advance it past the digits, and past both halves of a surrogate pair. */
 static int unicode_escape(const char **at, const char *end, uint32_t *code)
 {
     uint32_t low;
@@ -211,7 +211,7 @@ static int unicode_escape(const char **at, const char *end, uint32_t *code)
     return img_utf8_valid(*code) ? 0 : -1;
 }
 
-/* *at stands behind the backslash. */
+/* *at points after the backslash. */
 static int escape(struct parser *parser, const char **at, const char *end, struct img_strbuf *out)
 {
     static const char named[] = "\"\"''\\\\//b\bf\fn\nr\rt\t";
@@ -229,7 +229,7 @@ static int escape(struct parser *parser, const char **at, const char *end, struc
     const char *digits = *at;
     uint32_t code;
     if (unicode_escape(at, end, &code) < 0) {
-        /* The closing quote is shown too when the digits end early. */
+        /* If there are too few digits, the closing quote is shown too. */
         int shown = end + 1 - digits < 4 ? (int)(end + 1 - digits) : 4;
         CLEANUP_FREE char *why = img_xasprintf("\\u%.*s is not a valid Unicode character", shown, digits);
         fail(parser, why);
@@ -302,8 +302,8 @@ static struct img_doc *scalar(struct parser *parser, struct token token)
 }
 
 /*
- * The value that starts here as far as it is whole at once: a scalar or an empty
- * container.  *opened is set instead when a container was put on the stack.
+ * Parse a scalar or an empty container.  Any other container is put on the stack, and *opened
+ * is set.
  */
 static struct img_doc *begin_value(struct parser *parser, bool *opened)
 {
@@ -324,7 +324,7 @@ static struct img_doc *begin_value(struct parser *parser, bool *opened)
     return NULL;
 }
 
-/* `value` turned out to be a key: keep its text.  Takes the value. */
+/* `value` is a key: keep its text.  Takes ownership of the value. */
 static int accept_key(struct parser *parser, struct open *top, struct img_doc *value)
 {
     const char *text = img_doc_get_string(value);
@@ -342,7 +342,7 @@ static int accept_key(struct parser *parser, struct open *top, struct img_doc *v
     return parser->err->text ? -1 : 0;
 }
 
-/* Hang `value` into the container.  Takes the value. */
+/* Add `value` to the container.  Takes ownership of the value. */
 static int accept_member(struct parser *parser, struct open *top, struct img_doc *value)
 {
     if (top->expected == EXPECT_ELEMENT) {
@@ -362,8 +362,8 @@ static int accept_member(struct parser *parser, struct open *top, struct img_doc
 }
 
 /*
- * A whole value: hang it into its container, and that one into its own while they end here.
- * Returns 1 when another value is needed, 0 when *value is the outermost one, -1 on error.
+ * A value is complete: add it to its container, and containers that end here to theirs.
+ * Returns 1 if another value is needed, 0 if *value is the outermost one, -1 on error.
  */
 static int complete_value(struct parser *parser, struct img_doc **value)
 {

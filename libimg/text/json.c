@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Printing a document as JSON (RFC 8259), byte for byte as qemu-img does: only
- * ASCII comes out, an empty container is broken over two lines in the indented form.
+ * Printing a document as JSON (RFC 8259), byte for byte as qemu-img does: the
+ * output is ASCII, and in the indented form an empty container takes two lines.
  */
 #include "img.h"
 #include "util/strbuf.h"

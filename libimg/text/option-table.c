@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the option tables of the drivers are for: reading values into a driver's
- * structure, checking them beforehand, the help table and the line "Formatting ...".
+ * Functions over the option tables of drivers: reading values into a driver's
+ * structure, checking them in advance, the help text and the line "Formatting ...".
  */
 #include "img.h"
 #include "util/cleanup.h"
@@ -26,7 +26,7 @@ static int parse_bool(const char *name, const char *text, bool *value, struct im
     return img_error_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", name);
 }
 
-/* 64 bits in any base that C knows; a sign is taken, and wraps around, as in qemu-img. */
+/* 64 bits, in any base of C; a sign is accepted and wraps around, as in qemu-img. */
 static int parse_number(const char *name, const char *text, uint64_t *value, struct img_error *err)
 {
     char *end;
@@ -57,7 +57,7 @@ static int parse_size(const char *name, const char *text, uint64_t *value, struc
     return status < 0 ? img_options_bad_size(name, text, status, err) : 0;
 }
 
-/* One value as its type has it.  STRING leaves *number alone. */
+/* Parse one value by its type.  STRING does not set *number. */
 static int parse_value(const struct img_option *option, const char *text, uint64_t *number, struct img_error *err)
 {
     bool flag = false;
@@ -155,8 +155,8 @@ static int store(const struct img_option *option, const char *text, unsigned whe
 }
 
 /*
- * Take the member that a table calls `name` out of options where dotted keys may be nested.
- * An object that becomes empty goes too.  A container with members stays: it is no value of this option.
+ * Take the member `name` of a table from options in which dotted keys may be nested.
+ * An object that becomes empty is removed too.  A container with members stays: it is not a value of this option.
  */
 static struct img_doc *take_value(struct img_doc *options, const char *name)
 {
@@ -224,7 +224,7 @@ void img_options_release(const struct img_option *table, unsigned when, void *fr
 
 /* ---- Several tables together ------------------------------------------------------------ */
 
-/* The first entry of that name in the tables, as far as it is for `when`. */
+/* The first entry with this name in the tables, if it is for `when`. */
 static const struct img_option *find(const struct img_option *const *tables, size_t count, unsigned when,
                                      const char *name)
 {
@@ -237,7 +237,7 @@ static const struct img_option *find(const struct img_option *const *tables, siz
     return NULL;
 }
 
-/* All entries for `when`, each name once, in the order of the tables.  Caller frees the list. */
+/* All entries for `when`, each name once, in table order.  Caller frees the list. */
 static const struct img_option **merged(const struct img_option *const *tables, size_t count, unsigned when,
                                         size_t *entries)
 {
@@ -298,7 +298,7 @@ char *img_options_help(const struct img_option *const *tables, size_t count, uns
     return img_strbuf_take(&out);
 }
 
-/* Numbers as numbers (signed, as qemu-img prints them), words as given, commas doubled. */
+/* Numbers are printed as signed numbers, as in qemu-img; words as given, with commas doubled. */
 static void describe(struct img_strbuf *out, const struct img_option *option, const char *text)
 {
     struct img_error unused = IMG_ERROR_INIT;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Texts of options and the documents made of them: key=value,... of --image-opts
- * and -o, dotted keys folded into nested objects and flattened again.
+ * Option texts and the documents made from them: key=value,... of --image-opts
+ * and -o; dotted keys are folded into nested objects and flattened again.
  */
 #include "img.h"
 #include "util/cleanup.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 
 /*
- * So deep dotted keys are folded; what is deeper stays one dotted key, which no
+ * Dotted keys are folded to this depth; the rest stays one dotted key, which no
  * driver knows.  A key of 100 kB must not become 50 000 nested objects.
  */
 enum { MAX_FOLD = 64 };
@@ -22,7 +22,7 @@ enum { MAX_FOLD = 64 };
 
 struct pair {
     char *key, *value;
-    bool bare;                  /* `key` or `nokey`: value says on or off */
+    bool bare;                  /* `key` or `nokey`: value is on or off */
     char *written;              /* bare: as it was written */
 };
 
@@ -34,7 +34,7 @@ static void release_pair(struct pair *pair)
     *pair = (struct pair){ 0 };
 }
 
-/* The text up to a single comma, two standing for one; *text moves behind that comma. */
+/* The text up to a single comma, with double commas made single; advance *text past that comma. */
 static char *take_value(const char **text)
 {
     struct img_strbuf value = { 0 };
@@ -52,7 +52,7 @@ static char *take_value(const char **text)
     }
 }
 
-/* The next pair of a text that is not at its end; `implied` names the key of a value alone. */
+/* The next pair of a non-empty text; `implied` is the key of a value without a key. */
 static struct pair next_pair(const char **text, const char *implied)
 {
     struct pair pair = { 0 };
@@ -90,7 +90,7 @@ static bool is_identifier(const char *text)
     return *text == '\0';
 }
 
-/* The first id=... must be a name, whoever reads it later. */
+/* The first id=... must be a valid name, whoever reads it later. */
 static int check_id(const char *text, const char *implied, struct img_error *err)
 {
     int ret = 0;
@@ -118,7 +118,7 @@ static void flatten_member(struct img_doc *flat, const char *key, const struct i
         img_doc_put(flat, key, img_doc_copy(value));
 }
 
-/* Elements of arrays get their number as key. */
+/* The key of an array element is its number. */
 static void flatten_into(struct img_doc *flat, const char *prefix, const struct img_doc *from)
 {
     for (size_t i = 0; i < img_doc_count(from); i++) {
@@ -136,7 +136,7 @@ struct img_doc *img_options_flatten(const struct img_doc *options)
     return flat;
 }
 
-/* A plain value for `key`, where members of a nested object of that name may stand already: they become flat. */
+/* Put a plain value for `key`.  If there is a nested object with this name, its members become flat. */
 static void put_plain(struct img_doc *object, const char *key, struct img_doc *value)
 {
     struct img_doc *old = img_doc_get(object, key);
@@ -147,9 +147,9 @@ static void put_plain(struct img_doc *object, const char *key, struct img_doc *v
 }
 
 /*
- * Put `value` where the dotted key leads.  Where a plain value is in the way, the rest of the
- * key stays dotted beside it ("file" and "file.filename"), for the reader to find the conflict.
- * `level` objects lie above.
+ * Put `value` at the place of the dotted key.  If a plain value is in the way, the rest of the
+ * key stays dotted beside it ("file" and "file.filename"), so that the reader finds the conflict.
+ * `level` is the number of objects above.
  */
 static void put_dotted(struct img_doc *object, const char *key, struct img_doc *value, int level)
 {
@@ -187,7 +187,7 @@ static struct img_doc *fold_value(const struct img_doc *value, int level)
     return array;
 }
 
-/* The value that the dotted key leads to through what is nested already, or NULL. */
+/* The value at the dotted key in nested objects, or NULL. */
 static const struct img_doc *find_dotted(const struct img_doc *object, const char *key)
 {
     const char *dot;
@@ -199,7 +199,7 @@ static const struct img_doc *find_dotted(const struct img_doc *object, const cha
     return object ? img_doc_get(object, key) : NULL;
 }
 
-/* Nested members come first: where both forms give a value, the nested one counts. */
+/* Nested members come first: if both forms give a value, the nested one counts. */
 static struct img_doc *fold(const struct img_doc *from, int level)
 {
     struct img_doc *object = img_doc_object();
@@ -248,7 +248,7 @@ struct img_doc *img_options_parse(const char *text, const char *implied, struct 
     return options;
 }
 
-/* No empty item at either end.  A comma at the end is one unless a second one escapes it. */
+/* No empty item at either end.  A comma at the end makes one, unless a second comma escapes it. */
 static bool is_option_list(const char *text)
 {
     size_t length = strlen(text), commas = 0;
@@ -263,7 +263,7 @@ int img_options_add(struct img_doc *into, const char *text, struct img_error *er
         return img_error_set(err, EINVAL, "Invalid option list: %s", text);
     while (*text) {
         struct pair pair = next_pair(&text, NULL);
-        /* An id is taken and means nothing, as in qemu-img. */
+        /* An id is accepted and ignored, as in qemu-img. */
         if (strcmp(pair.key, "id") != 0)
             img_doc_put_string(into, pair.key, pair.value);
         release_pair(&pair);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sizes as people write and read them, with qemu-img's rules down to its odd corners. */
+/* Human-readable sizes, by the exact rules of qemu-img. */
 #include "img.h"
 
 #include <ctype.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Power of two behind the suffix, or -1. */
+/* Power of two of the suffix, or -1. */
 static int suffix_shift(char suffix)
 {
     static const char letters[] = "bkmgtpe";
@@ -16,7 +16,7 @@ static int suffix_shift(char suffix)
     return found ? (int)(found - letters) * 10 : -1;
 }
 
-/* Digits only: a sign or spaces in front are looked at by the caller.  *end is behind them. */
+/* Digits only: the caller checks for a sign or spaces in front.  Sets *end after the digits. */
 static int parse_digits(const char *text, int base, uint64_t *value, const char **end)
 {
     char *behind;
@@ -27,7 +27,7 @@ static int parse_digits(const char *text, int base, uint64_t *value, const char 
     return errno == ERANGE || number > UINT64_MAX ? -ERANGE : 0;
 }
 
-/* No number below zero is a size; the error tells a plain one from a suffixed one, which is not even looked at. */
+/* No negative number is a size; the error differs between a plain number and one with a suffix, which is not parsed. */
 static int refuse_negative(const char *digits)
 {
     size_t length = strspn(digits, "0123456789");
@@ -38,8 +38,8 @@ static int refuse_negative(const char *digits)
 }
 
 /*
- * [0, 1] from ".digits", behind which *end is left; an exponent is refused, as 'e' is a
- * suffix.  A bare "." counts as zero.
+ * Parse ".digits" to [0, 1] and set *end after it; an exponent is refused, because 'e' is a
+ * suffix.  A bare "." is zero.
  */
 static int parse_fraction(const char *text, double *fraction, const char **end)
 {
@@ -102,7 +102,7 @@ char *img_human_size(char *buf, size_t capacity, uint64_t size)
     static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
     double value = (double)size;
     size_t unit = 0;
-    /* Three digits are shown: from 1000 on, the next unit says it in them. */
+    /* Three digits are shown: from 1000 on, use the next unit. */
     while (value >= 1000 && unit + 1 < sizeof units / sizeof *units) {
         value /= 1024;
         unit++;

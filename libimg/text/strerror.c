@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The texts of error numbers.  Scripts look for the words of the GNU C library;
- * where another one (musl, the BSDs) words an error of files, devices or sockets in
- * its own way, this table puts them right.
+ * The messages of error numbers.  Scripts expect the messages of the GNU C library.
+ * This table has them for errors of files, devices and sockets that other
+ * C libraries (musl, the BSDs) word differently.
  */
 #include "img.h"
 
@@ -57,7 +57,7 @@ static const struct wording {
 #endif
 };
 
-/* strerror is not thread-safe by the letter; strerror_r comes in two shapes.  These pick by its type. */
+/* strerror need not be thread-safe, and strerror_r has two prototypes.  These select by its return type. */
 static inline const char *text_of_gnu(const char *result, const char *buffer)
 {
     (void)buffer;

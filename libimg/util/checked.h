@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Arithmetic on numbers that come from a disk: true means the result fits. */
+/* Arithmetic on numbers from a disk; true: the result fits. */
 #ifndef IMG_UTIL_CHECKED_H
 #define IMG_UTIL_CHECKED_H
 
@@ -17,7 +17,7 @@ static inline bool img_mul(uint64_t a, uint64_t b, uint64_t *product)
     return !__builtin_mul_overflow(a, b, product);
 }
 
-/* [offset, offset+length) lies within [0, limit). */
+/* Is [offset, offset+length) within [0, limit)? */
 static inline bool img_within(uint64_t offset, uint64_t length, uint64_t limit)
 {
     return offset <= limit && length <= limit - offset;
@@ -29,7 +29,7 @@ static inline uint64_t img_align_down(uint64_t value, uint64_t unit)
     return value & ~(unit - 1);
 }
 
-/* Up to a multiple of a power of two; saturates at the largest multiple. */
+/* Round up to a multiple of a power of two; saturates at the largest multiple. */
 static inline uint64_t img_align_up(uint64_t value, uint64_t unit)
 {
     uint64_t sum;

@@ -34,7 +34,7 @@ static inline pthread_mutex_t *img_locked(pthread_mutex_t *mutex)
 #define CLEANUP_FD __attribute__((cleanup(img_cleanup_fd)))
 #define IMG_CONCAT_(a, b) a##b
 #define IMG_CONCAT(a, b) IMG_CONCAT_(a, b)
-/* Hold a mutex to the end of the scope. */
+/* Hold a mutex until the end of the scope. */
 #define LOCK_SCOPE(mutex) \
     __attribute__((cleanup(img_cleanup_unlock), unused)) \
     pthread_mutex_t *IMG_CONCAT(lock_scope_, __LINE__) = img_locked(mutex)

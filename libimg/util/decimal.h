@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Numbers in decimal, where there are so many of them that printf is felt. */
+/* Decimal numbers, for callers with so many of them that printf is too slow. */
 #ifndef IMG_UTIL_DECIMAL_H
 #define IMG_UTIL_DECIMAL_H
 
@@ -7,9 +7,9 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { IMG_DECIMAL_LENGTH = 20 };       /* bytes that the longest takes */
+enum { IMG_DECIMAL_LENGTH = 20 };       /* length of the longest number */
 
-/* The digits at `to`, without a NUL; how many. */
+/* Write the digits to `to`, without a NUL; returns their number. */
 static inline size_t img_put_decimal(char *to, uint64_t value)
 {
     char digits[IMG_DECIMAL_LENGTH];

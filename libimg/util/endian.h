@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Numbers in byte order, at any alignment. */
+/* Numbers in a given byte order, at any alignment. */
 #ifndef IMG_UTIL_ENDIAN_H
 #define IMG_UTIL_ENDIAN_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes from and to an open file as it stands. */
+/* Reading and writing an open file at its current position. */
 #include "fd.h"
 #include "checked.h"
 #include "stop.h"
@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-#define MOST (1u << 30)             /* in one call */
+#define MOST (1u << 30)             /* bytes per call */
 
-/* After a call that failed: is it to be made again, once `what` (POLLIN, POLLOUT) can be done? */
+/* After a failed call: should it be repeated?  Waits until `what` (POLLIN, POLLOUT) is possible. */
 static bool again(int fd, short what)
 {
     struct pollfd ready = { .fd = fd, .events = what };

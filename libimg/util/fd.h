@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes from and to an open file as it stands: pipes give and take them in pieces, also those that somebody made
+/* Reading and writing an open file at its current position.  Pipes transfer data in pieces, and may be
  * non-blocking. */
 #ifndef IMG_UTIL_FD_H
 #define IMG_UTIL_FD_H

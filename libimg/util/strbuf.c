@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A growing string, and allocation of small objects that cannot be refused. */
+/* A growing string, and allocation of small objects that cannot fail. */
 #include "strbuf.h"
 
 #include <stdarg.h>
@@ -17,7 +17,7 @@ void img_out_of_memory(void)
     exit(1);
 }
 
-/* Room for `more` bytes and the NUL behind them. */
+/* Ensure space for `more` bytes and a NUL. */
 static void reserve(struct img_strbuf *buffer, size_t more)
 {
     size_t need;
@@ -87,7 +87,7 @@ void img_strbuf_free(struct img_strbuf *buffer)
     *buffer = (struct img_strbuf){ 0 };
 }
 
-/* A request for nothing still gives a pointer, on every C library. */
+/* Return a pointer for size 0 too, with every C library. */
 void *img_xmalloc(size_t size)
 {
     void *memory = malloc(size ? size : 1);

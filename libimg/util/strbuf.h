@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A string that grows. Start from {0}; text is always NUL-ended once something was added. */
+/* A growing string. Initialise with {0}; text is NUL-terminated once something was added. */
 #ifndef IMG_UTIL_STRBUF_H
 #define IMG_UTIL_STRBUF_H
 
@@ -15,11 +15,11 @@ void img_strbuf_add_bytes(struct img_strbuf *buffer, const void *bytes, size_t l
 void img_strbuf_add_char(struct img_strbuf *buffer, char c);
 void img_strbuf_printf(struct img_strbuf *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Hand out the text (never NULL; caller frees) and empty the buffer. */
+/* Return the text (never NULL; caller frees) and empty the buffer. */
 char *img_strbuf_take(struct img_strbuf *buffer);
 void img_strbuf_free(struct img_strbuf *buffer);
 
-/* Told before memory that cannot be refused ran out and the process ends; NULL: nobody. */
+/* Called when memory has run out, before the process ends; may be NULL. */
 extern void (*img_memory_handler)(void);
 _Noreturn void img_out_of_memory(void);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Workers side by side, with stacks as small as their work allows. */
+/* Parallel workers, with stacks as small as their work allows. */
 #include "team.h"
 
 #include <pthread.h>

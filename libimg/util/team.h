@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Some workers side by side on one job: the calling thread is the first of them. */
+/* Several workers on one job in parallel; the calling thread is the first of them. */
 #ifndef IMG_UTIL_TEAM_H
 #define IMG_UTIL_TEAM_H
 
@@ -10,16 +10,16 @@ enum { IMG_TEAM_MAX = 256 };
 struct img_team {
     void *workers;                  /* an array: */
     unsigned count;                 /* at least 1; no more than IMG_TEAM_MAX are used */
-    size_t size;                    /* of one of them, in bytes */
+    size_t size;                    /* of one worker, in bytes */
     size_t stack;                   /* of a thread, in bytes */
-    int (*prepare)(void *worker);   /* its memory, by the calling thread; 0 or a negative errno; NULL: none */
-    void *(*work)(void *worker);    /* what it returns is not looked at */
+    int (*prepare)(void *worker);   /* allocate its memory, in the calling thread; 0 or a negative errno; may be NULL */
+    void *(*work)(void *worker);    /* the result is ignored */
 };
 
 /*
- * Let all of them work and wait until they have done.  They are made ready one after the other and begin at
- * once; fewer than asked for is no failure.  The errno of the first one's prepare(), else 0.  What prepare() got is
- * the caller's to free, also where it failed.
+ * Run all workers and wait until they are done.  They are prepared one after the other, and each starts at
+ * once; fewer workers than requested is not a failure.  Returns the errno of the first worker's prepare(), or 0.  The
+ * caller frees what prepare() allocated, even if it failed.
  */
 int img_team_run(const struct img_team *team);
 

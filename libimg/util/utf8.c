@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* UTF-8 (RFC 3629) with the long lead bytes of RFC 2279 recognised, so that a bad sequence ends where it should. */
+/* UTF-8 (RFC 3629); the long lead bytes of RFC 2279 are recognised, so that a bad sequence has the right length. */
 #include "utf8.h"
 
 bool img_utf8_valid(uint32_t code)
@@ -9,7 +9,7 @@ bool img_utf8_valid(uint32_t code)
     return !(code >= 0xD800 && code <= 0xDFFF) && !(code >= 0xFDD0 && code <= 0xFDEF);
 }
 
-/* Length that the lead byte promises; 0 when it is none. */
+/* Length of the sequence by its lead byte; 0 if it is not a lead byte. */
 static unsigned promised_length(unsigned char lead)
 {
     if (lead < 0xC0 || lead >= 0xFE)

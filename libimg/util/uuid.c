@@ -17,7 +17,7 @@ static void exchange(uint8_t *a, uint8_t *b)
 
 void img_uuid_make(uint8_t uuid[16])
 {
-    /* A kernel without randomness: what tells two images apart is still there, and nothing is kept secret by it. */
+    /* The kernel has no randomness: these values still distinguish images, and need not be secret. */
     if (getentropy(uuid, 16) < 0) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);

@@ -7,7 +7,7 @@
 
 /* A new random one, in the byte order of the RFC. */
 void img_uuid_make(uint8_t uuid[16]);
-/* To or from the byte order of a GUID: the first three fields are little-endian there. */
+/* Convert to or from the byte order of a GUID, whose first three fields are little-endian. */
 void img_uuid_swap(uint8_t uuid[16]);
 
 #endif

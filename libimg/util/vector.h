@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A typed vector: IMG_VECTOR(struct thing) list = {0}; IMG_VECTOR_PUSH(&list, value);
- * list.at[i], list.count; free(list.at).  For lists bounded by what was read already;
- * a count from a disk is checked before the first push.
+ * list.at[i], list.count; free(list.at).  For lists whose size is already bounded;
+ * check a count from a disk before the first push.
  */
 #ifndef IMG_UTIL_VECTOR_H
 #define IMG_UTIL_VECTOR_H

@@ -101,7 +101,7 @@ traced() {
     requests trace
 }
 
-@test "bench: the requests are made, and start anew at the end" {
+@test "bench: the requests are made, and wrap around at the end" {
     cmd 0 traced -c 5 -d 1 -S 700k -s 8k
     out 'r 0 8192' 'r 716800 8192' 'r 385024 8192' 'r 53248 8192' 'r 770048 8192'
     cmd 0 traced -c 3 -d 1 -w -o 512 -s 512 -S 1000
@@ -149,7 +149,7 @@ EOF
     done
 }
 
-@test "bench: words of the older profile" {
+@test "bench: messages of the old profile" {
     beyond
     export IMGBOX_COMPAT=7.2
     img 0 bench -f raw -c 0 a.raw

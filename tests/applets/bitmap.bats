@@ -162,7 +162,7 @@ EOF
     err 'qemu-img: Operation add on bitmap  failed: Bitmap name cannot be empty'
 }
 
-@test "bitmap: what cannot hold one" {
+@test "bitmap: images that cannot store bitmaps" {
     img 0 create -q -f raw r 1M
     img 1 bitmap --add -f raw r b
     sed -i 's/#block[0-9]*/#block/' "$ERR"
@@ -345,7 +345,7 @@ EOF
     [[ $found =~ ^' 2 3'(' 3')+(' 2')?$ ]]
 }
 
-@test "bitmap: a disk of another size" {
+@test "bitmap: disks of different sizes" {
     img 0 create -q -f qcow2 a.qcow2 1M
     img 0 bitmap --add a.qcow2 b
     img 0 bitmap --add --disable --merge b a.qcow2 off
@@ -385,7 +385,7 @@ EOF
     err 'qemu-img: Expecting filename and bitmap name'
 }
 
-@test "bitmap: stale ones go with the first change" {
+@test "bitmap: stale bitmaps are dropped with the first change" {
     img 0 create -q -f qcow2 a.qcow2 1M
     img 0 bitmap --add a.qcow2 b
     poke a.qcow2 95 00

@@ -279,7 +279,7 @@ EOF
     [ "$(peek v3.qcow2 72 8)" = 0000000000000000 ]
 }
 
-@test "check: L1 and L2 entries that point nowhere good" {
+@test "check: invalid L1 and L2 entries" {
     fixtures v3.qcow2
     cp v3.qcow2 l1.qcow2
     cp v3.qcow2 l2.qcow2
@@ -415,7 +415,7 @@ EOF
     err ''
 }
 
-@test "check: -r with wrong and right words" {
+@test "check: -r with valid and invalid arguments" {
     fixtures v3.qcow2
     img 1 check -r some v3.qcow2
     out ''
@@ -477,7 +477,7 @@ EOF
     [ "$(peek b.qcow2 72 8)" = 0000000000000002 ]
 }
 
-@test "check: what a writer does not know is switched off when it repairs" {
+@test "check: a repair clears unknown autoclear bits" {
     fixtures bitmaps.qcow2
     cp bitmaps.qcow2 stale.qcow2
     poke bitmaps.qcow2 88 0000010000000005
@@ -491,7 +491,7 @@ EOF
     silent
 }
 
-@test "check: an unknown autoclear bit takes no snapshot with it" {
+@test "check: a repair with an unknown autoclear bit keeps the snapshots" {
     beyond
     fixtures snapshots.qcow2
     count=$(peek snapshots.qcow2 60 4)
@@ -536,7 +536,7 @@ bitmap_table() {
     [ -z "$PEER" ] || cmd 0 "$PEER" check -q bitmaps.qcow2
 }
 
-@test "check: a snapshot table that reaches beyond all bounds is cut" {
+@test "check: a snapshot table beyond the limits is truncated" {
     img 0 create -q -f qcow2 a.qcow2 1M
     truncate -s 327680 a.qcow2
     # one entry at 256 KiB, with 2 GiB of extra data
@@ -548,7 +548,7 @@ bitmap_table() {
     [ "$(peek a.qcow2 60 4)" = 00000000 ]
 }
 
-@test "check: a snapshot table that would grow beyond all bounds stays as it is" {
+@test "check: a snapshot table that would grow beyond the limits is not rewritten" {
     # 512 entries of 128 KiB without extra data: 64 MiB, to which the repair would have to add.
     img 0 create -q -f qcow2 a.qcow2 1M
     head -c 131072 /dev/zero | tr '\0' x > table
@@ -565,7 +565,7 @@ bitmap_table() {
     [ "$(peek a.qcow2 60 12)" = 000002000000000000100000 ]
 }
 
-@test "check: a repair that may not make the file as long as it would" {
+@test "check: a repair under a file size limit" {
     img 0 create -q -f qcow2 a.qcow2 64k
     poke a.qcow2 65544 0000000040000000
     cmd 0 bash -c 'ulimit -f 4096; exec -a qemu-img "$@"' - "$IMG" check -q -r all a.qcow2

@@ -238,7 +238,7 @@ Image committed.' ]
     reads mid.qcow2 qcow2
 }
 
-@test "commit: -p tells nothing of an image that does not open" {
+@test "commit: -p shows no progress if the image cannot be opened" {
     img 1 commit -p none.qcow2
     out ''
     err "qemu-img: Could not open 'none.qcow2': Could not open 'none.qcow2': No such file or directory"

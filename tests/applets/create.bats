@@ -113,7 +113,7 @@ EOF
     err ''
 }
 
-@test "create: a backing file without its format is refused, the format found is told" {
+@test "create: a backing file without its format is refused; the error names the probed format" {
     img 0 create -q -f qcow2 a.qcow2 1M
     silent
     img 1 create -f qcow2 -b a.qcow2 o.qcow2
@@ -173,7 +173,7 @@ EOF
     [ ! -e a.raw ]
 }
 
-@test "create: sizes that are none" {
+@test "create: invalid sizes" {
     img 1 create a.x 1Q
     out ''
     err "qemu-img: Invalid image size specified: '1Q'."
@@ -488,7 +488,7 @@ EOF
     [ "$(stat -c %s a.x)" -eq 196616 ]
 }
 
-@test "create: where options are wrong the old target stays" {
+@test "create: invalid options leave the old target alone" {
     sample a.x
     before=$(sum a.x)
     img 1 create -f qcow2 -o nosuch=1 a.x 1M
@@ -504,7 +504,7 @@ EOF
     [ "$(sum a.x)" = "$before" ]
 }
 
-@test "create: over a file that is no regular one" {
+@test "create: over a file that is not regular" {
     img 1 create -f qcow2 /dev/null 1M
     out "Formatting '/dev/null', fmt=qcow2 cluster_size=65536 extended_l2=off compression_type=zlib size=1048576 lazy_refcounts=off refcount_bits=16"
     err 'qemu-img: /dev/null: Image is not in qcow2 format'

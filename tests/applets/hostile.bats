@@ -236,7 +236,7 @@ sound() {
     done
 }
 
-@test "hostile: repairs end" {
+@test "hostile: repairs finish" {
     sound
     l1=$((0x$(peek x.qcow2 40 8)))
     counts=$((0x$(peek x.qcow2 48 8)))
@@ -320,7 +320,7 @@ survives() {
     [ "$got" -lt 64 ] || { echo "exit code $got: $*"; show; return 1; }
 }
 
-@test "hostile: snapshots and bitmaps that lie, to the commands about them" {
+@test "hostile: wrong snapshot tables and bitmaps, for the commands that use them" {
     beyond
     fixture snapshots.qcow2
     table=$((0x$(peek snapshots.qcow2 64 8)))
@@ -350,7 +350,7 @@ survives() {
     done
 }
 
-@test "hostile: tables that lie, to the commands that change an image" {
+@test "hostile: wrong tables, for the commands that change an image" {
     beyond
     fixture v3.qcow2
     pattern base.raw 55 0 1M

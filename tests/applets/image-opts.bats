@@ -16,7 +16,7 @@ chain() {
     img 0 create -q -f qcow2 -b base -F qcow2 top
 }
 
-@test "image-opts: raw over a format keeps what is known there" {
+@test "image-opts: raw over a format keeps its map" {
     chain
     img 0 map --output=json --image-opts driver=raw,file.driver=qcow2,file.file.filename=coded
     out '[{ "start": 0, "length": 65536, "depth": 0, "present": true, "zero": false, "data": true, "compressed": true},' \
@@ -84,7 +84,7 @@ chain() {
     err "qemu-img: Could not open '$name': Could not open backing file: The only allowed filename for this driver is 'null-co://'"
 }
 
-@test "image-opts: options that nobody knows" {
+@test "image-opts: unknown options" {
     chain
     # refused NAME MESSAGE
     refused() {
@@ -106,7 +106,7 @@ chain() {
     err "qemu-img: Could not open '$name': Block format 'qcow2' does not support the option 'bogus'"
 }
 
-@test "image-opts: a node that is not active tells of itself and no more" {
+@test "image-opts: a node that is not active shows only itself" {
     img 0 create -q -f qcow2 x 1M
     case $("$IMG" --version) in
         *' 7.2'*) skip 'not in 7.2' ;;

@@ -272,7 +272,7 @@ EOF
     err ''
 }
 
-@test "info: a size that is no round figure" {
+@test "info: a size that is not round" {
     truncate -s 1500000 a.raw
     img 0 info a.raw
     mask

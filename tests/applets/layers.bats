@@ -9,11 +9,11 @@ setup_file() {
     return 0
 }
 
-@test "no include and no call runs back" {
+@test "layers: no include and no call points upwards" {
     python3 "$ROOT/tests/layers.py" "$BUILD/obj"
 }
 
-@test "a call that runs back is found" {
+@test "layers: an upward call is found" {
     cp -R "$ROOT/tests/layers.py" "$BATS_TEST_TMPDIR/"
     mkdir -p "$BATS_TEST_TMPDIR/x/tests" "$BATS_TEST_TMPDIR/x/libimg/util" "$BATS_TEST_TMPDIR/x/libimg/io"
     cp "$ROOT/tests/layers.py" "$BATS_TEST_TMPDIR/x/tests/"

@@ -46,7 +46,7 @@ qcow2() {
     err ''
 }
 
-@test "measure: each creation option counts as it must" {
+@test "measure: every creation option has the right effect" {
     qcow2 compat=0.10 393216 1074135040
     qcow2 cluster_size=512 21385216 1095127040
     qcow2 cluster_size=4k 2637824 1076379648
@@ -148,7 +148,7 @@ EOF
     err "qemu-img: Failed to load snapshot: Can't find snapshot"
 }
 
-@test "measure: convert needs no more than was said" {
+@test "measure: convert needs no more than the required size" {
     sample a.raw
     for options in cluster_size=512 cluster_size=64k cluster_size=2M,refcount_bits=64 \
         extended_l2=on preallocation=full,cluster_size=4k; do

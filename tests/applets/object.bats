@@ -58,7 +58,7 @@ refused() {  # MESSAGE OPTIONS...
     refused "Parameter 'bogus' is unexpected" id=s,data=x,bogus=1
 }
 
-@test "object: an id is one object" {
+@test "object: ids are unique" {
     refused "attempt to add duplicate property 's' to object (type 'container')" id=s,data=x id=s,data=y
     truncate -s 1M f
     img 1 info --object throttle-group,id=t --object "secret,id=s,keyid=t,iv=$IV,format=base64,data=$HELLO" f
@@ -67,7 +67,7 @@ refused() {  # MESSAGE OPTIONS...
     err "qemu-img: attempt to add duplicate property 't' to object (type 'container')"
 }
 
-@test "object: the id is looked at before what the object is made of" {
+@test "object: the id is checked before the properties" {
     duplicate="attempt to add duplicate property 's' to object (type 'container')"
     refused "$duplicate" id=s,data=x id=s
     refused "$duplicate" id=s,data=x id=s,file=/nonexist

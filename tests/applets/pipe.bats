@@ -51,7 +51,7 @@ in_shell() {
     img 0 check -q a.qcow2
 }
 
-@test "pipe: a reader that goes away is an error" {
+@test "pipe: a reader that exits is an error" {
     beyond
     truncate -s 64M a.raw
     pattern a.raw 11 0 16M
@@ -84,7 +84,7 @@ in_shell() {
     cmp a.raw b.raw
 }
 
-@test "pipe: a target grows while nothing is on its way into it" {
+@test "pipe: a target only grows while no write is in flight" {
     beyond
     head -c 24M /dev/urandom > big
     for _ in 1 2 3 4 5 6; do

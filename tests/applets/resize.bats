@@ -125,7 +125,7 @@ clean() {
     clean v3.qcow2
 }
 
-@test "resize: what is new reads as zeroes" {
+@test "resize: the new area reads as zeroes" {
     pattern base.raw 11 0 4M
     img 0 create -q -f qcow2 -b base.raw -F raw top.qcow2 1M
     img 0 resize top.qcow2 3M
@@ -142,7 +142,7 @@ clean() {
     clean v2.qcow2
 }
 
-@test "resize: what lay behind a smaller end does not come back" {
+@test "resize: data beyond a smaller end does not reappear" {
     beyond
     pattern data 22 0 100k
     img 0 convert -f raw -O qcow2 data a.qcow2
@@ -162,7 +162,7 @@ clean() {
     clean a.qcow2
 }
 
-@test "resize: the older profile" {
+@test "resize: the old profile" {
     beyond
     img 0 create -q -f raw a.raw 1M
     IMGBOX_COMPAT=7.2 img 1 resize -f raw a.raw +-1
@@ -171,7 +171,7 @@ clean() {
     err 'qemu-img: Expecting image file name and size' "Try 'qemu-img --help' for more information"
 }
 
-@test "resize: shrinking gives everything back" {
+@test "resize: shrinking frees everything beyond the end" {
     pattern data 33 0 6M
     img 0 convert -f raw -O qcow2 -o cluster_size=512 data a.qcow2
     big=$(stat -c %s a.qcow2)
@@ -197,7 +197,7 @@ clean() {
     clean a.qcow2
 }
 
-@test "resize: bitmaps go along, an inconsistent one does not" {
+@test "resize: bitmaps are resized, an inconsistent one is refused" {
     need_peer
     img 0 create -q -f qcow2 a.qcow2 1M
     "$PEER" bitmap --add -g 512 a.qcow2 b0

@@ -139,7 +139,7 @@ sound() {
     sound a.qcow2
 }
 
-@test "snapshot: another size of the disk comes back with it" {
+@test "snapshot: apply restores the disk size" {
     img 0 create -q -f qcow2 a.qcow2 1M
     disk a.qcow2 11 0 1M
     img 0 snapshot -c small a.qcow2
@@ -207,7 +207,7 @@ sound() {
     sound a.qcow2
 }
 
-@test "snapshot: a count that is at its end leaves all as it was" {
+@test "snapshot: a refcount overflow changes nothing" {
     img 0 create -q -f qcow2 -o refcount_bits=1 a.qcow2 1M
     img 0 snapshot -c empty a.qcow2     # nothing to count
     disk a.qcow2 12 0 64k
@@ -223,7 +223,7 @@ sound() {
     [ "$before" != "$(sum a.qcow2)" ]
 }
 
-@test "snapshot: what a machine and other programs leave is kept" {
+@test "snapshot: data of virtual machines and other programs is kept" {
     img 0 create -q -f qcow2 a.qcow2 1M
     img 0 snapshot -c vm a.qcow2
     at=$((0x$(peek a.qcow2 64 8)))
@@ -250,7 +250,7 @@ sound() {
     sound a.qcow2
 }
 
-@test "snapshot: images that have none" {
+@test "snapshot: images without snapshots" {
     truncate -s 1M a.raw
     img 0 snapshot -l a.raw
     silent
@@ -275,7 +275,7 @@ sound() {
     sound a.qcow2
 }
 
-@test "snapshot: bitmaps stand in the way of apply" {
+@test "snapshot: bitmaps prevent apply" {
     fixture bitmaps.qcow2
     img 0 snapshot -c x bitmaps.qcow2
     img 1 snapshot -a x bitmaps.qcow2
@@ -299,7 +299,7 @@ sound() {
     err "qemu-img: Could not open 'nix.qcow2': Could not open 'nix.qcow2': No such file or directory"
 }
 
-@test "snapshot: entries that cannot be right" {
+@test "snapshot: invalid entries" {
     img 0 create -q -f qcow2 a.qcow2 1M
     disk a.qcow2 12 0 64k
     img 0 snapshot -c x a.qcow2
@@ -347,7 +347,7 @@ sound() {
     img 3 check a.qcow2
 }
 
-@test "snapshot: the older profile" {
+@test "snapshot: the old profile" {
     beyond
     img 0 create -q -f qcow2 a.qcow2 1M
     img 0 snapshot -c x a.qcow2
@@ -361,7 +361,7 @@ sound() {
     err "qemu-img: Could not create snapshot 'x': -95 (Operation not supported)"
 }
 
-@test "snapshot: what is freed goes back to the storage" {
+@test "snapshot: freed clusters are returned to the storage" {
     img 0 create -q -f qcow2 a.qcow2 64M
     img 0 snapshot -c empty a.qcow2
     disk a.qcow2 12 0 32M
@@ -375,7 +375,7 @@ within() {
     (trap '' XFSZ; ulimit -f "$1"; exec -a qemu-img "$IMG" "${@:2}")
 }
 
-@test "snapshot: no room for a copy of the tables, or for anything" {
+@test "snapshot: no space for a copy of the tables, or for anything" {
     sample a.raw
     for version in 0.10 1.1; do
         img 0 convert -f raw -O qcow2 -o cluster_size=4k,compat=$version a.raw a.qcow2

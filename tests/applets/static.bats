@@ -61,7 +61,7 @@ built() {
     has decoded '^--ultra -22$'
 }
 
-@test "static: levels that were left out are refused, the others serve" {
+@test "static: levels that are left out are refused, the others work" {
     built
     sample a.raw
     grep -q '^libzstd: slimmed' "${static%/*}/sysroot/slimmed" || skip 'zstd is whole'

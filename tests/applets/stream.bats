@@ -212,7 +212,7 @@ size() {
     sound s.qcow2 a.raw
 }
 
-@test "stream: a reader that goes away is an error" {
+@test "stream: a reader that exits is an error" {
     beyond
     head -c 4M /dev/urandom > a.raw
     { qemu-img convert -f raw -O qcow2 a.raw - 2> "$ERR" || echo $? > rc; } | head -c 1000 > /dev/null
@@ -375,7 +375,7 @@ size() {
     err "qemu-img: Could not make a temporary file in 'nowhere' for standard input: No such file or directory"
 }
 
-@test "stream: a failure that closing standard output tells" {
+@test "stream: an error on closing standard output" {
     beyond
     need_strace
     sample_for_input a.raw

@@ -45,7 +45,7 @@ load ../helper
     has log '^img_map raw "f" offset 0 length 1048576$'
 }
 
-@test "trace: what cannot be" {
+@test "trace: invalid arguments" {
     truncate -s 1M f
     img 0 -T foo info f
     err "qemu-img: warning: trace event 'foo' does not exist"

@@ -19,7 +19,7 @@ copy() {  # RC RULES: read all of it
     img "$1" convert --image-opts -O raw "$(rules "$2")" out
 }
 
-@test "blkdebug: its name says all where there are no rules but in a file" {
+@test "blkdebug: the plain name is complete if all rules are in a file" {
     truncate -s 1M f
     printf '# full\n[inject-error]\nevent = "l2_load"\nerrno = "28"\n' > rules
     for name in blkdebug::f blkdebug:rules:f blkdebug::blkdebug::f; do
@@ -36,7 +36,7 @@ copy() {  # RC RULES: read all of it
     has "$OUT" '^image: json:\{"driver": "raw", "file": \{"image": \{"driver": "file", "filename": "f"\}, "driver": "blkdebug", "inject-error.0.event": "l2_load", "align": "512"\}\}$'
 }
 
-@test "blkdebug: rules and limits that cannot be" {
+@test "blkdebug: invalid rules and limits" {
     truncate -s 1M f
     refused inject-error.0.event=l2_lod 'invalid parameter value: l2_lod'
     refused inject-error.0.errno=5 'Missing event name for rule'
@@ -56,7 +56,7 @@ copy() {  # RC RULES: read all of it
     err "qemu-img: Could not open 'driver=blkdebug': A block device must be specified for \"image\""
 }
 
-@test "blkdebug: files of rules that cannot be" {
+@test "blkdebug: invalid rule files" {
     truncate -s 1M f
     while IFS='|' read -r text message; do
         printf '%b' "$text" > rules

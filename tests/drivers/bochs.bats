@@ -60,7 +60,7 @@ END
     img 0 compare x y
 }
 
-@test "bochs: fields of the header that cannot be" {
+@test "bochs: invalid header fields" {
     craft x U catalog=0x100001; refused 'Catalog size is too large'
     craft x U extent=256; refused 'Extent size must be at least 512'
     craft x U extent=1000; refused 'Extent size 1000 is not a power of two'
@@ -79,7 +79,7 @@ info_is_raw() {
     has "$OUT" '^file format: raw$'
 }
 
-@test "bochs: places that cannot be" {
+@test "bochs: invalid offsets" {
     craft x 0x7fffffff
     img 0 convert -O raw x out
     truncate -s 4k raw

@@ -62,7 +62,7 @@ END
     raw_is out raw
 }
 
-@test "cloop: nothing is made or changed" {
+@test "cloop: nothing can be created or changed" {
     craft x
     img 1 resize -f cloop x 1M
     err "qemu-img: Could not open 'x': Image is read-only"
@@ -73,7 +73,7 @@ END
     err "qemu-img: Format driver 'cloop' does not support image creation"
 }
 
-@test "cloop: headers that cannot be" {
+@test "cloop: invalid headers" {
     craft x 0; refused 'block_size cannot be zero'
     craft x 1000; refused 'block_size 1000 must be a multiple of 512'
     craft x 67109376; refused 'block_size 67109376 must be 64 MB or less'
@@ -82,7 +82,7 @@ END
     : > x; refused 'block_size cannot be zero'
 }
 
-@test "cloop: tables that cannot be" {
+@test "cloop: invalid tables" {
     craft x 1024 None '[o[0], o[2], o[1], o[3]]'
     refused 'offsets not monotonically increasing at index 2, image file is corrupt'
     craft x 1024 None 'o[:3] + [o[2] + 2**27 + 1]'

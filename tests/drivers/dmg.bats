@@ -176,7 +176,7 @@ END
     holds a b c d '\0' '\0'
 }
 
-@test "dmg: places of tables that cannot be" {
+@test "dmg: invalid table offsets" {
     for fields in xml_length=0 xml_length=2**40 xml_offset=2**40 xml_offset=2**64-1 rsrc_length=1 sectors=2**63; do
         craft x "image([table($BASE)], 'xml', **dict(dict(sectors=6), $fields))"
         refused "Could not open 'x': Could not open 'x': Invalid argument"
@@ -185,7 +185,7 @@ END
     refused "Could not open 'x': Could not refresh total sector count: File too large"
 }
 
-@test "dmg: chunks that cannot be" {
+@test "dmg: invalid chunks" {
     craft x "image([table([(ZERO, 0, 1, b''), (RAW, 1, 131073, b'')])], 'xml', 6)"
     refused 'sector count 131073 for chunk 1 is larger than max (131072)' "Could not open 'x': Could not open 'x': Invalid argument"
     craft x "image([table([(ZLIB, 0, 1, (0, 67108865))])], 'xml', 6)"
@@ -200,7 +200,7 @@ END
     cmp -n 512 out raw
 }
 
-@test "dmg: what is damaged or missing is an error, and nothing else is" {
+@test "dmg: only damaged or missing chunks are errors" {
     for stored in "deflated('abc')" "deflated('a')" "deflated('ab')[:-3]" "b''"; do
         craft x "image([table([(ZLIB, 0, 2, $stored), (RAW, 2, 1, sectors('c'))])], 'xml', 3)"
         img 1 convert -f dmg -O raw x out
@@ -257,7 +257,7 @@ END
     cmp out raw
 }
 
-@test "dmg: nothing is made or changed" {
+@test "dmg: nothing can be created or changed" {
     craft x "image([table($BASE)], 'xml', 6)"
     img 1 resize -f dmg x 1M
     err "qemu-img: Could not open 'x': Image is read-only"

@@ -211,7 +211,7 @@ EOF
         '{ "start": 3000, "length": 72, "depth": 0, "present": true, "zero": true, "data": false, "compressed": false, "offset": 3000}]'
 }
 
-@test "file: many small questions inside one stretch of data do not ask the kernel each time" {
+@test "file: many small queries inside one data extent do not ask the kernel each time" {
     beyond
     need_strace
     head -c 32M /dev/urandom > f
@@ -219,7 +219,7 @@ EOF
     [ "$(grep -c SEEK_DATA trace)" -le 4 ]
 }
 
-@test "file: the kernel tells of a failed write only once" {
+@test "file: the kernel reports a failed write only once" {
     beyond
     need_strace
     truncate -s 40M f
@@ -292,7 +292,7 @@ EOF
     out '[{ "start": 0, "length": 16777216, "depth": 0, "present": true, "zero": false, "data": true, "compressed": false, "offset": 0}]'
 }
 
-@test "host_device: old content does not shine through" {
+@test "host_device: old content does not reappear" {
     need_loop
     pattern "$LOOP" ff 0 16M
     truncate -s 16M f
@@ -362,7 +362,7 @@ in_use() {
     in_use "Could not open 'f': " '"write"'
 }
 
-@test "file: what we hold keeps the real tool out, until the end" {
+@test "file: our locks keep qemu-img out until the end" {
     need_peer
     truncate -s 4M f
     pattern f 11 0 4M
@@ -382,7 +382,7 @@ in_use() {
     cmd 0 "$PEER_IO" -f raw -c 'write 0 512' f
 }
 
-@test "file: two readers, and a reader beside a reader of the real tool" {
+@test "file: two readers, also together with qemu-img" {
     need_peer
     truncate -s 1M f
     hold f -r

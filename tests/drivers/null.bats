@@ -19,7 +19,7 @@ load ../helper
         '    "format": "null-co",' '    "actual-size": 0' '}'
 }
 
-@test "null: options that cannot be" {
+@test "null: invalid options" {
     img 1 info --image-opts driver=null-co,latency-ns=-1
     err "qemu-img: Could not open 'driver=null-co,latency-ns=-1': latency-ns is invalid"
     img 1 info --image-opts driver=null-co,bogus=1
@@ -28,7 +28,7 @@ load ../helper
     err "qemu-img: foo: Format driver 'null-co' does not support image creation"
 }
 
-@test "null: zeroes come out, and what goes in is gone" {
+@test "null: reads return zeroes, writes are discarded" {
     img 0 map --output=json --image-opts driver=null-co,size=1M,read-zeroes=on
     out '[{ "start": 0, "length": 1048576, "depth": 0, "present": true, "zero": true, "data": false, "compressed": false, "offset": 0}]'
     sample raw

@@ -82,7 +82,7 @@ make_source() {
     img 0 compare -f raw shared/a.raw base.qcow2
 }
 
-@test "writeback: begins early where a flush will come, and not where none will" {
+@test "writeback: starts early only if a flush will follow" {
     head -c 40M /dev/urandom > a.raw
     traced sync_file_range convert -t writeback -f raw -O raw a.raw b.raw
     [ "$(grep -c sync_file_range calls)" -ge 2 ]
@@ -92,7 +92,7 @@ make_source() {
 }
 
 # Of 256 MiB the least may wait that ever does, 64 MiB.
-@test "writeback: what waits is bounded by the memory of the control group" {
+@test "writeback: dirty data is bounded by the memory of the control group" {
     need_root
     beyond
     need_strace

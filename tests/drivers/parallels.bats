@@ -76,7 +76,7 @@ table() {
 
 # ---- the header
 
-@test "parallels: fields of the header that cannot be" {
+@test "parallels: invalid header fields" {
     craft x; poke x 15 54; refused 'Image not in Parallels format'
     craft x; field x version 3; refused 'Image not in Parallels format'
     craft x; field x tracks 0; refused 'Invalid image: Zero sectors per track'
@@ -208,7 +208,7 @@ table() {
     [ "$(stat -c %s x)" -eq $((4 * C)) ]
 }
 
-@test "parallels: an image that was not closed, a data offset that cannot be" {
+@test "parallels: an image that was not closed, an invalid data offset" {
     craft x 1 2
     field x in_use 0x746f6e59
     field x data_off 7
@@ -223,7 +223,7 @@ table() {
     img 0 check x
 }
 
-@test "parallels: is mended before it is written" {
+@test "parallels: is repaired before it is written" {
     craft x 1 1 30
     field x in_use 0x746f6e59
     truncate -s 640k raw
@@ -296,7 +296,7 @@ table() {
     [ "$(sum x)" = "$before" ]
 }
 
-@test "parallels: the mark of emptiness goes with the first write" {
+@test "parallels: the first write clears the empty flag" {
     beyond
     craft x
     field x flags 1
@@ -306,7 +306,7 @@ table() {
     [ "$(peek x 52 4)" = 00000000 ]
 }
 
-@test "parallels: a cluster before the first place of the grid is not cut off" {
+@test "parallels: a cluster before the start of the grid is not cut off" {
     craft x 1
     field x data_off 192
     img 0 bench -q -w -c 1 -s 512 --pattern 5 -f parallels x
@@ -386,7 +386,7 @@ extended() {
     refused 'Too small Bitmap Feature area in Parallels Format Extension: 16 bytes, expected at least 32 bytes'
 }
 
-@test "parallels: more bitmaps than anybody has" {
+@test "parallels: too many bitmaps" {
     beyond
     extended
     python3 - <<'END'

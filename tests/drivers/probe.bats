@@ -65,7 +65,7 @@ cloop_head() {
     head_of "$1" 0 "$(printf "$CLOOP_SCRIPT" | od -An -v -tx1 | tr -d ' \n')"
 }
 
-@test "probe: what each format makes is found again" {
+@test "probe: new images of each format are recognised" {
     for format in raw qcow2 qcow qed vdi vmdk vpc vhdx parallels; do
         img 0 create -q -f "$format" "$format.img" 4M
         img 0 info "$format.img"
@@ -98,7 +98,7 @@ cloop_head() {
     text x 'version=1\n'; taken_for "$DESCRIPTOR"
 }
 
-@test "probe: what only looks like a mark" {
+@test "probe: near misses of marks" {
     head_of x 0 514649fb00000000; taken_for raw
     head_of x 0 51454401; taken_for raw
     head_of x 60 7f10dabe; taken_for raw
@@ -132,7 +132,7 @@ cloop_head() {
     done
 }
 
-@test "probe: what a short file does not have is zero" {
+@test "probe: a short file counts as filled with zeroes" {
     text x 'QED'; taken_for "$QED"
     text x 'QE'; taken_for raw
     text x 'QFI\373\0\0\0\2'; taken_for "$QCOW2"
@@ -163,7 +163,7 @@ cloop_head() {
     img 0 info -f qcow2 x
 }
 
-@test "probe: a dmg goes by its name, if nothing else fits" {
+@test "probe: dmg by its name, if nothing else matches" {
     head_of a.dmg; taken_for "$DMG" a.dmg
     head_of ./.dmg; taken_for "$DMG" ./.dmg
     taken_for raw .dmg

@@ -61,7 +61,7 @@ coded() {
     [ "$(grep -c 'backing file format' "$OUT")" -eq 0 ]
 }
 
-@test "qcow: what could be made and not be opened" {
+@test "qcow: create refuses images that could not be opened" {
     beyond
     img 1 create -q -f qcow x 512T
     err 'qemu-img: x: Image too large'
@@ -91,7 +91,7 @@ coded() {
 
 # ---- the header
 
-@test "qcow: fields of the header that cannot be" {
+@test "qcow: invalid header fields" {
     fresh; poke x 0 00; img 1 info -f qcow x; err "qemu-img: Could not open 'x': Image not in qcow format"
     fresh; poke x 7 00; img 1 info -f qcow x
     err "qemu-img: Could not open 'x': qcow (v1) does not support qcow version 0"
@@ -120,7 +120,7 @@ coded() {
     has "$OUT" '\(0 bytes\)'
 }
 
-@test "qcow: an image that is cut short reads on as zeroes" {
+@test "qcow: a truncated image reads as zeroes beyond its end" {
     fresh; truncate -s 47 x
     img 0 info x
     has "$OUT" '^file format: qcow$'
@@ -214,7 +214,7 @@ END
     has "$OUT" '"start": 4096, "length": 4096, .*"compressed": false'
 }
 
-@test "qcow: zeroes need no room without a backing file" {
+@test "qcow: zeroes need no space without a backing file" {
     beyond
     truncate -s 1M raw
     pattern raw 11 0 64k
@@ -247,7 +247,7 @@ END
     has "$OUT" '"start": 0, "length": 65536, "depth": 1'
 }
 
-@test "qcow: what there is none of" {
+@test "qcow: unsupported operations" {
     fresh
     img 1 resize x +1M
     err 'qemu-img: Image format driver does not support resize'

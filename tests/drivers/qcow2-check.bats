@@ -43,7 +43,7 @@ same_as_raw() {
     img 0 compare -f raw -F qcow2 raw "$1"
 }
 
-@test "qcow2 check: a reference that is not counted; refcount structures are made anew" {
+@test "qcow2 check: a reference without a refcount; refcount structures are rebuilt" {
     base a
     poke a 0x40a 0000
     img 2 check a
@@ -124,7 +124,7 @@ EOF
     [ "$(peek a 0x808 16)" = 0000000000000e000000000000000e00 ]
 }
 
-@test "qcow2 check: COPIED bits are mended with the leaks when nothing else is wrong" {
+@test "qcow2 check: COPIED bits are fixed with the leaks if nothing else is wrong" {
     base a
     poke a 0x808 0000000000000c00
     poke a 0x600 0000000000000800
@@ -145,7 +145,7 @@ EOF
         'ERROR OFLAG_COPIED data cluster: l2_entry=c00 refcount=1'
 }
 
-@test "qcow2 check: entries that lead out of the file" {
+@test "qcow2 check: entries that point outside the file" {
     base a
     poke a 0x808 8000000010000000
     poke a 0x608 8000000020000000
@@ -160,7 +160,7 @@ EOF
     { repaired 1 2; errors 2; tail_of 8 6.25% 25.00% 6656; } | out
 }
 
-@test "qcow2 check: features are cleared once all is well" {
+@test "qcow2 check: dirty and corrupt marks are cleared when all is repaired" {
     base a
     poke a 72 0000000000000003
     img 0 check a
@@ -174,7 +174,7 @@ EOF
     [ "$(peek a 72 8)" = 0000000000000002 ]
 }
 
-@test "qcow2 check: refcount structures with faults of their own" {
+@test "qcow2 check: damaged refcount structures" {
     base a
     poke a 0x208 0000000000000400
     img 2 check a
@@ -200,7 +200,7 @@ EOF
     same_as_raw a
 }
 
-@test "qcow2 check: a rebuild that the real tool gives up" {
+@test "qcow2 check: a rebuild where qemu-img gives up" {
     beyond
     base a
     poke a 0x200 0000000000000401
@@ -280,7 +280,7 @@ same_sectors() {
     qemu-img check a > "$OUT" 2> "$ERR" || [ $? -ne 1 ]
 }
 
-@test "qcow2 check: reserved bits and entries out of line" {
+@test "qcow2 check: reserved bits and misaligned entries" {
     base a cluster_size=4k
     # header 0, table 1000, block 2000, L1 3000, L2 4000, data 5000
     poke a 0x4000 8200000000005200

@@ -37,7 +37,7 @@ coded() {  # OPTIONS: the size of the file that they make; it holds what was put
     [ "$(coded compression_type=zstd,compression_level=19)" -lt "$(coded compression_type=zstd,compression_level=1)" ]
 }
 
-@test "qcow2 compression: values that cannot be" {
+@test "qcow2 compression: invalid values" {
     beyond
     truncate -s 1M a.raw
     for o in compression_level=0 compression_level=13 compression_level=-1 compression_window=4k,compression_level=10 \
@@ -59,7 +59,7 @@ coded() {  # OPTIONS: the size of the file that they make; it holds what was put
     [ ! -e a.qcow2 ]
 }
 
-@test "qcow2 compression: said where it is given, and kept nowhere" {
+@test "qcow2 compression: printed when given, and not stored" {
     beyond
     img 0 create -f qcow2 -o compression_level=9,compression_window=4k a.qcow2 1M
     out "Formatting 'a.qcow2', fmt=qcow2 cluster_size=65536 extended_l2=off compression_type=zlib compression_level=9 compression_window=4096 size=1048576 lazy_refcounts=off refcount_bits=16"
@@ -72,7 +72,7 @@ coded() {  # OPTIONS: the size of the file that they make; it holds what was put
     has "$OUT" '^  compression_window=<size> - '
 }
 
-@test "qcow2 compression: for an image that stands, as options of opening" {
+@test "qcow2 compression: for an existing image, as open options" {
     beyond
     words a.raw
     for level in 1 9; do

@@ -57,7 +57,7 @@ sound() {
     is "$(peek a 72 16)" 00000000000000000000000000000000
 }
 
-@test "qcow2 create: names of features only where there is room for them" {
+@test "qcow2 create: the feature name table only if there is space for it" {
     create -o cluster_size=4k a 1M
     is "$(peek a 112 4)" 00000000
     create -o cluster_size=8k a 1M
@@ -128,7 +128,7 @@ sound() {
     err 'qemu-img: a: keep-data-file requires data-file'
 }
 
-@test "qcow2 create: where nothing can be made the old files stay" {
+@test "qcow2 create: if creation fails the old files stay" {
     beyond
     local options
     echo old > a
@@ -144,7 +144,7 @@ sound() {
     is "$(cat a)" old
 }
 
-@test "qcow2 create: what fails on the way is removed" {
+@test "qcow2 create: an incomplete image is removed" {
     need_root
     mkdir full
     mount -t tmpfs -o size=64k none full 2> /dev/null || skip 'no mount'

@@ -24,7 +24,7 @@ info_has() {
 
 # ---- header
 
-@test "qcow2: fields of the header that cannot be" {
+@test "qcow2: invalid header fields" {
     fresh; poke x 4 00000004; refused 'Unsupported qcow2 version 4'
     for bits in 08 16 3f; do
         fresh; poke x 20 000000$bits; refused "Unsupported cluster size: 2^$((0x$bits))"
@@ -59,7 +59,7 @@ info_has() {
     info_has '\(1048064 bytes\)'
 }
 
-@test "qcow2: a header that is cut short reads on as zeroes" {
+@test "qcow2: a truncated header reads as zeroes beyond its end" {
     fresh
     for length in 0 3 71 104 200 65536; do
         fresh
@@ -104,7 +104,7 @@ extension() {
     refused 'bitmaps_ext: bitmap directory size (268435455) exceeds the maximum supported size (67107840)'
 }
 
-@test "qcow2: what is not known is kept, and written last read first" {
+@test "qcow2: unknown extensions are kept, and written in reverse order" {
     fresh
     poke x 112 "11111111 00000003 6f6e6500 00000000 22222222 00000002 74770000 00000000 00000000 00000000"
     poke x 88 8000000000000000
@@ -114,7 +114,7 @@ extension() {
         11111111 00000003 6f6e650000000000 0000000000000000)" ]
 }
 
-@test "qcow2: header fields behind those we know are kept" {
+@test "qcow2: unknown header fields are kept" {
     fresh
     poke x 100 00000080
     poke x 112 0102030405060708090a0b0c0d0e0f1000000000
@@ -133,7 +133,7 @@ extension() {
     refused 'Unsupported qcow2 feature(s): five, Unknown incompatible feature: 8000000000000040'
 }
 
-@test "qcow2: what may be switched off is, and only when written to" {
+@test "qcow2: unknown autoclear bits are cleared by writers only" {
     fresh
     poke x 88 00000000000000f0
     before=$(sum x)
@@ -161,7 +161,7 @@ extension() {
     err "qemu-img: Could not open 'x': qcow2: Image is corrupt; cannot be opened read/write"
 }
 
-@test "qcow2: a dirty image is mended before it is written" {
+@test "qcow2: a dirty image is repaired before it is written" {
     fresh lazy_refcounts=on
     data x 11 0 4k
     [ "$(peek x 72 8)" = 0000000000000000 ]
@@ -181,7 +181,7 @@ extension() {
     [ "$(peek x 72 8)" = 0000000000000000 ]
 }
 
-@test "qcow2: encrypted images are described, nothing else" {
+@test "qcow2: encrypted images can only be shown by info" {
     fresh
     poke x 32 00000001
     info_has '^encrypted: yes$'
@@ -208,7 +208,7 @@ damaged() {
         'qemu-img: Could not read file metadata: Input/output error'
 }
 
-@test "qcow2: entries that cannot be" {
+@test "qcow2: invalid entries" {
     fresh; data x 11 0 4k
     cp x sound
     poke x 0x30000 8000000000040200; damaged 'L2 table offset 0x40200 unaligned (L1 index: 0)'
@@ -230,7 +230,7 @@ damaged() {
     damaged 'External data file host cluster offset 0x20000 does not match guest cluster offset: 0, L2 index: 0)'
 }
 
-@test "qcow2: reserved bits, places behind the end" {
+@test "qcow2: reserved bits, offsets beyond the end" {
     fresh; data x 11 0 4k
     poke x 0x40000 bf000000000501fe
     img 0 convert -O raw x out
@@ -281,7 +281,7 @@ damaged() {
     try discard-no-unref=on 'discard-no-unref is only supported since qcow2 version 3'
 }
 
-@test "qcow2: discard-no-unref leaves clusters that become zero their place" {
+@test "qcow2: discard-no-unref keeps zeroed clusters allocated" {
     fresh
     data x 5 0 1M
     truncate -s 1M zeroes
@@ -298,7 +298,7 @@ damaged() {
 
 # ---- external data file
 
-@test "qcow2: an external data file that is missing matters for content only" {
+@test "qcow2: a missing external data file is an error only if data is needed" {
     fresh data_file=df
     rm df
     info_has '^    data file: df$'
@@ -322,7 +322,7 @@ damaged() {
     err "qemu-img: Failed to load snapshot: Can't find snapshot"
 }
 
-@test "qcow2: entries of the snapshot table that cannot be" {
+@test "qcow2: invalid entries of the snapshot table" {
     fixture snapshots.qcow2
     at=$((0x$(peek snapshots.qcow2 64 8)))
     cp snapshots.qcow2 x
@@ -350,7 +350,7 @@ directory() {
     echo $((0x$(peek x $((at + 24)) 8)))
 }
 
-@test "qcow2: bitmaps that cannot be" {
+@test "qcow2: invalid bitmaps" {
     fixture bitmaps.qcow2
     while read -r offset bytes text; do
         cp bitmaps.qcow2 x
@@ -367,7 +367,7 @@ directory() {
 END
 }
 
-@test "qcow2: bitmaps that others did not keep are dropped by the next writer" {
+@test "qcow2: stale bitmaps are dropped by the next writer" {
     fixture bitmaps.qcow2
     cp bitmaps.qcow2 x
     poke x 95 00

@@ -65,7 +65,7 @@ DATA='Data may be corrupted, or further writes to the image may corrupt it.'
     err "qemu-img: x: Parameter 'backing-fmt' does not accept value 'none'"
 }
 
-@test "qed: a name that the header has no room for" {
+@test "qed: a name that does not fit into the header" {
     beyond
     img 1 create -u -q -f qed -o cluster_size=4k -F raw -b "$(printf '%04033d' 0)" x 1M
     err 'qemu-img: x: QED backing filename offset is invalid'
@@ -74,7 +74,7 @@ DATA='Data may be corrupted, or further writes to the image may corrupt it.'
     img 0 info x
 }
 
-@test "qed: a backing file that is raw is never looked into" {
+@test "qed: a raw backing file is never probed" {
     img 0 create -q -f qcow2 inner 1M
     img 0 create -q -f qed -b inner -F raw x
     [ "$(peek x 16 1)" = 05 ]
@@ -89,7 +89,7 @@ DATA='Data may be corrupted, or further writes to the image may corrupt it.'
 
 # ---- the header
 
-@test "qed: fields of the header that cannot be" {
+@test "qed: invalid header fields" {
     fresh; poke x 0 51454401; img 1 info -f qed x; err "qemu-img: Could not open 'x': Image not in QED format"
     fresh; poke x 16 08; refused 'Unsupported QED features: 8'
     fresh; poke x 23 80; refused 'Unsupported QED features: 8000000000000000'
@@ -109,7 +109,7 @@ DATA='Data may be corrupted, or further writes to the image may corrupt it.'
     fresh; truncate -s 11777 x; img 0 info x
 }
 
-@test "qed: autoclear features go with the first writer, compatible ones stay" {
+@test "qed: a writer clears autoclear features and keeps compatible ones" {
     fresh; poke x 24 05; poke x 32 07
     img 0 map x
     [ "$(features | tr '\n' ' ')" = '0000000000000000 0500000000000000 0700000000000000 ' ]
@@ -118,7 +118,7 @@ DATA='Data may be corrupted, or further writes to the image may corrupt it.'
     [ "$(features | tr '\n' ' ')" = '0000000000000000 0500000000000000 0000000000000000 ' ]
 }
 
-@test "qed: info says nothing of its own" {
+@test "qed: info has no format-specific information" {
     fresh
     img 0 info --output=json x
     has "$OUT" '^    "cluster-size": 4096,$'
@@ -146,7 +146,7 @@ END
     img 0 compare -f raw -F qed raw x
 }
 
-@test "qed: an image that needs a check is mended by the next writer, not by a reader" {
+@test "qed: an image that needs a check is repaired by the next writer, not by a reader" {
     crafted 5 60
     poke x 16 02
     img 1 map x
@@ -202,7 +202,7 @@ END
         '3/4096 = 0.07% allocated, 33.33% fragmented, 0.00% compressed clusters'
 }
 
-@test "qed: repair clears what points nowhere" {
+@test "qed: repair clears invalid entries" {
     for kind in leaks all; do
         crafted 5 90 7
         img 3 check -r $kind x
@@ -216,7 +216,7 @@ END
     [ "$(peek x 4096 8)" = "$(le 8 0)" ]
 }
 
-@test "qed: what points nowhere ends a read, and what is before it can be read" {
+@test "qed: an invalid entry fails a read, data before it can be read" {
     crafted 5 90
     img 1 convert -O raw x out
     err 'qemu-img: error while reading block status at offset 4096: Invalid argument'

@@ -123,7 +123,7 @@ luks 4c554b53babe0001
 EOF
 }
 
-@test "raw: probing agrees with the real tool on crafted headers" {
+@test "raw: probing agrees with qemu-img on crafted headers" {
     need_peer
     local text
     for text in '# Disk DescriptorFile\nversion=1\n' 'version=4\n' '#x\n  \nversion=3\r\n' '#x\n\nversion=1\n' \

@@ -46,7 +46,7 @@ milliseconds() {
         '{"qom-type":"throttle-group","id":"tg","limits":{"bps-total":1000,"bps-total-max":2000,"bps-total-max-length":3}}'
 }
 
-@test "throttle: limits that cannot be" {
+@test "throttle: invalid limits" {
     truncate -s 1M f
     refused bogus=1 "Parameter 'bogus' is unexpected"
     refused limits.foo=3 "Parameter 'limits.foo' is unexpected"

@@ -99,7 +99,7 @@ blocks() {
 
 # ---- the header
 
-@test "vdi: what says so in its 65th byte is one" {
+@test "vdi: recognised by the mark at byte 64" {
     craft x U
     img 0 info x
     has "$OUT" '^file format: vdi$'
@@ -113,7 +113,7 @@ blocks() {
     refused 'Image not in VDI format (bad signature 00000000)'
 }
 
-@test "vdi: fields of the header that cannot be" {
+@test "vdi: invalid header fields" {
     craft x U version=0x10000; refused 'unsupported VDI image (version 1.0)'
     craft x U version=0x20007; refused 'unsupported VDI image (version 2.7)'
     craft x U map_offset=0x201; refused 'unsupported VDI image (unaligned block map offset 0x201)'
@@ -172,7 +172,7 @@ blocks() {
     done
 }
 
-@test "vdi: check tells of places that are used twice, that cannot be, and of a wrong count" {
+@test "vdi: check reports places used twice, invalid places and a wrong count" {
     craft x 5,5,0,0,U,D allocated=3
     img 2 check x
     err 'ERROR: block index 5 also used by 5' 'ERROR: block index 0 also used by 0' \
@@ -196,7 +196,7 @@ blocks() {
     done
 }
 
-@test "vdi: what the map names behind the end of the file reads as zeroes" {
+@test "vdi: blocks beyond the end of the file read as zeroes" {
     craft x 0,1,2
     truncate -s 1049700 x
     img 0 convert -O raw x out
@@ -205,7 +205,7 @@ blocks() {
     [ "$(stat -c %s out)" -eq 3145728 ]
 }
 
-@test "vdi: a header alone, with all blocks that there can be" {
+@test "vdi: only a header, with the maximum number of blocks" {
     beyond
     no_asan
     craft x U disk=0x1fffff8000000
@@ -284,7 +284,7 @@ blocks() {
 END
 }
 
-@test "vdi: zeroes need no block, and leave one where it is" {
+@test "vdi: zeroes allocate no block, and keep an allocated one" {
     beyond
     craft x 0,U,1
     truncate -s 3M raw
@@ -324,7 +324,7 @@ END
     img 0 check x
 }
 
-@test "vdi: what it cannot do" {
+@test "vdi: unsupported operations" {
     craft x 0,U
     img 1 resize x 3M
     err 'qemu-img: Image format driver does not support resize'

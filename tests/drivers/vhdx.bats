@@ -65,7 +65,7 @@ entry() {
     try block_size=1M 'Image size too large; max of 64TB' 70368744177665
 }
 
-@test "vhdx: the block size that follows from the disk" {
+@test "vhdx: the default block size" {
     while read -r size block; do
         img 0 create -q -f vhdx x "$size"
         img 0 info x
@@ -95,7 +95,7 @@ END
     [ "$(peek x $((BAT + 15 * 8)) 24)" = 020000000000000000000000000000000200000000000000 ]
 }
 
-@test "vhdx: a new image is as long as it has to be" {
+@test "vhdx: the length of a new image" {
     fresh
     [ "$(stat -c %s x)" -eq $((8 << 20)) ]
     fresh subformat=fixed
@@ -106,7 +106,7 @@ END
 
 # ---- reading, writing
 
-@test "vhdx: data go in and come out" {
+@test "vhdx: data is written and read back" {
     sample raw
     for options in '' block_size=1M subformat=fixed block_size=1M,block_state_zero=off \
             subformat=fixed,block_state_zero=off,block_size=2M; do
@@ -129,7 +129,7 @@ END
     done
 }
 
-@test "vhdx: the real tool reads what we write, and writes what we read" {
+@test "vhdx: qemu-img reads our images, and we read those of qemu-img" {
     need_peer
     sample raw
     img 0 convert -f raw -O vhdx -o block_size=1M raw x
@@ -141,7 +141,7 @@ END
     cmp want got
 }
 
-@test "vhdx: info, map, measure, and what there is not" {
+@test "vhdx: info, map, measure, and unsupported operations" {
     fresh
     data 11 0 64k
     img 0 info --output=json x
@@ -216,7 +216,7 @@ END
     [ "$(peek x $BAT 16)" = 06008000000000000600900000000000 ]
 }
 
-@test "vhdx: room that a killed writer left is taken again, and reads as zeroes" {
+@test "vhdx: space left by a killed writer is reused, and reads as zeroes" {
     beyond
     fresh
     truncate -s 9M x
@@ -226,7 +226,7 @@ END
     img 0 compare -q -f vhdx x -F raw raw
 }
 
-@test "vhdx: not all of a block has to be there" {
+@test "vhdx: a block may be partly beyond the end of the file" {
     fresh
     data 11 0 4M
     poke x $((ITEMS + 8)) 0002300000000000
@@ -287,7 +287,7 @@ END
     refused "$GENERIC"
 }
 
-@test "vhdx: metadata that cannot be" {
+@test "vhdx: invalid metadata" {
     fresh
     mv x sound
     metadata 0 00;                      refused "$GENERIC"
@@ -303,7 +303,7 @@ END
     metadata 65568 00040000;            refused "$UNKNOWN"
 }
 
-@test "vhdx: items that are not known" {
+@test "vhdx: unknown items" {
     fresh
     mv x sound
     # a sixth one, optional and then required
@@ -343,7 +343,7 @@ END
 
 # ---- the BAT
 
-@test "vhdx: blocks that cannot be there" {
+@test "vhdx: blocks at invalid offsets" {
     fresh
     truncate -s 9M x
     entry 0 0600800000000000
@@ -368,7 +368,7 @@ END
         "qemu-img: Could not open 'x': $GENERIC"
 }
 
-@test "vhdx: blocks that say nothing of their data read as zeroes" {
+@test "vhdx: blocks without data read as zeroes" {
     fresh
     data 11 0 64k
     for state in 00 01 02 03 05; do
@@ -414,7 +414,7 @@ dirty() {
     pattern want 33 1M 1M
 }
 
-@test "vhdx: check tells of a log, and replays it" {
+@test "vhdx: check reports a log, and replays it" {
     dirty
     img 1 check x
     err "qemu-img: Could not open 'x': VHDX image file 'x' opened read-only, but contains a log that needs to be replayed" \

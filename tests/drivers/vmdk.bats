@@ -125,7 +125,7 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
     has "$OUT" "^    \"actual-size\": $total,$"
 }
 
-@test "vmdk: what could not be made is not left behind" {
+@test "vmdk: files of a failed creation are removed" {
     beyond
     mkdir x-flat.vmdk
     img 1 create -q -f vmdk -o subformat=monolithicFlat x.vmdk 1M
@@ -146,7 +146,7 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
     done
 }
 
-@test "vmdk: compression is for streams, and asked for in vain elsewhere" {
+@test "vmdk: compression only has an effect for streams" {
     sample raw
     img 0 convert -c -f raw -O vmdk raw x
     silent
@@ -162,7 +162,7 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
     has "$OUT" '"compressed": true'
 }
 
-@test "vmdk: writes take their grains, zeroes a mark where the image has it" {
+@test "vmdk: writes allocate grains, zeroes become zeroed grains if supported" {
     truncate -s 1M raw
     img 0 create -q -f vmdk -o zeroed_grain x 1M
     pattern raw 11 64k 64k
@@ -179,7 +179,7 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
         '{ "start": 4096, "length": 4096, "depth": 0, "present": true, "zero": false, "data": true, "compressed": false, "offset": 4096}]'
 }
 
-@test "vmdk: a table that is not there is made" {
+@test "vmdk: a missing table is created" {
     beyond
     craft x 'hosted([0] * 16, b"", grain=128, flags=1)'
     poke x $((3 * 512)) 00000000
@@ -267,7 +267,7 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
     has "$OUT" '"start": 0, "length": 524288, .*"offset": 4096'
 }
 
-@test "vmdk: lines that the real tool skips, and shows another disk" {
+@test "vmdk: extent lines that qemu-img skips" {
     beyond
     truncate -s 1M f
     pattern f 77 0 1M
@@ -290,7 +290,7 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
 
 # ---- headers
 
-@test "vmdk: fields of a header that cannot be" {
+@test "vmdk: invalid header fields" {
     craft x 'hosted([0], version=4)'; refused 'Unsupported VMDK version 4'
     craft x 'hosted([0], entries=513)'; refused 'L2 table size too big'
     craft x 'hosted([0], entries=0)'; refused 'L1 entry size is invalid'
@@ -349,7 +349,7 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
     craft x 'cowd([8], b"v" * 4096)'; refused "Could not open 'x': Invalid argument"
 }
 
-@test "vmdk: extents only where the gate lets them through" {
+@test "vmdk: the gate decides which extents are opened" {
     beyond
     truncate -s 1M f
     text vmfs 'RW 2048 VMFS "f"'
@@ -450,7 +450,7 @@ END
     raw_is raw back
 }
 
-@test "vmdk: a stream without its end is refused, damaged grains are told" {
+@test "vmdk: a stream without its end is refused, damaged grains are reported" {
     craft x 'stream({0: b"x" * 4096}, 1, footer=False)'; refused 'Invalid footer'
     craft x 'stream({0: b"x" * 4096, 1: b"y" * 4096}, 2, grain=8)'
     img 0 check x

@@ -50,7 +50,7 @@ size_is() {
 
 # ---- creating
 
-@test "vpc: options and their words" {
+@test "vpc: options and their messages" {
     img 0 create -f vpc -o help
     out 'Supported vpc options:' \
         '  force_size=<bool (on/off)> - Force disk size calculation to use the actual size specified, rather than using the nearest CHS-based calculation' \
@@ -116,7 +116,7 @@ size_is() {
 	EOF
 }
 
-@test "vpc: or exactly what was asked for" {
+@test "vpc: or exactly the given size" {
     dynamic force_size=on 1048577
     size_is 1049088
     [ "$(peek x.vhd $CREATOR 4)$(peek x.vhd $GEOMETRY 4)" = 71656d32ffff10ff ]
@@ -142,7 +142,7 @@ size_is() {
     raw_is back.raw want.raw
 }
 
-@test "vpc: what Azure takes" {
+@test "vpc: images for Azure" {
     beyond
     img 0 create -q -f vpc -o azure=on x.vhd 1049089
     [ "$(stat -c %s x.vhd)" -eq $((2097152 + 512)) ]
@@ -182,7 +182,7 @@ size_is() {
     size_is 4194304
 }
 
-@test "vpc: or as the user says" {
+@test "vpc: or as the user chooses" {
     dynamic
     footer x.vhd 0 $GEOMETRY 00040411
     for calc in chs:139264 current_size:4194304; do
@@ -194,7 +194,7 @@ size_is() {
     err "qemu-img: Could not open 'driver=vpc,file.filename=x.vhd,force_size_calc=CHS': Invalid size calculation mode: 'CHS'"
 }
 
-@test "vpc: of a dynamic disk the copy in front counts" {
+@test "vpc: a dynamic disk uses the footer copy in front" {
     dynamic
     pattern x.vhd 00 2048 512
     size_is 4194304
@@ -209,7 +209,7 @@ size_is() {
     refused 'Incorrect header checksum'
 }
 
-@test "vpc: of a fixed disk there is only the one at the end" {
+@test "vpc: a fixed disk has only the footer at the end" {
     fixed
     truncate -s -1 x.vhd        # 511 bytes, as very old versions wrote it
     size_is 1048576
@@ -230,7 +230,7 @@ size_is() {
     refused 'invalid VPC image'
 }
 
-@test "vpc: sizes without reason" {
+@test "vpc: invalid sizes" {
     for size in 2190433321472 9223372036854775808 18446744073709551615; do
         fixed
         footer x.vhd 1048576 $SIZE "$(printf %016x "$size")"
@@ -241,7 +241,7 @@ size_is() {
     size_is 1048064
 }
 
-@test "vpc: a differencing disk is not half a disk" {
+@test "vpc: differencing disks are refused" {
     beyond
     dynamic
     footer x.vhd 0 $TYPE 00000004
@@ -252,7 +252,7 @@ size_is() {
 
 # ---- header and BAT
 
-@test "vpc: headers without reason" {
+@test "vpc: invalid headers" {
     dynamic; footer x.vhd 0 $DATA ffffffffffffffff; refused 'Error reading dynamic VHD header'
     dynamic; footer x.vhd 0 $DATA 0000000000000400; refused 'Invalid header magic'
     dynamic; poke x.vhd 512 00; refused 'Invalid header magic'
@@ -301,7 +301,7 @@ one_block() {
     poke x.vhd $((2560 + 2097152)) "$(peek x.vhd 0 512)"
 }
 
-@test "vpc: what is where; the bits of the sectors are not asked" {
+@test "vpc: map; the sector bitmap is not used" {
     one_block
     img 0 map --output=json x.vhd
     out '[{ "start": 0, "length": 2097152, "depth": 0, "present": true, "zero": true, "data": false, "compressed": false},' \
@@ -360,7 +360,7 @@ put() {
     [ "$(peek x.vhd $((2560 + 4096)) 2)$(peek x.vhd $((2560 + 4608)) 2)" = 5555aaaa ]
 }
 
-@test "vpc: what a killed process left does not show in a new block" {
+@test "vpc: data left by a killed process does not show in a new block" {
     beyond      # qemu-img shows it
     dynamic
     truncate -s 2560 x.vhd
@@ -372,7 +372,7 @@ put() {
     raw_is back.raw want.raw
 }
 
-@test "vpc: zeroes make no block" {
+@test "vpc: zeroes allocate no block" {
     beyond
     one_block
     size=$(stat -c %s x.vhd)
@@ -447,7 +447,7 @@ put() {
     done
 }
 
-@test "vpc: what the format cannot" {
+@test "vpc: unsupported operations" {
     for kind in dynamic fixed; do
         $kind
         img 1 resize -f vpc x.vhd 8M

@@ -234,7 +234,7 @@ sound() {
     cmd 0 "$PEER" check -q -r leaks a.qcow2
 }
 
-@test "full disk: a limit of the file's length is no crash" {
+@test "full disk: a file size limit is an error, not a crash" {
     image a.qcow2
     for command in 'convert -O raw a.qcow2 n.raw' 'convert -O qcow2 a.qcow2 n.qcow2' 'dd if=a.qcow2 of=n.raw bs=64k'; do
         # shellcheck disable=SC2086
