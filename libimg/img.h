@@ -219,6 +219,8 @@ const char *img_driver_name(const struct img_driver *driver);
 enum img_kind img_driver_kind(const struct img_driver *driver);
 /* False for one that is only recognised ("vmdk support is not built in"). */
 bool img_driver_usable(const struct img_driver *driver);
+/* 0, or why it cannot be used. */
+int img_driver_need(const struct img_driver *driver, struct img_error *err);
 bool img_driver_can_create(const struct img_driver *driver);
 bool img_driver_can_resize(const struct img_driver *driver);
 bool img_driver_can_back(const struct img_driver *driver);     /* images may have a backing file */

@@ -102,7 +102,7 @@ const struct img_driver *img_protocol_for_plain(const char *name)
         int score;
         if (driver->kind != IMG_PROTOCOL || !driver->probe)
             continue;
-        score = driver->probe(NULL, 0, name);
+        score = driver->probe(name);
         if (score > best_score) {
             best = driver;
             best_score = score;
@@ -111,12 +111,24 @@ const struct img_driver *img_protocol_for_plain(const char *name)
     return best;
 }
 
+/* Is it one of the words of `list`? */
+static bool has_word(const char *list, const char *word, size_t length)
+{
+    while (list && *list) {
+        size_t first = strcspn(list, " ");
+
+        if (first == length && memcmp(list, word, length) == 0)
+            return true;
+        list += first + strspn(list + first, " ");
+    }
+    return false;
+}
+
 const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t length)
 {
     for (size_t i = 0; img_drivers[i]; i++) {
         const struct img_driver *driver = img_drivers[i];
-        if (driver->kind != IMG_FORMAT && driver->prefix && strlen(driver->prefix) == length &&
-            memcmp(driver->prefix, prefix, length) == 0)
+        if (driver->kind != IMG_FORMAT && has_word(driver->prefix, prefix, length))
             return driver;
     }
     return NULL;
