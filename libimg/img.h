@@ -163,8 +163,6 @@ struct img_option {
     const char *name, *help;
     enum img_option_type type;
     const char *standard;
-    uint64_t min, max;                 /* both 0: no bound; the driver may check more */
-    const char *const *choices;        /* NULL-ended, or NULL */
     unsigned when;                     /* IMG_AT_... */
     size_t offset;
 };
