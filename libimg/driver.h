@@ -198,7 +198,13 @@ struct img_stream_ops {
 /* -EINVAL, with the words for a bitmap that is inconsistent. */
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
+/* Raised with every change of what drivers see of libimg: of a structure, of a function, of what one of them means. */
+enum { IMG_DRIVER_ABI = 1 };
+
 struct img_driver {
+    /* First in every version, for a module is looked at before it is trusted (module.c).  IMG_ROW sets both. */
+    uint32_t abi, size;
+
     /* The row of the driver, which the build keeps where the code is left out: see IMG_ROW. */
     const char *name;
     enum img_kind kind;
@@ -308,7 +314,7 @@ struct img_driver {
 /*
  * A driver is defined with its row first, in lines that hold nothing else:
  *
- *     const struct img_driver img_driver_qed = {
+ *     const struct img_driver img_driver_NAME = {
  *         IMG_ROW(
  *             .name = "qed", .kind = IMG_FORMAT, .marks = IMG_MARKS(IMG_AT(0, "QED\0"))
  *         ),
@@ -317,7 +323,14 @@ struct img_driver {
  * The build copies these lines into its table where the driver is left out, so they may use nothing but this header.
  * Images and names are still recognised then, and refused with "qed support is not built in".
  */
-#define IMG_ROW(...) __VA_ARGS__
+#define IMG_ROW(...) .abi = IMG_DRIVER_ABI, .size = sizeof(struct img_driver), __VA_ARGS__
+
+/*
+ * In a line of its own in one file of a driver: a dynamic build makes a module of it, for it needs these packages of
+ * pkg-config ("libcurl >= 7.60", several with blanks between them, "" for none) and is loaded only where it is used.
+ * Where they are not found the driver is left out.
+ */
+#define IMG_MODULE(packages) _Static_assert(sizeof(packages), "")
 
 enum {
     IMG_CAN_BACK = 1, IMG_CAN_COMPRESS = 2,
@@ -327,6 +340,7 @@ enum {
     IMG_READS_CONCURRENTLY = 32,    /* FORMAT: its pread needs no lock of libimg's */
     IMG_SHARED_UNITS = 64,          /* FORMAT: threads may write to one cluster at once, if not to the same bytes:
                                      * reserve gives it its place for all of them */
+    IMG_IN_MODULE = 1 << 16,        /* a row that stands for a driver which is not loaded */
     IMG_MAP_UNTOLD = 128            /* FORMAT: users are told that all of it is data, as qemu-img does (img_map_told) */
 };
 

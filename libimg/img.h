@@ -211,7 +211,7 @@ enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER };
 
 /* The driver of that name, also one that is recognised but not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);
-/* Walk all drivers, in the order in which they are linked; NULL after the last. */
+/* Walk all drivers for their names, kinds and whether they are usable; NULL after the last. */
 const struct img_driver *img_driver_next(const struct img_driver *previous);
 const char *img_driver_name(const struct img_driver *driver);
 enum img_kind img_driver_kind(const struct img_driver *driver);

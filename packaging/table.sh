@@ -2,7 +2,9 @@
 # Print the C table of all drivers or applets that the given sources define.
 #
 # usage: table.sh applets SOURCE...
-#        table.sh drivers OFF SOURCE...     OFF: names of folders in drivers/ whose code is left out
+#        table.sh drivers OFF MODULES SOURCE...
+#
+# OFF, MODULES: names of folders in drivers/ whose code is left out, or built as a module.
 set -eu
 
 kind=$1
@@ -30,21 +32,32 @@ row() {  # symbol, source
     }
 }
 
-is_off() {  # source
+folder_of() {  # source
     folder=${1#drivers/}
-    case " $off " in
-    *" ${folder%%/*} "*) return 0 ;;
+    echo "${folder%%/*}"
+}
+
+contains() {  # list, word
+    case " $1 " in
+    *" $2 "*) return 0 ;;
     esac
     return 1
 }
 
+row_alone() {  # symbol, source, trait
+    echo "static const struct img_driver $1 = {"
+    row "$1" "$2"
+    echo "    .traits = $3,"
+    echo "};"
+}
+
 driver_rows() {
     while read -r symbol source; do
-        if is_off "$source"; then
-            echo "static const struct img_driver $symbol = {"
-            row "$symbol" "$source"
-            echo "    .traits = IMG_RECOGNISED_ONLY,"
-            echo "};"
+        folder=$(folder_of "$source")
+        if contains "$off" "$folder"; then
+            row_alone "$symbol" "$source" IMG_RECOGNISED_ONLY
+        elif contains "$modules" "$folder"; then
+            row_alone "$symbol" "$source" IMG_IN_MODULE
         else
             echo "extern const struct img_driver $symbol;"
             # Would it stand without the code?
@@ -55,14 +68,26 @@ driver_rows() {
     done
 }
 
+module_table() {
+    echo "struct img_module img_modules[] = {"
+    while read -r symbol source; do
+        folder=$(folder_of "$source")
+        ! contains "$modules" "$folder" ||
+            echo "    { .row = &$symbol, .module = \"$folder\", .symbol = \"$symbol\" },"
+    done
+    echo "    { .row = NULL }"
+    echo "};"
+}
+
 echo "/* Written by packaging/table.sh from the sources. */"
 case $kind in
 drivers)
-    off=$1
-    shift
+    off=$1 modules=$2
+    shift 2
     list=$(definitions img_driver img_driver_ "$@")
-    echo '#include "libimg/driver.h"'
+    echo '#include "libimg/node/module.h"'
     echo "$list" | driver_rows
+    echo "$list" | module_table
     echo "const struct img_driver *const img_drivers[] = {"
     ;;
 applets)

@@ -335,6 +335,8 @@ static void blkdebug_limits(struct img *image, struct img_limits *limits)
     limits->max_discard = debug->max_discard ? debug->max_discard : limits->max_discard;
 }
 
+IMG_MODULE("");
+
 const struct img_driver img_driver_blkdebug = {
     IMG_ROW(
         .name = "blkdebug", .kind = IMG_FILTER, .prefix = "blkdebug"

@@ -5,6 +5,7 @@
  * guest into something that the next guess takes for another format.
  */
 #include "graph.h"
+#include "node/node.h"
 #include "node/trace.h"
 #include "util/checked.h"
 #include <string.h>
@@ -42,7 +43,9 @@ const struct img_driver *img_probe(struct img *file, const char *name, struct im
     }
     /* What a short file does not have counts as zeroes; one without a byte has no format, whatever its name. */
     driver = best_of(head, length ? name : "");
-    if (!driver)
+    if (driver)
+        driver = img_driver_load(driver);
+    else
         img_error_set(err, ENOENT, "Could not determine image format: No compatible driver found");
     return driver;
 }
@@ -62,7 +65,7 @@ int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size
         memcpy(sector + offset, buffer, img_min(length, PROBE_BYTES - offset));
     else
         memset(sector + offset, 0, img_min(length, PROBE_BYTES - offset));
-    return best_of(sector, "") == image->driver ? 0 : -EPERM;
+    return strcmp(best_of(sector, "")->name, image->driver->name) == 0 ? 0 : -EPERM;
 }
 
 void img_probe_warn(const struct img *image)

@@ -7,6 +7,9 @@
 
 /* driver.c ---------------------------------------------------------------- */
 
+/* A driver of img_drivers itself.  A row that stands for one in a module: that, loaded, or the row again where it cannot
+ * be (img_driver_need says why). */
+const struct img_driver *img_driver_load(const struct img_driver *row);
 /* Drivers by their probe on a plain name, or by the prefix [name, name+length). NULL: none. */
 const struct img_driver *img_protocol_for_plain(const char *name);
 const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t length);
