@@ -1,19 +1,18 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
 # A build without drivers: their images and names are still recognised, and never taken for raw.
-# One more driver, added to a copy of the sources by one file, needs nothing else for that.
+# A driver that is added to a copy of the sources by one file needs nothing else for that: a format, and the protocol of
+# "Adding a driver" in the README.
 
 load ../helper
 
-# build [NAME]: the copy of the sources in build/, of its drivers only raw, file and that one
+# build NAME...: the copy of the sources in build/, of its drivers only these, raw and file
 build() {
+    local folder
     (echo zstd=off
     for folder in tree/drivers/*/; do
-        folder=${folder%/}
-        case ${folder##*/} in
-            raw | file | "${1-}") ;;
-            *) echo "driver.${folder##*/}=off" ;;
-        esac
+        folder=${folder%/} folder=${folder##*/}
+        [[ " raw file $* " == *" $folder "* ]] || echo "driver.$folder=off"
     done) > choice
     make -s -C tree BUILD="$PWD/build" CONFIG="$PWD/choice" OPT=-O0 HARDEN= CFLAGS=-Werror all 2>&1
 }
@@ -53,9 +52,11 @@ const struct img_driver img_driver_example = {
     .open = example_open, .pread = example_pread,
 };
 END
-    build example
+    mkdir tree/drivers/text
+    # shellcheck disable=SC2016
+    sed -n '/^## Adding a driver/,/^## /{/^```c$/,/^```$/p}' "$ROOT/README.md" | sed '/^```/d' > tree/drivers/text/text.c
+    build example text
     cp -a build with
-    touch choice
     build
 }
 
@@ -158,7 +159,7 @@ mark() {
     IMG=$WITHOUT COUNT=40 python3 "$ROOT/tests/interop/probe-random.py"
 }
 
-@test "left out: a driver that was added by one file" {
+@test "left out: a format that was added by one file" {
     mark x 8 'EXAMPLE\0\0\10'
     IMG=$WITH img 0 info x
     has "$OUT" '^file format: example$'
@@ -168,6 +169,54 @@ mark() {
     mark z 8 'EXAMPLE\0\0\6'
     IMG=$WITHOUT img 0 info z
     has "$OUT" '^file format: raw$'
+}
+
+@test "left out: the protocol of the README" {
+    export IMG=$WITH
+    img 0 info text:hello
+    has "$OUT" '^image: text:hello$'
+    has "$OUT" '^    protocol type: text$'
+    has "$OUT" '^virtual size: 1 MiB '
+    img 0 info 'json:{"driver":"text","text":"hello","size":"2M"}'
+    has "$OUT" '^image: json:\{"driver": "text", "size": "2M", "text": "hello"\}$'
+    img 0 info --image-opts driver=text,text=hello
+    has "$OUT" '^image: text:hello$'
+    img 0 convert -O raw text:hello y
+    [ "$(head -c 12 y)" = hellohellohe ]
+    [ "$(stat -c %s y)" -eq 1048576 ]
+    img 0 compare text:ab text:abab
+    img 1 compare text:ab text:ba
+    img 1 info text:
+    err "qemu-img: Could not open 'text:': The option 'text' is missing"
+    img 1 info --image-opts driver=text,text=a,size=-1
+    img 1 info --image-opts driver=text,text=a,color=red
+    err "qemu-img: Could not open 'driver=text,text=a,color=red': Block protocol 'text' doesn't support the option 'color'"
+    img 1 bench -w -c 1 text:a
+    has "$ERR" 'A text cannot be written to$'
+    img 0 --help
+    has "$OUT" '^Supported formats: .*\btext\b'
+
+    export IMG=$WITHOUT
+    img 1 info text:hello
+    err "qemu-img: Could not open 'text:hello': text support is not built in"
+    img 1 info 'json:{"driver":"text","text":"hello"}'
+    has "$ERR" ': text support is not built in$'
+    img 1 convert -O raw text:hello z
+    [ ! -e z ]
+}
+
+@test "left out: the protocol of the README as a module" {
+    cp -a "$BATS_FILE_TMPDIR"/{tree,build} .
+    echo 'IMG_MODULE("");' >> tree/drivers/text/text.c
+    (echo zstd=off; grep -v '^driver.text=' "$BATS_FILE_TMPDIR/choice") > choices
+    make -s -C tree BUILD="$PWD/build" CONFIG="$PWD/choices" OPT=-O0 HARDEN= CFLAGS=-Werror all > "$OUT" 2> "$ERR" ||
+        { show; false; }
+    [ -e build/modules/img-text.so ]
+    IMG=build/bin/qemu-img img 0 convert -O raw text:hello y
+    [ "$(head -c 12 y)" = hellohellohe ]
+    rm build/modules/img-text.so
+    IMG=build/bin/qemu-img img 1 info text:hello
+    has "$ERR" ': text support is not installed: there is no '
 }
 
 @test "left out: a driver whose row would not stand alone does not build" {
