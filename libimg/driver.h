@@ -326,7 +326,7 @@ struct img_driver {
 #define IMG_ROW(...) .abi = IMG_DRIVER_ABI, .size = sizeof(struct img_driver), __VA_ARGS__
 
 /*
- * In a line of its own in one file of a driver: a dynamic build makes a module of it, for it needs these packages of
+ * In a line of its own in one file of drivers/NAME/: a dynamic build makes a module of it, for it needs these packages of
  * pkg-config ("libcurl >= 7.60", several with blanks between them, "" for none) and is loaded only where it is used.
  * Where they are not found the driver is left out.
  */

@@ -71,7 +71,7 @@ else
     echo '# static build: with the C library of the compiler (musl-gcc is not installed; it makes a smaller file)'
 fi
 
-# What a driver says of its libraries; fails where it says nothing.
+# The packages that a driver says it needs.
 packages_of() {
     grep -h '^IMG_MODULE("' "drivers/$1"/*.c | sed 's/^IMG_MODULE("\(.*\)");$/\1/'
 }
