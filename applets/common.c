@@ -220,8 +220,10 @@ bool app_add_options(struct img_doc **options, const char *text, bool *want_help
 
 bool app_can_create(const struct img_driver *driver)
 {
-    if (!img_driver_usable(driver)) {
-        app_error("%s support is not built in", img_driver_name(driver));
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (img_driver_need(driver, &err) < 0) {
+        app_report(&err);
         return false;
     }
     if (!img_driver_can_create(driver)) {

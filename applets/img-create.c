@@ -84,11 +84,7 @@ static int print_help(const struct request *r)
         app_error("Unknown file format '%s'", r->format);
         return 1;
     }
-    if (!img_driver_can_create(r->driver)) {
-        app_error("Format driver '%s' does not support image creation", r->format);
-        return 1;
-    }
-    return app_create_help(r->driver, r->name);
+    return app_can_create(r->driver) ? app_create_help(r->driver, r->name) : 1;
 }
 
 /* ---- The backing file --------------------------------------------------------------- */
@@ -167,11 +163,14 @@ static int settle_backing(struct request *r, struct img_error *err)
 
 static int check_driver(const struct request *r, struct img_error *err)
 {
+    int rc;
+
     if (!r->driver)
         return img_error_set(err, EINVAL, "Unknown file format '%s'", r->format);
-    if (!img_driver_can_create(r->driver))
-        return img_error_set(err, ENOTSUP, "Format driver '%s' does not support image creation", r->format);
-    return 0;
+    rc = img_driver_need(r->driver, err);
+    if (rc == 0 && !img_driver_can_create(r->driver))
+        rc = img_error_set(err, ENOTSUP, "Format driver '%s' does not support image creation", r->format);
+    return rc;
 }
 
 /* All checks that are possible before the target is touched. */

@@ -25,6 +25,7 @@
 
 #include "img.h"
 #include "node/event.h"
+#include "node/mark.h"
 #include <errno.h>
 #include <pthread.h>
 
@@ -194,21 +195,29 @@ struct img_stream_ops {
 /* -EINVAL, with the words for a bitmap that is inconsistent. */
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
+/* Raised with every change of what drivers see of libimg: of a structure, of a function, of what one of them means. */
+enum { IMG_DRIVER_ABI = 1 };
+
 struct img_driver {
-    const char *name, *title;
+    /* First in every version, for a module is looked at before it is trusted (module.c).  IMG_ROW sets both. */
+    uint32_t abi, size;
+
+    /* The row of the driver, which the build keeps where the code is left out: see IMG_ROW. */
+    const char *name;
     enum img_kind kind;
+    const char *prefix;             /* PROTOCOL, FILTER: "nbd" of nbd:... ; several with blanks between them; NULL: none */
+    const char *folder_file;        /* FORMAT: an image may be a folder; this file in it is opened then. NULL: it is not */
+    const struct img_mark *marks;   /* FORMAT: how an image is known without being named.  NULL: it is not */
+    int precedence;                 /* where a file bears the marks of two: the higher one counts, of equals any */
+
     unsigned traits;
     size_t state_size;
     const struct img_option *options;
     size_t create_size;             /* of the structure that IMG_AT_CREATE options fill */
     size_t open_size;               /* of the structure that IMG_AT_OPEN options fill */
-    const char *prefix;             /* PROTOCOL: "nbd" of nbd:... ; NULL: none */
 
-    const char *folder_file;        /* FORMAT: an image may be a folder; this file in it is opened then. NULL: it is not */
-
-    /* FORMAT: how sure is it, 0 (no) to 100, that the first `length` bytes are
-     * this format.  PROTOCOL: the same from the file name; head is NULL then. */
-    int (*probe)(const uint8_t *head, size_t length, const char *name);
+    /* PROTOCOL of plain names: how sure is it, 0 (no) to 100, that this one is its own? */
+    int (*probe)(const char *name);
 
     /* image->file is open (FORMAT).  Takes what it knows out of `options`.  `parsed` is the
      * structure of open_size bytes with the table's IMG_AT_OPEN options. */
@@ -298,13 +307,35 @@ struct img_driver {
     const char *const *strong_options;
 };
 
+/*
+ * A driver is defined with its row first, in lines that hold nothing else:
+ *
+ *     const struct img_driver img_driver_NAME = {
+ *         IMG_ROW(
+ *             .name = "qed", .kind = IMG_FORMAT, .marks = IMG_MARKS(IMG_AT(0, "QED\0"))
+ *         ),
+ *         .state_size = ...
+ *
+ * The build copies these lines into its table where the driver is left out, so they may use nothing but this header.
+ * Images and names are still recognised then, and refused with "qed support is not built in".
+ */
+#define IMG_ROW(...) .abi = IMG_DRIVER_ABI, .size = sizeof(struct img_driver), __VA_ARGS__
+
+/*
+ * In a line of its own in one file of drivers/NAME/: a dynamic build makes a module of it, for it needs these packages of
+ * pkg-config ("libcurl >= 7.60", several with blanks between them, "" for none) and is loaded only where it is used.
+ * Where they are not found the driver is left out.
+ */
+#define IMG_MODULE(packages) _Static_assert(sizeof(packages), "")
+
 enum {
     IMG_CAN_BACK = 1, IMG_CAN_COMPRESS = 2,
-    IMG_RECOGNISED_ONLY = 4,        /* a probe and a name: not built in */
+    IMG_RECOGNISED_ONLY = 4,        /* a row without code: not built in */
     IMG_PASS_THROUGH = 8,           /* raw: guest bytes are the bytes below (shift by an offset) */
     IMG_COMPRESSES = 16,            /* FILTER: what is written through it is compressed */
     IMG_READS_CONCURRENTLY = 32,    /* FORMAT: its pread needs no lock of libimg's */
     IMG_WRITES_FUA = 64,            /* pwrite and zero do what IMG_WRITE_FUA asks; without it libimg flushes */
+    IMG_IN_MODULE = 1 << 16,        /* a row that stands for a driver which is not loaded */
     IMG_MAP_UNTOLD = 128            /* FORMAT: users are told that all of it is data, as qemu-img does (img_map_told) */
 };
 

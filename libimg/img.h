@@ -164,8 +164,6 @@ struct img_option {
     const char *name, *help;
     enum img_option_type type;
     const char *standard;
-    uint64_t min, max;                 /* both 0: no bound; the driver may check more */
-    const char *const *choices;        /* NULL-ended, or NULL */
     unsigned when;                     /* IMG_AT_... */
     size_t offset;
 };
@@ -217,12 +215,14 @@ enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER };
 
 /* The driver with this name, even if it is only recognised and not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);
-/* Walk all drivers, in the order in which they are linked; NULL after the last. */
+/* Walk all drivers for their names, kinds and whether they are usable; NULL after the last. */
 const struct img_driver *img_driver_next(const struct img_driver *previous);
 const char *img_driver_name(const struct img_driver *driver);
 enum img_kind img_driver_kind(const struct img_driver *driver);
 /* False if the driver is only recognised ("vmdk support is not built in"). */
 bool img_driver_usable(const struct img_driver *driver);
+/* 0, or why it cannot be used. */
+int img_driver_need(const struct img_driver *driver, struct img_error *err);
 bool img_driver_can_create(const struct img_driver *driver);
 bool img_driver_can_resize(const struct img_driver *driver);
 bool img_driver_can_back(const struct img_driver *driver);     /* images may have a backing file */

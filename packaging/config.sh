@@ -4,8 +4,8 @@
 # usage: config.sh [FILE]
 #
 # FILE (make CONFIG=FILE) chooses by hand, a line each: `zstd=off`, `zlib=on` (then a
-# missing library is an error), `driver.qcow2=off`.  What it does not name is
-# built in when its library is found.  Comment lines of the result are what `make config` shows.
+# missing library is an error), `driver.qcow2=off`, `driver.blkdebug=on` (built in) or `=module`.  What it does not
+# name is built in when its library is found; a driver that says IMG_MODULE becomes a module.  Comment lines of the result are what `make config` shows.
 set -eu
 file=${1-}
 pkg=${PKG_CONFIG:-pkg-config}
@@ -13,7 +13,7 @@ pkg=${PKG_CONFIG:-pkg-config}
 choice() {
     chosen=
     if [ -n "$file" ]; then
-        chosen=$(sed -n "s/^$1=\(on\|off\)[[:space:]]*\$/\1/p" "$file" | tail -n 1)
+        chosen=$(sed -n "s/^$1=\(on\|off\|module\)[[:space:]]*\$/\1/p" "$file" | tail -n 1)
     fi
     echo "${chosen:-auto}"
 }
@@ -63,16 +63,6 @@ library libmd libmd HAVE_LIBMD 'digests: img-digest, convert --digest'
 library xz liblzma HAVE_LZMA 'dmg: chunks of ULMO images'
 plain_library bzip2 bzlib.h BZ2_bzlibVersion bz2 HAVE_BZIP2 'dmg: chunks of UDBZ images'
 
-off=
-for driver in ${DRIVERS-}; do
-    if [ "$(choice "driver.$driver")" = off ]; then
-        off="$off $driver"
-        echo "# driver $driver: off by choice, its images are only recognised"
-    else
-        echo "# driver $driver: yes"
-    fi
-done
-
 static=''
 if command -v musl-gcc > /dev/null 2>&1; then
     static=musl-gcc
@@ -81,9 +71,77 @@ else
     echo '# static build: with the C library of the compiler (musl-gcc is not installed; it makes a smaller file)'
 fi
 
+# The packages that a driver says it needs.
+packages_of() {
+    grep -h '^IMG_MODULE("' "drivers/$1"/*.c | sed 's/^IMG_MODULE("\(.*\)");$/\1/'
+}
+
+static_links() {  # library...
+    echo 'int main(void) { return 0; }' | "${static:-${CC:-cc}}" -static -x c -o /dev/null - "$@" 2> /dev/null
+}
+
+# How a driver is to be built where nobody chose: $driver, $packages.
+usual_way() {
+    if [ -n "$packages" ] && ! "$pkg" --exists "$packages"; then
+        echo off
+    elif grep -q '^IMG_MODULE("' "drivers/$driver"/*.c; then
+        echo module
+    else
+        echo on
+    fi
+}
+
+variables=''
+# The libraries of $driver, for the makefile.
+add_packages() {
+    if ! "$pkg" --exists "$packages"; then
+        echo "config: driver.$driver is asked for, but pkg-config does not find $packages" >&2
+        exit 1
+    fi
+    note=" ($packages)"
+    variables="$variables
+DRIVER_CFLAGS_$driver := $("$pkg" --cflags "$packages")
+DRIVER_LIBS_$driver := $("$pkg" --libs "$packages")"
+    # shellcheck disable=SC2046
+    if ! static_links $("$pkg" --static --libs "$packages"); then
+        not_static="$not_static $driver"
+        note="$note; not in the static file, which has no such library"
+    fi
+}
+
+off='' modules='' not_static=''
+for driver in ${DRIVERS-}; do
+    packages=$(packages_of "$driver") note=''
+    how=$(choice "driver.$driver")
+    [ "$how" != auto ] || how=$(usual_way)
+    if [ "$driver:$how" = file:module ]; then
+        echo 'config: the driver file is asked about every plain name, and cannot be a module' >&2
+        exit 1
+    fi
+    if [ "$how" != off ] && [ -n "$packages" ]; then
+        add_packages
+    fi
+    case $how in
+    off)
+        off="$off $driver"
+        echo "# driver $driver: off, its images and names are only recognised${packages:+ (needs $packages)}" ;;
+    module)
+        modules="$modules $driver"
+        echo "# driver $driver: module$note" ;;
+    on) echo "# driver $driver: built in$note" ;;
+    esac
+done
+
+# Not every C library keeps dlopen to itself.
+dl=-ldl
+! links dlfcn.h dlerror c 2> /dev/null || dl=''
+
 cat <<EOF
 CONFIG_CFLAGS := $cflags
 CONFIG_LIBS := $libs
+DL_LIBS := $dl
 DRIVERS_OFF := $off
-STATIC_CC := $static
+DRIVERS_IN_MODULES := $modules
+DRIVERS_NOT_STATIC := $not_static
+STATIC_CC := $static$variables
 EOF

@@ -247,8 +247,13 @@ static int64_t blkdebug_allocated(struct img *image)
     return -ENOTSUP;
 }
 
+IMG_MODULE("");
+
 const struct img_driver img_driver_blkdebug = {
-    .name = "blkdebug", .title = "Errors on demand", .kind = IMG_FILTER, .prefix = "blkdebug", .child = "image",
+    IMG_ROW(
+        .name = "blkdebug", .kind = IMG_FILTER, .prefix = "blkdebug"
+    ),
+    .child = "image",
     .state_size = sizeof(struct blkdebug), .options = blkdebug_options, .open_size = sizeof(struct open_options),
     .open = blkdebug_open, .close = blkdebug_close, .pread = blkdebug_pread, .pwrite = blkdebug_pwrite,
     .zero = blkdebug_zero, .discard = blkdebug_discard, .flush = blkdebug_flush, .map = blkdebug_map,

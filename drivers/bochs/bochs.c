@@ -9,16 +9,17 @@
  *
  * qemu-img does not tell which parts of such an image have data, so there is no map here either.
  */
-#include "probe.h"
 #include "../../libimg/driver.h"
 #include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/endian.h"
 
 enum {
-    HEADER_SIZE = 68, CATALOG_SIZE = 72, BITMAP_SIZE = 76, EXTENT_SIZE = 80, DISK_SIZE_1 = 84, DISK_SIZE_2 = 88,
+    VERSION = 64, HEADER_SIZE = 68, CATALOG_SIZE = 72, BITMAP_SIZE = 76, EXTENT_SIZE = 80, DISK_SIZE_1 = 84, DISK_SIZE_2 = 88,
     HEADER_BYTES = 96
 };
+enum { VERSION_1 = 0x10000 };
 enum { SECTOR = 512 };
 enum { MAX_CATALOG = 1 << 20, MAX_EXTENT = 8 << 20 };
 enum { PAGE_BYTES = 16384, MEMORY = 4 << 20, BITMAP_BYTES = MAX_EXTENT / SECTOR / 8 };
@@ -63,10 +64,10 @@ static int bochs_open(struct img *image, const void *parsed, struct img_doc *opt
     int status = img_pread(image->file, head, 0, sizeof head);
     if (status < 0)
         return status;
-    if (!bochs_is_header(head))
+    if (!img_marks_show(image->driver->marks, head, sizeof head, ""))
         return img_error_set(err, EINVAL, "Image not in Bochs format");
-    uint32_t version = img_get_le32(head + BOCHS_VERSION);
-    uint64_t disk = img_get_le64(head + (version == BOCHS_VERSION_1 ? DISK_SIZE_1 : DISK_SIZE_2));
+    uint32_t version = img_get_le32(head + VERSION);
+    uint64_t disk = img_get_le64(head + (version == VERSION_1 ? DISK_SIZE_1 : DISK_SIZE_2));
     uint32_t catalog = img_get_le32(head + CATALOG_SIZE), bitmap = img_get_le32(head + BITMAP_SIZE);
     disk = img_align_down(disk, SECTOR);
     s->extent_size = img_get_le32(head + EXTENT_SIZE);
@@ -159,7 +160,13 @@ static int bochs_pread(struct img *image, void *buffer, uint64_t offset, size_t 
 }
 
 const struct img_driver img_driver_bochs = {
-    .name = "bochs", .title = "Bochs growing disk", .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "bochs", .kind = IMG_FORMAT,
+        .marks = IMG_MARKS(IMG_AT(0, "Bochs Virtual HD Image\0"), IMG_AT(32, "Redolog\0"), IMG_AT(48, "Growing\0"),
+                           IMG_AT(64, "\0\0\1\0"), IMG_OR,
+                           IMG_AT(0, "Bochs Virtual HD Image\0"), IMG_AT(32, "Redolog\0"), IMG_AT(48, "Growing\0"),
+                           IMG_AT(64, "\0\0\2\0"))
+    ),
     .state_size = sizeof(struct bochs),
-    .probe = bochs_probe, .open = bochs_open, .close = bochs_close, .pread = bochs_pread,
+    .open = bochs_open, .close = bochs_close, .pread = bochs_pread,
 };

@@ -10,7 +10,6 @@
  * The table of these places stays in the file: it is looked through when the image is opened, and each read takes two
  * of its entries.
  */
-#include "probe.h"
 #include "../../libimg/driver.h"
 #include "../../libimg/io/chunk-cache.h"
 #include "../../libimg/codec/codec.h"
@@ -156,12 +155,13 @@ static int cloop_pread(struct img *image, void *buffer, uint64_t offset, size_t 
 }
 
 const struct img_driver img_driver_cloop = {
-    .name = "cloop",
-    .title = "Compressed loop device",
-    .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "cloop", .kind = IMG_FORMAT, .precedence = -2,
+        .marks = IMG_MARKS(IMG_AT(0, "#!/bin/sh\n#V2.0 Format\n"
+                                     "modprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"))
+    ),
     .traits = IMG_READS_CONCURRENTLY,
     .state_size = sizeof(struct cloop),
-    .probe = cloop_probe,
     .open = cloop_open,
     .close = cloop_close,
     .pread = cloop_pread,

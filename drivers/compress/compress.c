@@ -58,6 +58,9 @@ static int compress_pwrite(struct img *image, const void *buffer, uint64_t offse
 }
 
 const struct img_driver img_driver_compress = {
-    .name = "compress", .title = "Compression of what is written", .kind = IMG_FILTER, .traits = IMG_COMPRESSES,
+    IMG_ROW(
+        .name = "compress", .kind = IMG_FILTER
+    ),
+    .traits = IMG_COMPRESSES,
     .open = compress_open, .pwrite = compress_pwrite,
 };

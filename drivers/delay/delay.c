@@ -111,7 +111,10 @@ static bool delay_zero_initialised(struct img *image)
 }
 
 const struct img_driver img_driver_delay = {
-    .name = "delay", .title = "A storage far away", .kind = IMG_ADAPTER, .traits = IMG_WRITES_FUA,
+    IMG_ROW(
+        .name = "delay", .kind = IMG_ADAPTER
+    ),
+    .traits = IMG_WRITES_FUA,
     .state_size = sizeof(struct delay_state), .options = delay_options, .open_size = sizeof(struct delay_options),
     .open = delay_open, .pread = delay_pread, .pwrite = delay_pwrite, .zero = delay_zero, .discard = delay_discard,
     .flush = delay_flush, .map = delay_map, .resize = delay_resize, .zero_initialised = delay_zero_initialised,

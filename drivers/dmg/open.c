@@ -4,7 +4,6 @@
  * Specification: "File footer".
  */
 #include "dmg.h"
-#include "probe.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,12 +123,13 @@ static int dmg_open(struct img *image, const void *parsed, struct img_doc *optio
 }
 
 const struct img_driver img_driver_dmg = {
-    .name = "dmg",
-    .title = "Apple disk image",
-    .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "dmg", .kind = IMG_FORMAT, .precedence = -1,
+        /* Its own mark is at the end of the file, so the name has to do. */
+        .marks = IMG_MARKS(IMG_NAME_ENDS(".dmg"))
+    ),
     .traits = IMG_READS_CONCURRENTLY,
     .state_size = sizeof(struct dmg),
-    .probe = dmg_probe,
     .open = dmg_open,
     .close = dmg_close,
     .pread = dmg_pread,

@@ -48,17 +48,16 @@ static bool is_device(mode_t mode)
     return S_ISBLK(mode) || S_ISCHR(mode);
 }
 
-static int probe_file(const uint8_t *head, size_t length, const char *name)
+static int probe_file(const char *name)
 {
-    (void)head, (void)length, (void)name;
+    (void)name;
     return 1;
 }
 
-static int probe_device(const uint8_t *head, size_t length, const char *name)
+static int probe_device(const char *name)
 {
     struct stat status;
 
-    (void)head, (void)length;
     return stat(file_strip_prefix(name), &status) == 0 && is_device(status.st_mode) ? 100 : 0;
 }
 
@@ -302,9 +301,12 @@ static int info(struct img *image, struct img_doc *data, struct img_error *err)
 }
 
 const struct img_driver img_driver_file = {
-    .name = "file", .title = "Regular file", .kind = IMG_PROTOCOL, .state_size = sizeof(struct file_state),
+    IMG_ROW(
+        .name = "file", .kind = IMG_PROTOCOL, .prefix = "file"
+    ),
+    .state_size = sizeof(struct file_state),
     .options = file_options, .create_size = sizeof(struct file_create_options),
-    .open_size = sizeof(struct file_open_options), .prefix = "file",
+    .open_size = sizeof(struct file_open_options),
     .probe = probe_file, .open = open_file, .close = close_file, .create = file_create,
     .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero, .discard = file_discard, .flush = file_flush,
     .map = file_map, .copy_range = file_copy_range, .resize = file_resize, .info = info, .allocated = allocated,
@@ -312,10 +314,12 @@ const struct img_driver img_driver_file = {
 };
 
 const struct img_driver img_driver_host_device = {
-    .name = "host_device", .title = "Block or character device", .kind = IMG_PROTOCOL,
+    IMG_ROW(
+        .name = "host_device", .kind = IMG_PROTOCOL, .prefix = "host_device"
+    ),
     .state_size = sizeof(struct file_state), .options = device_options,
     .create_size = sizeof(struct file_create_options), .open_size = sizeof(struct file_open_options),
-    .prefix = "host_device", .probe = probe_device, .open = open_device, .close = close_file,
+    .probe = probe_device, .open = open_device, .close = close_file,
     .create = file_create_on_device, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero,
     .discard = file_discard, .flush = file_flush, .map = file_map, .resize = file_resize,
     .info = info, .info_type = "file", .allocated = allocated, .zero_initialised = zero_initialised,

@@ -131,17 +131,22 @@ static bool null_zero_initialised(struct img *image)
     return null->read_zeroes;
 }
 
-#define NULL_DRIVER(id, text) \
-    .name = id, .title = text, .kind = IMG_PROTOCOL, .prefix = id, \
+#define NULL_CALLBACKS \
     .state_size = sizeof(struct null_state), .options = null_options, .open_size = sizeof(struct null_options), \
     .open = open_null, .pread = null_pread, .pwrite = null_pwrite, .zero = null_zero, .flush = null_flush, \
     .map = null_map, .allocated = null_allocated, .zero_initialised = null_zero_initialised, \
     .plain_name = plain_name, .strong_options = strong_options
 
 const struct img_driver img_driver_null_co = {
-    NULL_DRIVER("null-co", "Nothing at all"), .parse_name = parse_co_name,
+    IMG_ROW(
+        .name = "null-co", .kind = IMG_PROTOCOL, .prefix = "null-co"
+    ),
+    NULL_CALLBACKS, .parse_name = parse_co_name,
 };
 
 const struct img_driver img_driver_null_aio = {
-    NULL_DRIVER("null-aio", "Nothing at all"), .parse_name = parse_aio_name,
+    IMG_ROW(
+        .name = "null-aio", .kind = IMG_PROTOCOL, .prefix = "null-aio"
+    ),
+    NULL_CALLBACKS, .parse_name = parse_aio_name,
 };

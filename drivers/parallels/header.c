@@ -31,7 +31,7 @@ int parallels_read_header(struct parallels *p, struct img *image, struct img_err
 
     if (status < 0)
         return img_error_errno(err, -status, "Could not read the header");
-    if (!parallels_is_header(p->header, PARALLELS_HEADER))
+    if (!img_marks_show(img_driver_parallels.marks, p->header, PARALLELS_HEADER, ""))
         return img_error_set(err, EINVAL, "Image not in Parallels format");
     p->wide = memcmp(p->header, "WithouFreSpacExt", 16) == 0;
     p->entries = img_get_le32(p->header + PARALLELS_AT_ENTRIES);

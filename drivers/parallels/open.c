@@ -82,7 +82,8 @@ static int parallels_open(struct img *image, const void *parsed, struct img_doc 
     status = img_pread(image->file, head, 0, sizeof head);
     if (status < 0)
         return img_error_errno(err, -status, "Could not read the header");
-    status = parallels_is_descriptor(head, sizeof head) ? open_bundle(image, err) : open_file(image, err);
+    status = img_marks_show(IMG_MARKS(IMG_XML(PARALLELS_ROOT)), head, sizeof head, "") ? open_bundle(image, err)
+                                                                                       : open_file(image, err);
     if (status == 0 && !bundle_of(image))
         image->limits.write_zeroes_alignment = image->limits.discard_alignment = parallels_disk(image)->cluster;
     return status;
@@ -141,10 +142,15 @@ static bool has_bitmaps(const struct img *image)
 }
 
 const struct img_driver img_driver_parallels = {
-    .name = "parallels", .title = "Parallels expandable disk and bundle", .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "parallels", .kind = IMG_FORMAT, .precedence = 2, .folder_file = "DiskDescriptor.xml",
+        /* A descriptor is believed in its own file only: a guest can write one to its raw disk. */
+        .marks = IMG_MARKS(IMG_AT(0, "WithoutFreeSpace\2\0\0\0"), IMG_OR, IMG_AT(0, "WithouFreSpacExt\2\0\0\0"), IMG_OR,
+                           IMG_NAMED("DiskDescriptor.xml"), IMG_XML("Parallels_disk_image"))
+    ),
     .state_size = sizeof(struct parallels_image), .options = options,
     .create_size = sizeof(struct parallels_create_options), .open_size = sizeof(struct open_options),
-    .folder_file = PARALLELS_DESCRIPTOR, .probe = parallels_probe, .open = parallels_open, .close = parallels_close,
+    .open = parallels_open, .close = parallels_close,
     .create = parallels_create, .map = parallels_map, .reserve = parallels_reserve, .zero = parallels_zero,
     .discard = parallels_discard, .flush = parallels_flush, .check = parallels_check,
     .zero_initialised = parallels_zero_initialised,

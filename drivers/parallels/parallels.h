@@ -11,7 +11,7 @@
  *   map.c        guest range -> extent; writes, zeroes, discards
  *   check.c      what is wrong, and mending it
  *   extension.c  the format extension: dirty bitmaps
- *   create.c     new images; probe.h: what images begin with
+ *   create.c     new images
  *   bundle.c     a folder with DiskDescriptor.xml; descriptor.c: what that says; xml.c: its syntax
  *
  * "Place" is the byte in the file at which a cluster begins.
@@ -25,8 +25,9 @@
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/vector.h"
-#include "probe.h"
 
+#define PARALLELS_DESCRIPTOR "DiskDescriptor.xml"
+#define PARALLELS_ROOT "Parallels_disk_image"
 #define PARALLELS_IN_USE 0x746f6e59u
 #define PARALLELS_CLOSED 0x312e3276u
 /* Of any disk, as in qemu-img. */
@@ -73,6 +74,7 @@ struct parallels {
     bool truncate;                  /* ... without storage being set aside for them */
 };
 
+extern const struct img_driver img_driver_parallels;
 struct parallels_bundle;
 
 struct parallels_image {

@@ -118,14 +118,13 @@ static bool qcow_zero_initialised(struct img *image)
 static const char *const strong_options[] = { "encrypt.", NULL };
 
 const struct img_driver img_driver_qcow = {
-    .name = "qcow",
-    .title = "QEMU copy-on-write, version 1",
-    .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "qcow", .kind = IMG_FORMAT, .marks = IMG_MARKS(IMG_AT(0, "QFI\xfb\0\0\0\1"))
+    ),
     .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS,
     .state_size = sizeof(struct qcow),
     .options = qcow_options,
     .create_size = sizeof(struct qcow_create_options),
-    .probe = qcow_probe,
     .open = qcow_open,
     .close = qcow_close,
     .create = qcow_create,

@@ -17,8 +17,8 @@
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/strbuf.h"
-#include "probe.h"
 
+#define QCOW_MAGIC 0x514649fbu
 #define QCOW_COMPRESSED (1ull << 63)
 
 /* The longest file that the layers below address. */

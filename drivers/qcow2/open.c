@@ -37,12 +37,6 @@ int qcow2_signal_corrupt(struct img *image, bool fatal, const char *format, ...)
     return -EIO;
 }
 
-static int qcow2_probe(const uint8_t *head, size_t length, const char *name)
-{
-    (void)name;
-    return head && length >= 8 && img_get_be32(head) == QCOW2_MAGIC && img_get_be32(head + 4) >= 2 ? 100 : 0;
-}
-
 /* ---- What the caller of open asks for --------------------------------------------- */
 
 static int check_cache_sizes(const struct qcow2 *s, const struct qcow2_open_options *given, struct img_error *err)
@@ -364,17 +358,18 @@ static bool has_bitmaps(const struct img *image)
 }
 
 const struct img_driver img_driver_qcow2 = {
+    IMG_ROW(
+        .name = "qcow2", .kind = IMG_FORMAT,
+        /* Later versions, too: they are refused by name. */
+        .marks = IMG_MARKS(IMG_AT(0, "QFI\xfb"), IMG_AT_LEAST(4, "\0\0\0\2"))
+    ),
     .has_bitmaps = has_bitmaps,
     .bitmaps = &qcow2_bitmap_ops,
-    .name = "qcow2",
-    .title = "qcow2 version 2 and 3",
-    .kind = IMG_FORMAT,
     .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS,
     .state_size = sizeof(struct qcow2),
     .options = qcow2_options,
     .create_size = sizeof(struct qcow2_create_options),
     .open_size = sizeof(struct qcow2_open_options),
-    .probe = qcow2_probe,
     .open = qcow2_open,
     .close = qcow2_close,
     .unflushed = "Failed to flush the refcount block cache",

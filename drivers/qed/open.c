@@ -106,14 +106,13 @@ static bool qed_zero_initialised(struct img *image)
 }
 
 const struct img_driver img_driver_qed = {
-    .name = "qed",
-    .title = "QEMU enhanced disk",
-    .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "qed", .kind = IMG_FORMAT, .precedence = 2, .marks = IMG_MARKS(IMG_AT(0, "QED\0"))
+    ),
     .traits = IMG_CAN_BACK,
     .state_size = sizeof(struct qed),
     .options = qed_options,
     .create_size = sizeof(struct qed_create_options),
-    .probe = qed_probe,
     .open = qed_open,
     .close = qed_close,
     .create = qed_create,

@@ -19,7 +19,8 @@
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/strbuf.h"
-#include "probe.h"
+
+#define QED_MAGIC 0x00444551u               /* "QED\0", little-endian */
 
 /* The longest disk that the layers above address. */
 #define QED_MAX_LENGTH (INT64_MAX & ~((1ull << 30) - 1))

@@ -34,13 +34,6 @@ static const struct img_option raw_options[] = {
 
 static const char *const strong_options[] = { "offset", "size", NULL };
 
-/* Anything can be raw, so everything else is more likely. */
-static int raw_probe(const uint8_t *head, size_t length, const char *name)
-{
-    (void)head, (void)length, (void)name;
-    return 1;
-}
-
 static int raw_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
 {
     const struct raw_open_options *given = parsed;
@@ -162,10 +155,13 @@ static bool raw_zero_initialised(struct img *image)
 }
 
 const struct img_driver img_driver_raw = {
-    .name = "raw", .title = "Plain bytes", .kind = IMG_FORMAT, .traits = IMG_PASS_THROUGH,
+    IMG_ROW(
+        .name = "raw", .kind = IMG_FORMAT, .marks = IMG_MARKS(IMG_ANYTHING), .precedence = -100
+    ),
+    .traits = IMG_PASS_THROUGH,
     .state_size = sizeof(struct raw_state), .options = raw_options,
     .create_size = sizeof(struct raw_create_options), .open_size = sizeof(struct raw_open_options),
-    .probe = raw_probe, .open = raw_open, .create = raw_create, .zero = raw_zero, .discard = raw_discard,
+    .open = raw_open, .create = raw_create, .zero = raw_zero, .discard = raw_discard,
     .map = raw_map, .reserve = raw_reserve, .resize = raw_resize, .allocated = raw_allocated, .measure = raw_measure,
     .zero_initialised = raw_zero_initialised, .strong_options = strong_options,
 };

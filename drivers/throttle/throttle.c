@@ -73,7 +73,9 @@ static int throttle_discard(struct img *image, uint64_t offset, uint64_t length)
 }
 
 const struct img_driver img_driver_throttle = {
-    .name = "throttle", .title = "Limits of bytes and requests a second", .kind = IMG_FILTER,
+    IMG_ROW(
+        .name = "throttle", .kind = IMG_FILTER
+    ),
     .state_size = sizeof(struct throttle_state), .options = throttle_options,
     .open_size = sizeof(struct throttle_options), .open = throttle_open, .pread = throttle_pread,
     .pwrite = throttle_pwrite, .zero = throttle_zero, .discard = throttle_discard, .strong_options = strong_options,

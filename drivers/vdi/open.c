@@ -123,9 +123,11 @@ static bool vdi_zero_initialised(struct img *image)
 }
 
 const struct img_driver img_driver_vdi = {
-    .name = "vdi", .title = "VirtualBox disk image", .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "vdi", .kind = IMG_FORMAT, .precedence = 1, .marks = IMG_MARKS(IMG_AT(64, "\x7f\x10\xda\xbe"))
+    ),
     .state_size = sizeof(struct vdi), .options = vdi_options, .create_size = sizeof(struct vdi_create_options),
-    .probe = vdi_probe, .open = vdi_open, .close = vdi_close, .create = vdi_create, .zero = vdi_zero, .map = vdi_map,
+    .open = vdi_open, .close = vdi_close, .create = vdi_create, .zero = vdi_zero, .map = vdi_map,
     .reserve = vdi_reserve, .publish = vdi_publish, .cancel = vdi_cancel,
     .flush = vdi_flush, .check = vdi_check, .zero_initialised = vdi_zero_initialised,
 };

@@ -22,10 +22,11 @@
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
-#include "probe.h"
+
+#define VDI_MAGIC 0xbeda107fu
 
 enum {
-    VDI_VERSION = 0x44, VDI_HEADER_SIZE = 0x48, VDI_TYPE = 0x4c, VDI_MAP_OFFSET = 0x154,
+    VDI_SIGNATURE = 0x40, VDI_VERSION = 0x44, VDI_HEADER_SIZE = 0x48, VDI_TYPE = 0x4c, VDI_MAP_OFFSET = 0x154,
     VDI_DATA_OFFSET = 0x158, VDI_SECTOR_SIZE = 0x168, VDI_DISK_SIZE = 0x170, VDI_BLOCK_SIZE = 0x178, VDI_BLOCKS = 0x180,
     VDI_BLOCKS_ALLOCATED = 0x184, VDI_UUID = 0x188, VDI_UUID_MODIFIED = 0x198, VDI_UUID_LINK = 0x1a8,
     VDI_UUID_PARENT = 0x1b8, VDI_UUID_BYTES = 16, VDI_HEADER_BYTES = 512

@@ -96,10 +96,12 @@ static const struct img_option vhdx_options[] = {
 };
 
 const struct img_driver img_driver_vhdx = {
-    .name = "vhdx", .title = "Hyper-V virtual hard disk, version 2", .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "vhdx", .kind = IMG_FORMAT, .precedence = 2, .marks = IMG_MARKS(IMG_AT(0, "vhdxfile"))
+    ),
     .traits = IMG_MAP_UNTOLD,
     .state_size = sizeof(struct vhdx), .options = vhdx_options, .create_size = sizeof(struct vhdx_create_options),
-    .probe = vhdx_probe, .open = vhdx_open, .close = vhdx_close, .create = vhdx_create, .zero = vhdx_zero,
+    .open = vhdx_open, .close = vhdx_close, .create = vhdx_create, .zero = vhdx_zero,
     .flush = vhdx_flush, .map = vhdx_map, .reserve = vhdx_reserve, .publish = vhdx_publish,
     .check = vhdx_check, .zero_initialised = zero_initialised,
 };

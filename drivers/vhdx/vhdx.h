@@ -24,9 +24,10 @@
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/uuid.h"
 #include "../../libimg/util/vector.h"
-#include "probe.h"
 
 #include <string.h>
+
+#define VHDX_SIGNATURE "vhdxfile"
 
 #define VHDX_MIB (1u << 20)
 #define VHDX_MAX_SIZE (64ull << 40)

@@ -107,6 +107,11 @@ static bool only_carries(const uint8_t *sector, uint64_t *descriptor)
            img_mul(header.descriptor, VMDK_SECTOR, descriptor);
 }
 
+static bool has_magic(const uint8_t *sector)
+{
+    return img_get_le32(sector) == VMDK_MAGIC || img_get_le32(sector) == VMDK_COWD_MAGIC;
+}
+
 static int vmdk_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
 {
     struct img_doc *extents = img_doc_type(img_doc_get(options, "extents")) == IMG_DOC_OBJECT
@@ -122,7 +127,7 @@ static int vmdk_open(struct img *image, const void *parsed, struct img_doc *opti
               : vmdk_read(image->file, sector, 0, sizeof sector);
     if (ret < 0 && !err->text)
         img_error_errno(err, -ret, "Could not read from file");
-    if (ret == 0 && vmdk_has_magic(sector) && !only_carries(sector, &descriptor))
+    if (ret == 0 && has_magic(sector) && !only_carries(sector, &descriptor))
         ret = vmdk_open_monolithic(image, err);
     else if (ret == 0)
         ret = open_descriptor(image, descriptor, extents, err);
@@ -159,14 +164,16 @@ static bool vmdk_zero_initialised(struct img *image)
 }
 
 const struct img_driver img_driver_vmdk = {
-    .name = "vmdk",
-    .title = "VMware virtual disk",
-    .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "vmdk", .kind = IMG_FORMAT, .precedence = 2,
+        /* A sparse extent of either kind, or a descriptor of its own. */
+        .marks = IMG_MARKS(IMG_AT(0, "KDMV"), IMG_OR, IMG_AT(0, "COWD"), IMG_OR,
+                           IMG_LINE("version=1"), IMG_OR, IMG_LINE("version=2"), IMG_OR, IMG_LINE("version=3"))
+    ),
     .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS,
     .state_size = sizeof(struct vmdk),
     .options = vmdk_options,
     .create_size = sizeof(struct vmdk_create_options),
-    .probe = vmdk_probe,
     .open = vmdk_open,
     .close = vmdk_close,
     .create = vmdk_create,

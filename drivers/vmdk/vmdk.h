@@ -8,7 +8,6 @@
  *   header.c      sparse extent header and markers as bytes ("Hosted Sparse Extents", "Stream-Optimized Compressed")
  *   descriptor.c  the descriptor as text: values, extent lines ("The Descriptor File")
  *   cid.c         content ids: the parent's is checked, our own renewed on the first write; another backing file
- *   probe.h       what an image begins with
  *   open.c        the vtable, open and close
  *   extent.c      the extents: their nodes; sparse.c, sesparse.c: the headers of sparse ones
  *   table.c       grain directories and grain tables, in memory with a bound
@@ -21,7 +20,6 @@
 #ifndef VMDK_H
 #define VMDK_H
 
-#include "probe.h"
 #include "../../libimg/codec/codec.h"
 #include "../../libimg/driver.h"
 #include "../../libimg/io/pages.h"
@@ -30,6 +28,8 @@
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/vector.h"
 
+#define VMDK_MAGIC 0x564d444bu          /* "KDMV" */
+#define VMDK_COWD_MAGIC 0x44574f43u     /* "COWD" */
 #define VMDK_GD_AT_END UINT64_MAX
 #define VMDK_NO_PARENT 0xffffffffu      /* parentCID */
 

@@ -82,14 +82,15 @@ static bool vpc_zero_initialised(struct img *image)
 }
 
 const struct img_driver img_driver_vpc = {
-    .name = "vpc",
-    .title = "Virtual hard disk (VHD) of Virtual PC, Hyper-V and Azure",
-    .kind = IMG_FORMAT,
+    IMG_ROW(
+        .name = "vpc", .kind = IMG_FORMAT, .precedence = 2,
+        /* Only a dynamic disk can be told by its beginning. */
+        .marks = IMG_MARKS(IMG_AT(0, "conectix"))
+    ),
     .state_size = sizeof(struct vpc),
     .options = vpc_options,
     .create_size = sizeof(struct vpc_create_options),
     .open_size = sizeof(struct vpc_open_options),
-    .probe = vpc_probe,
     .open = vpc_open,
     .close = vpc_close,
     .unflushed = "Failed to write the block allocation table",

@@ -14,7 +14,9 @@
 #include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/endian.h"
-#include "probe.h"
+#include <string.h>
+
+#define VPC_COOKIE "conectix"
 
 #define VPC_HEADER_COOKIE "cxsparse"
 
@@ -69,6 +71,11 @@ struct vpc {
 static inline struct vpc *vpc_state(const struct img *image)
 {
     return image->state;
+}
+
+static inline bool vpc_is_footer(const uint8_t *bytes)
+{
+    return memcmp(bytes, VPC_COOKIE, sizeof VPC_COOKIE - 1) == 0;
 }
 
 /* footer.c */

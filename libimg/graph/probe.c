@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe.c - the format of an image by its content (and, for want of a mark, by the name of a dmg); and the
+ * probe.c - the format of an image by its content (and, for want of a mark, by its name); and the
  * rule that keeps a raw image, whose format was only guessed, from being turned by its
  * guest into something that the next guess takes for another format.
  */
 #include "graph.h"
+#include "node/node.h"
 #include "node/trace.h"
 #include "util/checked.h"
 #include <string.h>
@@ -12,38 +13,20 @@
 /* No more, as in qemu-img: what a probe looks for further behind is not found. */
 enum { PROBE_BYTES = 512 };
 
-/*
- * A file can bear the marks of two formats: that of vdi lies behind those of the others, and dmg goes by the name. 
- * qemu-img's choice is ours, or what one of the two looked at would not be what the other one opens.  What is
- * not named here comes last.
- */
-static size_t rank(const struct img_driver *driver)
-{
-    static const char *const order[] = { "parallels", "qed", "vhdx", "vmdk", "vpc", "vdi", "dmg" };
-    size_t i = 0;
-
-    while (i < sizeof order / sizeof *order && strcmp(order[i], driver->name) != 0)
-        i++;
-    return i;
-}
-
+/* The format whose marks show.  Where there are those of two, qemu-img's choice is ours (img_driver.precedence), or what
+ * one of the tools looked at would not be what the other one opens. */
 static const struct img_driver *best_of(const uint8_t head[PROBE_BYTES], const char *name)
 {
     const struct img_driver *best = NULL;
-    int best_score = 0;
 
     for (size_t i = 0; img_drivers[i]; i++) {
         const struct img_driver *driver = img_drivers[i];
-        int score;
-        if (driver->kind != IMG_FORMAT || !driver->probe)
-            continue;
-        score = driver->probe(head, PROBE_BYTES, name);
-        if (score > best_score || (best && score == best_score && rank(driver) < rank(best))) {
+
+        if (driver->kind == IMG_FORMAT && (!best || driver->precedence > best->precedence) &&
+            img_marks_show(driver->marks, head, PROBE_BYTES, name))
             best = driver;
-            best_score = score;
-        }
     }
-    return best ? best : img_driver_find("raw");
+    return best;
 }
 
 const struct img_driver *img_probe(struct img *file, const char *name, struct img_error *err)
@@ -59,8 +42,10 @@ const struct img_driver *img_probe(struct img *file, const char *name, struct im
         return NULL;
     }
     /* What a short file does not have counts as zeroes; one without a byte has no format, whatever its name. */
-    driver = length ? best_of(head, name) : img_driver_find("raw");
-    if (!driver)
+    driver = best_of(head, length ? name : "");
+    if (driver)
+        driver = img_driver_load(driver);
+    else
         img_error_set(err, ENOENT, "Could not determine image format: No compatible driver found");
     return driver;
 }
@@ -80,7 +65,7 @@ int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size
         memcpy(sector + offset, buffer, img_min(length, PROBE_BYTES - offset));
     else
         memset(sector + offset, 0, img_min(length, PROBE_BYTES - offset));
-    return best_of(sector, "") == image->driver ? 0 : -EPERM;
+    return strcmp(best_of(sector, "")->name, image->driver->name) == 0 ? 0 : -EPERM;
 }
 
 void img_probe_warn(const struct img *image)

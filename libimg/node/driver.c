@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* driver.c - the drivers that are linked, by name, by prefix and by what they can do. */
+/* driver.c - the drivers of the table, by name, by prefix and by what they can do. */
+#include "module.h"
 #include "node.h"
 #include <string.h>
+
+const struct img_driver *img_driver_load(const struct img_driver *row)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    const struct img_driver *driver = row->traits & IMG_IN_MODULE ? img_module_driver(row, &err) : row;
+
+    img_error_clear(&err);
+    return driver ? driver : row;
+}
 
 const struct img_driver *img_driver_find(const char *name)
 {
     for (size_t i = 0; img_drivers[i]; i++) {
         if (strcmp(img_drivers[i]->name, name) == 0)
-            return img_drivers[i];
+            return img_driver_load(img_drivers[i]);
     }
     return NULL;
 }
@@ -52,7 +62,7 @@ enum img_kind img_driver_kind(const struct img_driver *driver)
 
 bool img_driver_usable(const struct img_driver *driver)
 {
-    return !(driver->traits & IMG_RECOGNISED_ONLY);
+    return !(img_driver_load(driver)->traits & (IMG_RECOGNISED_ONLY | IMG_IN_MODULE));
 }
 
 bool img_driver_can_resize(const struct img_driver *driver)
@@ -87,7 +97,9 @@ const struct img_option *img_driver_options(const struct img_driver *driver)
 
 int img_driver_need(const struct img_driver *driver, struct img_error *err)
 {
-    if (img_driver_usable(driver))
+    if (driver->traits & IMG_IN_MODULE)
+        return img_module_driver(driver, err) ? 0 : -err->code;
+    if (!(driver->traits & IMG_RECOGNISED_ONLY))
         return 0;
     return img_error_set(err, ENOTSUP, "%s support is not built in", driver->name);
 }
@@ -102,7 +114,7 @@ const struct img_driver *img_protocol_for_plain(const char *name)
         int score;
         if (driver->kind != IMG_PROTOCOL || !driver->probe)
             continue;
-        score = driver->probe(NULL, 0, name);
+        score = driver->probe(name);
         if (score > best_score) {
             best = driver;
             best_score = score;
@@ -111,13 +123,25 @@ const struct img_driver *img_protocol_for_plain(const char *name)
     return best;
 }
 
+/* Is it one of the words of `list`? */
+static bool has_word(const char *list, const char *word, size_t length)
+{
+    while (list && *list) {
+        size_t first = strcspn(list, " ");
+
+        if (first == length && memcmp(list, word, length) == 0)
+            return true;
+        list += first + strspn(list + first, " ");
+    }
+    return false;
+}
+
 const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t length)
 {
     for (size_t i = 0; img_drivers[i]; i++) {
         const struct img_driver *driver = img_drivers[i];
-        if (driver->kind != IMG_FORMAT && driver->prefix && strlen(driver->prefix) == length &&
-            memcmp(driver->prefix, prefix, length) == 0)
-            return driver;
+        if (driver->kind != IMG_FORMAT && has_word(driver->prefix, prefix, length))
+            return img_driver_load(driver);
     }
     return NULL;
 }

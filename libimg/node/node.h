@@ -51,7 +51,10 @@ static inline bool img_is_storage(const struct img *image)
 
 /* driver.c ---------------------------------------------------------------- */
 
-/* Drivers by their probe on a plain name, or by `prefix` of [name, name+length). NULL: none. */
+/* A driver of img_drivers itself.  A row that stands for one in a module: that, loaded, or the row again where it cannot
+ * be (img_driver_need says why). */
+const struct img_driver *img_driver_load(const struct img_driver *row);
+/* Drivers by their probe on a plain name, or by the prefix [name, name+length). NULL: none. */
 const struct img_driver *img_protocol_for_plain(const char *name);
 const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t length);
 /* The protocol of a name as the user writes it, with "proto:" in front or not; *plain is what the
@@ -59,8 +62,6 @@ const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t lengt
 const struct img_driver *img_protocol_for_name(const char *name, const char **plain, struct img_error *err);
 /* What the node below is called in options and in `info`: "file", or "image". */
 const char *img_child_key(const struct img_driver *driver);
-/* Refuses a driver that is only recognised. */
-int img_driver_need(const struct img_driver *driver, struct img_error *err);
 
 /* filename.c -------------------------------------------------------------- */
 

@@ -115,25 +115,10 @@ static void store_unset(const struct img_option *option, void *into)
         memcpy(field(option, into), &none, sizeof none);
 }
 
-static int check_choice(const struct img_option *option, const char *text, unsigned when, struct img_error *err)
-{
-    for (const char *const *choice = option->choices; choice && *choice; choice++) {
-        if (strcmp(*choice, text) == 0)
-            return 0;
-    }
-    if (!option->choices)
-        return 0;
-    return when & IMG_AT_OPEN ? img_error_set(err, EINVAL, "invalid parameter value: %s", text)
-                              : img_error_set(err, EINVAL, "Parameter '%s' does not accept value '%s'",
-                                              option->name, text);
-}
-
-static int store(const struct img_option *option, const char *text, unsigned when, void *into, struct img_error *err)
+static int store(const struct img_option *option, const char *text, void *into, struct img_error *err)
 {
     uint64_t number = 0;
-    int status = check_choice(option, text, when, err);
-    if (status == 0)
-        status = parse_value(option, text, &number, err);
+    int status = parse_value(option, text, &number, err);
     if (status < 0)
         return status;
     if (option->type == IMG_OPT_STRING) {
@@ -146,8 +131,6 @@ static int store(const struct img_option *option, const char *text, unsigned whe
         *(int8_t *)field(option, into) = (int8_t)number;
         return 0;
     }
-    if ((option->min || option->max) && (number < option->min || number > option->max))
-        return img_error_set(err, ERANGE, "Value '%s' is out of range for parameter '%s'", text, option->name);
     /* What is too large for the field, a negative number among it, stays too large for any driver. */
     int64_t value = number > INT64_MAX ? INT64_MAX : (int64_t)number;
     memcpy(field(option, into), &value, sizeof value);
@@ -183,10 +166,10 @@ static int read_one(const struct img_option *option, unsigned when, struct img_d
     CLEANUP_FREE char *text = text_of(value);
     img_doc_free(value);
     if (text)
-        return store(option, text, when, into, err);
+        return store(option, text, into, err);
     /* Amending changes what is given and nothing else. */
     if (option->standard && when != IMG_AT_AMEND)
-        return store(option, option->standard, when, into, err);
+        return store(option, option->standard, into, err);
     return 0;
 }
 

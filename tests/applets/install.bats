@@ -11,6 +11,31 @@ load ../helper
     [ -x root/usr/bin/imgbox ]
     [ -x root/usr/bin/img-convert ]
     cmd 0 root/usr/bin/img-create -q a.raw 1M
+    if [ -e "$BUILD/modules/img-blkdebug.so" ]; then
+        # Where it was told to look, from the root of the system that this is to be, and nowhere else.
+        cmd 1 root/usr/bin/img-info blkdebug::a.raw
+        has "$ERR" "there is no '/usr/lib/imgbox/img-blkdebug.so'\$" || [ -e /usr/lib/imgbox ]
+        IMGBOX_MODULES=root/usr/lib/imgbox cmd 0 root/usr/bin/img-info blkdebug::a.raw
+    fi
     make -s -C "$ROOT" BUILD="$BUILD" uninstall DESTDIR="$PWD/root" PREFIX=/usr > "$OUT" 2> "$ERR" || { show; false; }
     [ -z "$(find root -type f -o -type l)" ]
+}
+
+@test "install: modules are found in LIBDIR, from the root of the staged system" {
+    beyond
+    no_asan
+    need_root
+    [ -e "$BUILD/modules/img-blkdebug.so" ] || skip 'blkdebug is built in'
+    make -s -C "$ROOT" BUILD="$BUILD" install DESTDIR="$PWD/root" PREFIX=/opt/box LIBDIR=/opt/lib64 > "$OUT" 2> "$ERR" ||
+        { show; false; }
+    [ -e root/opt/lib64/imgbox/img-blkdebug.so ]
+    ldd "$BUILD/imgbox" | grep -o '/[^ ]*' | while read -r library; do
+        install -D "$library" "root/$library"
+    done
+    truncate -s 1M root/x
+    cmd 0 chroot root /opt/box/bin/img-info blkdebug::x
+    has "$OUT" '^    file format: blkdebug$'
+    rm -r root/opt/lib64/imgbox
+    cmd 1 chroot root /opt/box/bin/img-info blkdebug::x
+    has "$ERR" "there is no '/opt/lib64/imgbox/img-blkdebug.so'\$"
 }

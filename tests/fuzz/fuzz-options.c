@@ -14,15 +14,14 @@ struct values {
     int64_t number, size;
 };
 
-static const char *const choices[] = { "off", "metadata", "full", NULL };
-#define ENTRY(name, type, standard, list, field) \
-    { name, "help", type, standard, 0, 0, list, IMG_AT_OPEN | IMG_AT_CREATE, offsetof(struct values, field) }
+#define ENTRY(name, type, standard, field) \
+    { name, "help", type, standard, IMG_AT_OPEN | IMG_AT_CREATE, offsetof(struct values, field) }
 static const struct img_option table[] = {
-    ENTRY("file.filename", IMG_OPT_STRING, NULL, NULL, text),
-    ENTRY("preallocation", IMG_OPT_STRING, "off", choices, choice),
-    ENTRY("lazy_refcounts", IMG_OPT_BOOL, "off", NULL, flag),
-    ENTRY("refcount_bits", IMG_OPT_NUMBER, "16", NULL, number),
-    ENTRY("cluster_size", IMG_OPT_SIZE, "64k", NULL, size),
+    ENTRY("file.filename", IMG_OPT_STRING, NULL, text),
+    ENTRY("preallocation", IMG_OPT_STRING, "off", choice),
+    ENTRY("lazy_refcounts", IMG_OPT_BOOL, "off", flag),
+    ENTRY("refcount_bits", IMG_OPT_NUMBER, "16", number),
+    ENTRY("cluster_size", IMG_OPT_SIZE, "64k", size),
     { 0 }
 };
 

@@ -1,9 +1,0 @@
-/* SPDX-License-Identifier: MIT */
-/* absent.c - stands in for the bochs driver where it is left out: its images are still recognised. */
-#include "probe.h"
-#include "../../libimg/driver.h"
-
-const struct img_driver img_driver_bochs = {
-    .name = "bochs", .title = "Bochs growing disk (not built in)", .kind = IMG_FORMAT, .traits = IMG_RECOGNISED_ONLY,
-    .probe = bochs_probe,
-};

@@ -1,9 +1,0 @@
-/* SPDX-License-Identifier: MIT */
-/* absent.c - stands in for the vdi driver where it is left out: its images are still recognised. */
-#include "probe.h"
-#include "../../libimg/driver.h"
-
-const struct img_driver img_driver_vdi = {
-    .name = "vdi", .title = "VirtualBox disk image (not built in)", .kind = IMG_FORMAT, .traits = IMG_RECOGNISED_ONLY,
-    .probe = vdi_probe,
-};

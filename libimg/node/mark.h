@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mark.h - how an image of a format is known, as data, so that the build can keep it where the driver is left out.
+ *
+ * A list of marks is an array that ends with IMG_MARK_END (IMG_MARKS adds it).  All marks up to the next IMG_OR must
+ * show, or all those between it and the one after it, and so on.  The first 512 bytes of a file are looked at; what a
+ * shorter file does not have counts as zeroes.
+ */
+#ifndef IMG_MARK_H
+#define IMG_MARK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum img_mark_kind {
+    IMG_MARK_END, IMG_MARK_OR, IMG_MARK_BYTES, IMG_MARK_AT_LEAST, IMG_MARK_LINE, IMG_MARK_XML, IMG_MARK_NAME,
+    IMG_MARK_NAME_END, IMG_MARK_ANYTHING
+};
+
+struct img_mark {
+    enum img_mark_kind kind;
+    unsigned offset;
+    const char *bytes;
+    size_t length;
+};
+
+#define IMG_MARK(what, at, text) { .kind = (what), .offset = (at), .bytes = (text), .length = sizeof(text) - 1 }
+
+/* A list of marks. */
+#define IMG_MARKS(...)          ((const struct img_mark[]){ __VA_ARGS__, { .kind = IMG_MARK_END } })
+/* Or else what follows. */
+#define IMG_OR                  { .kind = IMG_MARK_OR }
+/* The bytes of a string, zeroes among them ("QED\0"), at an offset. */
+#define IMG_AT(at, text)        IMG_MARK(IMG_MARK_BYTES, at, text)
+/* A big-endian number that is the one of these bytes or larger. */
+#define IMG_AT_LEAST(at, text)  IMG_MARK(IMG_MARK_AT_LEAST, at, text)
+/* A text whose first line behind comments (#) and lines of blanks is this one. */
+#define IMG_LINE(text)          IMG_MARK(IMG_MARK_LINE, 0, text)
+/* An XML text that begins with "<" (behind a byte order mark, perhaps) and has this element. */
+#define IMG_XML(element)        IMG_MARK(IMG_MARK_XML, 0, "<" element)
+/* The file is called so, in whatever folder. */
+#define IMG_NAMED(name)         IMG_MARK(IMG_MARK_NAME, 0, name)
+/* Its name ends so, and is longer. */
+#define IMG_NAME_ENDS(text)     IMG_MARK(IMG_MARK_NAME_END, 0, text)
+/* Whatever it is. */
+#define IMG_ANYTHING            { .kind = IMG_MARK_ANYTHING }
+
+/* Do the first `length` bytes of a file called `name` show the marks?  NULL: never.  Any thread. */
+bool img_marks_show(const struct img_mark *marks, const uint8_t *head, size_t length, const char *name);
+
+#endif

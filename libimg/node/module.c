@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * module.c - loads the module of a driver when the driver is asked for the first time.  Until then no file is looked
+ * for, let alone opened.  A module stays loaded; one that was refused is refused from then on.
+ */
+#include "module.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+#include <string.h>
+
+#ifdef IMG_MODULES
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- Where the modules are ------------------------------------------------------- */
+
+/*
+ * The folder "modules" beside the executable.  Whoever copies the executable into a folder where others may write must
+ * not run what they put beside it: the folder has to be of the same owner, and not open to all.
+ */
+static char *folder_beside(struct img_error *err)
+{
+    CLEANUP_FREE char *self = realpath("/proc/self/exe", NULL);
+    const char *slash = self ? strrchr(self, '/') : NULL;
+    struct stat file, folder;
+    char *name;
+
+    if (!slash || stat(self, &file) < 0) {
+        img_error_set(err, ENOENT, "Could not find out where the program lies, and so its modules");
+        return NULL;
+    }
+    name = img_xasprintf("%.*s/modules", (int)(slash - self), self);
+    if (stat(name, &folder) == 0 && (folder.st_uid != file.st_uid || folder.st_mode & S_IWOTH)) {
+        img_error_set(err, EPERM, "'%s' is not of the owner of the program alone, and nothing in it is run", name);
+        free(name);
+        return NULL;
+    }
+    return name;
+}
+
+/* Caller frees; NULL with *err set. */
+static char *find_folder(struct img_error *err)
+{
+    const char *given = secure_getenv("IMGBOX_MODULES");
+
+    if (given && *given)
+        return img_xstrdup(given);
+    return *img_module_folder ? img_xstrdup(img_module_folder) : folder_beside(err);
+}
+
+/* ---- Loading ------------------------------------------------------------------------ */
+
+static int refuse(const struct img_module *module, const char *path, struct img_error *err)
+{
+    const char *text = dlerror();
+    size_t length = strlen(path);
+
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        return img_error_set(err, ENOTSUP, "%s support is not installed: there is no '%s'", module->row->name, path);
+    /* The loader begins with the name of the file, as we do. */
+    if (text && strncmp(text, path, length) == 0 && strncmp(text + length, ": ", 2) == 0)
+        text += length + 2;
+    return img_error_set(err, ENOEXEC, "Could not load '%s': %s", path, text ? text : "unknown error");
+}
+
+/* Is that the driver, as this program knows drivers?  `abi` and `size` are where they are in every version. */
+static int judge(const struct img_module *module, const struct img_driver *driver, const char *path,
+                 struct img_error *err)
+{
+    if (driver && (driver->abi != IMG_DRIVER_ABI || driver->size != sizeof *driver))
+        return img_error_set(err, ENOEXEC, "Could not load '%s': it was built for another version", path);
+    if (!driver || strcmp(driver->name, module->row->name) != 0)
+        return img_error_set(err, ENOEXEC, "Could not load '%s': it does not hold the driver '%s'", path,
+                             module->row->name);
+    return 0;
+}
+
+static int load(struct img_module *module, struct img_error *err)
+{
+    CLEANUP_FREE char *folder = find_folder(err), *path = NULL;
+    const struct img_driver *driver;
+    void *handle;
+    int ret;
+
+    if (!folder)
+        return -err->code;
+    path = img_xasprintf("%s/img-%s.so", folder, module->module);
+    handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!handle)
+        return refuse(module, path, err);
+    driver = dlsym(handle, module->symbol);
+    ret = judge(module, driver, path, err);
+    if (ret == 0)
+        module->driver = driver;
+    else
+        dlclose(handle);
+    return ret;
+}
+
+const struct img_driver *img_module_driver(const struct img_driver *row, struct img_error *err)
+{
+    struct img_module *module = img_modules;
+
+    while (module->row != row)
+        module++;
+    LOCK_SCOPE(&loading);
+    if (!module->driver && !module->error) {
+        struct img_error why = IMG_ERROR_INIT;
+
+        if (load(module, &why) < 0)
+            module->error = img_xstrdup(why.text);
+        img_error_clear(&why);
+    }
+    if (!module->driver)
+        img_error_set(err, ENOTSUP, "%s", module->error);
+    return module->driver;
+}
+
+#else
+
+/* No row stands for a module. */
+const struct img_driver *img_module_driver(const struct img_driver *row, struct img_error *err)
+{
+    img_error_set(err, ENOTSUP, "%s support is not built in", row->name);
+    return NULL;
+}
+
+#endif
