@@ -6,7 +6,7 @@
 #include "io.h"
 #include "node/trace.h"
 #include "util/cleanup.h"
-#include <stdlib.h>
+#include "util/scratch.h"
 #include <string.h>
 
 size_t img_coded_bound(const struct img *image)
@@ -30,12 +30,12 @@ int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, 
     if (length == image->cluster_size)
         return image->driver->encode(image, plain, length, coded, capacity);
     /* The short cluster at the end of the disk is coded as a whole one. */
-    padded = calloc(1, image->cluster_size);
+    padded = img_scratch_get_zeroed(image->cluster_size);
     if (!padded)
         return -ENOMEM;
     memcpy(padded, plain, length);
     n = image->driver->encode(image, padded, image->cluster_size, coded, capacity);
-    free(padded);
+    img_scratch_put(padded);
     return n;
 }
 
@@ -90,7 +90,7 @@ int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, si
 
     if (!image->driver->reserve_coded)
         return -ENOTSUP;
-    places = calloc(count, sizeof *places);
+    places = img_scratch_get_zeroed(count * sizeof *places);
     if (!places)
         return -ENOMEM;
     ret = reserve_run(image, clusters, count, places);
@@ -98,6 +98,6 @@ int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, si
         ret = publish_run(image, places, count, write_run(clusters, count, places));
     for (size_t i = 0; i < count && image->decoded; i++)
         img_decoded_forget(image, clusters[i].offset, image->cluster_size);
-    free(places);
+    img_scratch_put(places);
     return ret;
 }
