@@ -11,20 +11,11 @@
 #include "io/io.h"
 #include "node/trace.h"
 #include "util/checked.h"
-#include "util/vector.h"
-#include <stdlib.h>
 
-struct placed {
-    struct img_reservation at;
-    struct span span;               /* what goes there */
-};
-
-/* The places of a window. */
+/* The places of a window: a list of the worker's. */
 struct pending {
     struct copy_worker *worker;
     const struct copy_window *window;
-    struct placed *at;
-    size_t count, capacity;
 };
 
 static const unsigned char *bytes_of(const struct pending *pending, const struct span *span)
@@ -59,18 +50,21 @@ static int fill_one(struct pending *pending, struct placed *one, int error)
 /* Write what has its place, or give the places back after an error.  Returns the first error. */
 static int fill(struct pending *pending, int error)
 {
-    for (size_t i = 0; i < pending->count; i++) {
-        int ret = fill_one(pending, &pending->at[i], error);
+    struct copy_lists *lists = &pending->worker->lists;
+
+    for (size_t i = 0; i < lists->placed.count; i++) {
+        int ret = fill_one(pending, &lists->placed.at[i], error);
         error = error ? error : ret;
     }
-    pending->count = 0;
+    lists->placed.count = 0;
     return error;
 }
 
 /* A cluster that waits for its bytes would be allocated again: whatever touches it comes after them. */
 static int settle_before(struct pending *pending, uint64_t offset)
 {
-    const struct img_reservation *last = pending->count ? &pending->at[pending->count - 1].at : NULL;
+    const struct copy_lists *lists = &pending->worker->lists;
+    const struct img_reservation *last = lists->placed.count ? &lists->placed.at[lists->placed.count - 1].at : NULL;
     const struct img *target = pending->worker->job->what->target;
 
     if (!last || offset >= img_align_up(last->offset + last->length, img_exclusive_unit(target)))
@@ -117,7 +111,7 @@ static int place(struct pending *pending, const struct span *span)
             return copy_fail_writing(job, one.span.offset, ret);
         one.span.length = one.at.length;
         done += one.at.length;
-        IMG_VECTOR_PUSH(pending, one);
+        IMG_VECTOR_PUSH(&pending->worker->lists.placed, one);
         /* What it gives free is there for the next one, or is not: that must not be left to chance. */
         if (one.at.replaces && (ret = fill(pending, 0)) < 0)
             return ret;
@@ -153,7 +147,5 @@ int copy_write_window(struct copy_worker *worker, const struct copy_window *wind
     ret = place_spans(&pending, spans);
     if (ret == 0)
         copy_give_turn(worker, window);
-    ret = fill(&pending, ret);
-    free(pending.at);
-    return ret;
+    return fill(&pending, ret);
 }
