@@ -247,7 +247,7 @@ DAMAGES = (damage_count, damage_count, damage_high_count, damage_high_count, dam
 # ---- images to damage ------------------------------------------------------------------
 
 def run(*arguments, check=True):
-    result = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+    result = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=900)
     if check and result.returncode:
         raise RuntimeError('%s: %s' % (' '.join(arguments), result.stderr.decode(errors='replace')))
     return result
