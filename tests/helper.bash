@@ -192,8 +192,8 @@ raw_is() {
     cmp "$1" "$2"
 }
 
-# stored FILE: how many of its bytes lie in no hole.  They are as they were written, while the blocks that the file system
-# counts for a file may change some time later.
+# stored FILE: how many of its bytes lie in no hole.  They are as they were written, while the blocks that the file
+# system counts for a file may change some time later.
 stored() {
     python3 - "$1" <<- 'end'
 	import os, sys
@@ -226,7 +226,7 @@ wait_until() {
     return 1
 }
 
-# hold FORMAT FILE [OPTION...]: the real qemu-io has it open until `let_go`; it asks for a command when it has all locks
+# hold FORMAT FILE [OPTION...]: the real qemu-io has it open until `let_go`; when it asks for a command it has all locks
 hold() {
     mkfifo to from
     "$PEER_IO" "${@:3}" -f "$1" "$2" < to > from 2>&1 3>&- &

@@ -27,7 +27,7 @@ IMG = os.environ.get('IMG', os.path.join(ROOT, 'build/bin/qemu-img'))
 PEER = os.environ.get('PEER', '/opt/peers/10.0/usr/bin/qemu-img')
 PEER_IO = os.environ.get('PEER_IO', os.path.join(os.path.dirname(PEER), 'qemu-io'))
 SEED = int(os.environ.get('SEED', '1'))
-COUNT = int(os.environ.get('COUNT', '120'))
+COUNT = int(os.environ.get('COUNT', 120 * int(os.environ.get('TIMES', '1'))))
 KEEP = os.environ.get('KEEP')
 
 NAME = 'image.qcow2'

@@ -4,6 +4,7 @@
 environment: IMG    tool to test (build/bin/qemu-img)
              PEER   reference tool of version 10.0, PEER_IO its qemu-io, PEER72 that of 7.2
              SEED   first seed, COUNT number of cases; case N is SEED=N COUNT=1 alone
+             TIMES  so many times the cases that a program has by itself (1)
              KEEP   folder that keeps the files of failed cases
 """
 import os
@@ -144,7 +145,7 @@ class Tap:
 def cases(name, default):
     """Seeds to run, and where to report them; ends here where there is no reference tool."""
     seed = int(os.environ.get('SEED', '1'))
-    count = int(os.environ.get('COUNT', str(default)))
+    count = int(os.environ.get('COUNT', default * int(os.environ.get('TIMES', '1'))))
     tap = Tap(name, count)
     if not PEER or not PEER_IO:
         for number in range(1, count + 1):
