@@ -642,7 +642,7 @@ int img_measure(const struct img_driver *driver, const struct img_doc *options, 
 struct img_limits {
     /* Of requests to the driver.  libimg aligns and splits what callers ask for, so these are no bounds for them. */
     uint32_t request_alignment;     /* of offset and length; at least 1 */
-    uint32_t memory_alignment;      /* of buffers; at least 1 */
+    uint32_t memory_alignment;      /* of buffers; 1 to 4096 */
     uint64_t opt_transfer, max_transfer, max_hw_transfer;
     uint64_t max_write_zeroes, write_zeroes_alignment;
     uint64_t max_discard, discard_alignment;

@@ -192,25 +192,69 @@ raw_is() {
     cmp "$1" "$2"
 }
 
+# stored FILE: how many of its bytes lie in no hole.  They are as they were written, while the blocks that the file
+# system counts for a file may change some time later.
+stored() {
+    python3 - "$1" <<- 'end'
+	import os, sys
+	with open(sys.argv[1], 'rb') as file:
+	    length, at, total = os.fstat(file.fileno()).st_size, 0, 0
+	    while at < length:
+	        try:
+	            start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+	        except OSError:     # no more
+	            break
+	        at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+	        total += at - start
+	print(total)
+	end
+}
+
 sum() {
     sha256sum < "$1" | cut -d ' ' -f 1
 }
 
 # ---- waiting for another process
 
-# wait_until COMMAND...: until it succeeds, not longer than some seconds
+# wait_until COMMAND...: until it succeeds; a minute is longer than any machine takes, however much else it does
 wait_until() {
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         ! "$@" || return 0
         sleep 0.05
     done
-    echo "not even after 10 s: $*"
+    echo "not even after 60 s: $*"
     return 1
 }
 
-# locks_on FILE: somebody holds locks of images on it
-locks_on() {
-    [ -e "$1" ] && grep -q "OFDLCK.*:$(stat -c %i "$1") " /proc/locks
+# hold FORMAT FILE [OPTION...]: the real qemu-io has it open until `let_go`; when it asks for a command it has all locks
+hold() {
+    mkfifo to from
+    "$PEER_IO" "${@:3}" -f "$1" "$2" < to > from 2>&1 3>&- &
+    HOLDER=$!
+    exec 8> to 9< from
+    echo length >&8
+    read -r -N 9 _ <&9
+}
+
+let_go() {
+    exec 8>&- 9<&-
+    [ -z "$HOLDER" ] || wait "$HOLDER" || true
+    HOLDER=
+    rm -f to from
+}
+
+# copying FILE ARGUMENT...: our convert of bytes 11 has its files open until `stop`; FILE, its target, holds the first
+# of them, so all locks are there.  The rate keeps it waiting longer than any test takes.
+copying() {
+    "$IMG" convert -r 1k "${@:2}" > /dev/null 2>&1 3>&- &
+    HOLDER=$!
+    wait_until grep -s -q -a -F $'\x11\x11\x11\x11\x11\x11\x11\x11' "$1"
+}
+
+stop() {
+    kill -9 "$HOLDER"
+    wait "$HOLDER" || true
+    HOLDER=
 }
 
 # An image of tests/images, unpacked here.

@@ -6,6 +6,7 @@
 #include "../../libimg/driver.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/scratch.h"
 #include <string.h>
 
 static int compress_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
@@ -24,7 +25,7 @@ static int compress_open(struct img *image, const void *parsed, struct img_doc *
 static int write_piece(struct img *image, const void *buffer, uint64_t offset, size_t length, uint64_t start,
                        size_t whole)
 {
-    CLEANUP_FREE char *cluster = malloc(whole);
+    CLEANUP_SCRATCH char *cluster = img_scratch_get(whole);
     int ret;
 
     if (!cluster)

@@ -11,6 +11,7 @@
  * that no L2 table ever refers to a cluster whose reference count is not there yet.
  */
 #include "qcow2.h"
+#include "../../libimg/util/scratch.h"
 
 enum { LEAST_TABLES = 4, FIRST_BUCKETS = 16 };
 
@@ -221,7 +222,7 @@ int qcow2_cache_write(struct qcow2_cache *cache)
     if (status < 0)
         return status;
 
-    CLEANUP_FREE struct table **dirty = malloc(cache->dirty_count * sizeof *dirty);
+    CLEANUP_SCRATCH struct table **dirty = img_scratch_get(cache->dirty_count * sizeof *dirty);
     if (!dirty)
         return -ENOMEM;
     size_t count = 0;

@@ -9,6 +9,7 @@
  * So at each moment what is on disk is consistent, at worst with leaked clusters.
  */
 #include "qcow2.h"
+#include "../../libimg/util/scratch.h"
 
 enum { MAX_DROPPED = 4096 };
 
@@ -21,7 +22,7 @@ static int write_l1(struct img *image)
 
     if (from >= to)
         return 0;
-    CLEANUP_FREE uint64_t *raw = malloc((to - from) * 8);
+    CLEANUP_SCRATCH uint64_t *raw = img_scratch_get((to - from) * 8);
     if (!raw)
         return -ENOMEM;
     for (uint64_t i = from; i < to; i++)
@@ -164,7 +165,7 @@ static int new_l2(struct img *image, uint64_t l1_index)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t old = s->l1[l1_index] & QCOW2_OFFSET_MASK, offset;
-    CLEANUP_FREE uint8_t *copy = NULL;
+    CLEANUP_SCRATCH uint8_t *copy = NULL;
     uint8_t *table;
 
     int status = qcow2_alloc_clusters(image, s->cluster_size, &offset);
@@ -174,7 +175,7 @@ static int new_l2(struct img *image, uint64_t l1_index)
         return qcow2_signal_corrupt(image, true, "Preventing invalid allocation of L2 table at offset 0");
     if (old) {
         IMG_EVENT(image->file, l2_alloc_cow_read);
-        copy = malloc(s->cluster_size);
+        copy = img_scratch_get(s->cluster_size);
         status = copy ? qcow2_cache_get(s->l2_cache, old, &table) : -ENOMEM;
         if (status == 0)
             memcpy(copy, table, s->cluster_size);

@@ -3,11 +3,13 @@
  * Compressed units.  Deflate by libdeflate where it is built in (one call a unit, several times as
  * fast as zlib), else by zlib; zstd by its own library.  What libdeflate will not take goes to zlib too,
  * which also gives what comes before the end of a unit when the stream is longer or its end is damaged.  What
- * a library wants to keep between calls (hash tables, work space) is kept once a thread and freed when it ends.
+ * a library wants to keep between calls (hash tables, work space) is kept once a thread and freed when it ends;
+ * what it makes anew for each unit is scratch memory.
  */
 #include "codec.h"
 #include "util/checked.h"
 #include "util/endian.h"
+#include "util/scratch.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -100,9 +102,21 @@ static struct workspace *workspace(void)
 /* Window bits for zlib: negative without the zlib wrapper.  The maximum memory for its tables. */
 enum { WINDOW_BITS = 15, MEMORY_LEVEL = 9, ZLIB_LEVEL_MAX = 9 };
 
+static void *zlib_get(void *context, uInt count, uInt size)
+{
+    (void)context;
+    return img_scratch_get((size_t)count * size);
+}
+
+static void zlib_put(void *context, void *bytes)
+{
+    (void)context;
+    img_scratch_put(bytes);
+}
+
 static int inflate_by_zlib(bool zlib, bool exact, const void *coded, size_t coded_length, void *plain, size_t length)
 {
-    z_stream stream = { 0 };
+    z_stream stream = { .zalloc = zlib_get, .zfree = zlib_put };
     if (length > UINT_MAX || coded_length > UINT_MAX)
         return -EINVAL;
     if (inflateInit2(&stream, zlib ? WINDOW_BITS : -WINDOW_BITS) != Z_OK)
@@ -121,7 +135,7 @@ static int inflate_by_zlib(bool zlib, bool exact, const void *coded, size_t code
 static int64_t deflate_by_zlib(bool zlib, int level, int bits, const void *plain, size_t length,
                                void *coded, size_t capacity)
 {
-    z_stream stream = { 0 };
+    z_stream stream = { .zalloc = zlib_get, .zfree = zlib_put };
     if (length > UINT_MAX)
         return -EINVAL;
     if (deflateInit2(&stream, level ? level : Z_DEFAULT_COMPRESSION, Z_DEFLATED, zlib ? bits : -bits, MEMORY_LEVEL,
@@ -291,15 +305,35 @@ static int zstd_decode(const void *coded, size_t coded_length, void *plain, size
 /* ---- Bzip2 and xz -------------------------------------------------------------------------- */
 
 #ifdef HAVE_BZIP2
+static void *bzip2_get(void *context, int count, int size)
+{
+    (void)context;
+    return img_scratch_get((size_t)count * (size_t)size);
+}
+
+static void bzip2_put(void *context, void *bytes)
+{
+    (void)context;
+    img_scratch_put(bytes);
+}
+
 static int bzip2_decode(const void *coded, size_t coded_length, void *plain, size_t length)
 {
-    unsigned got = (unsigned)length;
+    bz_stream stream = { .bzalloc = bzip2_get, .bzfree = bzip2_put };
     if (length > UINT_MAX || coded_length > UINT_MAX)
         return -EINVAL;
-    int result = BZ2_bzBuffToBuffDecompress(plain, &got, (char *)(uintptr_t)coded, (unsigned)coded_length, 0, 0);
+    if (BZ2_bzDecompressInit(&stream, 0, 0) != BZ_OK)
+        return -ENOMEM;
+    stream.next_in = (char *)(uintptr_t)coded;
+    stream.avail_in = (unsigned)coded_length;
+    stream.next_out = plain;
+    stream.avail_out = (unsigned)length;
+    int result = BZ2_bzDecompress(&stream);
+    bool full = stream.avail_out == 0;
+    BZ2_bzDecompressEnd(&stream);
     if (result == BZ_MEM_ERROR)
         return -ENOMEM;
-    return result == BZ_OK && got == length ? 0 : -EIO;
+    return result == BZ_STREAM_END && full ? 0 : -EIO;
 }
 #endif
 
@@ -307,11 +341,25 @@ static int bzip2_decode(const void *coded, size_t coded_length, void *plain, siz
 /* A stream gives the dictionary size it needs; the presets of the xz tools stay below this limit. */
 enum { XZ_MEMORY = 96 << 20 };
 
+static void *xz_get(void *context, size_t count, size_t size)
+{
+    (void)context;
+    return count && size > SIZE_MAX / count ? NULL : img_scratch_get(count * size);
+}
+
+static void xz_put(void *context, void *bytes)
+{
+    (void)context;
+    img_scratch_put(bytes);
+}
+
 static int xz_decode(const void *coded, size_t coded_length, void *plain, size_t length)
 {
+    static const lzma_allocator allocator = { xz_get, xz_put, NULL };
     uint64_t memory = XZ_MEMORY;
     size_t used = 0, got = 0;
-    lzma_ret result = lzma_stream_buffer_decode(&memory, 0, NULL, coded, &used, coded_length, plain, &got, length);
+    lzma_ret result = lzma_stream_buffer_decode(&memory, 0, &allocator, coded, &used, coded_length, plain, &got,
+                                                length);
     if (result == LZMA_MEM_ERROR)
         return -ENOMEM;
     return result == LZMA_OK && got == length ? 0 : -EIO;

@@ -5,9 +5,8 @@
  */
 #include "internal.h"
 #include "util/checked.h"
-#include "util/strbuf.h"
+#include "util/scratch.h"
 #include <errno.h>
-#include <stdlib.h>
 
 /* Read the holes of a cluster that is not all hole, and set its kind. */
 static int complete_cluster(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
@@ -55,15 +54,16 @@ static int encode_cluster(struct copy_worker *worker, const struct copy_window *
 /* Consecutive coded clusters are written with one request. */
 static int write_coded(struct copy_job *job, const struct copy_cluster *clusters, size_t count)
 {
-    struct coded_cluster *list = img_xcalloc(count, sizeof *list);
+    CLEANUP_SCRATCH struct coded_cluster *list = img_scratch_get(count * sizeof *list);
     int ret;
 
+    if (!list)
+        return copy_fail_writing(job, clusters[0].offset, -ENOMEM);
     for (size_t i = 0; i < count; i++) {
         list[i] = (struct coded_cluster){ clusters[i].offset, clusters[i].coded, clusters[i].coded_length };
         copy_account(job, clusters[i].coded_length);
     }
     ret = img_pwrite_coded(job->what->target, list, count);
-    free(list);
     return ret < 0 ? copy_fail_writing(job, clusters[0].offset, ret) : 0;
 }
 
@@ -91,37 +91,32 @@ static int write_clusters(struct copy_worker *worker, const struct copy_window *
     return ret;
 }
 
-int copy_encode_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
-                       struct copy_cluster **clusters, size_t *count)
+int copy_encode_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
     uint64_t unit = img_cluster_size(worker->job->image), end = window->offset + window->length;
     size_t used = 0;
     int ret = 0;
 
-    *clusters = img_xcalloc(window->length / unit + 2, sizeof **clusters);
-    *count = 0;
-    for (uint64_t offset = window->offset; offset < end && ret == 0; offset += (*clusters)[(*count)++].length) {
-        struct copy_cluster *cluster = &(*clusters)[*count];
-        *cluster = (struct copy_cluster){ .offset = offset, .length = img_min(unit - offset % unit, end - offset) };
-        ret = complete_cluster(worker, window, spans, cluster);
-        if (ret == 0 && cluster->kind == IMG_DATA)
-            ret = encode_cluster(worker, window, &used, cluster);
+    worker->lists.clusters.count = 0;
+    for (uint64_t offset = window->offset; offset < end && ret == 0; offset = img_align_down(offset, unit) + unit) {
+        struct copy_cluster cluster = { .offset = offset, .length = img_min(unit - offset % unit, end - offset) };
+        ret = complete_cluster(worker, window, spans, &cluster);
+        if (ret == 0 && cluster.kind == IMG_DATA)
+            ret = encode_cluster(worker, window, &used, &cluster);
+        IMG_VECTOR_PUSH(&worker->lists.clusters, cluster);
     }
     return ret;
 }
 
 int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
-    struct copy_cluster *clusters;
-    size_t count;
-    int ret = copy_encode_window(worker, window, spans, &clusters, &count);
+    int ret = copy_encode_window(worker, window, spans);
 
     if (ret == 0)
         ret = copy_take_turn(worker, window);
     if (ret == 0)
         ret = copy_grow_target(worker->job, window);
     if (ret == 0)
-        ret = write_clusters(worker, window, clusters, count);
-    free(clusters);
+        ret = write_clusters(worker, window, worker->lists.clusters.at, worker->lists.clusters.count);
     return ret;
 }

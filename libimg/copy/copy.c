@@ -341,8 +341,18 @@ static int prepare_worker(void *argument)
     return copy_digest_prepare(worker);
 }
 
+static void release_lists(struct copy_lists *lists)
+{
+    free(lists->spans.at);
+    free(lists->next.at);
+    free(lists->placed.at);
+    free(lists->runs.at);
+    free(lists->clusters.at);
+}
+
 static void release_worker(struct copy_worker *worker)
 {
+    release_lists(&worker->lists);
     copy_digest_release(worker);
     free(worker->buffer);
     free(worker->coded);

@@ -9,6 +9,7 @@
 #include "io/sink.h"
 #include "util/crew.h"
 #include "util/stop.h"
+#include "util/vector.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -42,6 +43,20 @@ struct copy_cluster {
     size_t coded_length;
 };
 
+/* Part of a window that has its place in the target. */
+struct placed {
+    struct img_reservation at;
+    struct span span;              /* what goes there */
+};
+
+/* Lists that a worker needs for each window: they keep their memory from one window to the next. */
+struct copy_lists {
+    struct spans spans, next;      /* what the window is made of, and what a step makes of that */
+    IMG_VECTOR(struct placed) placed;
+    IMG_VECTOR(struct img_run) runs;
+    IMG_VECTOR(struct copy_cluster) clusters;
+};
+
 /* An image that is written in order: what there is of it before, and while, it is written (stream.c). */
 struct img_stream {
     struct img *image;
@@ -58,6 +73,7 @@ struct copy_worker {
     unsigned char *other;          /* rebase: data of the new backing file */
     struct img_segment *segment;   /* tree digest: the current segment, and the digests of the window's segments */
     uint8_t *segment_digests;
+    struct copy_lists lists;
     bool holds_turn, gave_turn;
 };
 
@@ -119,6 +135,9 @@ void copy_account(struct copy_job *job, uint64_t bytes);
 /* window.c: process one window: read, detect zeroes, encode, take the turn, write. */
 int copy_do_window(struct copy_worker *worker, struct copy_window *window);
 /* Its steps, for the other files.  Those that can fail record it (copy_fail), but for copy_read_source. */
+/* An empty list for a step to fill, and let it take the place of the worker's spans. */
+struct spans *copy_next_spans(struct copy_worker *worker);
+void copy_replace_spans(struct copy_worker *worker);
 void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum img_extent_kind kind);
 int copy_read_source(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length);
 /* Fill the ranges of [from, to) that are not data into the buffer, too: zeroes, and the content of holes. */
@@ -143,7 +162,7 @@ int copy_fetch(struct copy_worker *worker, const struct copy_window *window, con
  * HOLE if the target keeps reading the same.  Shortens the extent. */
 int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_extent *extent);
 /* Units of the window that the target will show anyway become holes. */
-int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
+int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window);
 /* copy-place.c: write the spans of a window to an image, in its turn; where `places`, only the giving out of places. */
 int copy_write_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* stream-pass.c: the whole copy to an image that is written in order; one window of it, in its turn. */
@@ -152,9 +171,8 @@ int copy_stream_window(struct copy_worker *worker, const struct copy_window *win
 /* copy.c: one pass over the source. */
 int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *sink, uint64_t *copied,
              struct img_copy_fault *fault);
-/* copy-compress.c: read what the clusters of a window lack, and encode them; *clusters is the caller's to free. */
-int copy_encode_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
-                       struct copy_cluster **clusters, size_t *count);
+/* copy-compress.c: read what the clusters of a window lack, and encode them, into the worker's list. */
+int copy_encode_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* The same way as any window's, from the spans on. */
 int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* digest-pass.c: hash a window after it was read, in its turn; allocate and free what a worker needs for that.  Without

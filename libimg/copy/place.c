@@ -11,20 +11,11 @@
 #include "io/io.h"
 #include "node/trace.h"
 #include "util/checked.h"
-#include "util/vector.h"
-#include <stdlib.h>
 
-struct placed {
-    struct img_reservation at;
-    struct span span;               /* what goes there */
-};
-
-/* The places of a window. */
+/* The places of a window: a list of the worker's. */
 struct pending {
     struct copy_worker *worker;
     const struct copy_window *window;
-    struct placed *at;
-    size_t count, capacity;
 };
 
 static const unsigned char *bytes_of(const struct pending *pending, const struct span *span)
@@ -66,7 +57,7 @@ static int fill_beside(void *context, size_t index)
 {
     struct filling *filling = context;
     int error = __atomic_load_n(&filling->error, __ATOMIC_RELAXED), none = 0;
-    int ret = fill_one(filling->pending, &filling->pending->at[index], error);
+    int ret = fill_one(filling->pending, &filling->pending->worker->lists.placed.at[index], error);
 
     if (ret < 0)
         __atomic_compare_exchange_n(&filling->error, &none, ret, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
@@ -76,22 +67,24 @@ static int fill_beside(void *context, size_t index)
 /* Write what has its place, or give the places back after an error.  Returns the first error. */
 static int fill(struct pending *pending, int error)
 {
+    struct copy_lists *lists = &pending->worker->lists;
     struct img_crew *crew = pending->worker->job->crew;
     struct filling filling = { .pending = pending, .error = error };
 
-    if (crew && pending->count > 1)
-        img_crew_run(crew, fill_beside, &filling, pending->count);
+    if (crew && lists->placed.count > 1)
+        img_crew_run(crew, fill_beside, &filling, lists->placed.count);
     else
-        for (size_t i = 0; i < pending->count; i++)
+        for (size_t i = 0; i < lists->placed.count; i++)
             fill_beside(&filling, i);
-    pending->count = 0;
+    lists->placed.count = 0;
     return filling.error;
 }
 
 /* A cluster that waits for its data would be allocated again, so requests that touch it come after the data. */
 static int settle_before(struct pending *pending, uint64_t offset)
 {
-    const struct img_reservation *last = pending->count ? &pending->at[pending->count - 1].at : NULL;
+    const struct copy_lists *lists = &pending->worker->lists;
+    const struct img_reservation *last = lists->placed.count ? &lists->placed.at[lists->placed.count - 1].at : NULL;
     const struct img *target = pending->worker->job->what->target;
 
     if (!last || offset >= img_align_up(last->offset + last->length, img_lock_unit(target)))
@@ -138,7 +131,7 @@ static int place(struct pending *pending, const struct span *span)
             return copy_fail_writing(job, one.span.offset, ret);
         one.span.length = one.at.length;
         done += one.at.length;
-        IMG_VECTOR_PUSH(pending, one);
+        IMG_VECTOR_PUSH(&pending->worker->lists.placed, one);
         /* What it gives free is there for the next one, or is not: that must not be left to chance. */
         if (one.at.replaces && (ret = fill(pending, 0)) < 0)
             return ret;
@@ -191,6 +184,5 @@ int copy_write_window(struct copy_worker *worker, const struct copy_window *wind
     ret = fill(&pending, ret);
     if (places)
         img_release_units(worker->job->what->target, &range);
-    free(pending.at);
     return ret;
 }

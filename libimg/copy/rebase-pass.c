@@ -113,28 +113,28 @@ static bool shown_already(const struct copy_worker *worker, const struct copy_wi
 }
 
 /* Units that stay the same become holes: the target is left alone there. */
-int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
+int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window)
 {
+    const struct spans *spans = &worker->lists.spans;
+    struct spans *left = copy_next_spans(worker);
     struct copy_job *job = worker->job;
     uint64_t unit = job->what->compress ? img_cluster_size(job->what->target) : job->write_unit;
-    struct spans left = { 0 };
     int ret = 0;
 
     for (size_t i = 0; i < spans->count && ret == 0; i++) {
         const struct span *span = &spans->at[i];
         uint64_t end = span->offset + span->length, next;
         if (span->kind == IMG_HOLE) {
-            copy_add_span(&left, span->offset, span->length, IMG_HOLE);
+            copy_add_span(left, span->offset, span->length, IMG_HOLE);
             continue;
         }
         ret = read_shown(worker, window, span->offset, span->length);
         for (uint64_t offset = span->offset; offset < end && ret == 0; offset = next) {
             next = img_min(img_align_down(offset, unit) + unit, end);
-            copy_add_span(&left, offset, next - offset,
+            copy_add_span(left, offset, next - offset,
                      shown_already(worker, window, offset, next - offset, span->kind) ? IMG_HOLE : span->kind);
         }
     }
-    free(spans->at);
-    *spans = left;
+    copy_replace_spans(worker);
     return ret;
 }

@@ -10,32 +10,26 @@
 #include "internal.h"
 #include "io/io.h"
 #include "util/checked.h"
-#include "util/vector.h"
 #include <errno.h>
-#include <stdlib.h>
-
-struct runs {
-    struct img_run *at;
-    size_t count, capacity;
-};
 
 /* ---- One window ----------------------------------------------------------------- */
 
-static void add_run(struct runs *runs, const struct copy_worker *worker, const struct copy_window *window,
-                    uint64_t offset, uint64_t length, enum img_extent_kind kind)
+static void add_run(struct copy_worker *worker, const struct copy_window *window, uint64_t offset, uint64_t length,
+                    enum img_extent_kind kind)
 {
-    struct img_run *last = runs->count ? &runs->at[runs->count - 1] : NULL;
+    struct copy_lists *lists = &worker->lists;
+    struct img_run *last = lists->runs.count ? &lists->runs.at[lists->runs.count - 1] : NULL;
     const void *bytes = kind == IMG_DATA ? worker->buffer + (offset - window->offset) : NULL;
 
     if (last && last->kind == kind)
         last->length += length;
     else
-        IMG_VECTOR_PUSH(runs, (struct img_run){ .offset = offset, .length = length, .kind = kind, .bytes = bytes });
+        IMG_VECTOR_PUSH(&lists->runs, (struct img_run){ .offset = offset, .length = length, .kind = kind,
+                                                        .bytes = bytes });
 }
 
 /* Whole units of one kind each: what is a part of a unit only makes it data. */
-static int find_runs(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
-                     struct runs *runs)
+static int find_runs(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
     uint64_t unit = worker->job->write_unit, end = window->offset + window->length, at = window->offset;
     size_t i = 0;
@@ -47,47 +41,46 @@ static int find_runs(struct copy_worker *worker, const struct copy_window *windo
         uint64_t span_end = spans->at[i].offset + spans->at[i].length;
         uint64_t whole = span_end == end ? end : img_align_down(span_end, unit);
         if (whole > at) {
-            add_run(runs, worker, window, at, whole - at, spans->at[i].kind);
+            add_run(worker, window, at, whole - at, spans->at[i].kind);
         } else {
             whole = img_min(at + unit, end);
             if (worker->job->pass != COPY_PLAN_BY_MAP)
                 ret = copy_complete(worker, window, spans, at, whole);
-            add_run(runs, worker, window, at, whole - at, IMG_DATA);
+            add_run(worker, window, at, whole - at, IMG_DATA);
         }
         at = whole;
     }
     return ret;
 }
 
-static int find_clusters(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans,
-                         struct runs *runs)
+static int find_clusters(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
-    struct copy_cluster *clusters;
-    size_t count;
-    int ret = copy_encode_window(worker, window, spans, &clusters, &count);
+    struct copy_lists *lists = &worker->lists;
+    int ret = copy_encode_window(worker, window, spans);
 
-    for (size_t i = 0; i < count; i++) {
-        const struct copy_cluster *cluster = &clusters[i];
+    for (size_t i = 0; i < lists->clusters.count; i++) {
+        const struct copy_cluster *cluster = &lists->clusters.at[i];
         if (cluster->kind == IMG_CODED)
-            IMG_VECTOR_PUSH(runs, (struct img_run){ cluster->offset, cluster->length, IMG_CODED, cluster->coded,
-                                                    cluster->coded_length });
+            IMG_VECTOR_PUSH(&lists->runs, (struct img_run){ cluster->offset, cluster->length, IMG_CODED, cluster->coded,
+                                                            cluster->coded_length });
         else
-            add_run(runs, worker, window, cluster->offset, cluster->length, cluster->kind);
+            add_run(worker, window, cluster->offset, cluster->length, cluster->kind);
     }
-    free(clusters);
     return ret;
 }
 
-static int put(struct copy_job *job, const struct runs *runs)
+static int put(struct copy_worker *worker)
 {
+    struct copy_job *job = worker->job;
+    const struct copy_lists *lists = &worker->lists;
     struct img *image = job->image;
     uint64_t before;
     int ret;
 
     if (job->pass != COPY_WRITE)
-        return image->driver->stream->plan(image, runs->at, runs->count);
+        return image->driver->stream->plan(image, lists->runs.at, lists->runs.count);
     before = img_sink_position(job->sink);
-    ret = image->driver->stream->put(image, runs->at, runs->count, job->sink);
+    ret = image->driver->stream->put(image, lists->runs.at, lists->runs.count, job->sink);
     if (ret == 0)
         ret = img_sink_flush(job->sink);
     copy_account(job, img_sink_position(job->sink) - before);
@@ -97,20 +90,19 @@ static int put(struct copy_job *job, const struct runs *runs)
 int copy_stream_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
     struct copy_job *job = worker->job;
-    struct runs runs = { 0 };
     int ret = 0;
 
+    worker->lists.runs.count = 0;
     if (window->uniform)
-        add_run(&runs, worker, window, window->offset, window->length, window->first.kind);
+        add_run(worker, window, window->offset, window->length, window->first.kind);
     else if (job->what->compress)
-        ret = find_clusters(worker, window, spans, &runs);
+        ret = find_clusters(worker, window, spans);
     else
-        ret = find_runs(worker, window, spans, &runs);
+        ret = find_runs(worker, window, spans);
     if (ret == 0)
         ret = copy_take_turn(worker, window);
-    if (ret == 0 && (ret = put(job, &runs)) < 0)
+    if (ret == 0 && (ret = put(worker)) < 0)
         copy_fail(job, ret == -ESTALE ? IMG_COPY_CHANGED : IMG_COPY_WRITING, window->offset, ret);
-    free(runs.at);
     return ret;
 }
 

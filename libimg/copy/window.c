@@ -11,7 +11,6 @@
 #include "driver.h"
 #include "util/checked.h"
 #include "util/fd.h"
-#include "util/vector.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +28,20 @@ void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum i
         return;
     }
     IMG_VECTOR_PUSH(spans, (struct span){ .offset = offset, .length = length, .kind = kind });
+}
+
+struct spans *copy_next_spans(struct copy_worker *worker)
+{
+    worker->lists.next.count = 0;
+    return &worker->lists.next;
+}
+
+void copy_replace_spans(struct copy_worker *worker)
+{
+    struct spans old = worker->lists.spans;
+
+    worker->lists.spans = worker->lists.next;
+    worker->lists.next = old;
 }
 
 /* ---- Reading ----------------------------------------------------------------- */
@@ -243,17 +256,18 @@ static void detect_span(struct copy_job *job, const unsigned char *bytes, const 
  * written at once with the zeroes around it, instead of a small write with
  * copy on write of the rest.  The allocation is the same.
  */
-static void widen(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
+static void widen(struct copy_worker *worker, const struct copy_window *window)
 {
+    const struct spans *spans = &worker->lists.spans;
+    struct spans *wide = copy_next_spans(worker);
     uint64_t unit = worker->job->write_unit;
-    struct spans wide = { 0 };
 
     for (size_t i = 0; i < spans->count; i++) {
         struct span span = spans->at[i];
         const struct span *next = i + 1 < spans->count ? &spans->at[i + 1] : NULL;
-        const struct span *last = wide.count ? &wide.at[wide.count - 1] : NULL;
+        const struct span *last = wide->count ? &wide->at[wide->count - 1] : NULL;
         if (span.from) {
-            IMG_VECTOR_PUSH(&wide, span);
+            IMG_VECTOR_PUSH(wide, span);
             continue;
         }
         uint64_t from = span.offset, to = span.offset + span.length;
@@ -263,31 +277,30 @@ static void widen(struct copy_worker *worker, const struct copy_window *window, 
             to = img_max(img_align_down(to, unit), from);
         memset(worker->buffer + (span.offset - window->offset), 0, span.kind == IMG_ZERO ? from - span.offset : 0);
         memset(worker->buffer + (to - window->offset), 0, span.offset + span.length - to);
-        copy_add_span(&wide, span.offset, from - span.offset, IMG_DATA);
-        copy_add_span(&wide, from, to - from, span.kind);
-        copy_add_span(&wide, to, span.offset + span.length - to, IMG_DATA);
+        copy_add_span(wide, span.offset, from - span.offset, IMG_DATA);
+        copy_add_span(wide, from, to - from, span.kind);
+        copy_add_span(wide, to, span.offset + span.length - to, IMG_DATA);
     }
-    free(spans->at);
-    *spans = wide;
+    copy_replace_spans(worker);
 }
 
-static void detect(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
+static void detect(struct copy_worker *worker, const struct copy_window *window)
 {
-    struct spans found = { 0 };
+    const struct spans *spans = &worker->lists.spans;
+    struct spans *found = copy_next_spans(worker);
 
     for (size_t i = 0; i < spans->count; i++) {
-        struct span *span = &spans->at[i];
+        const struct span *span = &spans->at[i];
         if (span->from)
-            IMG_VECTOR_PUSH(&found, *span);
+            IMG_VECTOR_PUSH(found, *span);
         else if (span->kind == IMG_DATA && !worker->job->what->keep_data)
-            detect_span(worker->job, worker->buffer + (span->offset - window->offset), span, &found);
+            detect_span(worker->job, worker->buffer + (span->offset - window->offset), span, found);
         else
-            copy_add_span(&found, span->offset, span->length, span->kind);
+            copy_add_span(found, span->offset, span->length, span->kind);
     }
-    free(spans->at);
-    *spans = found;
+    copy_replace_spans(worker);
     if (worker->job->write_unit > 1)
-        widen(worker, window, spans);
+        widen(worker, window);
 }
 
 /* ---- Writing to an image ---------------------------------------------------------- */
@@ -395,36 +408,34 @@ static int write_uniform(struct copy_worker *worker, const struct copy_window *w
 int copy_do_window(struct copy_worker *worker, struct copy_window *window)
 {
     struct copy_job *job = worker->job;
-    struct spans spans = { 0 };
+    struct spans *spans = &worker->lists.spans;
     int ret = 0;
 
     if (window->uniform)
         return write_uniform(worker, window);
+    spans->count = 0;
     if (window->streamed)
-        copy_add_span(&spans, window->offset, window->length, IMG_DATA);
+        copy_add_span(spans, window->offset, window->length, IMG_DATA);
     else
-        ret = read_window(worker, window, &spans);
+        ret = read_window(worker, window, spans);
     if (ret == 0 && job->what->rebase)
-        ret = copy_drop_shown(worker, window, &spans);
+        ret = copy_drop_shown(worker, window);
     if (ret == 0)
-        ret = copy_digest_window(worker, window, &spans);
-    if (ret < 0 || !has_output(job)) {
-        free(spans.at);
+        ret = copy_digest_window(worker, window, spans);
+    if (ret < 0 || !has_output(job))
         return ret;
-    }
     if (job->what->stream) {
         if (job->what->sparse && !job->what->keep_data && !job->what->compress)
-            detect(worker, window, &spans);
-        ret = copy_stream_window(worker, window, &spans);
+            detect(worker, window);
+        ret = copy_stream_window(worker, window, spans);
     } else if (!job->what->target) {
-        ret = stream_window(worker, window, &spans);
+        ret = stream_window(worker, window, spans);
     } else if (job->what->compress) {
-        ret = copy_compress_window(worker, window, &spans);
+        ret = copy_compress_window(worker, window, spans);
     } else {
         if (job->what->sparse)
-            detect(worker, window, &spans);
-        ret = copy_write_window(worker, window, &spans);
+            detect(worker, window);
+        ret = copy_write_window(worker, window, spans);
     }
-    free(spans.at);
     return ret;
 }

@@ -6,7 +6,7 @@
 #include "io.h"
 #include "node/trace.h"
 #include "util/cleanup.h"
-#include <stdlib.h>
+#include "util/scratch.h"
 #include <string.h>
 
 size_t img_coded_bound(const struct img *image)
@@ -30,12 +30,12 @@ int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, 
     if (length == image->limits.cluster)
         return image->driver->encode(image, plain, length, coded, capacity);
     /* The short cluster at the end of the disk is coded as a whole one. */
-    padded = calloc(1, image->limits.cluster);
+    padded = img_scratch_get_zeroed(image->limits.cluster);
     if (!padded)
         return -ENOMEM;
     memcpy(padded, plain, length);
     n = image->driver->encode(image, padded, image->limits.cluster, coded, capacity);
-    free(padded);
+    img_scratch_put(padded);
     return n;
 }
 
@@ -103,13 +103,13 @@ int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, si
 
     if (!image->driver->reserve_coded)
         return -ENOTSUP;
-    places = calloc(count, sizeof *places);
+    places = img_scratch_get_zeroed(count * sizeof *places);
     if (!places)
         return -ENOMEM;
     /* In rising order, as whoever gave them took them from the disk. */
     img_hold_units(image, &range, clusters[0].offset, clusters[count - 1].offset + 1 - clusters[0].offset);
     ret = write_clusters(image, clusters, count, places);
     img_release_units(image, &range);
-    free(places);
+    img_scratch_put(places);
     return ret;
 }

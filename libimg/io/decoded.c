@@ -7,6 +7,7 @@
 #include "io.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
+#include "util/scratch.h"
 #include "util/strbuf.h"
 #include <string.h>
 
@@ -23,6 +24,7 @@ struct img_decoded {
     pthread_mutex_t lock;
     uint64_t clock, generation;         /* generation: counts what was forgotten */
     struct slot slots[SLOTS];
+    unsigned char *spare[SLOTS];        /* clusters that no slot needs now, for the next to be decoded into */
 };
 
 struct img_decoded *img_decoded_new(void)
@@ -37,8 +39,10 @@ void img_decoded_free(struct img_decoded *cache)
 {
     if (!cache)
         return;
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < SLOTS; i++) {
         free(cache->slots[i].plain);
+        free(cache->spare[i]);
+    }
     pthread_mutex_destroy(&cache->lock);
     free(cache);
 }
@@ -59,6 +63,36 @@ void img_decoded_forget(struct img *image, uint64_t offset, uint64_t length)
     }
 }
 
+/* ---- Spare clusters ---------------------------------------------------------------- */
+
+static unsigned char *take_spare(struct img_decoded *cache, size_t unit)
+{
+    unsigned char *plain = NULL;
+
+    pthread_mutex_lock(&cache->lock);
+    for (size_t i = 0; i < SLOTS && !plain; i++) {
+        plain = cache->spare[i];
+        cache->spare[i] = NULL;
+    }
+    pthread_mutex_unlock(&cache->lock);
+    return plain ? plain : malloc(unit);
+}
+
+static void give_spare(struct img_decoded *cache, unsigned char *plain)
+{
+    pthread_mutex_lock(&cache->lock);
+    for (size_t i = 0; i < SLOTS && plain; i++) {
+        if (!cache->spare[i]) {
+            cache->spare[i] = plain;
+            plain = NULL;
+        }
+    }
+    pthread_mutex_unlock(&cache->lock);
+    free(plain);
+}
+
+/* ---- Clusters ------------------------------------------------------------------------ */
+
 static bool find(struct img *image, const struct img_extent *extent, uint64_t cluster, void *buffer,
                  uint64_t offset, size_t length, uint64_t *generation)
 {
@@ -77,7 +111,7 @@ static bool find(struct img *image, const struct img_extent *extent, uint64_t cl
     return false;
 }
 
-/* Keep `plain` in the place of the least recently used; what was there is handed back to be freed. */
+/* Keep `plain` in the place of the least recently used; what was there is handed back. */
 static unsigned char *keep(struct img *image, const struct img_extent *extent, uint64_t cluster,
                            unsigned char *plain, uint64_t generation)
 {
@@ -105,12 +139,12 @@ static unsigned char *keep(struct img *image, const struct img_extent *extent, u
 static int decode(struct img *image, const struct img_extent *extent, void *plain)
 {
     uint64_t limit = 2 * (uint64_t)image->limits.cluster + 4096;
-    CLEANUP_FREE void *coded = NULL;
+    CLEANUP_SCRATCH void *coded = NULL;
     int ret;
 
     if (!image->driver->decode || extent->host_length == 0 || extent->host_length > limit)
         return -EIO;
-    coded = malloc(extent->host_length);
+    coded = img_scratch_get(extent->host_length);
     if (!coded)
         return -ENOMEM;
     IMG_EVENT(extent->file, read_compressed);
@@ -134,7 +168,7 @@ int img_decoded_read(struct img *image, const struct img_extent *extent, void *b
         return decode(image, extent, buffer);
     if (find(image, extent, cluster, buffer, offset, length, &generation))
         return 0;
-    plain = malloc(unit);
+    plain = take_spare(img_node_of(image)->decoded, unit);
     if (!plain)
         return -ENOMEM;
     ret = decode(image, extent, plain);
@@ -142,6 +176,6 @@ int img_decoded_read(struct img *image, const struct img_extent *extent, void *b
         memcpy(buffer, plain + (offset - cluster), length);
         plain = keep(image, extent, cluster, plain, generation);
     }
-    free(plain);
+    give_spare(img_node_of(image)->decoded, plain);
     return ret;
 }

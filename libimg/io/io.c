@@ -11,6 +11,7 @@
 #include "node/trace.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
+#include "util/scratch.h"
 #include <string.h>
 
 /* Up to here the bytes around a write go out with it in one piece. */
@@ -171,7 +172,7 @@ int img_check_writable(const struct img *image, uint64_t offset, uint64_t length
 static int write_merged(struct img *image, const struct img_reservation *at, const void *buffer)
 {
     size_t head = (size_t)at->head, tail = (size_t)at->tail, length = (size_t)at->length;
-    CLEANUP_FREE unsigned char *all = malloc(head + length + tail);
+    CLEANUP_SCRATCH unsigned char *all = img_scratch_get(head + length + tail);
     int ret;
 
     if (!all)
@@ -191,11 +192,11 @@ static int write_merged(struct img *image, const struct img_reservation *at, con
 static int copy_old(struct img *image, struct img *file, uint64_t offset, uint64_t host, uint64_t length)
 {
     size_t capacity = (size_t)img_min(length, MERGE_LIMIT);
-    CLEANUP_FREE void *bytes = NULL;
+    CLEANUP_SCRATCH void *bytes = NULL;
 
     if (length == 0)
         return 0;
-    bytes = malloc(capacity);
+    bytes = img_scratch_get(capacity);
     if (!bytes)
         return -ENOMEM;
     while (length > 0) {
@@ -418,7 +419,7 @@ int img_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t le
 int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset, size_t length)
 {
     uint32_t unit = image->limits.cluster;
-    CLEANUP_FREE void *coded = NULL;
+    CLEANUP_SCRATCH void *coded = NULL;
     struct coded_cluster cluster = { .offset = offset };
     int64_t n;
     int ret = img_check_writable(image, offset, length);
@@ -431,7 +432,7 @@ int img_pwrite_compressed(struct img *image, const void *buffer, uint64_t offset
         return -ENOTSUP;
     if (length == 0 || offset % unit || (length != unit && (length > unit || offset + length != image->size)))
         return -EINVAL;
-    coded = malloc(img_coded_bound(image));
+    coded = img_scratch_get(img_coded_bound(image));
     if (!coded)
         return -ENOMEM;
     n = img_encode_cluster(image, buffer, length, coded, img_coded_bound(image));

@@ -6,8 +6,9 @@
  */
 #include "pages.h"
 #include "util/checked.h"
-#include "util/cleanup.h"
+#include "util/scratch.h"
 #include "util/strbuf.h"
+#include <stdlib.h>
 
 enum { WAYS = 4, MOST_SETS = 1024 };
 
@@ -86,7 +87,7 @@ static int write_slot(struct img_pages *pages, struct slot *slot)
 
 int img_pages_write(struct img_pages *pages)
 {
-    CLEANUP_FREE struct slot **changed = NULL;
+    CLEANUP_SCRATCH struct slot **changed = NULL;
     size_t count = 0;
     int ret;
 
@@ -95,7 +96,7 @@ int img_pages_write(struct img_pages *pages)
     ret = pages->ready ? pages->ready(pages->image) : 0;
     if (ret < 0)
         return ret;
-    changed = malloc(pages->changed * sizeof *changed);
+    changed = img_scratch_get(pages->changed * sizeof *changed);
     if (!changed)
         return -ENOMEM;
     for (size_t i = 0; i < pages->count; i++)

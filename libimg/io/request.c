@@ -4,7 +4,7 @@
 #include "answers.h"
 #include "io.h"
 #include "util/checked.h"
-#include <stdlib.h>
+#include "util/scratch.h"
 #include <string.h>
 
 /* A bounce buffer is no longer: more is moved in several requests. */
@@ -25,13 +25,6 @@ static bool aligned_to(const struct img *image, uint64_t number)
 static bool memory_fits(const struct img *image, const void *buffer)
 {
     return ((uintptr_t)buffer & (image->limits.memory_alignment - 1)) == 0;
-}
-
-static void *bounce_buffer(const struct img *image, size_t length)
-{
-    void *buffer = NULL;
-
-    return posix_memalign(&buffer, img_max(image->limits.memory_alignment, sizeof(void *)), length) == 0 ? buffer : NULL;
 }
 
 /* So much of a request goes through a bounce buffer at a time. */
@@ -106,7 +99,7 @@ static int read_bounced(struct img *image, char *buffer, uint64_t offset, size_t
 {
     uint32_t unit = image->limits.request_alignment;
     size_t capacity = bounce_length(image, (offset & (unit - 1)) + length);
-    char *bounce = bounce_buffer(image, capacity);
+    char *bounce = img_scratch_get(capacity);
     int ret = bounce ? 0 : -ENOMEM;
 
     while (ret == 0 && length > 0) {
@@ -119,7 +112,7 @@ static int read_bounced(struct img *image, char *buffer, uint64_t offset, size_t
         offset += part;
         length -= part;
     }
-    free(bounce);
+    img_scratch_put(bounce);
     return ret;
 }
 
@@ -158,7 +151,7 @@ static int write_edge(struct img *image, const void *bytes, uint64_t offset, siz
 {
     uint32_t unit = image->limits.request_alignment;
     uint64_t start = img_align_down(offset, unit);
-    char *block = bounce_buffer(image, unit);
+    char *block = img_scratch_get(unit);
     int ret;
 
     if (!block)
@@ -170,7 +163,7 @@ static int write_edge(struct img *image, const void *bytes, uint64_t offset, siz
         memcpy(block + (offset - start), bytes, length);
         ret = call_write(image, block, start, (size_t)(end_of_block(image, start, offset + length) - start), flags);
     }
-    free(block);
+    img_scratch_put(block);
     return ret;
 }
 
@@ -184,7 +177,7 @@ static int write_body(struct img *image, const char *bytes, uint64_t offset, siz
     if (memory_fits(image, bytes))
         return call_write(image, bytes, offset, length, flags);
     capacity = bounce_length(image, length);
-    bounce = bounce_buffer(image, capacity);
+    bounce = img_scratch_get(capacity);
     if (!bounce)
         return -ENOMEM;
     while (ret == 0 && length > 0) {
@@ -195,7 +188,7 @@ static int write_body(struct img *image, const char *bytes, uint64_t offset, siz
         offset += part;
         length -= part;
     }
-    free(bounce);
+    img_scratch_put(bounce);
     return ret;
 }
 
@@ -316,11 +309,11 @@ static int zero_edge(struct img *image, uint64_t offset, size_t length, unsigned
 
     if (length == 0)
         return 0;
-    zeroes = calloc(1, length);
+    zeroes = img_scratch_get_zeroed(length);
     if (!zeroes)
         return -ENOMEM;
     ret = done_to(image, offset + length, write_edge(image, zeroes, offset, length, flags & IMG_WRITE_FUA, head));
-    free(zeroes);
+    img_scratch_put(zeroes);
     return ret;
 }
 

@@ -8,29 +8,28 @@
 #include "node/trace.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
+#include "util/scratch.h"
 #include <string.h>
 
-enum { ZERO_BUFFER = 1 << 20, BUFFER_ALIGNMENT = 4096 };
+enum { ZERO_BUFFER = 1 << 20 };
 
 typedef int write_fn(struct img *image, const void *bytes, uint64_t offset, size_t length);
 
 /* By hand, from a buffer of zeroes. */
 static int write_zeroes(struct img *image, uint64_t offset, uint64_t length, write_fn *write)
 {
-    size_t capacity = (size_t)img_min(img_align_up(length, BUFFER_ALIGNMENT), ZERO_BUFFER);
-    void *zeroes = NULL;
+    size_t capacity = (size_t)img_min(length, ZERO_BUFFER);
+    CLEANUP_SCRATCH void *zeroes = img_scratch_get_zeroed(capacity);
     int ret = 0;
 
-    if (posix_memalign(&zeroes, BUFFER_ALIGNMENT, capacity))
+    if (!zeroes)
         return -ENOMEM;
-    memset(zeroes, 0, capacity);
     while (ret == 0 && length > 0) {
         size_t part = (size_t)img_min(length, capacity);
         ret = write(image, zeroes, offset, part);
         offset += part;
         length -= part;
     }
-    free(zeroes);
     return ret;
 }
 

@@ -220,14 +220,10 @@ Image committed.' ]
 @test 'somebody else uses the base: the lock is told as qemu-img tells it' {
     need_peer
     chain
-    "$PEER_IO" -r -f qcow2 -c 'read 0 512' -c 'sleep 20000' mid.qcow2 > held 2>&1 3>&- &
-    for _ in {1..100}; do
-        grep -q 'read 512' held && break
-        sleep 0.1
-    done
+    hold qcow2 mid.qcow2 -r
     img 1 commit top.qcow2
     err 'qemu-img: Failed to get "write" lock' 'Is another process using the image [mid.qcow2]?'
-    kill "$!"
+    let_go
     reads top.qcow2 qcow2
 }
 

@@ -369,9 +369,9 @@ EOF
     out "Formatting 'w.qcow2', fmt=qcow2 cluster_size=65536 extended_l2=off preallocation=full compression_type=zlib size=8388608 lazy_refcounts=off refcount_bits=16"
     err ''
     [ "$(stat -c %s m.qcow2)" -eq 8716288 ]
-    [ "$(stat -c %b w.qcow2)" -ge 16384 ]
+    [ "$(stored w.qcow2)" -ge 8388608 ]
     [ "$(stat -c %b f.qcow2)" -ge 16384 ]
-    [ "$(stat -c %b m.qcow2)" -lt 1024 ]
+    [ "$(stored m.qcow2)" -lt 524288 ]
     img 0 check m.qcow2
     out 'No errors were found on the image.' \
         '128/128 = 100.00% allocated, 0.00% fragmented, 0.00% compressed clusters' \

@@ -30,10 +30,17 @@ coded() {  # OPTIONS: the size of the file that they make; it holds what was put
     [ "$(coded compression_window=32k)" -eq "$standard" ]
 }
 
+# The static file has only the first levels (packaging/slim.sh), and says so.
+zstd_is_slim() {
+    img 0 create -q -f qcow2 -o compression_type=zstd,compression_level=3 level.qcow2 1M
+    ! qemu-img create -q -f qcow2 -o compression_type=zstd,compression_level=4 level.qcow2 1M 2> /dev/null
+}
+
 @test "qcow2 compression: levels of zstd" {
     beyond
     words a.raw
     [ "$(coded compression_type=zstd,compression_level=3)" -eq "$(coded compression_type=zstd)" ]
+    ! zstd_is_slim || return 0
     [ "$(coded compression_type=zstd,compression_level=19)" -lt "$(coded compression_type=zstd,compression_level=1)" ]
 }
 
@@ -43,7 +50,7 @@ coded() {  # OPTIONS: the size of the file that they make; it holds what was put
     for o in compression_level=0 compression_level=13 compression_level=-1 compression_window=4k,compression_level=10 \
             compression_type=zstd,compression_level=23; do
         img 1 create -q -f qcow2 -o "$o" a.qcow2 1M
-        has "$ERR" "^qemu-img: a.qcow2: 'compression_level' of '(zlib|zstd)' must be from 1 to (9|12|22) in this build"
+        has "$ERR" "^qemu-img: a.qcow2: 'compression_level' of '(zlib|zstd)' must be from 1 to (9|12|22|3) in this build"
         img 1 convert -c -f raw -O qcow2 -o "$o" a.raw a.qcow2
         has "$ERR" "^qemu-img: a.qcow2: error while converting qcow2: 'compression_level' of "
         [ ! -e a.qcow2 ]

@@ -85,8 +85,7 @@ def info(folder):
     if not result.out:
         return result, {}
     document = json.loads(result.out)
-    for key in 'actual-size', 'children':
-        document.pop(key, None)
+    document.pop('children', None)
     result.out = json.dumps(document, indent=1)
     return result, document
 

@@ -15,6 +15,7 @@ import os
 import random
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -27,6 +28,16 @@ NBD = os.path.join(os.path.dirname(PEER), 'qemu-nbd') if PEER else ''
 NAMES = ['b0', 'b1', 'b2', 'ünï', 'x' * 100]
 EXTENSION, OFFSET = 0x23852875, 0x00fffffffffffe00
 IN_USE = 1
+
+
+def listens(path):
+    """Whether somebody answers at a socket; its file is there some time before that."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 class Bitmap:
@@ -235,22 +246,20 @@ class Case:
 
     def dirty(self, side, name, bitmap):
         """The bits as the reference tool sees them."""
-        socket = os.path.join(self.folder, 's')
-        server = subprocess.Popen([NBD, '-r', '-t', '-k', socket, '-f', 'qcow2', '-B', bitmap,
+        path = os.path.join(self.folder, 's')
+        server = subprocess.Popen([NBD, '-r', '-t', '-e', '2', '-k', path, '-f', 'qcow2', '-B', bitmap,
                                    self.path(side, name)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
-            for _ in range(200):
-                if os.path.exists(socket) or server.poll() is not None:
-                    break
+            while server.poll() is None and not listens(path):
                 time.sleep(0.01)
             done = run(PEER, ['map', '--output=json', '--image-opts', 'driver=nbd,server.type=unix,'
-                              f'server.path={socket},x-dirty-bitmap=qemu:dirty-bitmap:{bitmap}'], self.folder)
+                              f'server.path={path},x-dirty-bitmap=qemu:dirty-bitmap:{bitmap}'], self.folder)
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait()
             server.stderr.close()
-            if os.path.exists(socket):
-                os.unlink(socket)
+            if os.path.exists(path):
+                os.unlink(path)
         if done.code:
             return [done.err]
         return [(part['start'], part['length']) for part in json.loads(done.out) if not part['data']]

@@ -27,7 +27,7 @@ IMG = os.environ.get('IMG', os.path.join(ROOT, 'build/bin/qemu-img'))
 PEER = os.environ.get('PEER', '/opt/peers/10.0/usr/bin/qemu-img')
 PEER_IO = os.environ.get('PEER_IO', os.path.join(os.path.dirname(PEER), 'qemu-io'))
 SEED = int(os.environ.get('SEED', '1'))
-COUNT = int(os.environ.get('COUNT', '120'))
+COUNT = int(os.environ.get('COUNT', 120 * int(os.environ.get('TIMES', '1'))))
 KEEP = os.environ.get('KEEP')
 
 NAME = 'image.qcow2'
@@ -247,7 +247,7 @@ DAMAGES = (damage_count, damage_count, damage_high_count, damage_high_count, dam
 # ---- images to damage ------------------------------------------------------------------
 
 def run(*arguments, check=True):
-    result = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+    result = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=900)
     if check and result.returncode:
         raise RuntimeError('%s: %s' % (' '.join(arguments), result.stderr.decode(errors='replace')))
     return result

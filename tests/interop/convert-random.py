@@ -311,7 +311,6 @@ def joined(entries):
 def forget(node):
     """Take out what lawfully differs between two images of the same contents."""
     if isinstance(node, dict):
-        node.pop('actual-size', None)
         for child in node.get('children', []):
             if child.get('name') == 'file':
                 child['info'].pop('virtual-size', None)

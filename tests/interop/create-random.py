@@ -136,9 +136,11 @@ def compare_files(ours, peer):
         if found is not None:
             problems.append(f'{name}: differs at {found:#x}; ours {os.stat(a).st_size} bytes long, '
                             f'peer {os.stat(b).st_size}')
-        # Preallocating a data file, the reference tool sets aside less than what was asked for.
-        if name == 't.qcow2' and os.stat(a).st_blocks > os.stat(b).st_blocks + 8:
-            problems.append(f'{name}: {os.stat(a).st_blocks} blocks on disk, peer {os.stat(b).st_blocks}')
+        # Preallocating a data file, the reference tool sets aside less than what was asked for.  How many pieces the
+        # file system needs, and how many blocks to list them, is its own affair.
+        kept, theirs = (os.stat(path).st_blocks for path in (a, b))
+        if name == 't.qcow2' and kept > theirs + theirs // 16 + 128:
+            problems.append(f'{name}: {kept} blocks on disk, peer {theirs}')
     return problems
 
 

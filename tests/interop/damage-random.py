@@ -17,16 +17,18 @@ import os
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from damage import DAMAGES, Image, Skip  # noqa: E402
-from harness import Folder, IMG, PEER, Result, cases, make_qcow2  # noqa: E402
+from harness import Folder, IMG, PEER, Result, TIMEOUT, cases, make_qcow2  # noqa: E402
 
 NAME = 'image.qcow2'
 KIND = os.environ.get('KIND', '')
-SECONDS = 20
+SECONDS = 20                # of processor time
+LONGEST = 1 << 43           # bytes of a file
 CHUNK = 1 << 16
 
 WRITES = ['write -P 1 0 40k', 'write -P 2 100k 30k', 'write -z 160k 16k', 'write -P 3 200k 4k']
@@ -61,14 +63,20 @@ BASES = [
 # ---- images ---------------------------------------------------------------------------------
 
 def run(tool, arguments, cwd):
-    """As the harness, with a bound on time and on the length of files."""
-    limit = 1 << 43
+    """As the harness, with a bound on processor time and on the length of files."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LONGEST, LONGEST))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
     try:
         done = subprocess.run(['qemu-img' if 'qemu-img' in tool else 'qemu-io'] + arguments, executable=tool, cwd=cwd,
-                              env=dict(os.environ, LC_ALL='C', TZ='UTC'), timeout=SECONDS, stdin=subprocess.DEVNULL,
+                              env=dict(os.environ, LC_ALL='C', TZ='UTC'), timeout=TIMEOUT, stdin=subprocess.DEVNULL,
                               capture_output=True, check=False,
-                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+                              preexec_fn=limit)
     except subprocess.TimeoutExpired:
+        return Result('timeout', '', '')
+    if done.returncode == -signal.SIGXCPU:
         return Result('timeout', '', '')
     return Result(done.returncode, done.stdout.decode(errors='backslashreplace'),
                   done.stderr.decode(errors='backslashreplace'))

@@ -4,22 +4,6 @@
 
 load ../helper
 
-# hold FILE [OPTION...]: qemu-io has FILE open until `release`
-hold() {
-    mkfifo to from
-    "$PEER_IO" "${@:2}" -f qcow2 "$1" < to > from 2>&1 3>&- &
-    HOLDER=$!
-    exec 8> to 9< from
-    echo length >&8
-    read -r -N 9 _ <&9
-}
-
-release() {
-    exec 8>&- 9<&-
-    wait "$HOLDER" || true
-    rm to from
-}
-
 images() {
     need_peer
     img 0 create -q -f qcow2 a.qcow2 1M
@@ -29,7 +13,7 @@ images() {
 
 @test "locks: an image that another has open for writing" {
     images
-    hold a.qcow2
+    hold qcow2 a.qcow2
     img 1 info a.qcow2
     out ''
     err 'qemu-img: Could not open '\''a.qcow2'\'': Failed to get shared "write" lock' \
@@ -163,7 +147,7 @@ Child node '/file':
     disk size: N
 EOF
     err ''
-    release
+    let_go
     img 0 info a.qcow2
     mask
     out <<'EOF'
@@ -190,7 +174,7 @@ EOF
 
 @test "locks: an image that another has open for reading" {
     images
-    hold a.qcow2 -r
+    hold qcow2 a.qcow2 -r
     img 0 info a.qcow2
     mask
     out <<'EOF'
@@ -235,14 +219,14 @@ EOF
     out "Formatting 'a.qcow2', fmt=qcow2 cluster_size=65536 extended_l2=off compression_type=zlib size=1048576 lazy_refcounts=off refcount_bits=16"
     err 'qemu-img: a.qcow2: Failed to get "write" lock' \
         'Is another process using the image [a.qcow2]?'
-    release
+    let_go
     img 0 convert -n -O qcow2 -f raw a.raw a.qcow2
     silent
 }
 
 @test "locks: a backing file of an open image" {
     images
-    hold over.qcow2
+    hold qcow2 over.qcow2
     img 0 info a.qcow2
     mask
     out <<'EOF'
@@ -275,62 +259,52 @@ EOF
         'Is another process using the image [a.qcow2]?'
     img 0 convert -O raw -f qcow2 a.qcow2 b.raw
     silent
-    release
-}
-
-# ours FILE...: our convert with a rate limit has them open, for some seconds
-ours() {
-    pattern big.raw 11 0 8M
-    "$IMG" convert -r 2M -f raw "$@" > /dev/null 2>&1 3>&- &
-    HOLDER=$!
-    wait_until locks_on "${@: -1}"
-}
-
-finish() {
-    kill -9 "$HOLDER"
-    wait "$HOLDER" || true
+    let_go
 }
 
 @test "locks: what we write, the reference tool may not open" {
     images
     img 0 create -q -f qcow2 t.qcow2 8M
-    ours -n -O qcow2 big.raw t.qcow2
+    pattern big.raw 11 0 8M
+    copying t.qcow2 -f raw -n -O qcow2 big.raw t.qcow2
     cmd 1 "$PEER" info t.qcow2
     err "qemu-img: Could not open 't.qcow2': Failed to get shared \"write\" lock" \
         'Is another process using the image [t.qcow2]?'
     cmd 1 "$PEER" check -r all t.qcow2
     cmd 0 "$PEER" info -U t.qcow2
-    finish
+    stop
     cmd 0 "$PEER" info t.qcow2
 }
 
 @test "locks: what we read, the reference tool may read and not write" {
     images
-    ours -O qcow2 big.raw t.qcow2
+    pattern big.raw 11 0 8M
+    copying t.qcow2 -f raw -O qcow2 big.raw t.qcow2
     cmd 0 "$PEER" info big.raw
     cmd 1 "$PEER_IO" -f raw -c 'write 0 512' big.raw
     has "$ERR" 'Failed to get "write" lock'
     cmd 1 "$PEER" resize -f raw big.raw 16M
-    finish
+    stop
     cmd 0 "$PEER_IO" -f raw -c 'write 0 512' big.raw
 }
 
 @test "locks: -U lets others write" {
     images
-    ours -U -O qcow2 big.raw t.qcow2
+    pattern big.raw 11 0 8M
+    copying t.qcow2 -f raw -U -O qcow2 big.raw t.qcow2
     cmd 0 "$PEER_IO" -f raw -c 'write 0 512' big.raw
-    finish
+    stop
 }
 
 @test "locks: a locked target is not changed" {
     images
     beyond
-    hold a.qcow2
+    hold qcow2 a.qcow2
     before=$(sum a.qcow2)
     img 1 convert -O qcow2 -f raw a.raw a.qcow2
     img 1 create -f qcow2 a.qcow2 1M
     [ "$(sum a.qcow2)" = "$before" ]
-    release
+    let_go
 }
 
 # ---- every command against the reference tool, each on a copy of its own ----
@@ -478,12 +452,7 @@ as_peer() {
     pattern a.raw 11 0 1M
     truncate -s 64k b.raw
     before=$(sum a.raw)
-    mkfifo to from
-    "$PEER_IO" -f raw a.raw < to > from 2>&1 3>&- &
-    HOLDER=$!
-    exec 8> to 9< from
-    echo length >&8
-    read -r -N 9 _ <&9
+    hold raw a.raw
     img 1 create -q -f qcow2 a.raw 1M
     err 'qemu-img: a.raw: Failed to get shared "write" lock' \
         'Is another process using the image [a.raw]?'
@@ -494,5 +463,5 @@ as_peer() {
     err 'qemu-img: a.raw: error while creating output image: Failed to get shared "write" lock' \
         'Is another process using the image [a.raw]?'
     [ "$(sum a.raw)" = "$before" ]
-    release
+    let_go
 }

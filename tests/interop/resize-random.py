@@ -98,7 +98,7 @@ def shown(what, folder, kind):
         result.out = '\n'.join(map(str, extents))
     elif result.out:
         document = json.loads(result.out)
-        for key in 'actual-size', 'image-end-offset', 'children', 'fragmented-clusters', 'allocated-clusters', \
+        for key in 'image-end-offset', 'children', 'fragmented-clusters', 'allocated-clusters', \
                 'compressed-clusters':
             document.pop(key, None)
         result.out = json.dumps(document, indent=1)

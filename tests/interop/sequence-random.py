@@ -303,7 +303,7 @@ class Case:
             return shown.err
         info = json.loads(shown.out)
         for entry in [info] + [child.get('info', {}) for child in info.get('children', [])]:
-            for key in 'actual-size', 'filename', 'full-backing-filename':
+            for key in 'filename', 'full-backing-filename':
                 entry.pop(key, None)
             for child in entry.get('children', []):
                 child.get('info', {}).pop('virtual-size', None)
