@@ -9,6 +9,9 @@
  *
  * Ordering: what `after` holds is on disk before anything of this cache is, so
  * that no L2 table ever refers to a cluster whose reference count is not there yet.
+ * So are the guest's bytes in what an L2 table shows anew.  A cluster may have been allocated long before (preallocated, or
+ * read as zeroes) or lie in a data file, and then no reference count changes and no barrier comes with it: what lay there
+ * before, be it of an earlier life of the cluster, would be seen after a power cut, neither the old content nor the new.
  */
 #include "qcow2.h"
 
@@ -210,7 +213,9 @@ static int write_predecessor(struct qcow2_cache *cache)
         return 0;
     if (cache->after->dirty_count)
         status = qcow2_cache_write(cache->after);
-    return status < 0 ? status : barrier(cache->after);
+    if (status == 0)
+        status = barrier(cache->after);
+    return status < 0 ? status : qcow2_data_barrier(cache->image);
 }
 
 int qcow2_cache_write(struct qcow2_cache *cache)
