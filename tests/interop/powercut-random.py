@@ -69,11 +69,13 @@ class Recording:
         os.mkdir(self.work)
         self.case = ROWS[name](self.rng, number, self.work)
         self.title = f'{self.case.title}: {" ".join(self.case.words)}'
+        self.problems = []
+        log = os.path.join(folder, 'log')
+        if self.case.crash:
+            self.crash(recorder, log)
         self.before = files_of(self.work)
         old = self.views()
-        log = os.path.join(folder, 'log')
         done = record(recorder, self.case.words, self.work, log)
-        self.problems = []
         if done.returncode not in ((0, 1, 2, 3) if self.case.words[0] == 'check' else (0,)):
             self.problems.append(f'exit {done.returncode}: {done.stdout.decode(errors="replace")[:300]}')
             return
@@ -85,6 +87,14 @@ class Recording:
         self.judge = Judge(self.work, self.case, old, self.views())
         self.replay = Replay(self.log, self.before)
         self.cuts = choose_cuts(self.log, CUTS, self.rng)
+
+    def crash(self, recorder, log):
+        """Leave what a cut of another command leaves."""
+        before = files_of(self.work)
+        record(recorder, self.case.crash, self.work, log)
+        log = Log(log)
+        files, _ = Replay(log, before).cut(self.rng.choice(choose_cuts(log, CUTS, self.rng)), self.rng)
+        lay(self.work, files)
 
     def views(self):
         return {title: read_view(self.work, words)[0] for title, words in self.case.views.items()}
