@@ -9,9 +9,9 @@
  *
  * Ordering: what `after` holds is on disk before anything of this cache is, so
  * that no L2 table ever refers to a cluster whose reference count is not there yet.
- * So are the guest's bytes in what an L2 table shows anew.  A cluster may have been allocated long before (preallocated, or
- * read as zeroes) or lie in a data file, and then no reference count changes and no barrier comes with it: what lay there
- * before, be it of an earlier life of the cluster, would be seen after a power cut, neither the old content nor the new.
+ * So are the guest's bytes in the clusters that an L2 table shows anew, or what lay in a cluster before
+ * would show after a power cut.  The barrier behind the reference counts is not enough for that: a cluster may have been
+ * there already (preallocated, or flagged as zero), or in a data file.
  */
 #include "qcow2.h"
 

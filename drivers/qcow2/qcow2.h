@@ -160,7 +160,7 @@ struct qcow2 {
     bool shadowed;                  /* shadow.c: the disk shows copies, the tables may be written in any order */
     struct img_codec_how coding;    /* of clusters that are compressed while the image is open */
     bool coded_written;             /* compressed clusters were: the file may end inside a sector */
-    uint64_t published, durable;    /* reservations that L2 entries show, and how many of them have their bytes on the disk */
+    uint64_t published, durable;    /* reservations that L2 entries show; those whose bytes are on the disk, too */
     bool lazy;                      /* lazy refcounts in force: no order between refcounts and L2 tables */
 };
 

@@ -2,10 +2,12 @@
 """What has to hold after a power cut.
 
 - The check of the reference tool and ours find no corruption; leaks are allowed.  An image may say itself that it was
-  not closed (dirty bit of qcow2, "needs check" of qed, "in use" of parallels, a log in vhdx): then it is opened for writing, which
-  mends it as its specification says, by one of the two tools, and the checks have to be content after that.
+  not closed (dirty bit of qcow2, "needs check" of qed, "in use" of parallels, a log in vhdx): then one of the two tools
+  opens it for writing, which mends it as its specification says, and the checks have to be content after that.
 - Every sector that a guest may read holds its old or its new content, before and after the image was mended.
 - Where the command had ended, all are the new ones.
+- The image can be written to as it is: what is written then is there, and nothing else has changed.  (A place that is
+  used twice shows up so, also in formats without a check.)
 - Of `check -r all` on an image with faults: another `check -r all` mends what it left.
 - A vdi image counts its blocks in the header, apart from the map: a count that is too high is a leak.
 
@@ -18,6 +20,10 @@ import struct
 from harness import IMG, PEER, PEER_IO, run
 
 SECTOR = 512
+PIECE = 20480       # of what is written afterwards
+# Where the reference tool writes on badly: over a short backing file (qed, without any cut), and into a place that
+# holds bytes of a block that is in no table (vpc).
+OURS_WRITES = ('qed', 'vpc')
 SOUND = (0, 3, 63)      # no fault, leaks, no check for this format
 
 
@@ -85,12 +91,13 @@ class Judge:
     def __init__(self, folder, case, old, new):
         self.folder, self.images, self.views, self.repair = folder, case.images, case.views, case.repair
         self.old, self.new = old, new
-        self.problems = []
+        self.problems, self.mended = [], False
 
     def verdict(self, complete, by_us):
         """Problems of what lies in the folder.  `complete`: the command had ended.  `by_us`: our tool mends."""
         self.problems = []
         unclean = [image for image in self.images if self.repair or self.unclean(*image)]
+        self.mended = bool(unclean)
         replay = any(form == 'vhdx' for _, form in unclean)
         if not replay:
             self.look(complete, 'as left')
@@ -102,6 +109,30 @@ class Judge:
             self.check(unclean, who)
             self.look(complete, who)
         return self.problems
+
+    def write_on(self, by_us, rng):
+        """Write to what the first view shows; problems of that."""
+        (title, words), (name, form) = next(iter(self.views.items())), self.images[0]
+        got, error = read_view(self.folder, words)
+        if got is None or words[-1] != name or len(got) < 2 * PIECE:
+            return []
+        wanted, steps = bytearray(got), []
+        for number in range(1, 5):
+            at = rng.randrange(len(got) - PIECE) // SECTOR * SECTOR
+            wanted[at:at + PIECE] = bytes([number]) * PIECE
+            steps.append((number, at))
+        if by_us or form in OURS_WRITES:
+            for number, at in steps:
+                run(IMG, ['bench', '-w', '-f', form, '-c', '1', '-d', '1', '-s', str(PIECE), '-o', str(at),
+                          f'--pattern={number}', name], self.folder)
+        else:
+            run(PEER_IO, ['-f', form] + [word for number, at in steps
+                                         for word in ('-c', f'write -P {number} {at} {PIECE}')] + [name], self.folder)
+        got, error = read_view(self.folder, words)
+        if got is None:
+            return [f'written on: {title}: cannot be read: {error[:300]}']
+        bad = bad_sector(got, wanted, wanted)
+        return [] if bad is None else [f'written on: {title}: sector {bad} is not what it was or was to be']
 
     def unclean(self, name, form):
         if form not in UNCLEAN:
@@ -153,5 +184,6 @@ class Judge:
     def name_difference(got, new, error):
         if got is None or new is None:
             return f'is there or not: {error[:300]}'
-        bad = bad_sector(got, new, new)
-        return f'sector {bad} is not the new one, and the command had ended' if len(got) == len(new) else 'another length'
+        if len(got) != len(new):
+            return f'{len(got)} bytes in place of {len(new)}'
+        return f'sector {bad_sector(got, new, new)} is not the new one, and the command had ended'

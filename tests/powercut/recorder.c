@@ -3,8 +3,8 @@
  * recorder.c - a library to preload (LD_PRELOAD) that writes down what a program does to the files of a folder.
  *
  * Each change of a file and each sync becomes a record in a log.  A lock is held around a change and its record, so
- * the order of the log is an order in which the changes did happen.  A sync is two records, its beginning and its end, and
- * no lock is held between them: what stands between the two was in flight beside it, and is not covered by it.
+ * the order of the log is an order in which the changes did happen.  A sync is two records, its beginning and its end,
+ * and no lock is held between them: what stands between the two was in flight beside it, and is not covered by it.
  *
  * The sync itself is left out (nobody cuts the power here); a short sleep stands for it, so that other
  * threads do go on meanwhile.
@@ -14,8 +14,8 @@
  *              POWERCUT_LIMIT        most bytes of a log (256 MiB); the program is ended where it would be longer
  *              POWERCUT_FORGET_SYNCS when set, no sync is recorded: for a test of the test
  *
- * A record: eight 64-bit numbers of the machine's byte order, { kind, file, offset, length, flags, 0, 0, 0 }, and for FILE and
- * WRITE `length` bytes.  replay.py reads them.
+ * A record: eight 64-bit numbers of the machine's byte order, { kind, file, offset, length, flags, 0, 0, 0 }, and for
+ * FILE_NAME and WRITE `length` bytes.  replay.py reads them.
  */
 #include <dlfcn.h>
 #include <errno.h>

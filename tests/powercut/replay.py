@@ -11,8 +11,8 @@ The model assumes no more than POSIX promises:
 - What happened did so in the order of the log: a sector shows the last of the writes that reached it.
 - A file whose end was moved by a write may have its new length without the new bytes: zeroes are there.
 
-A real file system keeps more order than that (ext4 with data=ordered has a length on the disk after the bytes only), and
-that is for another one to break.  Bytes that were never written (the old content of blocks of the disk) do not show up.
+A real file system keeps more order than that (ext4 with data=ordered has a length on the disk after the bytes only),
+but another one may not.  What blocks of the disk held before they became a part of the file does not show up.
 """
 import struct
 
@@ -165,8 +165,8 @@ def choose_fate(changes, rng):
     count = len(changes)
     pick = rng.randrange(count)
     torn = rng.choice([0, 0, 0.5, 0.9])
-    how = rng.choice(['all', 'one', 'one', 'one kept', 'before', 'behind', 'each', 'each', 'sectors', 'place', 'place kept',
-                      'small', 'large', 'file'])
+    how = rng.choice(['all', 'one', 'one', 'one kept', 'before', 'behind', 'each', 'each', 'sectors', 'place',
+                      'place kept', 'small', 'large', 'file'])
     inside = changes[pick][1]
     name = changes[pick][0]
     if how == 'all':
@@ -192,7 +192,8 @@ def choose_fate(changes, rng):
         place = inside.offset // unit
 
         def there(file, change):
-            return file == name and change.offset // unit <= place <= (change.offset + max(1, change.length) - 1) // unit
+            last = change.offset + max(1, change.length) - 1
+            return file == name and change.offset // unit <= place <= last // unit
         if how == 'place':
             return f'lost at {place * unit:#x} of {name}', lambda _, file, change: 0 if there(file, change) else 1
         return f'kept at {place * unit:#x} of {name}', lambda _, file, change: 1 if there(file, change) else 0
