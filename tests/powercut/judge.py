@@ -8,6 +8,7 @@
 - Where the command had ended, all are the new ones.
 - The image can be written to as it is: what is written then is there, and nothing else has changed.  (A place that is
   used twice shows up so, also in formats without a check.)
+- A bitmap of qcow2 that is not marked "in use" has the bits of all that changed, and keeps those that it had.
 - Of `check -r all` on an image with faults: another `check -r all` mends what it left.
 - A vdi image counts its blocks in the header, apart from the map: a count that is too high is a leak.
 
@@ -17,6 +18,7 @@ import os
 import re
 import struct
 
+from bitmaps import trusted, untrue
 from harness import IMG, PEER, PEER_IO, run
 
 SECTOR = 512
@@ -86,12 +88,17 @@ def lost_blocks(text):
 
 
 class Judge:
-    """`case` tells what is checked and read; `old` and `new`: title of a view to its bytes before and after."""
+    """`case` tells what is checked and read; `old` and `new`: title of a view to its bytes before and after.
 
-    def __init__(self, folder, case, old, new):
+    `images_before`, `images_after`: name of an image to its bytes.
+    """
+
+    def __init__(self, folder, case, old, new, images_before, images_after):
         self.folder, self.images, self.views, self.repair = folder, case.images, case.views, case.repair
         self.old, self.new = old, new
         self.problems, self.mended = [], False
+        name, form = self.images[0]
+        self.bitmaps = [trusted(images[name]) if form == 'qcow2' else {} for images in (images_before, images_after)]
 
     def verdict(self, complete, by_us):
         """Problems of what lies in the folder.  `complete`: the command had ended.  `by_us`: our tool mends."""
@@ -161,6 +168,9 @@ class Judge:
         for title, words in self.views.items():
             got, error = read_view(self.folder, words)
             problem = self.compare(title, got, error, complete)
+            if not problem and title == 'disk' and any(self.bitmaps) and not self.repair:
+                with open(os.path.join(self.folder, self.images[0][0]), 'rb') as file:
+                    problem = untrue(trusted(file.read()), *self.bitmaps, self.old[title], got)
             if problem:
                 self.problems.append(f'{who}: {title}: {problem}')
 

@@ -103,8 +103,10 @@ def qcow2(rng, folder, options, size, snapshots=True, bitmaps=True):
     if may_be_backed(options) and rng.random() < (0.9 if 'extended_l2' in options else 0.5):
         backing = make_base(rng, folder, 'b.img', rng.choice([size, size, size // 2 // 512 * 512]))
     make(rng, folder, 't.img', 'qcow2', options, size, backing, filled=rng.random() < 0.8)
-    if bitmaps and 'compat=0.10' not in options and rng.random() < 0.2:
+    if bitmaps and 'compat=0.10' not in options and rng.random() < 0.3:
         must(PEER, ['bitmap', '--add', '-g', rng.choice(['512', '64k']), 't.img', 'bits'], folder)
+        if rng.random() < 0.5:
+            fill(rng, folder, 't.img', 'qcow2', size)
     names = []
     if snapshots and may_have_snapshots(options):
         names = rng.choice([[], [], ['one'], ['one', 'two']])
@@ -288,6 +290,20 @@ def qcow2_amend(rng, number, folder):
                 views_of(names))
 
 
+@row('qcow2 bitmap')
+def qcow2_bitmap(rng, number, folder):
+    usable = [o for o in QCOW2 if 'compat=0.10' not in o]
+    options, size = usable[number % len(usable)], some_size(rng)
+    names = qcow2(rng, folder, options, size, bitmaps=False)
+    for name in 'one', 'two':
+        must(PEER, ['bitmap', '--add', '-g', rng.choice(['512', '4k', '64k']), 't.img', name], folder)
+        fill(rng, folder, 't.img', 'qcow2', size)
+    change = rng.choice([['--add', '-g', '512', 't.img', 'new'], ['--remove', 't.img', 'one'],
+                         ['--clear', 't.img', 'two'], ['--disable', 't.img', 'one'], ['--merge', 'one', 't.img', 'two'],
+                         ['--add', '--merge', 'one', '--merge', 'two', 't.img', 'new']])
+    return Case(options, ['bitmap', '-f', 'qcow2'] + change, [('t.img', 'qcow2')], views_of(names))
+
+
 LEAKS = ['leaked cluster', 'leaked at the end']
 FAULTS = ['count too low', 'count zero', 'count too high', 'leaked cluster', 'copied of data', 'copied of a table',
           'block lost']
@@ -320,6 +336,16 @@ def check_row(how, damages):
         made.repair = how == 'all'
         return made
     return case
+
+
+@row('qcow2 check -r after a cut')
+def qcow2_mend(rng, number, folder):
+    options, size = QCOW2[number % len(QCOW2)], some_size(rng)
+    names = qcow2(rng, folder, options, size)
+    made = Case(options, ['check', '-q', '-f', 'qcow2', '-r', rng.choice(['leaks', 'all']), 't.img'],
+                [('t.img', 'qcow2')], views_of(names))
+    made.crash = write_words(rng, folder, 'qcow2', size, 't.img')
+    return made
 
 
 ROWS['qcow2 check -r leaks'] = check_row('leaks', LEAKS)
