@@ -68,7 +68,8 @@ struct file_state {
     uint32_t alignment;             /* of offset and length under O_DIRECT; 1: no O_DIRECT */
     uint32_t memory_alignment;      /* of buffers under O_DIRECT */
     atomic_uint missing;            /* FILE_NO_... */
-    atomic_bool dirty;              /* written since the last flush */
+    atomic_ullong changed;          /* how many changes have ended, well or not */
+    atomic_ullong synced;           /* how many of these a sync covers for certain */
     atomic_int sync_error;          /* a failed flush stays failed: the kernel may have dropped the pages */
 
     pthread_mutex_t edge;           /* read-modify-write of blocks at the edges of a request */

@@ -197,11 +197,10 @@ int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t l
 {
     struct file_state *file = image->state;
 
-    atomic_store_explicit(&file->dirty, true, memory_order_relaxed);
-    if (file->alignment > 1)
-        return write_direct(file, buffer, offset, length);
-    int status = file_write_plain(file->fd, buffer, length, offset);
-    if (status == 0)
+    int status = file->alignment > 1 ? write_direct(file, buffer, offset, length)
+                                     : file_write_plain(file->fd, buffer, length, offset);
+    atomic_fetch_add(&file->changed, 1);
+    if (status == 0 && file->alignment <= 1)
         file_written(image, offset, length);
     return status;
 }
@@ -220,6 +219,18 @@ static int sync_data(int fd)
 #endif
 }
 
+/* Flushes beside each other: the one that saw more counts. */
+static void set_synced(struct file_state *file, unsigned long long changed)
+{
+    unsigned long long synced = atomic_load(&file->synced);
+
+    while (synced < changed && !atomic_compare_exchange_weak(&file->synced, &synced, changed)) { }
+}
+
+/*
+ * Changes are counted when they have ended, and are synced when a sync has ended that began after that.  So a change
+ * that runs beside a flush is left to the next one, and a flush does not rely on another one that has not ended.
+ */
 int file_flush(struct img *image)
 {
     struct file_state *file = image->state;
@@ -229,15 +240,16 @@ int file_flush(struct img *image)
         return failed;
     if (img_cache_unsafe(image->cache))
         return 0;
-    if (!atomic_exchange(&file->dirty, false))
+    unsigned long long changed = atomic_load(&file->changed);
+    if (atomic_load(&file->synced) >= changed)
         return 0;
     int status = sync_data(file->fd);
     if (status == -EINVAL && file->device && !file->block)
         status = 0;     /* a character device has nothing to sync */
-    if (status < 0) {
-        atomic_store(&file->dirty, true);
+    if (status < 0)
         atomic_store(&file->sync_error, status);
-    }
+    else
+        set_synced(file, changed);
     return status;
 }
 

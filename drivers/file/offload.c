@@ -61,7 +61,6 @@ int file_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint
     struct file_state *target = to->state;
     int status = -ENOTSUP;
 
-    atomic_store_explicit(&target->dirty, true, memory_order_relaxed);
     if (!(atomic_load_explicit(&target->missing, memory_order_relaxed) & FILE_NO_SHARE)) {
         status = share_blocks(source->fd, from_offset, target->fd, to_offset, length);
         if (status == -ENOTSUP)
@@ -72,6 +71,7 @@ int file_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint
         if (status == 0)
             file_written(to, to_offset, length);
     }
+    atomic_fetch_add(&target->changed, 1);
     if (status == 0)
         img_grew_to(to, to_offset + length);
     return status;

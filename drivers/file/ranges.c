@@ -201,10 +201,12 @@ static int finish(struct img *image, int status)
 {
     struct file_state *file = image->state;
 
+    if (status == -ENOTSUP)
+        return status;              /* (nothing was tried, or nothing came of it) */
+    atomic_fetch_add(&file->changed, 1);
     if (status < 0)
         return status;
     file_forget_data(file);
-    atomic_store_explicit(&file->dirty, true, memory_order_relaxed);
     return file->write_through ? file_flush(image) : 0;
 }
 

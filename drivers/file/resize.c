@@ -154,10 +154,10 @@ int file_resize(struct img *image, uint64_t size, const char *preallocation, str
     if (file->device)
         return resize_device(image, size, mode, err);
     status = file_set_length(file->fd, size, mode, err);
+    atomic_fetch_add(&file->changed, 1);
     file_forget_data(file);
     if (status < 0)
         return status;
-    atomic_store(&file->dirty, true);
     /* Others may write in front of the end meanwhile, and look at the size. */
     __atomic_store_n(&image->size, img_align_up(size, FILE_SECTOR), __ATOMIC_RELAXED);
     return 0;
