@@ -43,7 +43,7 @@
 
 enum kind { FILE_NAME, WRITE, LENGTH, ALLOCATE, PUNCH, ZERO, SYNC_BEGIN, SYNC_END };
 enum { FLAG_DURABLE = 1, FLAG_KEEP_SIZE = 2 };
-enum { MOST_FILES = 64, SYNC_MICROSECONDS = 100 };
+enum { MOST_FILES = 64, SYNC_MICROSECONDS = 500 };
 
 static struct { dev_t device; ino_t inode; } files[MOST_FILES];
 static size_t file_count;

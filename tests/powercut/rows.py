@@ -154,8 +154,8 @@ def bench(rng, form, size, target):
     request = rng.choice([512, 1024, 4096, 4096, 20480, 65536, 131072])
     step = request + rng.choice([0, 512, 4096, 30208, 65536, 200704])
     count = max(1, min(rng.randrange(4, 160), (size - request) // step))
-    depth = rng.choice([1, 1, 4, 16])
-    flush = min(rng.choice([1, 2, 7, 50]), count)
+    depth = rng.choice([1, 1, 2, 4, 16])
+    flush = min(depth * rng.choice([1, 1, 2, 7, 50]), count)
     words = ['bench', '-w', '-f', form, '-c', str(count), '-d', str(depth), '-s', str(request), '-S', str(step),
              '-o', str(512 * rng.randrange(0, max(1, (size - count * step) // 512))), '--pattern=165']
     if flush >= depth:
