@@ -9,6 +9,9 @@
  *
  * Ordering: what `after` holds is on disk before anything of this cache is, so
  * that no L2 table ever refers to a cluster whose reference count is not there yet.
+ * So are the guest's bytes in the clusters that an L2 table shows anew, or what lay in a cluster before
+ * would show after a power cut.  The barrier behind the reference counts is not enough for that: a cluster may have been
+ * there already (preallocated, or flagged as zero), or in a data file.
  */
 #include "qcow2.h"
 #include "../../libimg/util/scratch.h"
@@ -211,7 +214,9 @@ static int write_predecessor(struct qcow2_cache *cache)
         return 0;
     if (cache->after->dirty_count)
         status = qcow2_cache_write(cache->after);
-    return status < 0 ? status : barrier(cache->after);
+    if (status == 0)
+        status = barrier(cache->after);
+    return status < 0 ? status : qcow2_data_barrier(cache->image);
 }
 
 int qcow2_cache_write(struct qcow2_cache *cache)

@@ -160,6 +160,7 @@ struct qcow2 {
     bool shadowed;                  /* shadow.c: the disk shows copies, the tables may be written in any order */
     struct img_codec_how coding;    /* of clusters that are compressed while the image is open */
     bool coded_written;             /* compressed clusters were: the file may end inside a sector */
+    uint64_t published, durable;    /* reservations that L2 entries show; those whose bytes are on the disk, too */
     bool lazy;                      /* lazy refcounts in force: no order between refcounts and L2 tables */
 };
 
@@ -256,6 +257,8 @@ int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t cluster
 /* refcount.c -------------------------------------------------------------------- */
 /* What was written is to be durable before what comes next. */
 int qcow2_barrier(struct img *image);
+/* The guest bytes of all that was published are to be durable before what comes next: the L2 entries that show them. */
+int qcow2_data_barrier(struct img *image);
 int qcow2_read_refcount_table(struct img *image, struct img_error *err);
 /* Raw access to entry `index` of a refcount block of this width. */
 uint64_t qcow2_refcount_at(const struct qcow2 *s, const uint8_t *block, uint64_t index);

@@ -45,9 +45,32 @@ void qcow2_refcount_put(const struct qcow2 *s, uint8_t *block, uint64_t index, u
     }
 }
 
+/* What is published while this goes on is not counted: its bytes may have come too late. */
+static int flush_published(struct img *image, struct img *file)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t published = s->published;
+    int status = img_flush(file);
+
+    if (status == 0 && file == qcow2_data_node(image))
+        s->durable = published;
+    return status;
+}
+
 int qcow2_barrier(struct img *image)
 {
-    return img_cache_unsafe(image->cache) || qcow2_state(image)->shadowed ? 0 : img_flush(image->file);
+    if (img_cache_unsafe(image->cache) || qcow2_state(image)->shadowed)
+        return 0;
+    return flush_published(image, image->file);
+}
+
+int qcow2_data_barrier(struct img *image)
+{
+    const struct qcow2 *s = qcow2_state(image);
+
+    if (img_cache_unsafe(image->cache) || s->published == s->durable)
+        return 0;
+    return flush_published(image, qcow2_data_node(image));
 }
 
 int qcow2_read_refcount_table(struct img *image, struct img_error *err)

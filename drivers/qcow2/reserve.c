@@ -348,6 +348,7 @@ int qcow2_publish(struct img *image, struct img_reservation *at)
 {
     if (at->published)
         return 0;
+    qcow2_state(image)->published++;
     return at->tag[TAG_KIND] == CODED ? publish_coded(image, at) : publish_clusters(image, at);
 }
 

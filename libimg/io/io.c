@@ -377,8 +377,8 @@ static int write_bytes(struct img *image, const void *buffer, uint64_t offset, s
     ret = img_request_write(image, buffer, offset, length, flags);
     if (alone)
         img_release_units(image, &range);
-    if (ret == 0)
-        img_written(image);
+    /* Also what failed may have changed a part. */
+    img_written(image);
     return ret;
 }
 

@@ -23,7 +23,7 @@ int img_zero_held(struct img *image, uint64_t offset, uint64_t length, unsigned 
  */
 int img_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length,
                    bool share);
-/* A storage has been changed other than by img_pwrite: the next flush is to cover that. */
+/* A storage has been changed, or perhaps a part of it: the next flush is to cover that. */
 void img_written(struct img *image);
 /* May that range be written, zeroed or discarded?  0 or a negative errno. */
 int img_check_writable(const struct img *image, uint64_t offset, uint64_t length);

@@ -145,8 +145,7 @@ static int zero_bytes(struct img *image, uint64_t offset, uint64_t length, unsig
 
     if (ret == -ENOTSUP && !(flags & IMG_ZERO_NO_FALLBACK))
         return write_zeroes(image, offset, length, img_pwrite);
-    if (ret == 0)
-        img_written(image);
+    img_written(image);
     return ret;
 }
 
@@ -231,7 +230,6 @@ int img_discard(struct img *image, uint64_t offset, uint64_t length)
     if (image->driver->kind == IMG_FORMAT)
         return image->driver->discard ? discard_clusters(image, offset, offset + length) : 0;
     ret = img_request_discard(image, offset, length);
-    if (ret == 0)
-        img_written(image);
+    img_written(image);
     return ret;
 }

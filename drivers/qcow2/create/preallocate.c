@@ -38,6 +38,7 @@ struct placing {
     bool reserved;                  /* the clusters there are ours already */
     uint64_t next;
     uint64_t end;                   /* host end of what was placed last */
+    struct img_error *err;          /* of a file that cannot be made longer */
 };
 
 static uint32_t unused_entries(const struct qcow2 *s, const struct qcow2_l2 *l2, uint32_t limit)
@@ -55,6 +56,20 @@ static int clear_reused(struct img *image, uint64_t host, uint64_t length, uint6
     if (host >= file_size)
         return 0;
     return img_zero(image->file, host, img_min(length, file_size - host), IMG_ZERO_MAY_UNMAP);
+}
+
+/*
+ * Before an L2 table on disk names these clusters the file reaches to their end, and they read as zeroes: they
+ * count as published.
+ */
+static int reach_end(struct img *image, struct placing *at)
+{
+    struct img *file = qcow2_data_node(image);
+
+    qcow2_state(image)->published++;
+    if (at->reserved || at->end <= img_size(file))
+        return 0;
+    return img_resize_file(file, at->end, NULL, at->err);
 }
 
 /* Host clusters for `count` guest clusters; fewer when the run that it goes on with is not free that far. */
@@ -107,7 +122,7 @@ static int place_slice(struct img *image, struct placing *at, uint64_t guest, ui
     *done = img_min(end, base + (count << s->h.cluster_bits));
     at->next = host + (count << s->h.cluster_bits);
     at->end = host + img_align_up(*done - base, s->subcluster_size);
-    return 0;
+    return reach_end(image, at);
 }
 
 /* One request: first fit for its first part, the others have to follow on. */
@@ -146,13 +161,12 @@ static int place_all(struct img *image, struct placing *at, uint64_t guest, uint
 
 static int preallocate_metadata(struct img *image, uint64_t guest, uint64_t end, struct img_error *err)
 {
-    struct placing at = {0};
+    struct placing at = { .err = err };
 
     int status = place_all(image, &at, guest, end);
     if (status < 0 || (status = qcow2_flush(image)) < 0)
         return img_error_errno(err, -status, "Allocating clusters failed");
-    struct img *file = qcow2_data_node(image);
-    return at.end > img_size(file) ? img_resize_file(file, at.end, NULL, err) : 0;
+    return 0;
 }
 
 /* Guest clusters from `guest` on that have no place yet: all but the first at most. */
