@@ -159,6 +159,21 @@ int qcow2_mark_clean(struct img *image)
 
 /* ---- L2 tables for writing -------------------------------------------------------- */
 
+static int copy_table(struct img *image, uint64_t offset, uint8_t **copy)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint8_t *table;
+    int status = qcow2_cache_look(s->l2_cache, offset, &table);
+
+    if (status < 0)
+        return status;
+    IMG_EVENT(image->file, l2_alloc_cow_read);
+    *copy = malloc(s->cluster_size);
+    if (*copy)
+        memcpy(*copy, table, s->cluster_size);
+    return *copy ? 0 : -ENOMEM;
+}
+
 /* A new table for this L1 entry: empty, or a copy of the one that a snapshot keeps. */
 static int new_l2(struct img *image, uint64_t l1_index)
 {
@@ -166,21 +181,15 @@ static int new_l2(struct img *image, uint64_t l1_index)
     uint64_t old = s->l1[l1_index] & QCOW2_OFFSET_MASK, offset;
     CLEANUP_FREE uint8_t *copy = NULL;
     uint8_t *table;
+    int status;
 
-    int status = qcow2_alloc_clusters(image, s->cluster_size, &offset);
-    if (status < 0)
+    if (old && (status = copy_table(image, old, &copy)) < 0)
+        return status;
+    if ((status = qcow2_alloc_clusters(image, s->cluster_size, &offset)) < 0)
         return status;
     if (offset == 0)
         return qcow2_signal_corrupt(image, true, "Preventing invalid allocation of L2 table at offset 0");
-    if (old) {
-        IMG_EVENT(image->file, l2_alloc_cow_read);
-        copy = malloc(s->cluster_size);
-        status = copy ? qcow2_cache_get(s->l2_cache, old, &table) : -ENOMEM;
-        if (status == 0)
-            memcpy(copy, table, s->cluster_size);
-    }
-    if (status == 0)
-        status = qcow2_check_overlap(image, 0, offset, s->cluster_size);
+    status = qcow2_check_overlap(image, 0, offset, s->cluster_size);
     if (status == 0)
         status = qcow2_cache_new_table(s->l2_cache, offset, &table);
     if (status < 0) {
@@ -223,7 +232,7 @@ int qcow2_l2_for_write(struct img *image, uint64_t guest, struct qcow2_l2 *l2)
     l2->offset = entry & QCOW2_OFFSET_MASK;
     l2->index = (uint32_t)(guest >> s->h.cluster_bits) & ((1u << s->l2_bits) - 1);
     l2->left = (1u << s->l2_bits) - l2->index;
-    return qcow2_cache_get(s->l2_cache, l2->offset, &l2->table);
+    return qcow2_cache_look(s->l2_cache, l2->offset, &l2->table);
 }
 
 /* ---- A larger L1 table --------------------------------------------------------------- */

@@ -226,6 +226,9 @@ void qcow2_cache_free(struct qcow2_cache *cache);       /* drops what is dirty *
 void qcow2_cache_depends(struct qcow2_cache *cache, struct qcow2_cache *after);
 /* The table at host `offset`, read from disk if need be. The pointer is good until the next get/new on this cache. */
 int qcow2_cache_get(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
+/* The same, for map and reserve before they have changed anything: may release image->lock while the table is read, and
+ * ends with IMG_LOOK_AGAIN then (io/waiting.h). */
+int qcow2_cache_look(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
 /* The same without reading: a zeroed new table, dirty. */
 int qcow2_cache_new_table(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
 void qcow2_cache_dirty(struct qcow2_cache *cache, uint64_t offset);
@@ -295,7 +298,7 @@ struct qcow2_l2 {
     uint8_t *table;                 /* good until the next call that takes a table */
     uint32_t index, left;           /* the entry; entries from it to the end of the table */
 };
-/* The table for this guest offset, made or copied if need be. */
+/* The table for this guest offset, made or copied if need be.  IMG_LOOK_AGAIN as qcow2_cache_look. */
 int qcow2_l2_for_write(struct img *image, uint64_t guest, struct qcow2_l2 *l2);
 static inline uint64_t qcow2_l2_entry(const struct qcow2 *s, const struct qcow2_l2 *l2, uint32_t ahead)
 {

@@ -19,6 +19,7 @@ struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum i
     image->gate = gate;
     image->request_alignment = 1;
     pthread_mutex_init(&image->lock, NULL);
+    pthread_cond_init(&image->table_arrived, NULL);
     return image;
 }
 
@@ -63,6 +64,7 @@ void img_node_free(struct img *image)
     free(image->child_name);
     drop_name(image);
     img_doc_free(image->options);
+    pthread_cond_destroy(&image->table_arrived);
     pthread_mutex_destroy(&image->lock);
     free(image->state);
     free(image->filename);
