@@ -189,17 +189,18 @@ static int new_l2(struct img *image, uint64_t l1_index)
         return status;
     if (offset == 0)
         return qcow2_signal_corrupt(image, true, "Preventing invalid allocation of L2 table at offset 0");
-    status = qcow2_check_overlap(image, 0, offset, s->cluster_size);
-    if (status == 0)
-        status = qcow2_cache_new_table(s->l2_cache, offset, &table);
+    if ((status = qcow2_cache_new_table(s->l2_cache, offset, &table)) == 0) {
+        if (old)
+            memcpy(table, copy, s->cluster_size);
+        /* Its place on the storage is taken now: what goes into it later is not lost on a full disk. */
+        status = qcow2_write(image, 0, table, offset, s->cluster_size);
+    }
     if (status < 0) {
         qcow2_free_clusters(image, offset, s->cluster_size);
         return status;
     }
-    if (old) {
-        memcpy(table, copy, s->cluster_size);
+    if (old)
         qcow2_drop(image, old, s->cluster_size);
-    }
     qcow2_set_l1(s, l1_index, offset | QCOW2_COPIED);
     qcow2_note_metadata(image, offset);
     return 0;
