@@ -71,7 +71,9 @@ static int place(struct img *image, struct placing *at, uint64_t guest, uint64_t
     *host = at->next;
     status = at->fixed ? qcow2_alloc_at(image, at->next, &length) : qcow2_alloc_clusters(image, length, host);
     *count = length >> s->h.cluster_bits;
-    return status < 0 ? status : clear_reused(image, *host, length, file_size);
+    if (status == 0 && (status = clear_reused(image, *host, length, file_size)) < 0)
+        qcow2_free_clusters(image, *host, length);
+    return status;
 }
 
 /* Place what the slice of the L2 table at `guest` covers of [guest, end); *done moves to where it stopped. */
@@ -99,8 +101,11 @@ static int place_slice(struct img *image, struct placing *at, uint64_t guest, ui
         *done = guest;
         return 0;
     }
-    if ((status = qcow2_l2_for_write(image, guest, &l2)) < 0)
+    if ((status = qcow2_l2_for_write(image, guest, &l2)) < 0) {
+        if (!image->data_file && !at->reserved)
+            qcow2_free_clusters(image, host, count << s->h.cluster_bits);
         return status;
+    }
     for (uint32_t i = 0; i < count; i++)
         qcow2_l2_put(s, &l2, i, (host + ((uint64_t)i << s->h.cluster_bits)) | QCOW2_COPIED, 0);
     qcow2_cache_dirty(s->l2_cache, l2.offset);
@@ -146,13 +151,20 @@ static int place_all(struct img *image, struct placing *at, uint64_t guest, uint
 
 static int preallocate_metadata(struct img *image, uint64_t guest, uint64_t end, struct img_error *err)
 {
+    struct img *file = qcow2_data_node(image);
     struct placing at = {0};
 
     int status = place_all(image, &at, guest, end);
     if (status < 0 || (status = qcow2_flush(image)) < 0)
-        return img_error_errno(err, -status, "Allocating clusters failed");
-    struct img *file = qcow2_data_node(image);
-    return at.end > img_size(file) ? img_resize_file(file, at.end, NULL, err) : 0;
+        status = img_error_errno(err, -status, "Allocating clusters failed");
+    /* What has a place lies inside the file, also where not all could get one. */
+    struct img_error second = IMG_ERROR_INIT;
+    if (at.end > img_size(file)) {
+        int longer = img_resize_file(file, at.end, NULL, status < 0 ? &second : err);
+        status = status < 0 ? status : longer;
+    }
+    img_error_clear(&second);
+    return status;
 }
 
 /* Guest clusters from `guest` on that have no place yet: all but the first at most. */
@@ -212,7 +224,10 @@ static int preallocate_data(struct img *image, uint64_t guest, uint64_t end, enu
     /* The data before the tables, which then lie around it. */
     if (count > 0 && ((status = qcow2_alloc_at(image, at.next, &bytes)) < 0 || bytes >> s->h.cluster_bits != count))
         return img_error_errno(err, status < 0 ? -status : EIO, "Failed to allocate data clusters");
-    if ((status = place_all(image, &at, guest, end)) < 0 || (status = qcow2_flush(image)) < 0)
+    uint64_t run_end = at.next + bytes;
+    if ((status = place_all(image, &at, guest, end)) < 0 && at.next < run_end)
+        qcow2_free_clusters(image, at.next, run_end - at.next);
+    if (status < 0 || (status = qcow2_flush(image)) < 0)
         return img_error_errno(err, -status, "Failed to allocate data clusters");
     return 0;
 }
