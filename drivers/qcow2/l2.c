@@ -49,7 +49,7 @@ void qcow2_set_l1(struct qcow2 *s, uint64_t index, uint64_t entry)
 }
 
 /* Discard what became free in the file below, cluster by cluster since parts may still be in use. */
-static void discard_freed(struct img *image, const struct qcow2_range *range)
+static void discard_freed(struct img *image, const struct qcow2_dropped *range)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t first = range->offset >> s->h.cluster_bits;
@@ -68,7 +68,7 @@ static void discard_freed(struct img *image, const struct qcow2_range *range)
 static int settle_dropped(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
-    struct qcow2_range *ranges = s->dropped.at;
+    struct qcow2_dropped *ranges = s->dropped.at;
     size_t count = s->dropped.count;
 
     if (count == 0)
@@ -81,7 +81,7 @@ static int settle_dropped(struct img *image)
     for (size_t i = 0; i < count; i++) {
         /* A count that cannot go down is damage for check to find, not a reason to fail the write. */
         int change = qcow2_refcount_change(image, ranges[i].offset, ranges[i].length, -1);
-        if (change == 0 && s->discard_freed)
+        if (change == 0 && ranges[i].discard)
             discard_freed(image, &ranges[i]);
         else if (change < 0 && change != -EINVAL)
             status = change;
@@ -114,32 +114,33 @@ int qcow2_settle(struct img *image)
     return qcow2_state(image)->dropped.count > MAX_DROPPED ? qcow2_flush(image) : 0;
 }
 
-void qcow2_drop(struct img *image, uint64_t offset, uint64_t length)
+void qcow2_drop(struct img *image, uint64_t offset, uint64_t length, enum qcow2_discard why)
 {
     struct qcow2 *s = qcow2_state(image);
-    struct qcow2_range *last = s->dropped.count ? &s->dropped.at[s->dropped.count - 1] : NULL;
+    struct qcow2_dropped *last = s->dropped.count ? &s->dropped.at[s->dropped.count - 1] : NULL;
 
-    if (last && last->offset + last->length == offset && img_aligned(offset, s->cluster_size)) {
+    if (last && last->offset + last->length == offset && img_aligned(offset, s->cluster_size) &&
+        last->discard == s->discards[why]) {
         last->length += length;
         return;
     }
-    IMG_VECTOR_PUSH(&s->dropped, (struct qcow2_range){ offset, length });
+    IMG_VECTOR_PUSH(&s->dropped, (struct qcow2_dropped){ offset, length, s->discards[why] });
 }
 
-void qcow2_drop_entry(struct img *image, uint64_t entry)
+void qcow2_drop_entry(struct img *image, uint64_t entry, enum qcow2_discard why)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t host = entry & QCOW2_OFFSET_MASK, length = s->cluster_size;
 
     if (image->data_file) {
-        if (entry & QCOW2_COPIED && s->discard_freed)
+        if (entry & QCOW2_COPIED && s->discards[why])
             img_discard(image->data_file, host, length);
         return;
     }
     if (entry & QCOW2_COMPRESSED)
         qcow2_coded_range(s, entry, &host, &length);
     if (host)
-        qcow2_drop(image, host, length);
+        qcow2_drop(image, host, length, why);
 }
 
 int qcow2_mark_dirty(struct img *image)
@@ -190,6 +191,7 @@ static int new_l2(struct img *image, uint64_t l1_index)
     if (offset == 0)
         return qcow2_signal_corrupt(image, true, "Preventing invalid allocation of L2 table at offset 0");
     if ((status = qcow2_cache_new_table(s->l2_cache, offset, &table)) == 0) {
+        IMG_EVENT(image->file, l2_alloc_write);
         if (old)
             memcpy(table, copy, s->cluster_size);
         /* Its place on the storage is taken now: what goes into it later is not lost on a full disk. */
@@ -200,7 +202,7 @@ static int new_l2(struct img *image, uint64_t l1_index)
         return status;
     }
     if (old)
-        qcow2_drop(image, old, s->cluster_size);
+        qcow2_drop(image, old, s->cluster_size, QCOW2_DISCARD_OTHER);
     qcow2_set_l1(s, l1_index, offset | QCOW2_COPIED);
     qcow2_note_metadata(image, offset);
     return 0;
@@ -299,6 +301,6 @@ int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact)
     free(s->l1);
     s->l1 = l1;
     if (old_offset)
-        qcow2_drop(image, old_offset, img_align_up(old_bytes, s->cluster_size));
+        qcow2_drop(image, old_offset, img_align_up(old_bytes, s->cluster_size), QCOW2_DISCARD_OTHER);
     return qcow2_flush(image);
 }

@@ -52,7 +52,7 @@ static void discard(struct img *image, const struct qcow2_range *range)
     struct qcow2 *s = qcow2_state(image);
 
     /* A wish, not a duty. */
-    if (s->discard_snapshots && range->length)
+    if (s->discards[QCOW2_DISCARD_SNAPSHOT] && range->length)
         img_discard(image->file, range->offset, img_align_up(range->length, s->cluster_size));
 }
 
