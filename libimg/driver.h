@@ -11,7 +11,8 @@
  * calls are never concurrent with anything on the same node.  map, reserve,
  * publish, cancel, zero, discard and flush of one node of a FORMAT are
  * serialised by libimg with image->lock, so their code is written as for one
- * thread.  decode and encode run concurrently and must not touch state that the others write.
+ * thread; but map and reserve may release image->lock while they wait for a table (io/waiting.h), before they have changed
+ * anything.  decode and encode run concurrently and must not touch state that the others write.
  * pread, pwrite, zero, discard, flush and map of a PROTOCOL run concurrently
  * without a lock (the kernel or a lock of the driver's own serialises); so does pread of a
  * FORMAT with IMG_READS_CONCURRENTLY.
@@ -86,6 +87,8 @@ struct img {
     enum img_detect_zeroes detect_zeroes;
 
     pthread_mutex_t lock;           /* see "Calls and threads" */
+    pthread_cond_t table_arrived;   /* io/waiting.h, with this lock; */
+    unsigned patience;              /* 0 whenever the lock is free */
 };
 
 /*

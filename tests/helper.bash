@@ -257,6 +257,23 @@ stop() {
     HOLDER=
 }
 
+# data_bytes FILE: how much of it is no hole
+data_bytes() {
+    python3 - "$1" << 'END'
+import os, sys
+with open(sys.argv[1], "rb") as file:
+    end, at, data = os.fstat(file.fileno()).st_size, 0, 0
+    while at < end:
+        try:
+            start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+        except OSError:
+            break
+        at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+        data += at - start
+print(data)
+END
+}
+
 # An image of tests/images, unpacked here.
 fixture() {
     gzip -dc "$ROOT/tests/images/$1.gz" > "$1"

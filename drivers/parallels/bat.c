@@ -4,6 +4,7 @@
  * It lies right behind the header: the pages in which it is held begin with that.
  */
 #include "parallels.h"
+#include "../../libimg/io/waiting.h"
 
 enum { PAGE = 16 << 10, MEMORY = 4 << 20, ENTRY = 4 };
 
@@ -15,7 +16,7 @@ static uint64_t position(uint32_t index)
 int parallels_bat_get(struct parallels *p, uint32_t index, uint64_t *place)
 {
     uint8_t *entry;
-    int status = img_pages_entry(p->bat, 0, position(index), &entry);
+    int status = img_pages_look_of(p->bat, p->file, 0, position(index), &entry);
 
     if (status == 0)
         *place = img_get_le32(entry) * parallels_unit(p);
@@ -26,7 +27,7 @@ int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place)
 {
     uint64_t at = position(index);
     uint8_t *entry;
-    int status = img_pages_entry(p->bat, 0, at, &entry);
+    int status = img_pages_entry_of(p->bat, p->file, 0, at, &entry);
 
     if (status < 0)
         return status;
@@ -92,7 +93,7 @@ static uint64_t behind_hole(struct parallels *p, uint64_t at)
 static int next_in_page(struct parallels *p, uint64_t at, uint64_t end, uint64_t *found)
 {
     uint8_t *entry;
-    int status = img_pages_entry(p->bat, 0, at, &entry);
+    int status = img_pages_look_of(p->bat, p->file, 0, at, &entry);
 
     for (; status == 0 && at < end && img_get_le32(entry) == 0; entry += ENTRY)
         at += ENTRY;
@@ -112,10 +113,10 @@ int parallels_bat_next(struct parallels *p, uint32_t from, uint32_t to, uint32_t
         }
         limit = img_min(end, img_align_down(at, PAGE) + PAGE);
         int status = next_in_page(p, at, limit, &at);
+        *index = (uint32_t)((at - PARALLELS_HEADER) / ENTRY);
         if (status < 0)
             return status;
         if (at < limit) {
-            *index = (uint32_t)((at - PARALLELS_HEADER) / ENTRY);
             status = parallels_bat_get(p, *index, place);
             return status < 0 ? status : 1;
         }

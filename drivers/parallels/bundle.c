@@ -16,7 +16,6 @@ struct part {
     struct img *file;
     bool expandable;
     struct parallels disk;
-    struct img view;                /* stands for an image over `file` */
 };
 
 struct parallels_bundle {
@@ -93,12 +92,13 @@ static int read_descriptor(struct img *image, struct parallels_descriptor *d, st
 
 /* ---- The files ---------------------------------------------------------------------------- */
 
-static int open_expandable(struct part *part, const struct parallels_part *from, struct img_error *err)
+static int open_expandable(struct img *image, struct part *part, const struct parallels_part *from,
+                           struct img_error *err)
 {
     struct parallels *p = &part->disk;
 
-    p->file = part->view.file = part->file;
-    int status = parallels_read_header(p, &part->view, err);
+    p->file = part->file;
+    int status = parallels_read_header(p, image, err);
     if (status < 0)
         return img_error_prefix(err, "%s: ", from->file);
     if (p->cluster != from->block * PARALLELS_SECTOR || p->size < part->end - part->start)
@@ -116,7 +116,7 @@ static int open_part(struct img *image, struct part *part, const struct parallel
     part->start = from->start * PARALLELS_SECTOR;
     part->end = from->end * PARALLELS_SECTOR;
     part->expandable = strcmp(from->type, "Compressed") == 0;
-    return part->expandable ? open_expandable(part, from, err) : 0;
+    return part->expandable ? open_expandable(image, part, from, err) : 0;
 }
 
 int parallels_open_bundle(struct img *image, struct parallels_bundle **bundle, struct img_error *err)

@@ -6,6 +6,7 @@
  * The table goes to disk when the image is flushed.
  */
 #include "parallels.h"
+#include "../../libimg/io/waiting.h"
 
 /* So many entries in one answer: it is given under a lock. */
 enum { MAX_RUN = 1 << 20 };
@@ -16,28 +17,31 @@ static uint32_t index_of(const struct parallels *p, uint64_t offset)
     return (uint32_t)img_min(offset / p->cluster, p->entries);
 }
 
-/* How many entries from `index` on name places one behind the other. */
+/* How many entries from `index` on name places one behind the other; *count of them do already. */
 static int count_run(struct parallels *p, uint32_t index, uint32_t limit, uint64_t place, uint64_t *count)
 {
-    uint64_t n = 1, next;
     int status = 0;
 
     limit = (uint32_t)img_min(limit, (uint64_t)index + MAX_RUN);
-    while (index + n < limit && (status = parallels_bat_get(p, (uint32_t)(index + n), &next)) == 0 &&
-           next == place + n * p->cluster)
-        n++;
-    *count = n;
+    for (; index + *count < limit; ++*count) {
+        uint64_t next;
+        if ((status = parallels_bat_get(p, (uint32_t)(index + *count), &next)) < 0)
+            break;
+        if (next != place + *count * p->cluster)
+            break;
+    }
     return status;
 }
 
 int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
-    uint32_t index = index_of(p, offset), limit = index_of(p, offset + length - 1), next;
-    uint64_t place = 0, count = 0, end = offset + length;
+    uint32_t index = index_of(p, offset), limit = index_of(p, offset + length - 1), next = index;
+    uint64_t place = 0, count = 1, end = offset + length;
     int status;
 
     limit += limit < p->entries;
-    if ((status = parallels_bat_next(p, index, limit, &next, &place)) < 0)
+    while ((status = parallels_bat_next(p, next, limit, &next, &place)) == IMG_LOOK_AGAIN) { }
+    if (status < 0)
         return status;
     *extent = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_HOLE };
     if (status == 0 || next > index) {
@@ -46,7 +50,8 @@ int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, st
             extent->length = img_min(end, next * p->cluster) - offset;
         return 0;
     }
-    if ((status = count_run(p, index, limit, place, &count)) < 0)
+    while ((status = count_run(p, index, limit, place, &count)) == IMG_LOOK_AGAIN) { }
+    if (status < 0)
         return status;
     extent->kind = IMG_DATA;
     extent->host_valid = true;
@@ -78,7 +83,7 @@ int parallels_reserve(struct img *image, uint64_t offset, uint64_t length, struc
 {
     struct parallels *p = parallels_disk(image);
     uint32_t index = index_of(p, offset), limit = index_of(p, offset + length - 1);
-    uint64_t place, count;
+    uint64_t place, count = 1;
     int status;
 
     /* The table is shorter than the disk. */

@@ -94,7 +94,7 @@ static inline uint64_t parallels_unit(const struct parallels *p)
 }
 
 /* header.c -------------------------------------------------------------------- */
-/* Read and judge the header of p->file, the file below `image`.  The BAT is not looked at. */
+/* Read and judge the header of p->file, a file below `image`.  The BAT is not looked at. */
 int parallels_read_header(struct parallels *p, struct img *image, struct img_error *err);
 /* Before the first change: in use, and no longer what a change makes untrue.  On the storage when it returns. */
 int parallels_begin_change(struct parallels *p);
@@ -103,12 +103,13 @@ int parallels_end_change(struct parallels *p);
 void parallels_set_data_start(struct parallels *p, uint64_t start);
 
 /* bat.c ------------------------------------------------------------------------- */
-/* `image` is the one whose `file` has the table. */
+/* `image`: whose lock is held when the table is used. */
 void parallels_bat_open(struct parallels *p, struct img *image);
 /* The place of a guest cluster, 0: none. */
 int parallels_bat_get(struct parallels *p, uint32_t index, uint64_t *place);
 int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place);
-/* The first cluster from `from` on, before `to`, that has a place.  1: there is one; 0: none, and *index is `to`. */
+/* The first cluster from `from` on, before `to`, that has a place.  1: there is one; 0: none, and *index is `to`;
+ * IMG_LOOK_AGAIN: none up to *index. */
 int parallels_bat_next(struct parallels *p, uint32_t from, uint32_t to, uint32_t *index, uint64_t *place);
 int parallels_bat_write(struct parallels *p);
 

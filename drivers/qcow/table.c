@@ -25,16 +25,11 @@ int qcow_allocate(struct img *image, uint64_t bytes, uint64_t unit, uint64_t *of
 
 /* ---- Reading ------------------------------------------------------------------------ */
 
-static int get_l1(struct qcow *s, uint64_t guest, uint8_t **entry)
-{
-    return img_pages_entry(s->l1, s->h.l1_offset, guest / s->span * QCOW_ENTRY, entry);
-}
-
 int qcow_find_table(struct img *image, uint64_t guest, uint64_t *table)
 {
     struct qcow *s = qcow_state(image);
     uint8_t *entry;
-    int status = get_l1(s, guest, &entry);
+    int status = img_pages_look(s->l1, s->h.l1_offset, guest / s->span * QCOW_ENTRY, &entry);
 
     if (status < 0)
         return status;
@@ -45,7 +40,7 @@ int qcow_find_table(struct img *image, uint64_t guest, uint64_t *table)
 int qcow_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value)
 {
     uint8_t *entry;
-    int status = img_pages_entry(qcow_state(image)->l2, table, index * QCOW_ENTRY, &entry);
+    int status = img_pages_look(qcow_state(image)->l2, table, index * QCOW_ENTRY, &entry);
 
     if (status == 0)
         *value = img_get_be64(entry);
@@ -78,7 +73,7 @@ int qcow_need_table(struct img *image, uint64_t guest, uint64_t *table)
         return status;
     if ((status = qcow_allocate(image, s->l2_bytes, s->cluster_size, table)) < 0 ||
         (status = img_lengthen_file(image->file, *table + s->l2_bytes)) < 0 ||
-        (status = get_l1(s, guest, &entry)) < 0)
+        (status = img_pages_entry(s->l1, s->h.l1_offset, guest / s->span * QCOW_ENTRY, &entry)) < 0)
         return status;
     img_put_be64(entry, *table);
     img_pages_entry_changed(s->l1, entry, QCOW_ENTRY);

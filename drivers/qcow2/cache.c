@@ -12,8 +12,12 @@
  * So are the guest's bytes in the clusters that an L2 table shows anew, or what lay in a cluster before
  * would show after a power cut.  The barrier behind the reference counts is not enough for that: a cluster may have been
  * there already (preallocated, or flagged as zero), or in a data file.
+ *
+ * A table that is read with the lock released has its place already, where others wait for it.  It is not made room of;
+ * where it is taken away nevertheless (the cluster became free, or somebody may not wait), its memory is the reader's.
  */
 #include "qcow2.h"
+#include "../../libimg/io/waiting.h"
 #include "../../libimg/util/scratch.h"
 
 enum { LEAST_TABLES = 4, FIRST_BUCKETS = 16 };
@@ -23,6 +27,7 @@ struct table {
     struct table *next;             /* of the same hash bucket */
     struct table *older, *newer;    /* by last use */
     bool dirty;
+    bool loading, dropped;          /* its bytes are on their way; it has lost its place meanwhile */
     uint8_t bytes[];
 };
 
@@ -53,11 +58,19 @@ struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t 
     return cache;
 }
 
+/* A table that has no place in the cache any more. */
+static void let_go(struct table *table)
+{
+    table->dropped = true;
+    if (!table->loading)
+        free(table);
+}
+
 void qcow2_cache_clear(struct qcow2_cache *cache)
 {
     for (struct table *table = cache->newest, *older; table; table = older) {
         older = table->older;
-        free(table);
+        let_go(table);
     }
     memset(cache->buckets, 0, cache->bucket_count * sizeof *cache->buckets);
     cache->newest = cache->oldest = NULL;
@@ -164,7 +177,7 @@ static void attach(struct qcow2_cache *cache, struct table *table, uint64_t offs
     struct table **bucket = bucket_of(cache, offset);
 
     table->offset = offset;
-    table->dirty = false;
+    table->dirty = table->loading = table->dropped = false;
     table->next = *bucket;
     *bucket = table;
     link_newest(cache, table);
@@ -240,21 +253,35 @@ int qcow2_cache_write(struct qcow2_cache *cache)
     return status;
 }
 
-/* Memory for one more table: fresh, or that of the one unused for longest. */
-static int make_room(struct qcow2_cache *cache, struct table **table)
+/* The one unused for longest; NULL: all of them are on their way. */
+static struct table *victim(const struct qcow2_cache *cache)
 {
-    if (cache->count < cache->capacity) {
+    struct table *table = cache->oldest;
+
+    while (table && table->loading)
+        table = table->newer;
+    return table;
+}
+
+/* Memory for one more table: fresh, or that of the one unused for longest. */
+static int make_room(struct qcow2_cache *cache, bool waits, struct table **table)
+{
+    struct table *oldest = cache->count < cache->capacity ? NULL : victim(cache);
+
+    if (cache->count >= cache->capacity && !oldest && waits)
+        return img_wait_for_table(cache->image);
+    if (!oldest) {
         *table = malloc(sizeof **table + cache->table_size);
         if (*table)
             return 0;
-        if (!cache->oldest)
+        if (!(oldest = victim(cache)))
             return -ENOMEM;
     }
-    int status = cache->oldest->dirty ? qcow2_cache_write(cache) : 0;
+    int status = oldest->dirty ? qcow2_cache_write(cache) : 0;
     if (status < 0)
         return status;
-    *table = cache->oldest;
-    detach(cache, *table);
+    *table = oldest;
+    detach(cache, oldest);
     return 0;
 }
 
@@ -267,21 +294,61 @@ static int check_offset(struct qcow2_cache *cache, uint64_t offset)
     return 0;
 }
 
-int qcow2_cache_get(struct qcow2_cache *cache, uint64_t offset, uint8_t **bytes)
+static int read_table(struct qcow2_cache *cache, struct table *table, uint64_t offset)
+{
+    img_event_at(cache->image->file, is_refblock(cache) ? IMG_EVENT_refblock_load : IMG_EVENT_l2_load);
+    return qcow2_read(cache->image, table->bytes, offset, cache->table_size);
+}
+
+static int load(struct qcow2_cache *cache, struct table *table, uint64_t offset)
+{
+    int status = read_table(cache, table, offset);
+
+    if (status < 0)
+        free(table);
+    else
+        attach(cache, table, offset);
+    return status;
+}
+
+/* The same with the lock released. */
+static int load_aside(struct qcow2_cache *cache, struct table *table, uint64_t offset)
+{
+    attach(cache, table, offset);
+    table->loading = true;
+    unsigned left = img_step_out(cache->image);
+    int status = read_table(cache, table, offset);
+    img_step_in(cache->image, left);
+    table->loading = false;
+    img_table_arrived(cache->image);
+    if (table->dropped) {
+        free(table);
+        return IMG_LOOK_AGAIN;
+    }
+    if (status < 0) {
+        detach(cache, table);
+        free(table);
+    }
+    return status < 0 ? status : IMG_LOOK_AGAIN;
+}
+
+static int get_table(struct qcow2_cache *cache, uint64_t offset, bool looks, uint8_t **bytes)
 {
     struct table *table = find(cache, offset);
+    bool waits = looks && img_may_wait(cache->image);
 
+    if (table && table->loading) {
+        if (waits)
+            return img_wait_for_table(cache->image);
+        qcow2_cache_forget(cache, offset);
+        table = NULL;
+    }
     if (!table) {
         int status = check_offset(cache, offset);
-        if (status < 0 || (status = make_room(cache, &table)) < 0)
+        if (status < 0 || (status = make_room(cache, waits, &table)) < 0)
             return status;
-        img_event_at(cache->image->file, is_refblock(cache) ? IMG_EVENT_refblock_load : IMG_EVENT_l2_load);
-        status = qcow2_read(cache->image, table->bytes, offset, cache->table_size);
-        if (status < 0) {
-            free(table);
+        if ((status = waits ? load_aside(cache, table, offset) : load(cache, table, offset)) < 0)
             return status;
-        }
-        attach(cache, table, offset);
     } else {
         touch(cache, table);
     }
@@ -289,13 +356,27 @@ int qcow2_cache_get(struct qcow2_cache *cache, uint64_t offset, uint8_t **bytes)
     return 0;
 }
 
+int qcow2_cache_get(struct qcow2_cache *cache, uint64_t offset, uint8_t **bytes)
+{
+    return get_table(cache, offset, false, bytes);
+}
+
+int qcow2_cache_look(struct qcow2_cache *cache, uint64_t offset, uint8_t **bytes)
+{
+    return get_table(cache, offset, true, bytes);
+}
+
 int qcow2_cache_new_table(struct qcow2_cache *cache, uint64_t offset, uint8_t **bytes)
 {
     struct table *table = find(cache, offset);
 
+    if (table && table->loading) {
+        qcow2_cache_forget(cache, offset);
+        table = NULL;
+    }
     if (!table) {
         int status = check_offset(cache, offset);
-        if (status < 0 || (status = make_room(cache, &table)) < 0)
+        if (status < 0 || (status = make_room(cache, false, &table)) < 0)
             return status;
         attach(cache, table, offset);
     } else {
@@ -323,6 +404,6 @@ void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset)
 
     if (table) {
         detach(cache, table);
-        free(table);
+        let_go(table);
     }
 }

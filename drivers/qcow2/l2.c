@@ -50,7 +50,7 @@ void qcow2_set_l1(struct qcow2 *s, uint64_t index, uint64_t entry)
 }
 
 /* Discard what became free in the file below, cluster by cluster since parts may still be in use. */
-static void discard_freed(struct img *image, const struct qcow2_range *range)
+static void discard_freed(struct img *image, const struct qcow2_dropped *range)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t first = range->offset >> s->h.cluster_bits;
@@ -69,7 +69,7 @@ static void discard_freed(struct img *image, const struct qcow2_range *range)
 static int settle_dropped(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
-    struct qcow2_range *ranges = s->dropped.at;
+    struct qcow2_dropped *ranges = s->dropped.at;
     size_t count = s->dropped.count;
 
     if (count == 0)
@@ -82,7 +82,7 @@ static int settle_dropped(struct img *image)
     for (size_t i = 0; i < count; i++) {
         /* A count that cannot go down is damage for check to find, not a reason to fail the write. */
         int change = qcow2_refcount_change(image, ranges[i].offset, ranges[i].length, -1);
-        if (change == 0 && s->discard_freed)
+        if (change == 0 && ranges[i].discard)
             discard_freed(image, &ranges[i]);
         else if (change < 0 && change != -EINVAL)
             status = change;
@@ -115,32 +115,33 @@ int qcow2_settle(struct img *image)
     return qcow2_state(image)->dropped.count > MAX_DROPPED ? qcow2_flush(image) : 0;
 }
 
-void qcow2_drop(struct img *image, uint64_t offset, uint64_t length)
+void qcow2_drop(struct img *image, uint64_t offset, uint64_t length, enum qcow2_discard why)
 {
     struct qcow2 *s = qcow2_state(image);
-    struct qcow2_range *last = s->dropped.count ? &s->dropped.at[s->dropped.count - 1] : NULL;
+    struct qcow2_dropped *last = s->dropped.count ? &s->dropped.at[s->dropped.count - 1] : NULL;
 
-    if (last && last->offset + last->length == offset && img_aligned(offset, s->cluster_size)) {
+    if (last && last->offset + last->length == offset && img_aligned(offset, s->cluster_size) &&
+        last->discard == s->discards[why]) {
         last->length += length;
         return;
     }
-    IMG_VECTOR_PUSH(&s->dropped, (struct qcow2_range){ offset, length });
+    IMG_VECTOR_PUSH(&s->dropped, (struct qcow2_dropped){ offset, length, s->discards[why] });
 }
 
-void qcow2_drop_entry(struct img *image, uint64_t entry)
+void qcow2_drop_entry(struct img *image, uint64_t entry, enum qcow2_discard why)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t host = entry & QCOW2_OFFSET_MASK, length = s->cluster_size;
 
     if (image->data_file) {
-        if (entry & QCOW2_COPIED && s->discard_freed)
+        if (entry & QCOW2_COPIED && s->discards[why])
             img_discard(image->data_file, host, length);
         return;
     }
     if (entry & QCOW2_COMPRESSED)
         qcow2_coded_range(s, entry, &host, &length);
     if (host)
-        qcow2_drop(image, host, length);
+        qcow2_drop(image, host, length, why);
 }
 
 int qcow2_mark_dirty(struct img *image)
@@ -160,6 +161,21 @@ int qcow2_mark_clean(struct img *image)
 
 /* ---- L2 tables for writing -------------------------------------------------------- */
 
+static int copy_table(struct img *image, uint64_t offset, uint8_t **copy)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint8_t *table;
+    int status = qcow2_cache_look(s->l2_cache, offset, &table);
+
+    if (status < 0)
+        return status;
+    IMG_EVENT(image->file, l2_alloc_cow_read);
+    *copy = img_scratch_get(s->cluster_size);
+    if (*copy)
+        memcpy(*copy, table, s->cluster_size);
+    return *copy ? 0 : -ENOMEM;
+}
+
 /* A new table for this L1 entry: empty, or a copy of the one that a snapshot keeps. */
 static int new_l2(struct img *image, uint64_t l1_index)
 {
@@ -167,31 +183,27 @@ static int new_l2(struct img *image, uint64_t l1_index)
     uint64_t old = s->l1[l1_index] & QCOW2_OFFSET_MASK, offset;
     CLEANUP_SCRATCH uint8_t *copy = NULL;
     uint8_t *table;
+    int status;
 
-    int status = qcow2_alloc_clusters(image, s->cluster_size, &offset);
-    if (status < 0)
+    if (old && (status = copy_table(image, old, &copy)) < 0)
+        return status;
+    if ((status = qcow2_alloc_clusters(image, s->cluster_size, &offset)) < 0)
         return status;
     if (offset == 0)
         return qcow2_signal_corrupt(image, true, "Preventing invalid allocation of L2 table at offset 0");
-    if (old) {
-        IMG_EVENT(image->file, l2_alloc_cow_read);
-        copy = img_scratch_get(s->cluster_size);
-        status = copy ? qcow2_cache_get(s->l2_cache, old, &table) : -ENOMEM;
-        if (status == 0)
-            memcpy(copy, table, s->cluster_size);
+    if ((status = qcow2_cache_new_table(s->l2_cache, offset, &table)) == 0) {
+        IMG_EVENT(image->file, l2_alloc_write);
+        if (old)
+            memcpy(table, copy, s->cluster_size);
+        /* Its place on the storage is taken now: what goes into it later is not lost on a full disk. */
+        status = qcow2_write(image, 0, table, offset, s->cluster_size);
     }
-    if (status == 0)
-        status = qcow2_check_overlap(image, 0, offset, s->cluster_size);
-    if (status == 0)
-        status = qcow2_cache_new_table(s->l2_cache, offset, &table);
     if (status < 0) {
         qcow2_free_clusters(image, offset, s->cluster_size);
         return status;
     }
-    if (old) {
-        memcpy(table, copy, s->cluster_size);
-        qcow2_drop(image, old, s->cluster_size);
-    }
+    if (old)
+        qcow2_drop(image, old, s->cluster_size, QCOW2_DISCARD_OTHER);
     qcow2_set_l1(s, l1_index, offset | QCOW2_COPIED);
     qcow2_note_metadata(image, offset);
     return 0;
@@ -224,7 +236,7 @@ int qcow2_l2_for_write(struct img *image, uint64_t guest, struct qcow2_l2 *l2)
     l2->offset = entry & QCOW2_OFFSET_MASK;
     l2->index = (uint32_t)(guest >> s->h.cluster_bits) & ((1u << s->l2_bits) - 1);
     l2->left = (1u << s->l2_bits) - l2->index;
-    return qcow2_cache_get(s->l2_cache, l2->offset, &l2->table);
+    return qcow2_cache_look(s->l2_cache, l2->offset, &l2->table);
 }
 
 /* ---- A larger L1 table --------------------------------------------------------------- */
@@ -290,6 +302,6 @@ int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact)
     free(s->l1);
     s->l1 = l1;
     if (old_offset)
-        qcow2_drop(image, old_offset, img_align_up(old_bytes, s->cluster_size));
+        qcow2_drop(image, old_offset, img_align_up(old_bytes, s->cluster_size), QCOW2_DISCARD_OTHER);
     return qcow2_flush(image);
 }

@@ -8,6 +8,7 @@
  * but looks at a bounded number of them: the caller may need only its beginning.
  */
 #include "qcow2.h"
+#include "../../libimg/io/waiting.h"
 
 enum { MAX_LOOKED_AT = 65536, RUN_ENDS = 1 };
 
@@ -228,8 +229,9 @@ static int load_table(struct walk *walk, uint64_t l1_index)
     if (!img_aligned(walk->l2_offset, s->cluster_size))
         return qcow2_signal_corrupt(walk->image, true, "L2 table offset %#llx unaligned (L1 index: %#llx)",
                                     (unsigned long long)walk->l2_offset, (unsigned long long)l1_index);
-    int status = qcow2_cache_get(s->l2_cache, walk->l2_offset, &table);
-    walk->l2 = table;
+    int status = qcow2_cache_look(s->l2_cache, walk->l2_offset, &table);
+    if (status == 0)
+        walk->l2 = table;
     return status;
 }
 
@@ -254,7 +256,11 @@ static bool detect_preallocation(struct img *image)
         uint8_t *block;
         if (offset == 0)
             continue;
-        if (!img_aligned(offset, s->cluster_size) || qcow2_cache_get(s->refblock_cache, offset, &block) < 0)
+        if (!img_aligned(offset, s->cluster_size))
+            return false;
+        int status;
+        while ((status = qcow2_cache_look(s->refblock_cache, offset, &block)) == IMG_LOOK_AGAIN) { }
+        if (status < 0)
             return false;
         for (uint64_t entry = 0; entry < img_min(per_block, clusters - i * per_block); entry++)
             counted += qcow2_refcount_at(s, block, entry) != 0;
@@ -267,8 +273,8 @@ static bool preallocated(struct img *image)
     struct qcow2 *s = qcow2_state(image);
 
     if (!s->prealloc_known) {
-        s->prealloc_known = true;
         s->prealloc = detect_preallocation(image);
+        s->prealloc_known = true;
     }
     return s->prealloc;
 }
@@ -299,6 +305,8 @@ int qcow2_map(struct img *image, uint64_t offset, uint64_t length, struct img_ex
         status = load_table(&walk, l1_index);
         if (status == 0)
             status = walk_table(&walk, at, limit);
+        else if (status == IMG_LOOK_AGAIN)
+            status = 0;         /* from the L1 table on; what was found before is as good as an answer of its own */
     }
     if (status < 0)
         return status;

@@ -115,8 +115,10 @@ static int apply_options(struct img *image, const struct qcow2_open_options *giv
         return img_error_set(err, EINVAL, "discard-no-unref is only supported since qcow2 version 3");
     s->lazy = lazy && image->flags & IMG_RDWR;
     s->keep_discarded = given->discard_no_unref == 1;
-    s->discard_snapshots = given->pass_discard_snapshot != 0;
-    s->discard_freed = given->pass_discard_request == 1 || given->pass_discard_other == 1;
+    s->discards[QCOW2_DISCARD_ALWAYS] = true;
+    s->discards[QCOW2_DISCARD_REQUEST] = given->pass_discard_request != 0;
+    s->discards[QCOW2_DISCARD_SNAPSHOT] = given->pass_discard_snapshot != 0;
+    s->discards[QCOW2_DISCARD_OTHER] = given->pass_discard_other == 1;
     status = qcow2_choose_coding(s->h.compression, given->compression_level, given->compression_window, &s->coding,
                                  err);
     if (status == 0)

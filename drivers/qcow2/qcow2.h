@@ -109,6 +109,14 @@ struct qcow2_cache;
 
 struct qcow2_range { uint64_t offset, length; };
 
+/*
+ * Why clusters are not used any more.  It decides whether the file below is told so (the open options pass-discard-*): of
+ * what an overwritten cluster leaves behind never, of what a smaller disk does always.
+ */
+enum qcow2_discard { QCOW2_DISCARD_NEVER, QCOW2_DISCARD_ALWAYS, QCOW2_DISCARD_REQUEST, QCOW2_DISCARD_SNAPSHOT,
+                     QCOW2_DISCARD_OTHER, QCOW2_DISCARDS };
+struct qcow2_dropped { uint64_t offset, length; bool discard; };
+
 struct qcow2 {
     struct qcow2_header h;
     uint32_t cluster_size;
@@ -150,13 +158,12 @@ struct qcow2 {
     /* Guest writes (reserve.c, refcount.c, overlap.c).  All empty after qcow2_flush, so close needs nothing more than that. */
     unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against; open sets qcow2_overlap_template() */
     uint64_t l1_dirty_from, l1_dirty_to;    /* L1 entries that are newer in memory than on disk: [from, to) */
-    IMG_VECTOR(struct qcow2_range) dropped; /* host ranges whose count goes down once no table on disk names them */
+    IMG_VECTOR(struct qcow2_dropped) dropped;   /* host ranges whose count goes down once no table on disk names them */
     uint64_t next_guest, next_host; /* a write that was answered in part goes on here, best there; next_host 0: unknown */
     uint64_t *metadata_filter;      /* overlap.c; free() in close */
     uint64_t metadata_filter_mask;
-    bool discard_freed;             /* freed clusters are discarded in the file below (open option discard=unmap, pass-discard-*) */
+    bool discards[QCOW2_DISCARDS];  /* what is freed for this reason is discarded in the file below */
     bool keep_discarded;            /* open option discard-no-unref */
-    bool discard_snapshots;         /* what a snapshot operation freed is discarded in the file below */
     bool shadowed;                  /* shadow.c: the disk shows copies, the tables may be written in any order */
     struct img_codec_how coding;    /* of clusters that are compressed while the image is open */
     bool coded_written;             /* compressed clusters were: the file may end inside a sector */
@@ -227,6 +234,9 @@ void qcow2_cache_free(struct qcow2_cache *cache);       /* drops what is dirty *
 void qcow2_cache_depends(struct qcow2_cache *cache, struct qcow2_cache *after);
 /* The table at host `offset`, read from disk if need be. The pointer is good until the next get/new on this cache. */
 int qcow2_cache_get(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
+/* The same, for map and reserve before they have changed anything: may release image->lock while the table is read, and
+ * ends with IMG_LOOK_AGAIN then (io/waiting.h). */
+int qcow2_cache_look(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
 /* The same without reading: a zeroed new table, dirty. */
 int qcow2_cache_new_table(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
 void qcow2_cache_dirty(struct qcow2_cache *cache, uint64_t offset);
@@ -298,7 +308,7 @@ struct qcow2_l2 {
     uint8_t *table;                 /* good until the next call that takes a table */
     uint32_t index, left;           /* the entry; entries from it to the end of the table */
 };
-/* The table for this guest offset, made or copied if need be. */
+/* The table for this guest offset, made or copied if need be.  IMG_LOOK_AGAIN as qcow2_cache_look. */
 int qcow2_l2_for_write(struct img *image, uint64_t guest, struct qcow2_l2 *l2);
 static inline uint64_t qcow2_l2_entry(const struct qcow2 *s, const struct qcow2_l2 *l2, uint32_t ahead)
 {
@@ -321,8 +331,8 @@ static inline void qcow2_l2_put(const struct qcow2 *s, struct qcow2_l2 *l2, uint
 /* Change an entry of the L1 table in memory; it goes to disk with the next flush. */
 void qcow2_set_l1(struct qcow2 *s, uint64_t index, uint64_t entry);
 /* One use less of these host bytes, counted once no table on disk names them; of what an L2 entry names. */
-void qcow2_drop(struct img *image, uint64_t offset, uint64_t length);
-void qcow2_drop_entry(struct img *image, uint64_t entry);
+void qcow2_drop(struct img *image, uint64_t offset, uint64_t length, enum qcow2_discard why);
+void qcow2_drop_entry(struct img *image, uint64_t entry, enum qcow2_discard why);
 /* Keeps the list of what was dropped short; to be called when the tables are in order. */
 int qcow2_settle(struct img *image);
 

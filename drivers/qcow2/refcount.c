@@ -239,6 +239,18 @@ static int grow_table_for(struct img *image, uint64_t index, uint64_t offset)
     return status;
 }
 
+/* A block that could not be entered into the table is none, and is not to be written any more. */
+static void give_up_block(struct img *image, uint64_t offset, bool itself, unsigned depth)
+{
+    struct qcow2 *s = qcow2_state(image);
+    uint64_t cluster = offset >> s->h.cluster_bits;
+
+    qcow2_cache_forget(s->refblock_cache, offset);
+    s->free_cluster_index = img_min(s->free_cluster_index, cluster);
+    if (!itself)
+        change_counts(image, cluster, 1, -1, depth + 1);
+}
+
 /* Make the block that counts the stretch `index`. */
 static int alloc_block(struct img *image, uint64_t index, unsigned depth)
 {
@@ -265,14 +277,16 @@ static int alloc_block(struct img *image, uint64_t index, unsigned depth)
         if ((status = block_offset(image, index, &other)) < 0 || other != 0)
             return status < 0 ? status : change_counts(image, cluster, 1, -1, depth + 1);
     }
-    if ((status = qcow2_cache_new_table(s->refblock_cache, offset, &block)) < 0)
-        return status;
-    qcow2_note_metadata(image, offset);
-    if (itself)
-        qcow2_refcount_put(s, block, cluster & ((1ull << s->refblock_bits) - 1), 1);
-    if (index < s->refcount_table_size)
-        return hook_up_block(image, index, offset);
-    return grow_table_for(image, index, offset);
+    if ((status = qcow2_cache_new_table(s->refblock_cache, offset, &block)) == 0) {
+        qcow2_note_metadata(image, offset);
+        if (itself)
+            qcow2_refcount_put(s, block, cluster & ((1ull << s->refblock_bits) - 1), 1);
+        status = index < s->refcount_table_size ? hook_up_block(image, index, offset)
+                                                : grow_table_for(image, index, offset);
+    }
+    if (status < 0)
+        give_up_block(image, offset, itself, depth);
+    return status;
 }
 
 /* The block with this index, made if need be. */

@@ -286,7 +286,7 @@ static int publish_coded(struct img *image, struct img_reservation *at)
     s->coded_written = true;
     qcow2_l2_put(s, &l2, 0, qcow2_coded_entry(s, at->tag[TAG_HOST], at->tag[TAG_COUNT]), 0);
     qcow2_cache_dirty(s->l2_cache, l2.offset);
-    qcow2_drop_entry(image, old);
+    qcow2_drop_entry(image, old, QCOW2_DISCARD_NEVER);
     return qcow2_settle(image);
 }
 
@@ -338,7 +338,7 @@ static int publish_clusters(struct img *image, struct img_reservation *at)
             bitmap = new_bitmap(s, old & QCOW2_COMPRESSED ? 0 : qcow2_l2_bitmap(s, &l2, i), base + step, from, end);
         qcow2_l2_put(s, &l2, i, (host + step) | QCOW2_COPIED, bitmap);
         if (fresh)
-            qcow2_drop_entry(image, old);
+            qcow2_drop_entry(image, old, QCOW2_DISCARD_NEVER);
     }
     qcow2_cache_dirty(s->l2_cache, l2.offset);
     return qcow2_settle(image);

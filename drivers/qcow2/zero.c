@@ -43,8 +43,8 @@ static int widen(struct img *image, uint64_t unit, uint64_t *offset, uint64_t *e
 
 /* ---- One cluster ------------------------------------------------------------------ */
 
-/* The cluster reads as zeroes from now on; its host cluster stays if `keep`. */
-static void zero_cluster(struct img *image, struct qcow2_l2 *l2, uint32_t i, bool keep)
+/* The cluster reads as zeroes from now on; its host cluster stays if `keep`, or goes for that reason. */
+static void zero_cluster(struct img *image, struct qcow2_l2 *l2, uint32_t i, bool keep, enum qcow2_discard why)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t old = qcow2_l2_entry(s, l2, i);
@@ -56,7 +56,7 @@ static void zero_cluster(struct img *image, struct qcow2_l2 *l2, uint32_t i, boo
     else
         qcow2_l2_put(s, l2, i, s->h.version < 3 ? entry : entry | QCOW2_ZERO, 0);
     if (entry == 0)
-        qcow2_drop_entry(image, old);
+        qcow2_drop_entry(image, old, why);
 }
 
 /* Part of a cluster, in whole subclusters. */
@@ -73,7 +73,8 @@ static int zero_subclusters(struct qcow2 *s, struct qcow2_l2 *l2, uint32_t i, ui
 }
 
 /* [offset, end), whole units, within one L2 table. */
-static int zero_in_table(struct img *image, struct qcow2_l2 *l2, uint64_t offset, uint64_t end, bool keep)
+static int zero_in_table(struct img *image, struct qcow2_l2 *l2, uint64_t offset, uint64_t end, bool keep,
+                         enum qcow2_discard why)
 {
     struct qcow2 *s = qcow2_state(image);
     int status = 0;
@@ -81,7 +82,7 @@ static int zero_in_table(struct img *image, struct qcow2_l2 *l2, uint64_t offset
     for (uint32_t i = 0; offset < end && status == 0; i++) {
         uint64_t base = img_align_down(offset, s->cluster_size), next = img_min(end, base + s->cluster_size);
         if (offset == base && (next == base + s->cluster_size || next >= image->size))
-            zero_cluster(image, l2, i, keep);
+            zero_cluster(image, l2, i, keep, why);
         else
             status = zero_subclusters(s, l2, i, offset - base, next - base);
         offset = next;
@@ -90,7 +91,7 @@ static int zero_in_table(struct img *image, struct qcow2_l2 *l2, uint64_t offset
     return status;
 }
 
-static int zero_range(struct img *image, uint64_t offset, uint64_t end, bool keep)
+static int zero_range(struct img *image, uint64_t offset, uint64_t end, bool keep, enum qcow2_discard why)
 {
     struct qcow2 *s = qcow2_state(image);
     int status = 0;
@@ -101,7 +102,7 @@ static int zero_range(struct img *image, uint64_t offset, uint64_t end, bool kee
             break;
         uint64_t base = img_align_down(offset, s->cluster_size);
         uint64_t stop = img_min(end, base + ((uint64_t)l2.left << s->h.cluster_bits));
-        if ((status = zero_in_table(image, &l2, offset, stop, keep)) == 0)
+        if ((status = zero_in_table(image, &l2, offset, stop, keep, why)) == 0)
             status = qcow2_settle(image);
         offset = stop;
     }
@@ -125,7 +126,8 @@ int qcow2_zero(struct img *image, uint64_t offset, uint64_t length, unsigned fla
         if ((status = img_zero(image->data_file, offset, stop - offset, flags)) < 0)
             return status;
     }
-    return zero_range(image, offset, end, keep);
+    return zero_range(image, offset, end, keep,
+                      flags & IMG_ZERO_MAY_UNMAP ? QCOW2_DISCARD_REQUEST : QCOW2_DISCARD_NEVER);
 }
 
 /* ---- Discarding ---------------------------------------------------------------------- */
@@ -138,7 +140,7 @@ static void discard_cluster(struct img *image, struct qcow2_l2 *l2, uint32_t i)
     /* What shows the backing file is to read as zeroes; what is not allocated otherwise stays so. */
     if (entry == 0 && qcow2_l2_bitmap(s, l2, i) == 0 && !may_show_backing(image))
         return;
-    zero_cluster(image, l2, i, s->keep_discarded);
+    zero_cluster(image, l2, i, s->keep_discarded, QCOW2_DISCARD_REQUEST);
 }
 
 static int discard_range(struct img *image, uint64_t offset, uint64_t end)

@@ -62,7 +62,7 @@ int qed_allocate(struct img *image, uint64_t clusters, uint64_t *offset)
 static int get(struct img_pages *pages, uint64_t table, uint64_t index, uint64_t *value)
 {
     uint8_t *entry;
-    int status = img_pages_entry(pages, table, index * QED_ENTRY, &entry);
+    int status = img_pages_look(pages, table, index * QED_ENTRY, &entry);
 
     if (status == 0)
         *value = img_get_le64(entry);

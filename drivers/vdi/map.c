@@ -41,8 +41,9 @@ int vdi_entries(struct img *image, uint32_t block, const uint8_t **entries, uint
 
 int vdi_get_entry(struct img *image, uint32_t block, uint32_t *value)
 {
+    const struct vdi *s = vdi_state(image);
     uint8_t *entry;
-    int status = find_entry(image, block, &entry);
+    int status = img_pages_look(s->pages, s->map_offset, (uint64_t)block * ENTRY, &entry);
 
     if (status == 0)
         *value = img_get_le32(entry);

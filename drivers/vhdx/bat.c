@@ -52,41 +52,69 @@ static int make_room(struct img *image)
     return 0;
 }
 
-static int load(struct img *image, uint64_t index, struct vhdx_piece **piece)
+static int read_piece(struct img *image, uint64_t number, bool aside, uint8_t *bytes)
 {
     struct vhdx *s = vhdx_state(image);
-    uint64_t start = index * 8 / PIECE;
-    uint8_t *bytes;
-    int ret;
+    unsigned left = 0;
 
-    *piece = &s->pieces[start];
+    IMG_EVENT(image->file, l2_load);
+    if (aside)
+        left = img_step_out(image);
+    int ret = vhdx_read(image, bytes, s->bat_offset + number * PIECE, PIECE);
+    if (aside)
+        img_step_in(image, left);
+    /* What lies behind the table stays as it is. */
+    for (uint64_t at = 0; ret == 0 && at < PIECE && number * PIECE + at < s->entries * 8; at += 8)
+        img_put_le64(bytes + at, img_get_le64(bytes + at) & ENTRY_BITS);
+    return ret;
+}
+
+/* With the lock released, where that may be: then somebody else may have been faster, or needed it at once. */
+static int load(struct img *image, uint64_t number, bool aside)
+{
+    struct vhdx *s = vhdx_state(image);
+    struct vhdx_piece *piece = &s->pieces[number];
+    struct img_loading loading = { .bytes = malloc(PIECE) };
+
+    if (!loading.bytes)
+        return -ENOMEM;
+    if (piece->loading)
+        piece->loading->dropped = true;
+    piece->loading = &loading;
+    int ret = read_piece(image, number, aside, loading.bytes);
+    if (!loading.dropped)
+        piece->loading = NULL;
+    if (ret < 0 || loading.dropped) {
+        free(loading.bytes);
+    } else {
+        piece->bytes = loading.bytes;
+        s->loaded++;
+    }
+    if (!aside)
+        return ret;
+    img_table_arrived(image);
+    return ret < 0 && !loading.dropped ? ret : IMG_LOOK_AGAIN;
+}
+
+/* The piece of an entry.  `looks`: nothing has been changed yet. */
+static int get_piece(struct img *image, uint64_t index, bool looks, struct vhdx_piece **piece)
+{
+    bool waits = looks && img_may_wait(image);
+
+    *piece = &vhdx_state(image)->pieces[index * 8 / PIECE];
     if ((*piece)->bytes)
         return 0;
-    ret = make_room(image);
-    if (ret < 0)
-        return ret;
-    bytes = malloc(PIECE);
-    if (!bytes)
-        return -ENOMEM;
-    IMG_EVENT(image->file, l2_load);
-    ret = vhdx_read(image, bytes, s->bat_offset + start * PIECE, PIECE);
-    if (ret < 0) {
-        free(bytes);
-        return ret;
-    }
-    /* What lies behind the table stays as it is. */
-    for (uint64_t at = 0; at < PIECE && start * PIECE + at < s->entries * 8; at += 8)
-        img_put_le64(bytes + at, img_get_le64(bytes + at) & ENTRY_BITS);
-    (*piece)->bytes = bytes;
-    s->loaded++;
-    return 0;
+    if ((*piece)->loading && waits)
+        return img_wait_for_table(image);
+    int ret = make_room(image);
+    return ret < 0 ? ret : load(image, index * 8 / PIECE, waits);
 }
 
 int vhdx_bat_get(struct img *image, uint64_t block, uint64_t *entry)
 {
     uint64_t index = vhdx_bat_index(vhdx_state(image), block);
     struct vhdx_piece *piece;
-    int ret = load(image, index, &piece);
+    int ret = get_piece(image, index, true, &piece);
 
     if (ret == 0)
         *entry = img_get_le64(piece->bytes + index * 8 % PIECE);
@@ -98,7 +126,7 @@ int vhdx_bat_put(struct img *image, uint64_t block, uint64_t entry)
     struct vhdx *s = vhdx_state(image);
     uint64_t index = vhdx_bat_index(s, block);
     struct vhdx_piece *piece;
-    int ret = load(image, index, &piece);
+    int ret = get_piece(image, index, false, &piece);
 
     if (ret < 0)
         return ret;

@@ -19,6 +19,7 @@
 #define VHDX_H
 
 #include "../../libimg/driver.h"
+#include "../../libimg/io/waiting.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
@@ -74,6 +75,7 @@ struct vhdx_patch {
 /* A piece of the BAT. */
 struct vhdx_piece {
     uint8_t *bytes;                 /* NULL: not read */
+    struct img_loading *loading;    /* somebody reads it */
     uint16_t dirty;                 /* a bit for each page of it */
     uint32_t reserved;              /* entries that are VHDX_RESERVED */
 };
@@ -164,7 +166,7 @@ int vhdx_end(struct img *image);
 /* bat.c */
 int vhdx_bat_init(struct img *image);
 void vhdx_bat_free(struct vhdx *s);
-/* The entry of a payload block; reserved bits are cleared, but for VHDX_RESERVED. */
+/* The entry of a payload block; reserved bits are cleared, but for VHDX_RESERVED.  get may end with IMG_LOOK_AGAIN. */
 int vhdx_bat_get(struct img *image, uint64_t block, uint64_t *entry);
 int vhdx_bat_put(struct img *image, uint64_t block, uint64_t entry);
 /* The next dirty page at or behind `page`, as it is to be on disk; false: there is none. */

@@ -5,6 +5,7 @@
  * markers), "Simple Extents".
  */
 #include "vmdk.h"
+#include "../../libimg/io/waiting.h"
 #include <string.h>
 
 /* The caller may need only the beginning of an answer. */
@@ -44,7 +45,7 @@ int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t inde
 /* ---- Coded grains --------------------------------------------------------------------------- */
 
 /* As many bytes as the marker in front says, as far as the file has them; the marker alone where that cannot be. */
-static int coded_length(const struct vmdk_extent *extent, uint64_t host, uint64_t *length)
+static int coded_length(struct img *image, const struct vmdk_extent *extent, uint64_t host, uint64_t *length)
 {
     uint8_t marker[VMDK_GRAIN_MARKER];
     uint64_t most = 2 * extent->grain, size = img_size(extent->file);
@@ -54,7 +55,9 @@ static int coded_length(const struct vmdk_extent *extent, uint64_t host, uint64_
         *length = host < size ? img_min(most, size - host) : 1;
         return 0;
     }
-    ret = vmdk_read(extent->file, marker, host, sizeof marker);
+    /* The last that is looked at for an answer, so the lock is not needed any more. */
+    ret = img_within(host, sizeof marker, INT64_MAX) ? img_read_aside(image, extent->file, marker, host, sizeof marker)
+                                                     : -EIO;
     *length = sizeof marker;
     if (ret == 0 && img_get_le32(marker + 8) <= most)
         *length += img_min(img_get_le32(marker + 8), host + sizeof marker < size ? size - host - sizeof marker : 0);
@@ -113,15 +116,18 @@ static int map_sparse(struct img *image, struct vmdk_extent *extent, uint64_t en
     uint64_t index = (run->offset - extent->start) / extent->grain, at = run->offset;
     int ret = 0;
 
-    for (unsigned looked_at = 0; at < end && looked_at < MAX_LOOKED_AT; looked_at++) {
+    for (unsigned looked_at = 0; at < end && looked_at < MAX_LOOKED_AT; ) {
         enum img_extent_kind kind;
         uint64_t host, next = 0, inside = (at - extent->start) % extent->grain;
 
         ret = vmdk_find_grain(image, extent, index, &kind, &host);
         if (ret == 0)
             ret = skip_missing(image, extent, index, &next);
+        if (ret == IMG_LOOK_AGAIN)
+            continue;
         if (ret < 0)
             break;
+        looked_at++;
         if (kind != IMG_CODED)
             host += inside;
         if (run->length == 0) {
@@ -134,7 +140,7 @@ static int map_sparse(struct img *image, struct vmdk_extent *extent, uint64_t en
         at = img_min(end, extent->start + index * extent->grain);
         run->length = at - run->offset;
         if (kind == IMG_CODED) {
-            ret = coded_length(extent, host, &run->host_length);
+            ret = coded_length(image, extent, host, &run->host_length);
             break;
         }
     }

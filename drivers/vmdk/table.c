@@ -35,18 +35,22 @@ void vmdk_open_tables(struct img *image)
 /* ---- Entries --------------------------------------------------------------------------------- */
 
 /* The entry at byte `at` of the directory or table that begins at byte `start` of the file. */
-static int find_entry(struct img *image, const struct vmdk_extent *extent, uint64_t start, uint64_t at, uint8_t **found)
+static int find_entry(struct img *image, const struct vmdk_extent *extent, uint64_t start, uint64_t at, bool looks,
+                      uint8_t **found)
 {
+    struct img_pages *pages = vmdk_state(image)->pages;
+
     if (start + at > INT64_MAX - PAGE)
         return -EIO;
-    return img_pages_entry_of(vmdk_state(image)->pages, extent->file, start, at, found);
+    return looks ? img_pages_look_of(pages, extent->file, start, at, found)
+                 : img_pages_entry_of(pages, extent->file, start, at, found);
 }
 
 static int get_entry(struct img *image, const struct vmdk_extent *extent, uint64_t start, uint64_t index,
                      uint64_t *entry)
 {
     uint8_t *found;
-    int ret = find_entry(image, extent, start, index * extent->entry_size, &found);
+    int ret = find_entry(image, extent, start, index * extent->entry_size, true, &found);
 
     if (ret == 0)
         *entry = extent->entry_size == 8 ? img_get_le64(found) : img_get_le32(found);
@@ -59,7 +63,7 @@ static int put_entry(struct img *image, const struct vmdk_extent *extent, uint64
 {
     uint8_t *found;
     uint64_t at = index * extent->entry_size;
-    int ret = find_entry(image, extent, start, at, &found);
+    int ret = find_entry(image, extent, start, at, false, &found);
 
     if (ret < 0)
         return ret;

@@ -131,16 +131,11 @@ int vpc_open_dynamic(struct img *image, struct img_error *err)
 
 /* ---- What is where --------------------------------------------------------------- */
 
-static int find_entry(const struct vpc *s, uint64_t index, uint8_t **entry)
-{
-    return img_pages_entry(s->table, s->table_offset, index * ENTRY, entry);
-}
-
 int vpc_find_block(struct img *image, uint64_t index, uint64_t *host)
 {
     const struct vpc *s = vpc_state(image);
     uint8_t *entry;
-    int status = find_entry(s, index, &entry);
+    int status = img_pages_look(s->table, s->table_offset, index * ENTRY, &entry);
 
     if (status < 0)
         return status;
@@ -152,7 +147,7 @@ int vpc_set_block(struct img *image, uint64_t index, uint64_t place)
 {
     const struct vpc *s = vpc_state(image);
     uint8_t *entry;
-    int status = find_entry(s, index, &entry);
+    int status = img_pages_entry(s->table, s->table_offset, index * ENTRY, &entry);
 
     if (status < 0)
         return status;

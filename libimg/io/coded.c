@@ -4,6 +4,7 @@
  * given a place and written in order later.
  */
 #include "io.h"
+#include "waiting.h"
 #include "node/trace.h"
 #include "util/cleanup.h"
 #include "util/scratch.h"
@@ -39,6 +40,19 @@ int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, 
     return n;
 }
 
+static int reserve_one(struct img *image, const struct coded_cluster *cluster, struct img_reservation *place)
+{
+    int ret;
+
+    image->patience = IMG_RESERVE_PATIENCE;
+    do {
+        *place = (struct img_reservation){ .offset = cluster->offset };
+        ret = image->driver->reserve_coded(image, cluster->offset, cluster->length, place);
+    } while (ret == IMG_LOOK_AGAIN);
+    image->patience = 0;
+    return ret;
+}
+
 /* Places for a run of clusters: for all of them or for none. */
 static int reserve_run(struct img *image, const struct coded_cluster *clusters, size_t count,
                        struct img_reservation *places)
@@ -46,8 +60,7 @@ static int reserve_run(struct img *image, const struct coded_cluster *clusters, 
     LOCK_SCOPE(&image->lock);
     for (size_t i = 0; i < count; i++) {
         IMG_TRACE(reserve, image, clusters[i].offset, clusters[i].length);
-        places[i].offset = clusters[i].offset;
-        int ret = image->driver->reserve_coded(image, clusters[i].offset, clusters[i].length, &places[i]);
+        int ret = reserve_one(image, &clusters[i], &places[i]);
         if (ret < 0) {
             while (i-- > 0)
                 img_settle(image, &places[i], ret);

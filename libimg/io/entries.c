@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* entries.c - guest range to extent, entry by entry (see entries.h). */
 #include "entries.h"
+#include "waiting.h"
 #include "util/checked.h"
 
 /* An answer is given under a lock, and the caller may need only the beginning of it. */
@@ -11,8 +12,8 @@ struct table {
     uint64_t place, end;            /* end: of what is below it on the guest disk */
 };
 
-static int look_at(struct img *image, const struct img_entries *entries, uint64_t guest, struct table *table,
-                   struct img_extent *unit)
+static int look_once(struct img *image, const struct img_entries *entries, uint64_t guest, struct table *table,
+                     struct img_extent *unit)
 {
     *unit = (struct img_extent){ .offset = guest, .kind = IMG_HOLE };
     if (entries->find_table && guest >= table->end) {
@@ -27,6 +28,18 @@ static int look_at(struct img *image, const struct img_entries *entries, uint64_
     }
     unit->length = entries->unit - (guest & (entries->unit - 1));
     return entries->look(image, table->place, guest, unit);
+}
+
+/* An answer is good for one moment only, so that a run is put together at several of them does no harm; but a table that
+ * was found before the lock was released is looked for anew. */
+static int look_at(struct img *image, const struct img_entries *entries, uint64_t guest, struct table *table,
+                   struct img_extent *unit)
+{
+    int ret;
+
+    while ((ret = look_once(image, entries, guest, table, unit)) == IMG_LOOK_AGAIN)
+        table->end = 0;
+    return ret;
 }
 
 static bool goes_on(const struct img_extent *run, const struct img_extent *unit)

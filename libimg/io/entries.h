@@ -11,7 +11,8 @@
 struct img_entries {
     uint64_t unit;                  /* guest bytes of an entry; a power of two */
     uint64_t span;                  /* guest bytes below a table; a power of two */
-    /* Where the table for `guest` is; 0: nowhere, and all below it is a HOLE.  NULL: there is one table, always. */
+    /* Both may end with IMG_LOOK_AGAIN (waiting.h).
+     * Where the table for `guest` is; 0: nowhere, and all below it is a HOLE.  NULL: there is one table, always. */
     int (*find_table)(struct img *image, uint64_t guest, uint64_t *table);
     /* What the entry for `guest` says: kind; for bytes in a file host_valid, file, recurse, and host, which is that of
      * `guest`; of a CODED unit its host and host_length.  The rest of *unit is set already, and it is a HOLE. */

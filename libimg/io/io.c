@@ -8,6 +8,7 @@
  */
 #include "io.h"
 #include "request.h"
+#include "waiting.h"
 #include "node/trace.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
@@ -237,10 +238,14 @@ static int reserve(struct img *image, uint64_t offset, size_t length, struct img
 {
     int ret;
 
-    *at = (struct img_reservation){ .offset = offset };
     IMG_TRACE(reserve, image, offset, length);
     pthread_mutex_lock(&image->lock);
-    ret = image->driver->reserve(image, offset, length, at);
+    image->patience = IMG_RESERVE_PATIENCE;
+    do {
+        *at = (struct img_reservation){ .offset = offset };
+        ret = image->driver->reserve(image, offset, length, at);
+    } while (ret == IMG_LOOK_AGAIN);
+    image->patience = 0;
     pthread_mutex_unlock(&image->lock);
     return ret;
 }

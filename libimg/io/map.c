@@ -5,6 +5,7 @@
  */
 #include "io.h"
 #include "request.h"
+#include "waiting.h"
 #include "node/trace.h"
 #include "util/cleanup.h"
 #include "util/checked.h"
@@ -37,7 +38,11 @@ int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_exte
     if (driver->traits & IMG_PASS_THROUGH)
         return driver->map(image, offset, length, extent);
     pthread_mutex_lock(&image->lock);
-    ret = driver->map(image, offset, length, extent);
+    image->patience = IMG_MAP_PATIENCE;
+    do
+        ret = driver->map(image, offset, length, extent);
+    while (ret == IMG_LOOK_AGAIN);
+    image->patience = 0;
     pthread_mutex_unlock(&image->lock);
     return ret;
 }

@@ -5,6 +5,7 @@
  * asks for is paid once for many.
  */
 #include "pages.h"
+#include "waiting.h"
 #include "util/checked.h"
 #include "util/scratch.h"
 #include "util/strbuf.h"
@@ -17,6 +18,7 @@ struct slot {
     uint64_t offset, stamp;
     uint32_t from, to;              /* changed bytes; to 0: none */
     uint8_t *bytes;
+    struct img_loading *loading;    /* on its way: its bytes are not here yet; else NULL */
 };
 
 struct img_pages {
@@ -52,10 +54,19 @@ void img_pages_free(struct img_pages *pages)
     free(pages);
 }
 
+/* What is on its way is not wanted here any more. */
+static void drop_load(struct slot *slot)
+{
+    if (slot->loading)
+        slot->loading->dropped = true;
+    slot->loading = NULL;
+    slot->file = NULL;
+}
+
 void img_pages_forget(struct img_pages *pages)
 {
     for (size_t i = 0; i < pages->count; i++) {
-        pages->slots[i].file = NULL;
+        drop_load(&pages->slots[i]);
         pages->slots[i].to = 0;
     }
     pages->changed = 0;
@@ -118,47 +129,103 @@ static struct slot *set_of(struct img_pages *pages, const struct img *file, uint
     return &pages->slots[hash % (pages->count / WAYS) * WAYS];
 }
 
-/* A slot for a page that is not there, free of changes and with memory. */
-static int make_room(struct img_pages *pages, struct slot *set, struct slot **room)
+static struct slot *find(struct slot *set, const struct img *file, uint64_t offset)
 {
-    struct slot *oldest = set;
+    for (int i = 0; i < WAYS; i++)
+        if (set[i].file == file && set[i].offset == offset)
+            return &set[i];
+    return NULL;
+}
+
+/* The one that goes first: free, or unused for longest, or (the last choice) on its way. */
+static struct slot *victim(struct slot *set)
+{
+    struct slot *best = set;
+
+    for (int i = 0; i < WAYS && best->file; i++) {
+        bool worse = set[i].loading && !best->loading, better = best->loading && !set[i].loading;
+        if (!set[i].file || better || (!worse && set[i].stamp < best->stamp))
+            best = &set[i];
+    }
+    return best;
+}
+
+/* A slot for a page that is not there, free of changes and with memory. */
+static int make_room(struct img_pages *pages, struct slot *set, bool waits, struct slot **room)
+{
+    struct slot *slot = victim(set);
     int ret;
 
-    for (int i = 0; i < WAYS && oldest->file; i++) {
-        if (!set[i].file || set[i].stamp < oldest->stamp)
-            oldest = &set[i];
-    }
-    ret = oldest->to ? img_pages_write(pages) : 0;
+    if (slot->loading && waits)
+        return img_wait_for_table(pages->image);
+    ret = slot->to ? img_pages_write(pages) : 0;
     if (ret < 0)
         return ret;
-    if (!oldest->bytes)
-        oldest->bytes = malloc(pages->page_size);
-    if (!oldest->bytes)
+    drop_load(slot);
+    if (!slot->bytes)
+        slot->bytes = malloc(pages->page_size);
+    if (!slot->bytes)
         return -ENOMEM;
-    oldest->file = NULL;
-    *room = oldest;
+    *room = slot;
     return 0;
 }
 
-static int get_page(struct img_pages *pages, struct img *file, uint64_t offset, uint8_t **bytes)
+/* A format that lies below has no bytes behind its end: what is missing is zero. */
+static int load(struct img_pages *pages, struct slot *slot, struct img *file, uint64_t offset)
 {
-    struct slot *set = set_of(pages, file, offset), *slot = NULL;
-    int ret;
+    IMG_EVENT(file, l2_load);
+    int ret = img_pread_padded(file, slot->bytes, offset, pages->page_size);
 
-    for (int i = 0; i < WAYS && !slot; i++)
-        if (set[i].file == file && set[i].offset == offset)
-            slot = &set[i];
-    if (!slot) {
-        ret = make_room(pages, set, &slot);
-        if (ret < 0)
-            return ret;
-        IMG_EVENT(file, l2_load);
-        /* A format that lies below has no bytes behind its end. */
-        ret = img_pread_padded(file, slot->bytes, offset, pages->page_size);
-        if (ret < 0)
-            return ret;
+    if (ret == 0) {
         slot->file = file;
         slot->offset = offset;
+    }
+    return ret;
+}
+
+/* The same with the lock released: whoever has it meanwhile may take the slot away. */
+static int load_aside(struct img_pages *pages, struct slot *slot, struct img *file, uint64_t offset)
+{
+    struct img_loading loading = { .bytes = slot->bytes };
+    int ret;
+
+    slot->bytes = NULL;
+    slot->file = file;
+    slot->offset = offset;
+    slot->stamp = ++pages->clock;
+    slot->loading = &loading;
+    IMG_EVENT(file, l2_load);
+    ret = img_read_aside(pages->image, file, loading.bytes, offset, pages->page_size);
+    img_table_arrived(pages->image);
+    if (loading.dropped) {
+        free(loading.bytes);
+        return IMG_LOOK_AGAIN;
+    }
+    slot->loading = NULL;
+    slot->bytes = loading.bytes;
+    if (ret < 0)
+        slot->file = NULL;
+    return ret < 0 ? ret : IMG_LOOK_AGAIN;
+}
+
+static int get_page(struct img_pages *pages, struct img *file, uint64_t offset, bool looks, uint8_t **bytes)
+{
+    struct slot *set = set_of(pages, file, offset), *slot = find(set, file, offset);
+    bool waits = looks && img_may_wait(pages->image);
+    int ret;
+
+    if (slot && slot->loading) {
+        if (waits)
+            return img_wait_for_table(pages->image);
+        drop_load(slot);
+        slot = NULL;
+    }
+    if (!slot) {
+        ret = make_room(pages, set, waits, &slot);
+        if (ret == 0)
+            ret = waits ? load_aside(pages, slot, file, offset) : load(pages, slot, file, offset);
+        if (ret < 0)
+            return ret;
     }
     slot->stamp = ++pages->clock;
     pages->last = slot;
@@ -168,7 +235,7 @@ static int get_page(struct img_pages *pages, struct img *file, uint64_t offset, 
 
 int img_pages_get(struct img_pages *pages, uint64_t offset, uint8_t **bytes)
 {
-    return get_page(pages, pages->image->file, offset, bytes);
+    return get_page(pages, pages->image->file, offset, false, bytes);
 }
 
 void img_pages_changed(struct img_pages *pages, uint32_t from, uint32_t length)
@@ -185,19 +252,35 @@ void img_pages_changed(struct img_pages *pages, uint32_t from, uint32_t length)
 
 /* ---- Entries -------------------------------------------------------------------- */
 
-int img_pages_entry_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry)
+static int get_entry(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, bool looks,
+                     uint8_t **entry)
 {
     uint64_t start = img_align_down(at, pages->page_size);
-    int ret = get_page(pages, file, table + start, entry);
+    int ret = get_page(pages, file, table + start, looks, entry);
 
     if (ret == 0)
         *entry += at - start;
     return ret;
 }
 
+int img_pages_entry_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry)
+{
+    return get_entry(pages, file, table, at, false, entry);
+}
+
 int img_pages_entry(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry)
 {
-    return img_pages_entry_of(pages, pages->image->file, table, at, entry);
+    return get_entry(pages, pages->image->file, table, at, false, entry);
+}
+
+int img_pages_look_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry)
+{
+    return get_entry(pages, file, table, at, true, entry);
+}
+
+int img_pages_look(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry)
+{
+    return get_entry(pages, pages->image->file, table, at, true, entry);
 }
 
 void img_pages_entry_changed(struct img_pages *pages, const uint8_t *entry, uint32_t length)

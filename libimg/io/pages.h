@@ -4,6 +4,9 @@
  *
  * Tables may be far larger than what is used of them, so a page of a table is what is read and kept, and of a
  * page that has changed only the changed bytes are written back.  For one thread at a time: under image->lock.
+ *
+ * The functions with `look` in their name are for map and reserve before they have changed anything: they may release
+ * image->lock while the page is read, and end with IMG_LOOK_AGAIN then (waiting.h).  The others never do.
  */
 #ifndef IMG_PAGES_H
 #define IMG_PAGES_H
@@ -29,6 +32,9 @@ void img_pages_changed(struct img_pages *pages, uint32_t from, uint32_t length);
 int img_pages_entry(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry);
 /* The same where tables lie in several files: of the one in this node. */
 int img_pages_entry_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry);
+/* The same two, only to look at it. */
+int img_pages_look(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry);
+int img_pages_look_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry);
 /* `length` bytes from there on have changed; it was got last. */
 void img_pages_entry_changed(struct img_pages *pages, const uint8_t *entry, uint32_t length);
 int img_pages_write(struct img_pages *pages);           /* all that has changed, in ascending order of each file */

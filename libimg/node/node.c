@@ -23,6 +23,7 @@ struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum i
     pthread_mutex_init(&node->flush_lock, NULL);
     pthread_mutex_init(&node->answers.lock, NULL);
     img_range_lock_init(&node->ranges);
+    pthread_cond_init(&image->table_arrived, NULL);
     return image;
 }
 
@@ -67,6 +68,7 @@ void img_node_free(struct img *image)
     free(image->child_name);
     drop_name(image);
     img_doc_free(image->options);
+    pthread_cond_destroy(&image->table_arrived);
     pthread_mutex_destroy(&image->lock);
     pthread_mutex_destroy(&img_node_of(image)->flush_lock);
     pthread_mutex_destroy(&img_node_of(image)->answers.lock);

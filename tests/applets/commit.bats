@@ -239,3 +239,16 @@ Image committed.' ]
     out ''
     err "qemu-img: Could not open 'none.qcow2': Could not open 'none.qcow2': No such file or directory"
 }
+
+@test "commit: zeroes give clusters of the base back to the storage" {
+    pattern full.raw 11 0 8M
+    img 0 convert -f raw -O qcow2 full.raw base.qcow2
+    [ "$(data_bytes base.qcow2)" -gt 8388608 ] || skip 'no holes on this file system'
+    img 0 create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+    truncate -s 8M empty.raw
+    img 0 convert -n -f raw -O qcow2 empty.raw top.qcow2
+    img 0 commit -q top.qcow2
+    [ "$(data_bytes base.qcow2)" -lt 1048576 ]
+    img 0 compare -f raw empty.raw base.qcow2
+    img 0 check -q base.qcow2
+}

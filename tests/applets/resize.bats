@@ -188,6 +188,30 @@ clean() {
     raw_is want guest
 }
 
+# The second half of the disk lies in front of the first.
+@test "resize: shrinking gives clusters back to the storage, wherever they lie in the file" {
+    for options in cluster_size=1M cluster_size=64k cluster_size=512 extended_l2=on compat=0.10; do
+        img 0 create -q -f qcow2 -o $options a.qcow2 20M
+        img 0 bench -w -d 1 -c 10 -s 1M -S 1M -o 10M --pattern=17 a.qcow2
+        img 0 bench -w -d 1 -c 10 -s 1M -S 1M --pattern=34 a.qcow2
+        [ "$(data_bytes a.qcow2)" -gt 20971520 ] || skip 'no holes on this file system'
+        img 0 resize --shrink a.qcow2 5M
+        [ "$(data_bytes a.qcow2)" -lt 10485760 ]
+        img 0 convert -O raw a.qcow2 a.raw
+        pattern wanted 22 0 5M
+        raw_is a.raw wanted
+        clean a.qcow2
+    done
+}
+
+@test "resize: nothing is given back where the file is to keep it" {
+    img 0 create -q -f qcow2 a.qcow2 20M
+    img 0 bench -w -d 1 -c 10 -s 1M -S 1M -o 10M --pattern=17 a.qcow2
+    img 0 bench -w -d 1 -c 10 -s 1M -S 1M --pattern=34 a.qcow2
+    img 0 resize --shrink --image-opts driver=qcow2,file.discard=ignore,file.filename=a.qcow2 5M
+    [ "$(data_bytes a.qcow2)" -gt 15728640 ]
+}
+
 @test "resize: an external data file" {
     img 0 create -q -f qcow2 -o data_file=d.raw a.qcow2 1M
     img 0 resize a.qcow2 3M

@@ -1,19 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /* What is where, entry by entry: runs over units and tables, where they end, and whose an error is. */
 #include "libimg/io/entries.h"
+#include "libimg/io/waiting.h"
 #include "test.h"
 
 enum { UNIT = 16, SPAN = 4 * UNIT, FAR = 1 << 20 };
 
 /* A letter a unit: '.' hole, 'z' zero, 'd' the next data in a row, 'j' data elsewhere, 'c' coded, 'e' error; a table of
- * four units is missing where they are all '-', and cannot be found where they are all 'x'. */
+ * four units is missing where they are all '-', and cannot be found where they are all 'x'.  With `away` tables and units
+ * have to be waited for now and then. */
 static const char *disk;
 static unsigned found;
+static unsigned asked;
+static bool away;
+
+/* Not at every third time. */
+static bool arrived(void)
+{
+    return !away || ++asked % 3;
+}
 
 static int find_table(struct img *image, uint64_t guest, uint64_t *table)
 {
     (void)image;
     found++;
+    if (!arrived())
+        return IMG_LOOK_AGAIN;
     if (disk[guest / UNIT] == 'x')
         return -EINVAL;
     *table = disk[guest / UNIT] == '-' ? 0 : 1 + guest / SPAN;
@@ -25,6 +37,8 @@ static int look(struct img *image, uint64_t table, uint64_t guest, struct img_ex
     char letter = disk[guest / UNIT];
 
     (void)image, (void)table;
+    if (!arrived())
+        return IMG_LOOK_AGAIN;
     if (letter == 'e')
         return -EIO;
     unit->kind = letter == '.' ? IMG_HOLE : letter == 'z' ? IMG_ZERO : letter == 'c' ? IMG_CODED : IMG_DATA;
@@ -74,6 +88,10 @@ int main(void)
     OK(error_of(&two_levels, "dddedddd", 3 * UNIT, 5 * UNIT) == -EIO, "and is for whoever begins there");
     OK(is_run(&two_levels, "....xxxx", 0, 8 * UNIT, 4 * UNIT, IMG_HOLE), "the same where a table is not found");
     OK(error_of(&two_levels, "....xxxx", 4 * UNIT + 1, UNIT) == -EINVAL, "for whoever begins there");
+    away = true;
+    OK(is_run(&two_levels, "ddddddddz", 5, 9 * UNIT - 5, 8 * UNIT - 5, IMG_DATA), "what is waited for does not end a run");
+    OK(is_run(&two_levels, "zz------.", 0, 9 * UNIT, 2 * UNIT, IMG_ZERO), "nor change it");
+    away = false;
     OK(is_run(&one_level, "ddddddz", 0, 7 * UNIT, 6 * UNIT, IMG_DATA) && found == 0, "one table for all");
     return test_end();
 }

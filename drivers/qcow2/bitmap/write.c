@@ -272,15 +272,11 @@ static bool any_flags(const struct qcow2 *s)
 static int empty_trash(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
-    bool discard = s->discard_freed;
 
     for (size_t i = 0; i < s->bitmap_trash.count; i++)
-        qcow2_drop(image, s->bitmap_trash.at[i].offset, s->bitmap_trash.at[i].length);
+        qcow2_drop(image, s->bitmap_trash.at[i].offset, s->bitmap_trash.at[i].length, QCOW2_DISCARD_ALWAYS);
     s->bitmap_trash.count = 0;
-    s->discard_freed = true;
-    int status = qcow2_flush(image);
-    s->discard_freed = discard;
-    return status;
+    return qcow2_flush(image);
 }
 
 int qcow2_bitmaps_store(struct img *image)

@@ -157,7 +157,7 @@ static int expand_entry(struct img *image, uint64_t references, uint64_t *entry)
         *entry = offset | (references == 1 ? QCOW2_COPIED : 0);
     }
     for (uint64_t i = 0; host && i < references; i++)
-        qcow2_drop(image, host, s->cluster_size);
+        qcow2_drop(image, host, s->cluster_size, QCOW2_DISCARD_OTHER);
     return 0;
 }
 

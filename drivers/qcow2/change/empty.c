@@ -167,8 +167,8 @@ static int drop_l2(struct img *image, uint64_t index)
         return status;
     qcow2_set_l1(s, index, 0);
     for (uint64_t i = 0; i < 1ull << s->l2_bits && !image->data_file; i++)
-        qcow2_drop_entry(image, img_get_be64(table + i * s->l2_entry_size));
-    qcow2_drop(image, offset, s->cluster_size);
+        qcow2_drop_entry(image, img_get_be64(table + i * s->l2_entry_size), QCOW2_DISCARD_SNAPSHOT);
+    qcow2_drop(image, offset, s->cluster_size, QCOW2_DISCARD_SNAPSHOT);
     return qcow2_settle(image);
 }
 
@@ -190,7 +190,6 @@ static int drop_all(struct img *image)
 int qcow2_make_empty(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
-    bool discard = s->discard_freed;
     int status;
 
     if (s->broken)
@@ -203,8 +202,5 @@ int qcow2_make_empty(struct img *image)
         s->broken = status < 0;
         return status;
     }
-    s->discard_freed = true;
-    status = drop_all(image);
-    s->discard_freed = discard;
-    return status;
+    return drop_all(image);
 }

@@ -64,22 +64,45 @@ static int count_area(struct img *image, const uint64_t *table, uint64_t blocks,
     return 0;
 }
 
-/* Write the table and make the header name it. */
-static int switch_table(struct img *image, uint64_t *table, uint64_t clusters, uint64_t offset)
+/* It could not be written.  Nothing names it, so it is free as before, and what is new of it is not to be written. */
+static void uncount_area(struct img *image, const uint64_t *table, uint64_t blocks, uint64_t start, uint64_t end)
 {
     struct qcow2 *s = qcow2_state(image);
-    uint64_t entries = clusters << (s->h.cluster_bits - 3);
-    uint8_t pointer[12];
-    int status;
+    uint64_t stretch = 1ull << (s->refblock_bits + s->h.cluster_bits);
+
+    for (uint64_t i = start / stretch; i < blocks; i++) {
+        uint64_t offset = table[i] & ~511ull, to = img_min(end, (i + 1) * stretch);
+        uint8_t *block;
+        if (i >= s->refcount_table_size || s->refcount_table[i] != table[i]) {
+            qcow2_cache_forget(s->refblock_cache, offset);
+            continue;
+        }
+        if (qcow2_cache_get(s->refblock_cache, offset, &block) < 0)
+            continue;
+        qcow2_cache_dirty(s->refblock_cache, offset);
+        for (uint64_t at = img_max(start, i * stretch); at < to; at += s->cluster_size)
+            qcow2_refcount_put(s, block, (at - i * stretch) >> s->h.cluster_bits, 0);
+    }
+}
+
+static int write_table(struct img *image, uint64_t *table, uint64_t clusters, uint64_t offset)
+{
+    uint64_t entries = clusters << (qcow2_state(image)->h.cluster_bits - 3);
 
     for (uint64_t i = 0; i < entries; i++)
         table[i] = IMG_BE64(table[i]);
     IMG_EVENT(image->file, refblock_alloc_write_table);
-    status = qcow2_write(image, 0, table, offset, (size_t)(entries * 8));
+    int status = qcow2_write(image, 0, table, offset, (size_t)(entries * 8));
     for (uint64_t i = 0; i < entries; i++)
         table[i] = IMG_BE64(table[i]);
-    if (status < 0 || (status = qcow2_barrier(image)) < 0)
-        return status;
+    return status < 0 ? status : qcow2_barrier(image);
+}
+
+/* Make the header name the table. */
+static int switch_table(struct img *image, uint64_t clusters, uint64_t offset)
+{
+    uint8_t pointer[12];
+    int status;
 
     img_put_be64(pointer, offset);
     img_put_be32(pointer + 8, (uint32_t)clusters);
@@ -113,7 +136,11 @@ int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_are
     IMG_EVENT(image->file, refblock_alloc_write_blocks);
     if ((status = count_area(image, table, blocks, area->start, *end)) < 0 ||
         (status = qcow2_cache_write(s->refblock_cache)) < 0 ||
-        (status = switch_table(image, table, clusters, table_offset)) < 0) {
+        (status = write_table(image, table, clusters, table_offset)) < 0)
+        uncount_area(image, table, blocks, area->start, *end);
+    else
+        status = switch_table(image, clusters, table_offset);   /* what became of a header that failed is not known */
+    if (status < 0) {
         free(table);
         return status;
     }

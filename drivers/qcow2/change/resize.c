@@ -46,7 +46,7 @@ static int crop_clusters(struct img *image, uint64_t from, uint64_t to)
         for (uint32_t i = 0; from + ((uint64_t)i << s->h.cluster_bits) < next; i++) {
             uint64_t entry = qcow2_l2_entry(s, &l2, i);
             qcow2_l2_put(s, &l2, i, 0, 0);
-            qcow2_drop_entry(image, entry);
+            qcow2_drop_entry(image, entry, QCOW2_DISCARD_ALWAYS);
         }
         qcow2_cache_dirty(s->l2_cache, l2.offset);
         status = qcow2_settle(image);
@@ -181,7 +181,7 @@ static int crop_l2_tables(struct img *image, uint64_t keep)
         if (table == 0)
             continue;
         qcow2_set_l1(s, i, 0);
-        qcow2_drop(image, table, s->cluster_size);
+        qcow2_drop(image, table, s->cluster_size, QCOW2_DISCARD_ALWAYS);
     }
     return qcow2_flush(image);
 }

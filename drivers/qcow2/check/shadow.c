@@ -11,7 +11,10 @@
  * them the image again, and the copies are cut off.  At each moment the image is sound, at worst
  * with leaked clusters.
  *
- * Where the file cannot grow (a block device) the image is marked dirty instead, as with lazy refcounts.
+ * Where the file cannot grow (a block device, a full disk) the image is marked dirty instead, as with lazy refcounts.
+ *
+ * Tables that will be written have their room before: those in which a sparse file has holes are filled in first, so that
+ * a disk that is full is met before anything is changed.
  */
 #include "../qcow2.h"
 
@@ -219,6 +222,44 @@ static int write_copies(struct img *image, struct qcow2_shadow *shadow, const ui
     return sink.at == shadow->base + (shadow->total << s->h.cluster_bits) ? 0 : -EIO;
 }
 
+/* ---- Room for the originals --------------------------------------------------------------- */
+
+static bool has_hole(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct img_extent extent;
+
+    if (offset >= img_size(image->file))
+        return false;               /* damage */
+    if (offset + length > img_size(image->file))
+        return true;
+    return img_map(image->file, offset, length, &extent) == 0 && (extent.kind != IMG_DATA || extent.length < length);
+}
+
+/* Its own content, so that a later write finds its place taken. */
+static int fill_in(struct img *image, uint64_t offset, uint64_t length)
+{
+    CLEANUP_FREE uint8_t *bytes = NULL;
+
+    if (!has_hole(image, offset, length))
+        return 0;
+    bytes = malloc(length + 1);
+    int status = bytes ? qcow2_read(image, bytes, offset, (size_t)length) : -ENOMEM;
+    return status < 0 ? status : img_pwrite(image->file, bytes, offset, (size_t)length);
+}
+
+static int fill_in_tables(struct img *image, const uint32_t *indexes, size_t count)
+{
+    struct qcow2 *s = qcow2_state(image);
+    int status = s->h.l1_size ? fill_in(image, s->h.l1_offset, (uint64_t)s->h.l1_size * 8) : 0;
+
+    for (size_t i = 0; status == 0 && i < count; i++)
+        status = fill_in(image, s->l1[indexes[i]] & QCOW2_OFFSET_MASK, s->cluster_size);
+    for (uint32_t i = 0; status == 0 && i < s->refcount_table_size; i++)
+        if (qcow2_refblock_at(s, i))
+            status = fill_in(image, qcow2_refblock_at(s, i), s->cluster_size);
+    return status;
+}
+
 /* ---- The header ------------------------------------------------------------------------- */
 
 /* Size, L1 table, refcount table and snapshots: neighbours in the first sector, so one write changes them together. */
@@ -278,6 +319,11 @@ int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count,
         memcpy(shadow->l1, s->l1, (size_t)s->h.l1_size * 8);
     s->lazy = false;
     status = plan(image, shadow, count);
+    int room = status == -EINVAL ? 0 : fill_in_tables(image, indexes, count);
+    if (room < 0) {
+        release(image, shadow);
+        return room;
+    }
     if (status == 0 && (status = write_copies(image, shadow, indexes, count)) < 0)
         cut_off(image, shadow);
     if (status == 0) {

@@ -86,7 +86,9 @@ static int place(struct img *image, struct placing *at, uint64_t guest, uint64_t
     *host = at->next;
     status = at->fixed ? qcow2_alloc_at(image, at->next, &length) : qcow2_alloc_clusters(image, length, host);
     *count = length >> s->h.cluster_bits;
-    return status < 0 ? status : clear_reused(image, *host, length, file_size);
+    if (status == 0 && (status = clear_reused(image, *host, length, file_size)) < 0)
+        qcow2_free_clusters(image, *host, length);
+    return status;
 }
 
 /* Place what the slice of the L2 table at `guest` covers of [guest, end); *done moves to where it stopped. */
@@ -114,8 +116,11 @@ static int place_slice(struct img *image, struct placing *at, uint64_t guest, ui
         *done = guest;
         return 0;
     }
-    if ((status = qcow2_l2_for_write(image, guest, &l2)) < 0)
+    if ((status = qcow2_l2_for_write(image, guest, &l2)) < 0) {
+        if (!image->data_file && !at->reserved)
+            qcow2_free_clusters(image, host, count << s->h.cluster_bits);
         return status;
+    }
     for (uint32_t i = 0; i < count; i++)
         qcow2_l2_put(s, &l2, i, (host + ((uint64_t)i << s->h.cluster_bits)) | QCOW2_COPIED, 0);
     qcow2_cache_dirty(s->l2_cache, l2.offset);
@@ -226,7 +231,10 @@ static int preallocate_data(struct img *image, uint64_t guest, uint64_t end, enu
     /* The data before the tables, which then lie around it. */
     if (count > 0 && ((status = qcow2_alloc_at(image, at.next, &bytes)) < 0 || bytes >> s->h.cluster_bits != count))
         return img_error_errno(err, status < 0 ? -status : EIO, "Failed to allocate data clusters");
-    if ((status = place_all(image, &at, guest, end)) < 0 || (status = qcow2_flush(image)) < 0)
+    uint64_t run_end = at.next + bytes;
+    if ((status = place_all(image, &at, guest, end)) < 0 && at.next < run_end)
+        qcow2_free_clusters(image, at.next, run_end - at.next);
+    if (status < 0 || (status = qcow2_flush(image)) < 0)
         return img_error_errno(err, -status, "Failed to allocate data clusters");
     return 0;
 }

@@ -52,7 +52,7 @@ static void discard(struct img *image, const struct qcow2_range *range)
     struct qcow2 *s = qcow2_state(image);
 
     /* A wish, not a duty. */
-    if (s->discard_snapshots && range->length)
+    if (s->discards[QCOW2_DISCARD_SNAPSHOT] && range->length)
         img_discard(image->file, range->offset, img_align_up(range->length, s->cluster_size));
 }
 
@@ -384,7 +384,12 @@ static int drop_tree(struct img *image, uint64_t *gone, uint32_t entries, const 
     return status;
 }
 
-/* Drop the tree and switch to the new table; a tree that is damaged is left behind. */
+static bool no_room(int status)
+{
+    return status == -ENOSPC || status == -EDQUOT || status == -EFBIG;
+}
+
+/* Drop the tree and switch to the new table; a tree that is damaged is left behind.  Without room all stays as it is. */
 static int delete_listed(struct img *image, const struct qcow2_snapshot *gone, const struct qcow2_range *table,
                          struct img_error *err)
 {
@@ -400,8 +405,27 @@ static int delete_listed(struct img *image, const struct qcow2_snapshot *gone, c
         free_table(image, &l1_range);
         return 0;
     }
-    switch_table(image, table, left);
+    if (!no_room(status))
+        switch_table(image, table, left);
     return img_error_errno(err, -status, "Failed to free the cluster and L1 table");
+}
+
+static struct qcow2_snapshot take_out(struct qcow2 *s, size_t index)
+{
+    struct qcow2_snapshot *at = &s->snapshots.at[index], taken = *at;
+
+    s->snapshots.count--;
+    memmove(at, at + 1, (s->snapshots.count - index) * sizeof *at);
+    return taken;
+}
+
+static void put_back(struct qcow2 *s, size_t index, struct qcow2_snapshot *taken)
+{
+    struct qcow2_snapshot *at = &s->snapshots.at[index];
+
+    memmove(at + 1, at, (s->snapshots.count - index) * sizeof *at);
+    *at = *taken;
+    s->snapshots.count++;
 }
 
 int qcow2_snapshot_delete(struct img *image, const char *id, const char *name, struct img_error *err)
@@ -419,17 +443,18 @@ int qcow2_snapshot_delete(struct img *image, const char *id, const char *name, s
     int status = qcow2_check_snapshot_l1(s, found, err);
     if (status < 0)
         return status;
-    gone = *found;
     size_t index = (size_t)(found - s->snapshots.at);
-    s->snapshots.count--;
-    memmove(found, found + 1, (s->snapshots.count - index) * sizeof *found);
+    gone = take_out(s, index);
     if ((status = qcow2_put_snapshot_table(image, NULL, &table)) < 0) {
-        memmove(&s->snapshots.at[index + 1], &s->snapshots.at[index], (s->snapshots.count - index) * sizeof gone);
-        s->snapshots.at[index] = gone;
-        s->snapshots.count++;
+        put_back(s, index, &gone);
         return img_error_errno(err, -status, "Failed to remove snapshot from snapshot list");
     }
     status = delete_listed(image, &gone, &table, err);
+    if (no_room(status) && s->h.snapshots_offset != table.offset && !s->broken) {
+        put_back(s, index, &gone);
+        free_table(image, &table);
+        return status;
+    }
     qcow2_free_snapshot(&gone);
     if (s->h.snapshots_offset == table.offset)
         free_table(image, &old);

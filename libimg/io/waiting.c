@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* waiting.c - giving up image->lock while a table is read (see waiting.h). */
+#include "waiting.h"
+
+/* Whoever takes the lock next is not armed. */
+static unsigned disarm(struct img *image)
+{
+    unsigned left = image->patience - 1;
+
+    image->patience = 0;
+    return left;
+}
+
+unsigned img_step_out(struct img *image)
+{
+    unsigned left = disarm(image);
+
+    pthread_mutex_unlock(&image->lock);
+    return left;
+}
+
+void img_step_in(struct img *image, unsigned left)
+{
+    pthread_mutex_lock(&image->lock);
+    image->patience = left;
+}
+
+int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t offset, size_t length)
+{
+    unsigned left;
+    int ret;
+
+    if (!img_may_wait(image))
+        return img_pread_padded(file, bytes, offset, length);
+    left = img_step_out(image);
+    ret = img_pread_padded(file, bytes, offset, length);
+    img_step_in(image, left);
+    return ret;
+}
+
+int img_wait_for_table(struct img *image)
+{
+    unsigned left = disarm(image);
+
+    pthread_cond_wait(&image->table_arrived, &image->lock);
+    image->patience = left;
+    return IMG_LOOK_AGAIN;
+}
+
+void img_table_arrived(struct img *image)
+{
+    pthread_cond_broadcast(&image->table_arrived);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * waiting.h - tables are read while nobody holds the lock of their image, for format drivers.
+ *
+ * A table may be far away, and only who needs that table is to wait for it.  So map and reserve, before they have changed
+ * anything, may release image->lock while a table is read.  When it is there the state may be another, so the call ends
+ * with IMG_LOOK_AGAIN and is made again by libimg; then the table is found in memory.
+ *
+ * Two have to agree: libimg arms a call with patience (so it is 0 in zero, discard, publish and flush, and where one
+ * thread is alone), and the driver asks for the table by a function that says so.  Each wait takes some of the patience.
+ * Without any left tables are read under the lock, so every call ends, however small the memory for tables is.
+ *
+ * The table that is being read has its place, marked with a struct img_loading.  Others that want it wait.  Who may
+ * not wait takes the place away and reads for itself; the first reader sees that its result is not wanted any more.
+ */
+#ifndef IMG_WAITING_H
+#define IMG_WAITING_H
+
+#include "driver.h"
+
+/* No errno. */
+enum { IMG_LOOK_AGAIN = -4096 };
+/* A map goes on where it was, whatever the number of tables that it looks at; a reserve begins anew. */
+enum { IMG_MAP_PATIENCE = 2048, IMG_RESERVE_PATIENCE = 32 };
+
+/* A table on its way, of the thread that reads it. */
+struct img_loading {
+    uint8_t *bytes;
+    bool dropped;                   /* its place was taken away */
+};
+
+static inline bool img_may_wait(const struct img *image)
+{
+    return image->patience > 0;
+}
+
+/* Release image->lock in an armed call, and take it again.  Nobody else is armed in between by this call. */
+unsigned img_step_out(struct img *image);
+void img_step_in(struct img *image, unsigned left);
+
+/* img_pread_padded from `file`, in an armed call with image->lock released. */
+int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t offset, size_t length);
+/* Until some table of the image is there.  Always IMG_LOOK_AGAIN. */
+int img_wait_for_table(struct img *image);
+/* A table is there, or will not come: wakes those who wait. */
+void img_table_arrived(struct img *image);
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tables are read with no lock held (libimg/io/waiting.h), in each format that has them in a file: those who want
+ * different tables read at the same time, those who want the same one read it once, and an error is told to each.  Then
+ * many threads read and write one image with memory for few tables (build/tsan looks on), and all is where it was put.
+ */
+#include "libimg/driver.h"
+#include "test.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MIB (1ull << 20)
+
+enum { READERS = 4, WRITERS = 8, ROUNDS = 400, PIECE = 512 };
+
+static const char path[] = "test-tables.img";
+
+/* ---- A storage at which readers meet ------------------------------------------ */
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    const struct img_driver *real;
+    struct img_driver driver;
+    unsigned wanted;                /* readers that have to be there before any of them goes on */
+    unsigned inside, most, reads;
+    int answer;
+} storage = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+/* Whoever waits in vain for others goes on in the end: the test fails, and ends. */
+static int meet(struct img *file, void *buffer, uint64_t offset, size_t length)
+{
+    struct timespec end;
+    int late = 0, answer;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 20;
+    pthread_mutex_lock(&storage.lock);
+    storage.reads++;
+    if (++storage.inside > storage.most)
+        storage.most = storage.inside;
+    pthread_cond_broadcast(&storage.changed);
+    while (storage.most < storage.wanted && !late)
+        late = pthread_cond_timedwait(&storage.changed, &storage.lock, &end);
+    storage.inside--;
+    answer = storage.answer;
+    pthread_mutex_unlock(&storage.lock);
+    return answer ? answer : storage.real->pread(file, buffer, offset, length);
+}
+
+static void watch(struct img *image, unsigned wanted, int answer)
+{
+    struct img *file = image->file;
+
+    storage.real = file->driver;
+    storage.driver = *file->driver;
+    storage.driver.pread = meet;
+    storage.wanted = wanted;
+    storage.inside = storage.most = storage.reads = 0;
+    storage.answer = answer;
+    file->driver = &storage.driver;
+}
+
+static void unwatch(struct img *image)
+{
+    image->file->driver = storage.real;
+}
+
+/* ---- Images ---------------------------------------------------------------------- */
+
+static void make(const char *format, const char *options)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    struct img_doc *flat = img_doc_object();
+
+    if (img_options_add(flat, options, &err) < 0 || img_create(img_driver_find(format), path, flat, &err) < 0)
+        OK(false, "create %s: %s", format, err.text);
+    img_doc_free(flat);
+    img_error_clear(&err);
+}
+
+static struct img *open_image(const char *how, unsigned flags)
+{
+    struct img_open options = { .flags = flags, .cache = IMG_CACHE_UNSAFE, .image_opts = true };
+    struct img_error err = IMG_ERROR_INIT;
+    struct img *image = NULL;
+
+    if (img_open(&image, how, &options, &err) < 0)
+        OK(false, "open %s: %s", how, err.text);
+    img_error_clear(&err);
+    return image;
+}
+
+static void shut(struct img *image)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    OK(img_close(image, &err) == 0, "closed");
+    img_error_clear(&err);
+}
+
+/* ---- Readers ------------------------------------------------------------------------ */
+
+struct reader {
+    pthread_t thread;
+    struct img *image;
+    uint64_t offset;
+    int result;
+    struct img_extent extent;
+};
+
+static void *read_map(void *argument)
+{
+    struct reader *reader = argument;
+
+    reader->result = img_map(reader->image, reader->offset, PIECE, &reader->extent);
+    return NULL;
+}
+
+static void run_readers(struct img *image, struct reader *readers, uint64_t first, uint64_t step)
+{
+    for (unsigned i = 0; i < READERS; i++) {
+        readers[i] = (struct reader){ .image = image, .offset = first + i * step };
+        pthread_create(&readers[i].thread, NULL, read_map, &readers[i]);
+    }
+    for (unsigned i = 0; i < READERS; i++)
+        pthread_join(readers[i].thread, NULL);
+}
+
+static bool all(const struct reader *readers, int result)
+{
+    for (unsigned i = 0; i < READERS; i++)
+        if (readers[i].result != result || (result == 0 && readers[i].extent.kind != IMG_DATA))
+            return false;
+    return true;
+}
+
+/* Places that are `step` bytes apart are in different tables below one and the same. */
+static void test_readers(const char *format, const char *options, uint64_t step)
+{
+    struct reader readers[READERS];
+    static unsigned char bytes[PIECE];
+    struct img_extent extent;
+    struct img *image;
+    char how[200];
+
+    make(format, options);
+    snprintf(how, sizeof how, "driver=%s,file.driver=file,file.filename=%s", format, path);
+    image = open_image(how, IMG_RDWR);
+    memset(bytes, 0x55, sizeof bytes);
+    for (unsigned i = 0; i < 2 * READERS + 1; i++)
+        OK(img_pwrite(image, bytes, i * step, PIECE) == 0, "%s: there is data at %u", format, i);
+    shut(image);
+
+    image = open_image(how, 0);
+    OK(img_map(image, 0, PIECE, &extent) == 0, "%s: the first table", format);
+    watch(image, READERS, 0);
+    run_readers(image, readers, step, step);
+    OK(all(readers, 0) && storage.most == READERS, "%s: different tables are read at the same time", format);
+    unwatch(image);
+    watch(image, 1, -EIO);
+    run_readers(image, readers, (READERS + 1) * step, 0);
+    OK(all(readers, -EIO), "%s: who wants a table that cannot be read is told so", format);
+    unwatch(image);
+    watch(image, 1, 0);
+    run_readers(image, readers, (READERS + 1) * step, 0);
+    OK(all(readers, 0) && storage.reads == 1, "%s: one table is read once, also behind an error", format);
+    unwatch(image);
+    shut(image);
+    unlink(path);
+}
+
+/* ---- Writers ---------------------------------------------------------------------------- */
+
+/* Each has every WRITERS-th piece of the disk; `model` is what they hold. */
+struct writer {
+    pthread_t thread;
+    struct img *image;
+    unsigned number, pieces;
+    uint64_t stride;
+    unsigned char *model;
+    bool good;
+};
+
+static void *write_and_read(void *argument)
+{
+    struct writer *writer = argument;
+    unsigned long long seed = writer->number + 1;
+    unsigned char bytes[PIECE];
+
+    writer->good = true;
+    for (unsigned i = 0; i < ROUNDS && writer->good; i++) {
+        unsigned piece = test_random(&seed) % (writer->pieces / WRITERS) * WRITERS + writer->number;
+        unsigned char *model = &writer->model[piece];
+        uint64_t offset = piece * writer->stride;
+        if (test_random(&seed) % 2) {
+            *model = (unsigned char)(1 + test_random(&seed) % 255);
+            memset(bytes, *model, sizeof bytes);
+            writer->good = img_pwrite(writer->image, bytes, offset, PIECE) == 0;
+        } else {
+            writer->good = img_pread(writer->image, bytes, offset, PIECE) == 0 && bytes[0] == *model &&
+                           bytes[PIECE - 1] == *model;
+        }
+        if (writer->good && test_random(&seed) % 64 == 0)
+            writer->good = img_flush(writer->image) == 0;
+    }
+    return NULL;
+}
+
+static bool holds(struct img *image, const unsigned char *model, unsigned pieces, uint64_t stride)
+{
+    unsigned char bytes[PIECE];
+
+    for (unsigned i = 0; i < pieces; i++)
+        if (img_pread(image, bytes, i * stride, PIECE) < 0 || bytes[0] != model[i] || bytes[PIECE - 1] != model[i])
+            return false;
+    return true;
+}
+
+static void test_writers(const char *format, const char *options, const char *open_options, uint64_t stride)
+{
+    enum { PIECES = 128 * WRITERS };
+    static unsigned char model[PIECES];
+    struct writer writers[WRITERS];
+    bool good = true;
+    struct img *image;
+    char how[200];
+
+    memset(model, 0, sizeof model);
+    make(format, options);
+    snprintf(how, sizeof how, "driver=%s,%sfile.driver=file,file.filename=%s", format, open_options, path);
+    image = open_image(how, IMG_RDWR);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writers[i] = (struct writer){ .image = image, .number = i, .pieces = PIECES, .stride = stride, .model = model };
+        pthread_create(&writers[i].thread, NULL, write_and_read, &writers[i]);
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
+        pthread_join(writers[i].thread, NULL);
+        good &= writers[i].good;
+    }
+    OK(good, "%s: many threads at once", format);
+    OK(holds(image, model, PIECES, stride), "%s: all of it is there", format);
+    shut(image);
+    image = open_image(how, 0);
+    OK(holds(image, model, PIECES, stride), "%s: and on the storage", format);
+    shut(image);
+    unlink(path);
+}
+
+int main(void)
+{
+    test_readers("qcow2", "size=80G", 512 * MIB);
+    test_readers("qed", "size=80G", 1024 * MIB);
+    test_readers("qcow", "size=80G", 64 * MIB);
+    test_readers("vdi", "size=80G", 4096 * MIB);
+    test_readers("vpc", "size=80G", 8192 * MIB);
+    test_readers("vhdx", "size=80G,block_size=1M", 8192 * MIB);
+    test_readers("vmdk", "size=80G", 1024 * MIB);
+    test_readers("parallels", "size=80G", 8192 * MIB);
+    /* Strides by which pieces lie in far more tables than there is memory for. */
+    test_writers("qcow2", "size=64M,cluster_size=512", "l2-cache-size=64k,refcount-cache-size=64k,", 64 << 10);
+    test_writers("vmdk", "size=64G", "", 64 * MIB);
+    test_writers("vpc", "size=1000G", "", 960 * MIB);
+    return test_end();
+}
