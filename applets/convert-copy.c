@@ -7,11 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void tell_salvaged(void *context, uint64_t offset, int error)
+static void tell_salvaged(void *context, enum img_copy_stage stage, uint64_t offset, int error)
 {
+    const char *what = stage == IMG_COPY_MAPPING ? "block status at offset" : "offset";
+
     (void)context;
     if (!app_quiet)
-        app_warning("error while reading offset %llu: %s", (unsigned long long)offset, img_strerror(error));
+        app_warning("error while reading %s %llu: %s", what, (unsigned long long)offset, img_strerror(error));
 }
 
 static void explain(const struct img_copy_fault *fault, int error)

@@ -65,7 +65,9 @@ struct img_copy {
     bool grow_target;              /* resize the target while a stream is read */
     bool compress;
     bool salvage;                  /* replace unreadable ranges by zeroes */
-    void (*salvaged)(void *context, uint64_t offset, int error);  /* called for each of them; may be NULL */
+    /* Called for each sector of them: IMG_COPY_READING, or IMG_COPY_MAPPING if it is not known what is there (then it is
+     * read all the same).  May be NULL. */
+    void (*salvaged)(void *context, enum img_copy_stage stage, uint64_t offset, int error);
     bool offload;                  /* -C: let the kernel copy data between the storages if possible */
     struct img_digest *digest;     /* digest of everything that the guest reads, in whole sectors (digest.h); not with
                                       offload or a range of a source; NULL: none.  Without a target and with a

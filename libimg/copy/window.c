@@ -62,6 +62,12 @@ int copy_read_source(struct copy_job *job, unsigned char *buffer, uint64_t offse
     return 0;
 }
 
+static void tell_salvaged(const struct copy_job *job, enum img_copy_stage stage, uint64_t offset, int error)
+{
+    if (job->what->salvaged)
+        job->what->salvaged(job->what->context, stage, offset, -error);
+}
+
 /* Read sector by sector, and replace unreadable sectors by zeroes. */
 static void salvage(struct copy_job *job, unsigned char *buffer, uint64_t offset, uint64_t length)
 {
@@ -70,8 +76,7 @@ static void salvage(struct copy_job *job, unsigned char *buffer, uint64_t offset
         int ret = copy_read_source(job, buffer + done, offset + done, n);
         if (ret < 0) {
             memset(buffer + done, 0, n);
-            if (job->what->salvaged)
-                job->what->salvaged(job->what->context, offset + done, -ret);
+            tell_salvaged(job, IMG_COPY_READING, offset + done, ret);
         }
     }
 }
@@ -110,6 +115,7 @@ static int map_piece(struct copy_job *job, uint64_t offset, uint64_t length, str
     }
     ret = copy_map(job, offset, length, extent);
     if (ret < 0 && job->what->salvage) {
+        tell_salvaged(job, IMG_COPY_MAPPING, offset, ret);
         /* Treat it as data: reading it sector by sector finds the content. */
         *extent = (struct img_extent){ .offset = offset, .length = img_min(length, SECTOR), .kind = IMG_CODED };
         return 0;

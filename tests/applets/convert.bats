@@ -525,6 +525,21 @@ EOF
     back b.qcow2 a.raw
 }
 
+@test "convert: --salvage tells where block status cannot be read" {
+    truncate -s 3M a.raw
+    pattern a.raw 7 1M 64k
+    local node=driver=raw,file.driver=blkdebug,file.image.filename=a.raw,file.inject-error.0.event=none
+    img 0 convert --salvage -O raw --image-opts "$node,file.inject-error.0.iotype=block-status,file.inject-error.0.sector=2048" b.raw
+    # qemu-img tells of it for each of its two passes
+    sort -u "$ERR" > once
+    echo 'qemu-img: warning: error while reading block status at offset 1048576: Input/output error' | cmp - once
+    cmp a.raw b.raw
+    img 0 convert -q --salvage -O raw --image-opts "$node,file.inject-error.0.iotype=block-status,file.inject-error.0.sector=2048" b.raw
+    err ''
+    img 1 convert -O raw --image-opts "$node,file.inject-error.0.iotype=block-status,file.inject-error.0.sector=2048" b.raw
+    err 'qemu-img: error while reading block status at offset 0: Input/output error'
+}
+
 @test "convert: a compressed cluster past the end is an error, or a hole with --salvage" {
     fixtures v3.qcow2
     l1=$((0x$(peek v3.qcow2 40 8)))

@@ -364,3 +364,45 @@ in_use() {
     img 0 map f
     img 0 compare f f
 }
+
+# ---- alignment ----------------------------------------------------------------------
+
+@test "host_device: a disk with blocks of 4 KiB, with and without the page cache" {
+    need_root
+    truncate -s 8M disk
+    LOOP=$(losetup -b 4096 -f --show disk 2> /dev/null) || skip 'no loop device with blocks of 4 KiB'
+    truncate -s 3M old.raw
+    pattern old.raw 1 512 1M
+    pattern old.raw 2 1537k 700k
+    for mode in none writeback directsync; do
+        # clusters of 512 bytes: whatever is written begins and ends inside a block
+        img 0 create -q -f qcow2 -o cluster_size=512 "$LOOP" 3M
+        img 0 convert -n -W -m 16 -t "$mode" -f raw -O qcow2 old.raw "$LOOP"
+        img 0 check -q -f qcow2 "$LOOP"
+        img 0 convert -T "$mode" -f qcow2 -O raw "$LOOP" new.raw
+        cmp old.raw new.raw
+        # a window that begins and ends inside blocks; what is around it stays
+        head -c 8M /dev/urandom > before
+        cat before > "$LOOP"
+        img 0 convert -n -t "$mode" -f raw old.raw --target-image-opts "driver=raw,offset=1536,size=3M,file.driver=host_device,file.filename=$LOOP"
+        { head -c 1536 before; cat old.raw; tail -c +$((3 * 1024 * 1024 + 1537)) before; } > after
+        cmp after "$LOOP"
+    done
+}
+
+@test "file: direct I/O on a file that ends inside a block" {
+    head -c 1048575 /dev/urandom > a.raw
+    truncate -s 983040 hole && truncate -s 1048575 hole && dd if=a.raw of=hole bs=1 seek=983040 skip=983040 conv=notrunc status=none
+    # the last block is one piece where it is one block
+    img 0 map --output=json --image-opts driver=raw,file.driver=file,file.filename=hole,file.cache.direct=on
+    has "$OUT" '"start": 983040, "length": 65536,'
+    img 0 convert -T none -f raw -O raw a.raw b.raw
+    cmp -n 1048575 a.raw b.raw
+    [ "$(stat -c %s b.raw)" -eq 1048576 ]
+    # written to the end and no further
+    cp a.raw c.raw
+    img 0 bench -q -w -t none -f raw -c 3 -s 512 -o 1047040 --pattern=9 c.raw
+    [ "$(stat -c %s c.raw)" -le 1048576 ]
+    cmp -n 1047040 a.raw c.raw
+    tail -c +1047041 c.raw | head -c 1535 | tr -d '\011' | cmp - /dev/null
+}
