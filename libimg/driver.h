@@ -4,20 +4,33 @@
  *
  * A format driver maps, the core moves the bytes.  libimg checks ranges and
  * read-only state before it calls a driver, so a callback may rely on
- * offset + length <= image->size and on length > 0.  A NULL callback means that
- * libimg emulates it or answers "not supported".
+ * offset + length <= image->size (a PROTOCOL may be written to behind its end)
+ * and on length > 0.  A NULL callback means that libimg emulates it or answers
+ * "not supported".
+ *
+ * Requests: pread, pwrite, zero, discard and map of a PROTOCOL, a FILTER or an
+ * ADAPTER are called within image->limits: offset and length are multiples of
+ * request_alignment, the buffer is aligned to memory_alignment, and length is
+ * at most max_transfer (max_write_zeroes, max_discard).  One exception: the
+ * end of a write may be the end of the node, or its new end, without alignment.
+ * A read may reach beyond the end by less than request_alignment; there a
+ * PROTOCOL and an ADAPTER read zeroes.  Writes of one block are never
+ * concurrent with a partial write of it.
  *
  * Calls and threads: open, close, create, resize, check, info and snapshot
  * calls are never concurrent with anything on the same node.  map, reserve,
  * publish, cancel, zero, discard and flush of one node of a FORMAT are
  * serialised by libimg with image->lock, so their code is written as for one
- * thread; but map and reserve may release image->lock while they wait for a table (io/waiting.h), before they have changed
- * anything.  decode and encode run concurrently and must not touch state that the others write.
- * pread, pwrite, zero, discard, flush and map of a PROTOCOL run concurrently
- * without a lock (the kernel or a lock of the driver's own serialises); so does pread of a
- * FORMAT with IMG_READS_CONCURRENTLY.
+ * thread; but map and reserve may release image->lock while they wait for a
+ * table (io/waiting.h), before they have changed anything.  Between reserve
+ * and publish nobody else reserves in the same lock unit (limits.lock_unit).
+ * decode and encode run concurrently and must not touch state that the others
+ * write.  pread, pwrite, zero, discard, flush and map of all other kinds run
+ * concurrently without a lock; so does pread of a FORMAT with
+ * IMG_READS_CONCURRENTLY.  flush of a PROTOCOL or ADAPTER is called by one
+ * thread at a time, and only if there was a write since the last one.
  *
- * Callbacks on the way of the bytes return 0 or a negative errno; the caller
+ * Callbacks on the path of the bytes return 0 or a negative errno; the caller
  * knows what was being done and words the error.  Structural damage is first
  * reported with img_notice.  The others set *err.
  */
@@ -100,7 +113,7 @@ struct img {
  *  guest content visible at these places before the write (copy on write).  Tail is cut at the
  *  end of the guest disk; host bytes behind it may stay undefined.
  *  published: nothing has to be linked in (already allocated): publish is not called.
- *  replaces: publish gives something free, which later reservations may find; it is wanted before them.
+ *  replaces: publish frees something that later reservations may find: publish it before reserving again.
  */
 struct img_reservation {
     uint64_t offset, length;
@@ -232,16 +245,19 @@ struct img_driver {
     int (*create)(const struct img_create *request, struct img_error *err);
     const struct img_stream_ops *stream;    /* FORMAT: can be written in order; NULL: it cannot */
 
-    /* PROTOCOL, and formats whose bytes do not lie still. */
+    /* PROTOCOL, FILTER, ADAPTER, and formats that have no place for their bytes.  flags: IMG_WRITE_FUA, only with the
+     * trait IMG_WRITES_FUA, or for a FILTER, which passes it on. */
     int (*pread)(struct img *image, void *buffer, uint64_t offset, size_t length);
     int (*pwrite)(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags);
 
-    /* Ranges: flags IMG_ZERO_...  A format that cannot do it without data returns -ENOTSUP and libimg writes zeroes.
-     * FORMAT: zero gets whole write_units (cluster_size where that is 0), discard whole clusters; the last may be
+    /* Ranges: flags IMG_ZERO_...  -ENOTSUP: zeroes cannot be made without writing them, and libimg does that.
+     * FORMAT: zero gets whole units of limits.write_unit (or clusters), discard whole clusters; the last may be
      * cut by the end of the disk. */
     int (*zero)(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
     int (*discard)(struct img *image, uint64_t offset, uint64_t length);
-    int (*flush)(struct img *image);  /* metadata held back, in order, then image->file (and data_file) are flushed by libimg */
+    /* Write metadata that is held back, in order; libimg then flushes image->file and the other nodes below.  PROTOCOL: make
+     * all that was written durable. */
+    int (*flush)(struct img *image);
 
     /* PROTOCOL: let the kernel or the server copy `length` bytes from a node of this driver to another one of it; with
      * `share` only by sharing the blocks, which moves no bytes.  A negative errno when it can't (then the bytes
@@ -293,8 +309,10 @@ struct img_driver {
     int (*snapshot_delete)(struct img *image, const char *id, const char *name, struct img_error *err);
 
     /* FILTER.  Its pread, pwrite, zero, discard and flush, where it has them, run concurrently without a lock and pass
-     * the request on to image->file themselves (flush does not: libimg flushes what is below).  A map is there to
-     * fail; what it answers is the answer from below.
+     * the request on to image->file themselves (flush does not: libimg flushes what is below).  map may only inject
+     * errors; what it answers is the answer from below.
+     * ADAPTER.  As a FILTER, but the node is a storage of its own: without map all of it is data, without zero zeroes are
+     * written through pwrite, and nothing is copied past it.
      *  child: the name of the node below, NULL: "file".
      *  parse_name: put the options that "prefix:..." or a plain name stands for into `options`; NULL: the name is the
      *  child's.  PROTOCOLs with a prefix may have it too.
