@@ -98,7 +98,7 @@ void app_report(struct img_error *err);
 void app_report_with(struct img_error *err, const char *format, ...) IMG_PRINTF(2, 3);
 /* printf on standard output unless -q. */
 void app_say(const char *format, ...) IMG_PRINTF(1, 2);
-/* Flush standard output; an error is reported once and changes status 0 to 1.
+/* End a command: free its objects and flush standard output; an error is reported once and changes status 0 to 1.
  * main() calls it after every applet. */
 int app_finish(int status);
 

@@ -83,6 +83,7 @@ int app_finish(int status)
 {
     bool failed = fflush(stdout) != 0;
 
+    img_objects_free();
     if (!failed && !ferror(stdout))
         return status;
     app_error("Could not write to standard output: %s", failed ? img_strerror(errno) : "an earlier write failed");
