@@ -16,6 +16,7 @@
 
 #include "../compat/compat.h"
 #include "../libimg/img.h"
+#include <stdarg.h>
 
 /*
  * One option.  `letter` is its short letter, or a number from APP_LONG on if
@@ -89,6 +90,10 @@ void app_help(const struct app *app);
 extern const char *app_name;    /* prefix of error messages: "qemu-img", "img-convert" */
 extern bool app_quiet;          /* -q: app_say is silent */
 
+/* printf to standard error in one write, so that lines of several threads do not mix. */
+void app_tell(const char *format, ...) IMG_PRINTF(1, 2);
+/* The same for a line "WHO: KINDTEXT". */
+void app_tell_line(const char *who, const char *kind, const char *format, va_list arguments) IMG_PRINTF(3, 0);
 /* Print "NAME: TEXT" and a newline on standard error. */
 void app_error(const char *format, ...) IMG_PRINTF(1, 2);
 void app_warning(const char *format, ...) IMG_PRINTF(1, 2);

@@ -154,7 +154,7 @@ static void show(struct progress *progress, const char *end)
     seconds = seconds_between(&progress->started, &now);
     img_human_size(size, sizeof size, progress->done);
     img_human_size(rate, sizeof rate, seconds > 0 ? (uint64_t)((double)progress->done / seconds) : progress->done);
-    fprintf(stderr, "%" PRIu64 " bytes (%s) copied, %.1f s, %s/s%s", progress->done, size, seconds, rate, end);
+    app_tell("%" PRIu64 " bytes (%s) copied, %.1f s, %s/s%s", progress->done, size, seconds, rate, end);
 }
 
 static void tell_progress(void *context, uint64_t done, uint64_t total)
