@@ -144,6 +144,8 @@ bool app_refuse(const char *why);
 /* Add the argument of -o to *options, which is created on first use; set *want_help (may be NULL) if it asks for
  * help.  False after a message. */
 bool app_add_options(struct img_doc **options, const char *text, bool *want_help);
+/* Is this the name of a format whose images are the bytes of the disk and nothing else? */
+bool app_is_plain(const char *format);
 /* Can this driver create images?  If not, print a message and return false. */
 bool app_can_create(const struct img_driver *driver);
 

@@ -247,6 +247,13 @@ bool app_add_options(struct img_doc **options, const char *text, bool *want_help
     return false;
 }
 
+bool app_is_plain(const char *format)
+{
+    const struct img_driver *driver = img_driver_find(format);
+
+    return driver && img_driver_is_plain(driver);
+}
+
 bool app_can_create(const struct img_driver *driver)
 {
     struct img_error err = IMG_ERROR_INIT;

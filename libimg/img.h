@@ -215,6 +215,10 @@ enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER };
 
 /* The driver with this name, even if it is only recognised and not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);
+/* The format of a plain disk, also the default format of new images. */
+#define IMG_PLAIN_FORMAT "raw"
+/* The protocol that serves a name, "proto:rest" or a path; NULL: there is none. */
+const struct img_driver *img_driver_for_name(const char *name);
 /* Walk all drivers for their names, kinds and whether they are usable; NULL after the last. */
 const struct img_driver *img_driver_next(const struct img_driver *previous);
 const char *img_driver_name(const struct img_driver *driver);
@@ -223,6 +227,8 @@ enum img_kind img_driver_kind(const struct img_driver *driver);
 bool img_driver_usable(const struct img_driver *driver);
 /* 0, or why it cannot be used. */
 int img_driver_need(const struct img_driver *driver, struct img_error *err);
+/* Its images are the bytes of the disk and nothing else. */
+bool img_driver_is_plain(const struct img_driver *driver);
 bool img_driver_can_create(const struct img_driver *driver);
 bool img_driver_can_resize(const struct img_driver *driver);
 bool img_driver_can_back(const struct img_driver *driver);     /* images may have a backing file */

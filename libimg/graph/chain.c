@@ -222,7 +222,6 @@ int chain_open_storage(struct img **image, struct request *request, struct img_e
     } else if (!driver && filename) {
         /* A name among options is taken as it stands. */
         driver = img_protocol_for_plain(filename);
-        driver = driver ? driver : img_driver_find("file");
     }
     if (!driver)
         return img_error_set(err, EINVAL, "Must specify either driver or file");
@@ -344,13 +343,13 @@ static int find_format(struct img *image, struct request *request, struct img_er
 static int open_format(struct img **opened, const struct img_driver *driver, struct request *request,
                        struct img_error *err)
 {
-    /* Until the format is known, raw stands for it. */
-    const struct img_driver *first = driver ? driver : img_driver_find("raw");
+    /* Until the format is known, the plain one stands for it. */
+    const struct img_driver *first = driver ? driver : img_driver_find(IMG_PLAIN_FORMAT);
     struct img *image;
     bool alive = false;
 
     if (!first)
-        return img_error_set(err, ENOTSUP, "raw support is not built in");
+        return img_error_set(err, ENOTSUP, "%s support is not built in", IMG_PLAIN_FORMAT);
     image = start_node(first, request, err);
     if (!image)
         return -err->code;
