@@ -267,7 +267,8 @@ static bool prepare_output(struct dd *dd)
 
 static int run(struct app *app)
 {
-    struct dd dd = { .app = app, .output_format = IMG_PLAIN_FORMAT, .block = STANDARD_BLOCK, .source_fd = -1, .target_fd = -1 };
+    struct dd dd = { .app = app, .output_format = IMG_PLAIN_FORMAT, .block = STANDARD_BLOCK, .source_fd = -1,
+                     .target_fd = -1 };
     int status = 1;
 
     parse_options(&dd);
