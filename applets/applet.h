@@ -16,6 +16,7 @@
 
 #include "../compat/compat.h"
 #include "../libimg/img.h"
+#include <stdarg.h>
 
 /*
  * One option.  `letter` is its short letter, or a number from APP_LONG on if
@@ -89,6 +90,10 @@ void app_help(const struct app *app);
 extern const char *app_name;    /* prefix of error messages: "qemu-img", "img-convert" */
 extern bool app_quiet;          /* -q: app_say is silent */
 
+/* printf to standard error in one write, so that lines of several threads do not mix. */
+void app_tell(const char *format, ...) IMG_PRINTF(1, 2);
+/* The same for a line "WHO: KINDTEXT". */
+void app_tell_line(const char *who, const char *kind, const char *format, va_list arguments) IMG_PRINTF(3, 0);
 /* Print "NAME: TEXT" and a newline on standard error. */
 void app_error(const char *format, ...) IMG_PRINTF(1, 2);
 void app_warning(const char *format, ...) IMG_PRINTF(1, 2);
@@ -98,7 +103,7 @@ void app_report(struct img_error *err);
 void app_report_with(struct img_error *err, const char *format, ...) IMG_PRINTF(2, 3);
 /* printf on standard output unless -q. */
 void app_say(const char *format, ...) IMG_PRINTF(1, 2);
-/* Flush standard output; an error is reported once and changes status 0 to 1.
+/* End a command: free its objects and flush standard output; an error is reported once and changes status 0 to 1.
  * main() calls it after every applet. */
 int app_finish(int status);
 
@@ -139,6 +144,8 @@ bool app_refuse(const char *why);
 /* Add the argument of -o to *options, which is created on first use; set *want_help (may be NULL) if it asks for
  * help.  False after a message. */
 bool app_add_options(struct img_doc **options, const char *text, bool *want_help);
+/* Is this the name of a format whose images are the bytes of the disk and nothing else? */
+bool app_is_plain(const char *format);
 /* Can this driver create images?  If not, print a message and return false. */
 bool app_can_create(const struct img_driver *driver);
 

@@ -13,12 +13,36 @@
 const char *app_name = "imgbox";
 bool app_quiet;
 
-static void print_line(const char *kind, const char *format, va_list arguments)
+/*
+ * Lines of several threads, or of several programs with one standard error, must not mix: each is put together first
+ * and written as a whole.  What was said on standard output before comes out before, also when both are one file.
+ */
+static void write_whole(struct img_strbuf *text)
 {
     fflush(stdout);
-    fprintf(stderr, "%s: %s", app_name, kind);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    fwrite(text->text, 1, text->length, stderr);
+    img_strbuf_free(text);
+}
+
+void app_tell(const char *format, ...)
+{
+    struct img_strbuf text = { 0 };
+    va_list arguments;
+
+    va_start(arguments, format);
+    img_strbuf_vprintf(&text, format, arguments);
+    va_end(arguments);
+    write_whole(&text);
+}
+
+void app_tell_line(const char *who, const char *kind, const char *format, va_list arguments)
+{
+    struct img_strbuf line = { 0 };
+
+    img_strbuf_printf(&line, "%s: %s", who, kind);
+    img_strbuf_vprintf(&line, format, arguments);
+    img_strbuf_add_char(&line, '\n');
+    write_whole(&line);
 }
 
 void app_error(const char *format, ...)
@@ -26,7 +50,7 @@ void app_error(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    print_line("", format, arguments);
+    app_tell_line(app_name, "", format, arguments);
     va_end(arguments);
 }
 
@@ -35,37 +59,41 @@ void app_warning(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    print_line("warning: ", format, arguments);
+    app_tell_line(app_name, "warning: ", format, arguments);
     va_end(arguments);
 }
 
-static void print_hint(struct img_error *err)
+/* `line` is what comes in front of the error's own text. */
+static void report(struct img_strbuf *line, struct img_error *err)
 {
     /* The old profile prints this line without a newline. */
     bool open_ended = compat_profile() < COMPAT_10_0 && err->hint && !strncmp(err->hint, "Detected format of ", 19);
 
+    img_strbuf_printf(line, "%s\n", err->text ? err->text : "Unknown error");
     if (err->hint)
-        fprintf(stderr, "%s%s", err->hint, open_ended ? "" : "\n");
+        img_strbuf_printf(line, "%s%s", err->hint, open_ended ? "" : "\n");
+    write_whole(line);
     img_error_clear(err);
 }
 
 void app_report(struct img_error *err)
 {
-    app_error("%s", err->text ? err->text : "Unknown error");
-    print_hint(err);
+    struct img_strbuf line = { 0 };
+
+    img_strbuf_printf(&line, "%s: ", app_name);
+    report(&line, err);
 }
 
 void app_report_with(struct img_error *err, const char *format, ...)
 {
+    struct img_strbuf line = { 0 };
     va_list arguments;
 
-    fflush(stdout);
-    fprintf(stderr, "%s: ", app_name);
+    img_strbuf_printf(&line, "%s: ", app_name);
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    img_strbuf_vprintf(&line, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "%s\n", err->text ? err->text : "Unknown error");
-    print_hint(err);
+    report(&line, err);
 }
 
 void app_say(const char *format, ...)
@@ -83,6 +111,7 @@ int app_finish(int status)
 {
     bool failed = fflush(stdout) != 0;
 
+    img_objects_free();
     if (!failed && !ferror(stdout))
         return status;
     app_error("Could not write to standard output: %s", failed ? img_strerror(errno) : "an earlier write failed");
@@ -216,6 +245,13 @@ bool app_add_options(struct img_doc **options, const char *text, bool *want_help
         return true;
     app_report(&err);
     return false;
+}
+
+bool app_is_plain(const char *format)
+{
+    const struct img_driver *driver = img_driver_find(format);
+
+    return driver && img_driver_is_plain(driver);
 }
 
 bool app_can_create(const struct img_driver *driver)

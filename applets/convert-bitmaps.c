@@ -35,7 +35,7 @@ int convert_check_bitmaps(struct convert *r)
         if (!list[i - 1].inconsistent)
             continue;
         app_error("Cannot copy inconsistent bitmap '%s'", list[i - 1].name);
-        fprintf(stderr, "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it\n");
+        app_tell("Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it\n");
         status = -1;
     }
     img_bitmaps_free(list, count);

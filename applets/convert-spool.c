@@ -68,7 +68,7 @@ static int open_nameless(const char *folder)
 /* Copy all of standard input to the image at `name`; -1 after a message. */
 static int fill(const struct convert *r, const char *name)
 {
-    struct img_open how = { .format = "raw", .flags = IMG_RDWR | IMG_RESIZE, .cache = IMG_CACHE_UNSAFE };
+    struct img_open how = { .format = IMG_PLAIN_FORMAT, .flags = IMG_RDWR | IMG_RESIZE, .cache = IMG_CACHE_UNSAFE };
     struct img *image = app_open(name, &how);
     struct img_copy what = { .source_fd = STDIN_FILENO, .target = image, .target_fd = -1, .target_is_zero = true,
                              .target_backing_size = UINT64_MAX, .grow_target = true, .in_order = true,
@@ -87,7 +87,7 @@ static int fill(const struct convert *r, const char *name)
 
 int convert_spool(struct convert *r)
 {
-    struct img_open how = { .format = "raw", .flags = IMG_SHARE };
+    struct img_open how = { .format = IMG_PLAIN_FORMAT, .flags = IMG_SHARE };
     CLEANUP_FREE char *name = NULL;
     int fd = STDIN_FILENO;
 

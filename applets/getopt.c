@@ -30,9 +30,9 @@ static int usage_status(const struct app *app)
 static _Noreturn void try_help(const struct app *app, int status)
 {
     if (compat_profile() < COMPAT_10_0)
-        fprintf(stderr, "Try 'qemu-img --help' for more information\n");
+        app_tell("Try 'qemu-img --help' for more information\n");
     else
-        fprintf(stderr, "Try '%s --help' for more info\n", app->called);
+        app_tell("Try '%s --help' for more info\n", app->called);
     exit(app_finish(status));
 }
 
@@ -40,12 +40,9 @@ void app_usage(const struct app *app, const char *format, ...)
 {
     va_list arguments;
 
-    fflush(stdout);
-    fprintf(stderr, "%s: ", app_name);
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    app_tell_line(app_name, "", format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
     try_help(app, usage_status(app));
 }
 
@@ -57,15 +54,12 @@ static _Noreturn void bad_option(const struct app *app, const char *word, const 
 {
     va_list arguments;
 
-    fflush(stdout);
     if (compat_profile() < COMPAT_10_0) {
-        fprintf(stderr, "%s: unrecognized option '%s'\n", app_name, word);
+        app_tell("%s: unrecognized option '%s'\n", app_name, word);
     } else {
-        fprintf(stderr, "%s: ", app->called);
         va_start(arguments, format);
-        vfprintf(stderr, format, arguments);
+        app_tell_line(app->called, "", format, arguments);
         va_end(arguments);
-        fputc('\n', stderr);
     }
     /* Errors of the parser exit with 1 in every tool. */
     try_help(app, 1);
@@ -75,13 +69,12 @@ static _Noreturn void bad_option(const struct app *app, const char *word, const 
 static _Noreturn void no_argument(const struct app *app, const char *word, const struct app_option *option,
                                   bool is_long)
 {
-    fflush(stdout);
     if (compat_profile() < COMPAT_10_0)
-        fprintf(stderr, "%s: missing argument for option '%s'\n", app_name, word);
+        app_tell("%s: missing argument for option '%s'\n", app_name, word);
     else if (is_long)
-        fprintf(stderr, "%s: option '--%s' requires an argument\n", app->called, option->name);
+        app_tell("%s: option '--%s' requires an argument\n", app->called, option->name);
     else
-        fprintf(stderr, "%s: option requires an argument -- '%c'\n", app->called, option->letter);
+        app_tell("%s: option requires an argument -- '%c'\n", app->called, option->letter);
     try_help(app, 1);
 }
 

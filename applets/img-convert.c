@@ -139,7 +139,7 @@ static int split_operands(struct convert *r)
         return -1;
     }
     r->to_stream = !r->target_opts && (strcmp(r->target_name, "-") == 0 || app_is_stream(r->target_name));
-    r->raw_stream = r->to_stream && strcmp(r->target_format, "raw") == 0;
+    r->raw_stream = r->to_stream && app_is_plain(r->target_format);
     for (size_t i = 0; i < r->source_count; i++)
         r->from_stream |= !r->source_opts && strcmp(r->sources[i], "-") == 0;
     return 0;
@@ -171,7 +171,7 @@ static bool check_streams(const struct convert *r)
         return app_refuse("-p writes to standard output, which is the target");
     if (r->from_stream && r->source_count > 1)
         return app_refuse("Standard input must be the only source");
-    if (r->from_stream && r->source_format && strcmp(r->source_format, "raw"))
+    if (r->from_stream && r->source_format && !app_is_plain(r->source_format))
         return app_refuse("Standard input can only be read as raw");
     if (r->from_stream && (r->snapshot || r->bitmaps))
         return app_refuse("Standard input has neither snapshots nor bitmaps");
@@ -227,7 +227,8 @@ static void release(struct convert *r)
 
 static int convert_main(struct app *app)
 {
-    struct convert r = { .app = app, .target_format = "raw", .sparse = 4096, .target_cache = IMG_CACHE_UNSAFE };
+    struct convert r = { .app = app, .target_format = IMG_PLAIN_FORMAT, .sparse = 4096,
+                         .target_cache = IMG_CACHE_UNSAFE };
     int letter, status = 1;
 
     while ((letter = app_next(app)) != -1)

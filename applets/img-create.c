@@ -198,9 +198,7 @@ static int check(struct request *r, struct img_error *err)
 /* All options with their values, of the format and of the storage of this name. */
 static char *describe(const struct request *r)
 {
-    const char *colon = *r->name != '/' && !img_name_is_relative(r->name) ? strchr(r->name, ':') : NULL;
-    CLEANUP_FREE char *protocol = colon ? img_xstrndup(r->name, (size_t)(colon - r->name)) : img_xstrdup("file");
-    const struct img_driver *storage = img_driver_find(protocol);
+    const struct img_driver *storage = img_driver_for_name(r->name);
     const struct img_option *tables[2] = { img_driver_options(r->driver),
                                            storage ? img_driver_options(storage) : NULL };
     size_t count = img_driver_kind(r->driver) == IMG_PROTOCOL ? 1 : 2;
@@ -240,7 +238,7 @@ static int create(struct request *r, struct img_error *err)
 
 static int run(struct app *app)
 {
-    struct request r = { .app = app, .format = "raw", .options = img_doc_object() };
+    struct request r = { .app = app, .format = IMG_PLAIN_FORMAT, .options = img_doc_object() };
     struct img_error err = IMG_ERROR_INIT;
     int status = 1;
 

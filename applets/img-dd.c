@@ -58,9 +58,9 @@ static bool check_names(struct dd *dd)
 
 static bool check_streams(const struct dd *dd)
 {
-    if (dd->from_stream && (dd->image_opts || (dd->input_format && strcmp(dd->input_format, "raw"))))
+    if (dd->from_stream && (dd->image_opts || (dd->input_format && !app_is_plain(dd->input_format))))
         return app_refuse("Standard input can only be read as raw");
-    if (dd->from_stream && dd->to_stream && strcmp(dd->output_format, "raw"))
+    if (dd->from_stream && dd->to_stream && !app_is_plain(dd->output_format))
         return app_refuse("Standard input can be read only once: on standard output it can become a raw image only");
     if (dd->to_stream && (dd->seek || dd->no_create || dd->has_output_size))
         return app_refuse("Standard output takes no seek=, osize= or -n");
@@ -154,7 +154,7 @@ static void show(struct progress *progress, const char *end)
     seconds = seconds_between(&progress->started, &now);
     img_human_size(size, sizeof size, progress->done);
     img_human_size(rate, sizeof rate, seconds > 0 ? (uint64_t)((double)progress->done / seconds) : progress->done);
-    fprintf(stderr, "%" PRIu64 " bytes (%s) copied, %.1f s, %s/s%s", progress->done, size, seconds, rate, end);
+    app_tell("%" PRIu64 " bytes (%s) copied, %.1f s, %s/s%s", progress->done, size, seconds, rate, end);
 }
 
 static void tell_progress(void *context, uint64_t done, uint64_t total)
@@ -259,7 +259,7 @@ static bool prepare_output(struct dd *dd)
 {
     if (!dd->to_stream)
         return dd_prepare_target(dd) == 0;
-    if (strcmp(dd->output_format, "raw") && dd_prepare_stream(dd) < 0)
+    if (!app_is_plain(dd->output_format) && dd_prepare_stream(dd) < 0)
         return false;
     dd->target_fd = app_open_stream(dd->output, O_WRONLY);
     return dd->target_fd >= 0;
@@ -267,7 +267,8 @@ static bool prepare_output(struct dd *dd)
 
 static int run(struct app *app)
 {
-    struct dd dd = { .app = app, .output_format = "raw", .block = STANDARD_BLOCK, .source_fd = -1, .target_fd = -1 };
+    struct dd dd = { .app = app, .output_format = IMG_PLAIN_FORMAT, .block = STANDARD_BLOCK, .source_fd = -1,
+                     .target_fd = -1 };
     int status = 1;
 
     parse_options(&dd);

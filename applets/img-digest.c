@@ -101,7 +101,7 @@ static int digest_file(const struct request *r, const char *name, const struct d
     int ret = -1;
 
     if (is_stdin(r, name)) {
-        if (r->how.format && strcmp(r->how.format, "raw"))
+        if (r->how.format && !app_is_plain(r->how.format))
             app_error("Standard input can only be read as raw");
         else if (r->snapshot)
             app_error("Standard input has no snapshots");

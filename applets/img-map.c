@@ -46,7 +46,7 @@ static bool is_data(const struct img_extent *extent)
     if (extent->kind == IMG_DATA || extent->kind == IMG_CODED)
         return true;
     return extent->kind == IMG_ZERO && extent->recurse && extent->layer &&
-           strcmp(img_driver_name(img_driver_of(extent->layer)), "raw") != 0;
+           !img_driver_is_plain(img_driver_of(extent->layer));
 }
 
 static struct entry entry_of(const struct img_extent *extent)

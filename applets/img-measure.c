@@ -155,7 +155,7 @@ static int open_and_measure(const struct request *r)
 
 static int run(struct app *app)
 {
-    struct request r = { .app = app, .target_format = "raw" };
+    struct request r = { .app = app, .target_format = IMG_PLAIN_FORMAT };
     int status = 1;
 
     if (parse_options(&r) && check_operands(&r))

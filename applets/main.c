@@ -19,14 +19,12 @@
 
 static void print_notice(enum img_notice kind, const char *text)
 {
-    /* Keep the order of messages if both streams are the same file. */
-    fflush(stdout);
     if (kind == IMG_WARNING)
-        fprintf(stderr, "%s: warning: %s\n", app_name, text);
+        app_warning("%s", text);
     else if (kind == IMG_FAULT)
-        fprintf(stderr, "%s: %s\n", app_name, text);
+        app_error("%s", text);
     else
-        fprintf(stderr, kind == IMG_HINT ? "%s" : "%s\n", text);
+        app_tell(kind == IMG_HINT ? "%s" : "%s\n", text);
 }
 
 /*
@@ -201,7 +199,7 @@ static int imgbox(int argc, char **argv)
         return run_applet(applet, called, argc - 1, argv + 1);
     }
     app_error("Tool not found: %s", word);
-    fprintf(stderr, "Try '%s --help' for more info\n", argv[0]);
+    app_tell("Try '%s --help' for more info\n", argv[0]);
     return 1;
 }
 

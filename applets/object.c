@@ -8,7 +8,6 @@
 #include "object.h"
 #include "../libimg/util/cleanup.h"
 #include "../libimg/util/strbuf.h"
-#include "../libimg/util/vector.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -31,9 +30,6 @@ enum { SECRET_KEY_COUNT = sizeof secret_keys / sizeof *secret_keys };
 
 /* Exit status if a definition is invalid. */
 static int failure_status = 1;
-
-/* Ids given so far: they must be unique, and a keyid must be one of them. */
-static IMG_VECTOR(char *) known_ids;
 
 _Noreturn void object_refuse(struct img_error *err)
 {
@@ -204,18 +200,12 @@ static void check_id(const char *id)
     object_refuse(&err);
 }
 
-static bool id_is_known(const char *id)
-{
-    for (size_t i = 0; i < known_ids.count; i++)
-        if (!strcmp(known_ids.at[i], id))
-            return true;
-    return false;
-}
-
 void object_refuse_known(const char *id)
 {
-    if (id_is_known(id))
-        object_refuse_text("attempt to add duplicate property '%s' to object (type 'container')", id);
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (img_object_check_new(id, &err) < 0)
+        object_refuse(&err);
 }
 
 static bool is_base64_format(const struct img_doc *object)
@@ -249,11 +239,7 @@ static void add_secret(const struct img_doc *object)
         .id = string_of(object, "id"), .data = string_of(object, "data"), .file = string_of(object, "file"),
         .base64 = is_base64_format(object), .key_id = string_of(object, "keyid"), .iv = string_of(object, "iv"),
     };
-    size_t length;
 
-    object_refuse_known(secret.id);
-    if (secret.key_id && id_is_known(secret.key_id) && !img_secret_find(secret.key_id, &length, &err))
-        object_refuse_text("Object with id '%s' is not a secret", secret.key_id);
     if (img_secret_add(&secret, &err) < 0)
         object_refuse(&err);
 }
@@ -265,6 +251,7 @@ void app_object_status(int status)
 
 void app_object(const char *text)
 {
+    struct img_error err = IMG_ERROR_INIT;
     struct img_doc *object = parse_definition(text);
     const char *name = needed_string(object, "qom-type"), *id;
     const struct object_type *type = find_type(name);
@@ -279,9 +266,9 @@ void app_object(const char *text)
     check_id(id);
     if (!strcmp(name, "secret"))
         add_secret(object);
-    if (!strcmp(name, "throttle-group"))
+    else if (!strcmp(name, "throttle-group"))
         object_throttle(object, *text == '{');
-    object_refuse_known(id);
-    IMG_VECTOR_PUSH(&known_ids, img_xstrdup(id));
+    else if (img_object_add(id, &err) < 0)
+        object_refuse(&err);
     img_doc_free(object);
 }

@@ -56,7 +56,7 @@ void app_progress(void *context, uint64_t done, uint64_t total)
         print_shown(percent);
     if (!shown && asked) {
         asked = 0;
-        fprintf(stderr, "    (%3.2f/100%%)\n", percent);
+        app_tell("    (%3.2f/100%%)\n", percent);
     }
 }
 

@@ -15,8 +15,8 @@
 static void enable(const char *pattern, const char *where)
 {
     if (!img_trace_enable(pattern))
-        fprintf(stderr, "%s:%s%swarning: trace event '%s' does not exist\n", app_name, where, *where ? "" : " ",
-                pattern + (*pattern == '-'));
+        app_tell("%s:%s%swarning: trace event '%s' does not exist\n", app_name, where, *where ? "" : " ",
+                 pattern + (*pattern == '-'));
 }
 
 /* One pattern per line; empty lines and lines that start with # are skipped. */
@@ -28,7 +28,7 @@ static bool read_events(const char *name)
     ssize_t length;
 
     if (!file) {
-        fprintf(stderr, "%s:%s: %s\n", app_name, name, img_strerror(errno));
+        app_tell("%s:%s: %s\n", app_name, name, img_strerror(errno));
         return false;
     }
     for (unsigned number = 1; (length = getline(&line, &capacity, file)) >= 0; number++) {

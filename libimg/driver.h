@@ -89,7 +89,8 @@ struct img {
     struct img_doc *backing_options;    /* backing.c: what opening said about the backing file; NULL: nothing */
 
     struct img_limits limits;       /* set before open to what the node below can do; open changes what is its own */
-    bool in_folder;                 /* PROTOCOL: a folder was named, and this is the file in it (folder_file) */
+    char *within;                   /* PROTOCOL: the folder that the file has to lie in, wherever links lead, set before
+                                     * open; NULL: it may lie anywhere */
     bool blind;                     /* PROTOCOL: map calls everything DATA, holes too (a device) */
     bool encrypted;
     bool dirty;                     /* set by open: was not closed cleanly the last time */
@@ -222,7 +223,8 @@ struct img_driver {
     const char *name;
     enum img_kind kind;
     const char *prefix;             /* PROTOCOL, FILTER: "nbd" of nbd:... ; several with blanks between them; NULL: none */
-    const char *folder_file;        /* FORMAT: an image may be a folder; this file in it is opened then. NULL: it is not */
+    const char *folder_file;        /* FORMAT: an image may be a folder; this file in it is opened then, and what it
+                                     * names has to lie in the folder.  NULL: it is not */
     const struct img_mark *marks;   /* FORMAT: how an image is known without being named.  NULL: it is not */
     int precedence;                 /* where a file bears the marks of two: the higher one counts, of equals any */
 
@@ -242,6 +244,13 @@ struct img_driver {
      * backing.c opens the backing file afterwards. */
     int (*close)(struct img *image);  /* writes what is still held back; frees */
     const char *unflushed;            /* what an error of closing is called, NULL: "Could not close image" */
+    /* PROTOCOL: take the locks that `perm` and `shared` ask for, which open does not: called after open, and again when
+     * a format that was found by its content needs more than the look at it did.  -EAGAIN: others are in the way.
+     * NULL: the storage has no locks. */
+    int (*lock)(struct img *image, struct img_error *err);
+    /* PROTOCOL: where `name` is a folder that has the regular file `inside`, the name of that; caller frees.  NULL: it
+     * is not.  A protocol that has it also keeps to `within`. */
+    char *(*in_folder)(const char *name, const char *inside);
     int (*create)(const struct img_create *request, struct img_error *err);
     const struct img_stream_ops *stream;    /* FORMAT: can be written in order; NULL: it cannot */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * img.h - the public interface of libimg, and its manual.
+ * copy.h (copies, rebase, commit) and digest.h (digests of the content) belong to it.
  *
  * Conventions for all functions here, unless stated otherwise:
  *  - offsets, lengths and sizes are bytes, unsigned 64 bit;
@@ -215,6 +216,10 @@ enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER };
 
 /* The driver with this name, even if it is only recognised and not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);
+/* The format of a plain disk, also the default format of new images. */
+#define IMG_PLAIN_FORMAT "raw"
+/* The protocol that serves a name, "proto:rest" or a path; NULL: there is none. */
+const struct img_driver *img_driver_for_name(const char *name);
 /* Walk all drivers for their names, kinds and whether they are usable; NULL after the last. */
 const struct img_driver *img_driver_next(const struct img_driver *previous);
 const char *img_driver_name(const struct img_driver *driver);
@@ -223,6 +228,8 @@ enum img_kind img_driver_kind(const struct img_driver *driver);
 bool img_driver_usable(const struct img_driver *driver);
 /* 0, or why it cannot be used. */
 int img_driver_need(const struct img_driver *driver, struct img_error *err);
+/* Its images are the bytes of the disk and nothing else. */
+bool img_driver_is_plain(const struct img_driver *driver);
 bool img_driver_can_create(const struct img_driver *driver);
 bool img_driver_can_resize(const struct img_driver *driver);
 bool img_driver_can_back(const struct img_driver *driver);     /* images may have a backing file */
@@ -401,7 +408,20 @@ int img_flush(struct img *image);
 /* Read [offset, offset+length), which lies inside an extent returned by img_map_chain. */
 int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offset, size_t length);
 
-/* ---- Secrets (secret.c) --------------------------------------------------- */
+/* ---- Objects (object/registry.c) ------------------------------------------ */
+
+/*
+ * What --object defines is kept by its id, in one list for all kinds and for the process, until img_objects_free.  Any
+ * thread may add and find.
+ */
+/* 0, or -EEXIST with qemu-img's words: the id is taken. */
+int img_object_check_new(const char *id, struct img_error *err);
+/* Take the id for an object that no image looks for.  -EEXIST. */
+int img_object_add(const char *id, struct img_error *err);
+/* Forget all objects, and wipe the memory of secrets.  No image that uses one of them may be open. */
+void img_objects_free(void);
+
+/* ---- Secrets (object/secret.c) -------------------------------------------- */
 
 /*
  * The definition of --object secret.  `data` or `file` provides the bytes, plain or in base64.  If `key_id` is given
@@ -414,9 +434,9 @@ struct img_secret {
     bool base64;
     const char *key_id, *iv;        /* both or neither; an iv alone is ignored */
 };
-/* Read, decode and decrypt the secret now and keep it until the process ends.  -EEXIST: the id is in use. */
+/* Read, decode and decrypt the secret now and keep it.  -EEXIST: the id is in use; -EFBIG: a file over 64 MiB. */
 int img_secret_add(const struct img_secret *definition, struct img_error *err);
-/* The *length bytes of a secret, followed by a NUL; they belong to the registry. NULL with *err set. */
+/* The *length bytes of a secret, followed by a NUL; they belong to the list.  NULL with *err set. */
 const unsigned char *img_secret_find(const char *id, size_t *length, struct img_error *err);
 
 /* ---- Throttle groups (throttle.c) ------------------------------------------ */
@@ -429,7 +449,7 @@ struct img_throttle {
     struct img_throttle_limit limits[IMG_THROTTLE_LIMITS];
     uint64_t iops_size;             /* a request counts once per this many bytes; 0: once */
 };
-/* Check the limits and register them under this id for driver=throttle. -EINVAL with qemu-img's message. */
+/* Check the limits and register them under this id for driver=throttle. -EINVAL, -EEXIST with qemu-img's message. */
 int img_throttle_add(const char *id, const struct img_throttle *limits, struct img_error *err);
 
 /* ---- Tracing (trace.c) -------------------------------------------------------- */

@@ -5,8 +5,8 @@
 usage: layers.py [OBJ]     OBJ: folder of the object files (default build/obj)
 
 Read from the sources: what each file includes.  Read from the object files with nm: which room defines what another
-one calls.  Rooms further down in ROOMS may use those above them, never the other way round.  Prints a TAP line for each rule
-and each arrow that breaks it; exit 1 then.
+one calls.  Rooms further down in ROOMS may use those above them, never the other way round.  And no applet names a
+driver.  Prints a TAP line for each rule and each arrow that breaks it; exit 1 then.
 """
 import os
 import re
@@ -27,8 +27,12 @@ MAY_USE["compat"] = {"libimg/util"}
 MAY_USE["drivers"] = set(LIBIMG) - {"libimg/copy"}
 MAY_USE["applets"] = LIBIMG | {"compat"}
 
-# Headers that anybody may include: the interface.
+# Headers that anybody may include: the interface.  That of the drivers, with struct img in it, is not for applets.
 PUBLIC = {"libimg/img.h", "libimg/driver.h", "libimg/copy.h", "libimg/digest.h"}
+NOT_FOR_APPLETS = {"libimg/driver.h"}
+APPLETS_INCLUDE = {"applets", "compat", "libimg/util"}
+# Rooms whose headers are for their own files.
+PRIVATE = {"libimg/graph"}
 
 
 def room_of(path):
@@ -65,7 +69,7 @@ def include_arrows():
         text = open(os.path.join(ROOT, path), encoding="utf-8").read()
         for name in re.findall(r'^#include "([^"]+)"', text, re.M):
             target = included(path, name)
-            if target is None or target in PUBLIC or path in PUBLIC:
+            if target is None or path in PUBLIC or target in PUBLIC - NOT_FOR_APPLETS:
                 continue
             yield path, target
 
@@ -110,6 +114,39 @@ def forbidden(source, target):
     return here != there and there not in MAY_USE[here]
 
 
+# Words that are more than the name of a driver: of options, of the encoding of a secret.
+WORDS = {"file", "compress", "throttle"}
+MEANT_OTHERWISE = {("applets/object.c", "raw")}
+
+
+def named_drivers():
+    """Names of drivers as texts in applets, which ask what a driver can do instead."""
+    names = set()
+    for path in sources():
+        if driver_of(path):
+            for name in re.findall(r"^const struct img_driver img_driver_(\w+) = {",
+                                   open(os.path.join(ROOT, path), encoding="utf-8").read(), re.M):
+                names |= {name, name.replace("_", "-")}
+    if not {"raw", "qcow2"} <= names:
+        yield "the names of the drivers were not found"
+    for path in sources():
+        if room_of(path) != "applets":
+            continue
+        text = open(os.path.join(ROOT, path), encoding="utf-8").read()
+        for name in sorted(set(re.findall(r'"([^"\n]+)"', text)) & (names - WORDS)):
+            if (path, name) not in MEANT_OTHERWISE:
+                yield f"{path} names the driver {name}"
+
+
+def forbidden_include(source, target):
+    here, there = room_of(source), room_of(target)
+    if here == "applets":
+        return there not in APPLETS_INCLUDE
+    if target in PUBLIC:
+        return False
+    return forbidden(source, target) or (there in PRIVATE and here != there)
+
+
 def report(rule, broken):
     print(f"{'not ok' if broken else 'ok'} - {rule}")
     for line in sorted(broken):
@@ -118,8 +155,10 @@ def report(rule, broken):
 
 
 def main():
-    failed = report("no include runs back", {f"{a} includes {b}" for a, b in include_arrows() if forbidden(a, b)})
+    includes = {f"{a} includes {b}" for a, b in include_arrows() if forbidden_include(a, b)}
+    failed = report("no include runs back", includes)
     failed |= report("no call runs back", {f"{a} -> {b}: {s}" for a, b, s in link_arrows() if forbidden(a, b)})
+    failed |= report("no applet names a driver", set(named_drivers()))
     return 1 if failed else 0
 
 

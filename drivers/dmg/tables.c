@@ -8,6 +8,7 @@
  * length; the map behind them tells nothing that is needed.
  */
 #include "dmg.h"
+#include "../../libimg/codec/base64.h"
 #include "../../libimg/codec/codec.h"
 #include <string.h>
 
@@ -103,46 +104,6 @@ static int add_table(struct dmg *s, const uint8_t *table, size_t length)
 
 /* ---- Property list ----------------------------------------------------------------------- */
 
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : c == '=' ? 0 : -1;
-}
-
-/*
- * Decode in place, as qemu-img does: what is no base64 is passed over, '=' is a 0 which in the third or fourth place
- * of its group leaves a byte out, and a group that is not complete gives nothing.  How many bytes.
- */
-static size_t decode_base64(char *text, size_t length)
-{
-    uint8_t *out = (uint8_t *)text;
-    uint32_t group = 0;
-    unsigned have = 0;
-    char kept[4];
-
-    for (size_t i = 0; i < length; i++) {
-        int value = base64_value(text[i]);
-        if (value < 0)
-            continue;
-        kept[have++] = text[i];
-        group = group << 6 | (uint32_t)value;
-        if (have < 4)
-            continue;
-        *out++ = (uint8_t)(group >> 16);
-        if (kept[2] != '=')
-            *out++ = (uint8_t)(group >> 8);
-        if (kept[3] != '=')
-            *out++ = (uint8_t)group;
-        have = 0;
-    }
-    return (size_t)(out - (uint8_t *)text);
-}
-
 int dmg_read_plist(struct img *image, uint64_t offset, uint64_t length)
 {
     static const char open[] = "<data>", close[] = "</data>";
@@ -160,7 +121,7 @@ int dmg_read_plist(struct img *image, uint64_t offset, uint64_t length)
         char *end = strstr(at, close);
         if (!end)
             return -EINVAL;
-        ret = add_table(dmg_state(image), (uint8_t *)at, decode_base64(at, (size_t)(end - at)));
+        ret = add_table(dmg_state(image), (uint8_t *)at, img_base64_decode(at, at, (size_t)(end - at)));
         at = end + sizeof close - 1;
     }
     return ret;

@@ -4,7 +4,6 @@
  * devices): options, open, close, and what there is to tell about a file.
  */
 #include "file.h"
-#include "../../libimg/node/trace.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
@@ -114,19 +113,39 @@ static int open_flags(const struct img *image)
     return flags;
 }
 
+/* A descriptor, or a negative errno, where there is more to say of it with *err set. */
+static int open_anywhere(const struct img *image, const char *name, bool device, struct img_error *err)
+{
+    struct stat status;
+    int fd;
+
+    /* A directory is harmless to open, and the system says more of it. */
+    if (stat(name, &status) == 0 && !S_ISDIR(status.st_mode) && file_check_kind(&status, device, name, err) < 0)
+        return -EINVAL;
+    fd = open(name, open_flags(image));
+    return fd < 0 ? -errno : fd;
+}
+
+static int open_name(const struct img *image, const char *name, bool device, struct img_error *err)
+{
+    int fd = image->within ? file_open_within(image->within, name, device, open_flags(image), err)
+                           : open_anywhere(image, name, device, err);
+
+    if (fd >= 0 || err->text)
+        return fd;
+    if (fd == -EINVAL && img_cache_direct(image->cache))
+        return img_error_set(err, EINVAL, "Could not open '%s': filesystem does not support O_DIRECT", name);
+    return img_error_errno(err, -fd, "Could not open '%s'", name);
+}
+
 static int open_descriptor(struct img *image, const char *name, bool device, struct img_error *err)
 {
     struct file_state *file = image->state;
     struct stat status;
 
-    /* A directory is harmless to open, and the system says more of it. */
-    if (stat(name, &status) == 0 && !S_ISDIR(status.st_mode) && file_check_kind(&status, device, name, err) < 0)
-        return -EINVAL;
-    file->fd = open(name, open_flags(image));
-    if (file->fd < 0 && errno == EINVAL && img_cache_direct(image->cache))
-        return img_error_set(err, EINVAL, "Could not open '%s': filesystem does not support O_DIRECT", name);
+    file->fd = open_name(image, name, device, err);
     if (file->fd < 0)
-        return img_error_errno(err, errno, "Could not open '%s'", name);
+        return file->fd;
     if (fstat(file->fd, &status) < 0)
         return img_error_errno(err, errno, "Could not stat '%s'", name);
     file->device = device;
@@ -164,26 +183,6 @@ static int find_size(struct img *image, struct img_error *err)
     return 0;
 }
 
-/* A folder that is an image: the file in it takes its place. */
-static void enter_folder(struct img *image)
-{
-    struct stat status;
-
-    if (stat(image->filename, &status) < 0 || !S_ISDIR(status.st_mode))
-        return;
-    for (size_t i = 0; img_drivers[i]; i++) {
-        const char *inside = img_drivers[i]->folder_file;
-        char *name = inside ? img_xasprintf("%s/%s", image->filename, inside) : NULL;
-        if (name && stat(name, &status) == 0 && S_ISREG(status.st_mode)) {
-            free(image->filename);
-            image->filename = name;
-            image->in_folder = true;
-            return;
-        }
-        free(name);
-    }
-}
-
 /* Alignments are found out before. */
 static void set_limits(struct img *image)
 {
@@ -205,11 +204,8 @@ static int open_node(struct img *image, const struct file_open_options *options,
                      struct img_error *err)
 {
     struct file_state *file = image->state;
-    enum file_locking locking;
-    int status = check_options(image, options, &locking, err);
+    int status = check_options(image, options, &file->locking, err);
 
-    if (status == 0 && !device)
-        enter_folder(image);
     if (status == 0)
         status = open_descriptor(image, image->filename, device, err);
     if (status == 0)
@@ -223,9 +219,15 @@ static int open_node(struct img *image, const struct file_open_options *options,
             return img_error_errno(err, -status, "Could not find working O_DIRECT alignment");
     }
     set_limits(image);
-    unsigned shared = image->flags & IMG_SHARE ? IMG_PERM_ALL : image->shared;
-    IMG_TRACE(lock, image, image->perm, shared);
-    return file_lock(file->fd, locking, image->perm, shared, image->filename, err);
+    return 0;
+}
+
+static int lock_file(struct img *image, struct img_error *err)
+{
+    const struct file_state *file = image->state;
+
+    return file_lock(file->fd, file->locking, image->perm, image->flags & IMG_SHARE ? IMG_PERM_ALL : image->shared,
+                     image->filename, err);
 }
 
 static void release(struct file_state *file)
@@ -300,6 +302,13 @@ static int info(struct img *image, struct img_doc *data, struct img_error *err)
     return 0;
 }
 
+/* A folder is no device, but there may be devices in it. */
+static char *in_no_folder(const char *name, const char *inside)
+{
+    (void)name, (void)inside;
+    return NULL;
+}
+
 const struct img_driver img_driver_file = {
     IMG_ROW(
         .name = "file", .kind = IMG_PROTOCOL, .prefix = "file"
@@ -307,10 +316,10 @@ const struct img_driver img_driver_file = {
     .state_size = sizeof(struct file_state),
     .options = file_options, .create_size = sizeof(struct file_create_options),
     .open_size = sizeof(struct file_open_options),
-    .probe = probe_file, .open = open_file, .close = close_file, .create = file_create,
-    .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero, .discard = file_discard, .flush = file_flush,
-    .map = file_map, .copy_range = file_copy_range, .resize = file_resize, .info = info, .allocated = allocated,
-    .zero_initialised = zero_initialised,
+    .probe = probe_file, .open = open_file, .close = close_file, .lock = lock_file, .in_folder = file_in_folder,
+    .create = file_create, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero, .discard = file_discard,
+    .flush = file_flush, .map = file_map, .copy_range = file_copy_range, .resize = file_resize, .info = info,
+    .allocated = allocated, .zero_initialised = zero_initialised,
 };
 
 const struct img_driver img_driver_host_device = {
@@ -320,6 +329,7 @@ const struct img_driver img_driver_host_device = {
     .state_size = sizeof(struct file_state), .options = device_options,
     .create_size = sizeof(struct file_create_options), .open_size = sizeof(struct file_open_options),
     .probe = probe_device, .open = open_device, .close = close_file,
+    .lock = lock_file, .in_folder = in_no_folder,
     .create = file_create_on_device, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero,
     .discard = file_discard, .flush = file_flush, .map = file_map, .resize = file_resize,
     .info = info, .info_type = "file", .allocated = allocated, .zero_initialised = zero_initialised,

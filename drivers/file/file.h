@@ -4,6 +4,7 @@
  *
  *   file.c     the two vtables, open, close, info, limits
  *   lock.c     OFD locks that tell other users what is done with the image
+ *   place.c    files that have to lie in a folder, and folders that are images
  *   io.c       bytes: read, write, flush
  *   ranges.c   map, zero, discard
  *   offload.c  copies without bringing the bytes here
@@ -63,6 +64,7 @@ struct file_waiting {
 
 struct file_state {
     int fd;
+    enum file_locking locking;
     bool device, block;             /* block: a block device, not a character device */
     bool write_through;             /* every write reaches the storage before it is answered */
     atomic_uint missing;            /* FILE_NO_... */
@@ -82,6 +84,11 @@ struct file_state {
 /* file.c: the kind of file that the driver takes; a device that can be written to */
 int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err);
 int file_check_writable(int fd, struct img_error *err);
+
+/* place.c: open `name` if it lies in `folder`, wherever links lead.  A descriptor, or a negative errno, where there is
+ * more to say of it with *err set. */
+int file_open_within(const char *folder, const char *name, bool device, int flags, struct img_error *err);
+char *file_in_folder(const char *name, const char *inside);
 
 /* lock.c: take the locks of `perm` and check them and `shared` against other users. */
 int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,

@@ -4,6 +4,7 @@
  * The S-boxes are computed from their definition.
  */
 #include "aes.h"
+#include "util/wipe.h"
 #include <string.h>
 
 enum { ROUNDS = 14, WORDS = 4 * (ROUNDS + 1) };
@@ -125,4 +126,5 @@ void img_aes256_cbc_decrypt(const uint8_t key[IMG_AES256_KEY], const uint8_t iv[
             bytes[i] ^= before[i];
         memcpy(before, coded, sizeof before);
     }
+    img_wipe(&s, sizeof s);
 }

@@ -26,13 +26,13 @@ void chain_take_no_backing(struct img *image, struct img_doc *options)
 /* An image that (through others) backs itself would be opened for ever. */
 static int check_loop(const struct above *above, const char *name, struct img_error *err)
 {
-    const char *plain = name;
-    size_t prefix = img_name_prefix(name);
+    struct img_error ignored = IMG_ERROR_INIT;
+    const char *plain;
 
     if (above->depth >= MAX_CHAIN)
         return img_error_set(err, ELOOP, "More than %d backing files", MAX_CHAIN);
-    if (prefix == 4 && memcmp(name, "file", 4) == 0)
-        plain += 5;
+    img_protocol_for_name(name, &plain, &ignored);
+    img_error_clear(&ignored);
     for (; above; above = above->next) {
         if (above->image->filename && strcmp(above->image->filename, plain) == 0)
             return img_error_set(err, ELOOP, "Backing file '%s' creates an infinite loop.", name);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * gate.c - the one place that decides whether a file may be opened because an
- * image names it.  The user's own names never come here.
+ * image names it, and where it has to lie.  The user's own names never come here.
  */
 #include "graph.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
 #include <string.h>
 
 int img_gate_check(const struct img *image, const char *role, const char *name, struct img_error *err)
@@ -22,4 +24,21 @@ int img_gate_check(const struct img *image, const char *role, const char *name, 
     }
     return img_error_set(err, EPERM, "The image names '%s' as its %s, which may not be opened", name,
                          backing ? "backing file" : strcmp(role, "extent") == 0 ? "extent" : "data file");
+}
+
+char *img_gate_folder(const struct img *image)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+    CLEANUP_FREE char *folder = NULL;
+    size_t length;
+
+    if (!image->driver->folder_file)
+        return NULL;
+    folder = img_name_neighbour(image, "", &ignored);
+    img_error_clear(&ignored);
+    length = folder ? strlen(folder) : 0;
+    if (length == 0)
+        return img_xstrdup(".");
+    /* Without the slash at the end, but for the root. */
+    return img_xstrndup(folder, length - (length > 1));
 }

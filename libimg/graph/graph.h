@@ -19,8 +19,11 @@ void img_probe_warn(const struct img *image);
 
 /* May the file `name` that `image` names as its `role` ("backing", "data-file", "extent") be opened? */
 int img_gate_check(const struct img *image, const char *role, const char *name, struct img_error *err);
+/* The folder in which the files that `image` names have to lie, wherever links in it lead: its own, where an image of
+ * the format may be a folder.  Caller frees; NULL: they may lie anywhere. */
+char *img_gate_folder(const struct img *image);
 
-/* chain.c ----------------------------------------------------------------- */
+/* open.c ------------------------------------------------------------------ */
 
 /* Open a protocol by its plain name for create.c. */
 int img_open_protocol(struct img **image, const char *name, unsigned flags, unsigned perm, unsigned shared,

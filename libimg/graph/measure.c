@@ -7,7 +7,7 @@
 /* A target that has no name yet is a file. */
 static void find_tables(const struct img_driver *driver, const struct img_option *tables[2])
 {
-    const struct img_driver *file = img_driver_find("file");
+    const struct img_driver *file = img_protocol_for_plain("");
 
     tables[0] = driver->options;
     tables[1] = file && file != driver ? file->options : NULL;

@@ -65,6 +65,11 @@ bool img_driver_usable(const struct img_driver *driver)
     return !(img_driver_load(driver)->traits & (IMG_RECOGNISED_ONLY | IMG_IN_MODULE));
 }
 
+bool img_driver_is_plain(const struct img_driver *driver)
+{
+    return driver->kind == IMG_FORMAT && driver->traits & IMG_PASS_THROUGH;
+}
+
 bool img_driver_can_resize(const struct img_driver *driver)
 {
     return driver->resize != NULL;
@@ -155,9 +160,7 @@ const struct img_driver *img_protocol_for_name(const char *name, const char **pl
     if (prefix == SIZE_MAX) {
         driver = img_protocol_for_plain(name);
         if (!driver)
-            driver = img_driver_find("file");
-        if (!driver)
-            img_error_set(err, ENOTSUP, "file support is not built in");
+            img_error_set(err, ENOTSUP, "support for files is not built in");
         return driver;
     }
     driver = img_protocol_by_prefix(name, prefix);
@@ -168,5 +171,15 @@ const struct img_driver *img_protocol_for_name(const char *name, const char **pl
     /* A driver of paths sees the path; one with addresses of its own sees all of it. */
     if (driver->probe)
         *plain = name + prefix + 1;
+    return driver;
+}
+
+const struct img_driver *img_driver_for_name(const char *name)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+    const char *plain;
+    const struct img_driver *driver = img_protocol_for_name(name, &plain, &ignored);
+
+    img_error_clear(&ignored);
     return driver;
 }

@@ -124,7 +124,7 @@ static bool has_other_backing(const struct img *image)
 {
     struct img_error unused = IMG_ERROR_INIT;
     CLEANUP_FREE char *stored = NULL;
-    const char *plain;
+    const char *plain = NULL;
 
     if (!image->backing)
         return false;
@@ -133,10 +133,11 @@ static bool has_other_backing(const struct img *image)
     if (strncmp(image->backing_name, "json:", 5) == 0)
         return false;
     stored = img_name_resolve(image, image->backing_name, &unused);
+    if (stored)
+        img_protocol_for_name(stored, &plain, &unused);
     img_error_clear(&unused);
     if (!stored)
         return true;
-    plain = strncmp(stored, "file:", 5) == 0 ? stored + 5 : stored;
     return strcmp(img_filename(image->backing), plain) != 0 && strcmp(img_filename(image->backing), stored) != 0;
 }
 

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* node.c - a node of the graph: its life, the options that every node has, and what it needs of its children. */
 #include "node.h"
+#include "node/trace.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 #include <stdio.h>
 #include <string.h>
 
 enum { MAX_NODE_NAME = 32 };
+/* Far above what is in use, about what a process may open as files.  An image can name others without end. */
+enum { MAX_NODES = 1000 };
+
 
 struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum img_cache cache, enum img_gate gate)
 {
@@ -62,8 +66,36 @@ static void drop_name(struct img *image)
 
 /* ---- Life ----------------------------------------------------------------------- */
 
+struct img_graph {
+    unsigned nodes;
+};
+
+int img_node_join(struct img *image, struct img_graph *graph, struct img_error *err)
+{
+    if (graph && graph->nodes >= MAX_NODES)
+        return img_error_set(err, EMLINK, "Too many nodes in one image (the limit is %d)", MAX_NODES);
+    graph = graph ? graph : img_xcalloc(1, sizeof *graph);
+    graph->nodes++;
+    img_node_of(image)->graph = graph;
+    return 0;
+}
+
+struct img_graph *img_node_graph(const struct img *image)
+{
+    return ((const struct img_node *)image)->graph;
+}
+
+static void leave_graph(struct img *image)
+{
+    struct img_graph *graph = img_node_graph(image);
+
+    if (graph && --graph->nodes == 0)
+        free(graph);
+}
+
 void img_node_free(struct img *image)
 {
+    leave_graph(image);
     free(image->extents);
     free(image->child_name);
     drop_name(image);
@@ -75,6 +107,7 @@ void img_node_free(struct img *image)
     img_range_lock_destroy(&img_node_of(image)->ranges);
     free(image->state);
     free(image->filename);
+    free(image->within);
     free(image->shown_name);
     free(image->backing_name);
     free(image->backing_format);
@@ -189,11 +222,14 @@ static bool well_formed_name(const char *name)
 }
 
 /* A node that was told to be inactive can tell of itself, and is not to be used. */
-static int refuse_inactive(unsigned perm, struct img_error *err)
+static int check_active(const struct img *image, struct img_error *err)
 {
     static const char *const names[] = { "consistent read", "write", "write unchanged", "resize" };
+    unsigned perm = image->perm;
     struct img_strbuf list = { 0 };
 
+    if (!((const struct img_node *)image)->inactive || !perm)
+        return 0;
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
         if (perm & 1u << i)
             img_strbuf_printf(&list, "%s%s", list.length ? ", " : "", names[i]);
@@ -233,8 +269,10 @@ int img_node_options(struct img *image, struct img_doc *options, enum img_role r
         return ret;
     if (read_only && image->flags & IMG_RDWR)
         return img_error_set(err, EPERM, "Block node is read-only");
-    if (!active && image->perm)
-        return refuse_inactive(image->perm, err);
+    img_node_of(image)->inactive = !active;
+    ret = check_active(image, err);
+    if (ret < 0)
+        return ret;
     if (share)
         image->flags |= IMG_SHARE;
     if (share && !read_only)
@@ -275,6 +313,19 @@ int img_node_leftover(const struct img *image, const struct img_doc *options, st
 bool img_shows_below(const struct img *image)
 {
     return image->driver->kind == IMG_FILTER || image->driver->traits & IMG_PASS_THROUGH;
+}
+
+int img_node_lock(struct img *image, unsigned perm, unsigned shared, struct img_error *err)
+{
+    int ret;
+
+    image->perm = perm;
+    image->shared = shared;
+    ret = check_active(image, err);
+    if (ret < 0 || !image->driver->lock)
+        return ret;
+    IMG_TRACE(lock, image, perm, image->flags & IMG_SHARE ? IMG_PERM_ALL : shared);
+    return image->driver->lock(image, err);
 }
 
 void img_node_permissions(const struct img *parent, enum img_role role, unsigned *perm, unsigned *shared)

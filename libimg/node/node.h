@@ -33,6 +33,9 @@ struct img_node {
     uint64_t flushed;
     int flush_error;
 
+    struct img_graph *graph;        /* all that was opened with it */
+    bool inactive;                  /* active=off: may be looked at, but nobody may use it */
+
     struct img_answers answers;     /* where limits.round_trip is set */
     struct img_stop *stop;          /* of the job that uses the node; NULL: none.  Set while nobody else uses it */
     struct img_decoded *decoded;    /* compressed clusters decoded lately; NULL: no driver->decode */
@@ -79,6 +82,11 @@ void img_name_node(struct img *image);
 /* node.c ------------------------------------------------------------------ */
 
 struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum img_cache cache, enum img_gate gate);
+/* An image with all that opening it has opened.  The nodes are counted, and MAX_NODES bounds them. */
+struct img_graph;
+/* Make `image` one of `graph`, until it is freed; NULL: of a new graph.  -EMLINK: the graph has too many. */
+int img_node_join(struct img *image, struct img_graph *graph, struct img_error *err);
+struct img_graph *img_node_graph(const struct img *image);
 /* Free everything; the children are closed, and driver->close has been called or open has failed. */
 void img_node_free(struct img *image);
 /* What a node is to the one above it. */
@@ -93,6 +101,9 @@ int img_node_take_bool(struct img_doc *options, const char *key, const char *sho
 bool img_shows_below(const struct img *image);
 /* Refuse what nobody took. */
 int img_node_leftover(const struct img *image, const struct img_doc *options, struct img_error *err);
+/* From now on the node's user does with it what `perm` says and leaves `shared` to others.  -EAGAIN: others are in the
+ * way. */
+int img_node_lock(struct img *image, unsigned perm, unsigned shared, struct img_error *err);
 /* What `parent` needs of and leaves to others on its child. */
 void img_node_permissions(const struct img *parent, enum img_role role, unsigned *perm, unsigned *shared);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* trace.c - which events are on, and the lines that they write. */
 #include "trace.h"
+#include "util/strbuf.h"
 #include <string.h>
 
 #define TRACE_NAME(name, format) "img_" #name,
@@ -62,14 +63,15 @@ void img_trace_to(FILE *stream)
 void img_trace_line(enum img_trace_event event, const struct img *node, uint64_t first, uint64_t second)
 {
     FILE *stream = output ? output : stderr;
+    struct img_strbuf line = { 0 };
 
-    flockfile(stream);
-    fprintf(stream, "%s %s \"%s\"", names[event], node->driver->name, *img_filename(node) ? img_filename(node)
-            : node->filename ? node->filename : "");
+    img_strbuf_printf(&line, "%s %s \"%s\"", names[event], node->driver->name,
+                      *img_filename(node) ? img_filename(node) : node->filename ? node->filename : "");
     if (formats[event]) {
-        fputc(' ', stream);
-        fprintf(stream, formats[event], (unsigned long long)first, (unsigned long long)second);
+        img_strbuf_add_char(&line, ' ');
+        img_strbuf_printf(&line, formats[event], (unsigned long long)first, (unsigned long long)second);
     }
-    fputc('\n', stream);
-    funlockfile(stream);
+    img_strbuf_add_char(&line, '\n');
+    fwrite(line.text, 1, line.length, stream);      /* in one write: threads do not mix */
+    img_strbuf_free(&line);
 }

@@ -1,80 +1,69 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * secret.c - the secrets that the user defined: decoded and decrypted when they are defined, kept by id for
- * the formats that need a key.
+ * the formats that need a key.  Memory that has held a secret is wiped before it is given back.
  */
 #include "codec/aes.h"
-#include "img.h"
+#include "codec/base64.h"
+#include "object.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
-#include "util/vector.h"
+#include "util/wipe.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SECRET_MAX = 16 << 20 };
+#define KIND "secret"
+enum { SECRET_START = 4096, SECRET_MAX = 64 << 20 };
 
 struct bytes {
     unsigned char *at;              /* with a NUL behind */
-    size_t length;
+    size_t length, capacity;
 };
 
 struct secret {
-    char *id;
+    struct img_object object;
     struct bytes value;
 };
 
-static IMG_VECTOR(struct secret) secrets;
-
-static int value_of(int c)
+static void wipe(struct bytes *bytes)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-
-    return at ? (int)(at - digits) : -1;
+    if (bytes->at)
+        img_wipe(bytes->at, bytes->capacity);
+    free(bytes->at);
+    *bytes = (struct bytes){ 0 };
 }
 
-/* Missing padding at the end is overlooked, line ends do not count. */
-static int decode_base64(const struct bytes *text, struct bytes *out, struct img_error *err)
+/* Room for `capacity` bytes and the NUL.  realloc would leave behind what it moves. */
+static void enlarge(struct bytes *bytes, size_t capacity)
 {
-    unsigned held = 0, bits = 0;
-    bool padded = false;
+    struct bytes larger = { img_xmalloc(capacity + 1), bytes->length, capacity + 1 };
 
-    *out = (struct bytes){ img_xmalloc(text->length + 1), 0 };
-    for (size_t i = 0; i < text->length; i++) {
-        int c = text->at[i], value = value_of(c);
-        if (c == '\n' || c == '\r')
-            continue;
-        if (c != '=' && (value < 0 || padded)) {
-            free(out->at);
-            return img_error_set(err, EINVAL, "Base64 data contains invalid characters");
-        }
-        padded |= c == '=';
-        if (padded)
-            continue;
-        held = held << 6 | (unsigned)value;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            out->at[out->length++] = (unsigned char)(held >> bits);
-        }
-    }
-    out->at[out->length] = 0;
-    return 0;
+    if (bytes->length)
+        memcpy(larger.at, bytes->at, bytes->length);
+    wipe(bytes);
+    *bytes = larger;
+}
+
+static void copy_text(const char *text, struct bytes *out)
+{
+    *out = (struct bytes){ 0 };
+    enlarge(out, strlen(text));
+    out->length = strlen(text);
+    memcpy(out->at, text, out->length + 1);
 }
 
 /* `value` becomes what it is the base64 of. */
-static int replace_decoded(struct bytes *value, struct img_error *err)
+static int decode(struct bytes *value, struct img_error *err)
 {
-    struct bytes decoded;
-    int ret = decode_base64(value, &decoded, err);
-
-    if (ret < 0)
-        return ret;
-    free(value->at);
-    *value = decoded;
+    if (memchr(value->at, '\0', value->length))
+        return img_error_set(err, EINVAL, "Base64 data contains embedded NUL characters");
+    if (!img_base64_is((const char *)value->at, value->length))
+        return img_error_set(err, EINVAL, "Base64 data contains invalid characters");
+    value->length = img_base64_decode(value->at, (const char *)value->at, value->length);
+    img_wipe(value->at + value->length, value->capacity - value->length);
     return 0;
 }
 
@@ -87,50 +76,41 @@ static int read_failed(const char *name, const char *what, int code, struct img_
 static int read_file(const char *name, struct bytes *out, struct img_error *err)
 {
     CLEANUP_FD int fd = open(name, O_RDONLY | O_CLOEXEC);
-    size_t capacity = 4096;
     ssize_t n;
 
     if (fd < 0)
         return read_failed(name, "Failed to open", errno, err);
-    *out = (struct bytes){ img_xmalloc(capacity + 1), 0 };
-    while ((n = read(fd, out->at + out->length, capacity - out->length)) > 0) {
+    enlarge(out, SECRET_START);
+    while ((n = read(fd, out->at + out->length, out->capacity - 1 - out->length)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return read_failed(name, "Error reading", errno, err);
         out->length += (size_t)n;
-        if (out->length == capacity && capacity < SECRET_MAX)
-            out->at = img_xrealloc(out->at, (capacity *= 2) + 1);
-    }
-    if (n < 0) {
-        int code = errno;
-        free(out->at);
-        out->at = NULL;
-        return read_failed(name, "Error reading", code, err);
+        if (out->length > SECRET_MAX)
+            return read_failed(name, "Error reading", EFBIG, err);
+        if (out->length == out->capacity - 1)
+            enlarge(out, 2 * out->length);
     }
     out->at[out->length] = 0;
     return 0;
 }
 
-static const struct secret *find(const char *id)
+static int get_iv(const char *text, uint8_t iv[IMG_AES_BLOCK], struct img_error *err)
 {
-    for (size_t i = 0; i < secrets.count; i++) {
-        if (strcmp(secrets.at[i].id, id) == 0)
-            return &secrets.at[i];
-    }
-    return NULL;
-}
-
-static int get_iv(const char *text, struct bytes *iv, struct img_error *err)
-{
-    struct bytes coded;
+    struct bytes bytes;
     int ret;
 
     if (!text)
         return img_error_set(err, EINVAL, "IV is required to decrypt secret");
-    coded = (struct bytes){ (unsigned char *)(uintptr_t)text, strlen(text) };
-    ret = decode_base64(&coded, iv, err);
-    if (ret < 0 || iv->length == IMG_AES_BLOCK)
-        return ret;
-    img_error_set(err, EINVAL, "IV should be %d bytes in length not %zu", IMG_AES_BLOCK, iv->length);
-    free(iv->at);
-    return -EINVAL;
+    copy_text(text, &bytes);
+    ret = decode(&bytes, err);
+    if (ret == 0 && bytes.length != IMG_AES_BLOCK)
+        ret = img_error_set(err, EINVAL, "IV should be %d bytes in length not %zu", IMG_AES_BLOCK, bytes.length);
+    if (ret == 0)
+        memcpy(iv, bytes.at, IMG_AES_BLOCK);
+    wipe(&bytes);
+    return ret;
 }
 
 /* PKCS#7: the last byte says how many there are of its kind. */
@@ -149,24 +129,22 @@ static int unpad(struct bytes *value, struct img_error *err)
 
 static int decrypt(const struct img_secret *definition, struct bytes *value, struct img_error *err)
 {
-    CLEANUP_FREE unsigned char *iv_bytes = NULL;
+    uint8_t iv[IMG_AES_BLOCK];
     size_t key_length;
     const unsigned char *key = img_secret_find(definition->key_id, &key_length, err);
-    struct bytes iv;
 
     if (!key)
         return -err->code;
     if (key_length != IMG_AES256_KEY)
         return img_error_set(err, EINVAL, "Key should be %d bytes in length", IMG_AES256_KEY);
-    if (get_iv(definition->iv, &iv, err) < 0)
+    if (get_iv(definition->iv, iv, err) < 0)
         return -EINVAL;
-    iv_bytes = iv.at;
-    if (definition->base64 && replace_decoded(value, err) < 0)
+    if (definition->base64 && decode(value, err) < 0)
         return -EINVAL;
     if (value->length % IMG_AES_BLOCK)
         return img_error_set(err, EINVAL, "Length %zu must be a multiple of block size %d", value->length,
                              IMG_AES_BLOCK);
-    img_aes256_cbc_decrypt(key, iv.at, value->at, value->length);
+    img_aes256_cbc_decrypt(key, iv, value->at, value->length);
     return unpad(value, err);
 }
 
@@ -181,40 +159,50 @@ static int load(const struct img_secret *definition, struct bytes *value, struct
     if (definition->file)
         ret = read_file(definition->file, value, err);
     else
-        *value = (struct bytes){ (unsigned char *)img_xstrdup(definition->data), strlen(definition->data) };
+        copy_text(definition->data, value);
     if (ret < 0)
         return ret;
     if (definition->key_id)
         return decrypt(definition, value, err);
-    return definition->base64 ? replace_decoded(value, err) : 0;
+    return definition->base64 ? decode(value, err) : 0;
+}
+
+static void release(struct img_object *object)
+{
+    wipe(&((struct secret *)object)->value);
 }
 
 int img_secret_add(const struct img_secret *definition, struct img_error *err)
 {
-    struct secret secret = { 0 };
-    int ret;
+    struct secret *secret;
+    int ret = img_object_check_new(definition->id, err);
 
-    if (find(definition->id))
-        return img_error_set(err, EEXIST, "attempt to add duplicate property '%s' to object (type 'container')",
-                             definition->id);
-    ret = load(definition, &secret.value, err);
-    if (ret < 0) {
-        free(secret.value.at);
+    if (ret < 0)
         return ret;
+    secret = img_xcalloc(1, sizeof *secret);
+    secret->object.release = release;
+    ret = load(definition, &secret->value, err);
+    if (ret == 0)
+        ret = img_object_put(&secret->object, KIND, definition->id, err);
+    if (ret < 0) {
+        wipe(&secret->value);
+        free(secret);
     }
-    secret.id = img_xstrdup(definition->id);
-    IMG_VECTOR_PUSH(&secrets, secret);
-    return 0;
+    return ret;
 }
 
 const unsigned char *img_secret_find(const char *id, size_t *length, struct img_error *err)
 {
-    const struct secret *secret = find(id);
+    bool other;
+    const struct secret *secret = (const struct secret *)img_object_find(KIND, id, &other);
 
-    if (!secret) {
-        img_error_set(err, ENOENT, "No secret with id '%s'", id);
-        return NULL;
+    if (secret) {
+        *length = secret->value.length;
+        return secret->value.at;
     }
-    *length = secret->value.length;
-    return secret->value.at;
+    if (other)
+        img_error_set(err, EINVAL, "Object with id '%s' is not a secret", id);
+    else
+        img_error_set(err, ENOENT, "No secret with id '%s'", id);
+    return NULL;
 }

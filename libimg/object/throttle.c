@@ -5,9 +5,9 @@
  * holds a tenth of a second, or `max` for `length` seconds, then with a second bucket for the burst itself.
  */
 #include "throttle.h"
+#include "object.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
-#include "util/vector.h"
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -20,13 +20,13 @@ struct bucket {
 };
 
 struct img_throttle_group {
-    char *id;
+    struct img_object object;
     pthread_mutex_t lock;
     struct bucket buckets[IMG_THROTTLE_LIMITS];
     double iops_size, leaked_at;
 };
 
-static IMG_VECTOR(struct img_throttle_group *) groups;
+#define KIND "throttle-group"
 
 /* ---- Definition ----------------------------------------------------------------- */
 
@@ -72,14 +72,20 @@ static int check(const struct img_throttle *limits, struct img_error *err)
     return ret;
 }
 
+static void release(struct img_object *object)
+{
+    pthread_mutex_destroy(&((struct img_throttle_group *)object)->lock);
+}
+
 int img_throttle_add(const char *id, const struct img_throttle *limits, struct img_error *err)
 {
     struct img_throttle_group *group;
+    int ret;
 
     if (check(limits, err) < 0)
         return -EINVAL;
     group = img_xcalloc(1, sizeof *group);
-    group->id = img_xstrdup(id);
+    group->object.release = release;
     group->iops_size = (double)limits->iops_size;
     pthread_mutex_init(&group->lock, NULL);
     for (unsigned i = 0; i < IMG_THROTTLE_LIMITS; i++) {
@@ -87,17 +93,17 @@ int img_throttle_add(const char *id, const struct img_throttle *limits, struct i
         group->buckets[i] = (struct bucket){ .average = (double)of->average, .max = (double)of->max,
                                              .length = (double)of->length };
     }
-    IMG_VECTOR_PUSH(&groups, group);
-    return 0;
+    ret = img_object_put(&group->object, KIND, id, err);
+    if (ret < 0) {
+        release(&group->object);
+        free(group);
+    }
+    return ret;
 }
 
 struct img_throttle_group *img_throttle_find(const char *id)
 {
-    for (size_t i = 0; i < groups.count; i++) {
-        if (strcmp(groups.at[i]->id, id) == 0)
-            return groups.at[i];
-    }
-    return NULL;
+    return (struct img_throttle_group *)img_object_find(KIND, id, NULL);
 }
 
 /* ---- Waiting ---------------------------------------------------------------------- */

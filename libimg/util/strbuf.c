@@ -52,8 +52,7 @@ void img_strbuf_add_char(struct img_strbuf *buffer, char c)
     img_strbuf_add_bytes(buffer, &c, 1);
 }
 
-__attribute__((format(printf, 2, 0), nonnull(1, 2)))
-static void add_formatted(struct img_strbuf *buffer, const char *format, va_list arguments)
+void img_strbuf_vprintf(struct img_strbuf *buffer, const char *format, va_list arguments)
 {
     va_list again;
     va_copy(again, arguments);
@@ -70,7 +69,7 @@ void img_strbuf_printf(struct img_strbuf *buffer, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    add_formatted(buffer, format, arguments);
+    img_strbuf_vprintf(buffer, format, arguments);
     va_end(arguments);
 }
 
@@ -132,7 +131,7 @@ char *img_xasprintf(const char *format, ...)
     struct img_strbuf buffer = { 0 };
     va_list arguments;
     va_start(arguments, format);
-    add_formatted(&buffer, format, arguments);
+    img_strbuf_vprintf(&buffer, format, arguments);
     va_end(arguments);
     return img_strbuf_take(&buffer);
 }

@@ -3,6 +3,7 @@
 #ifndef IMG_UTIL_STRBUF_H
 #define IMG_UTIL_STRBUF_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 struct img_strbuf {
@@ -15,6 +16,8 @@ void img_strbuf_add_bytes(struct img_strbuf *buffer, const void *bytes, size_t l
 void img_strbuf_add_char(struct img_strbuf *buffer, char c);
 void img_strbuf_printf(struct img_strbuf *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+void img_strbuf_vprintf(struct img_strbuf *buffer, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0), nonnull(1, 2)));
 /* Return the text (never NULL; caller frees) and empty the buffer. */
 char *img_strbuf_take(struct img_strbuf *buffer);
 void img_strbuf_free(struct img_strbuf *buffer);

@@ -205,3 +205,36 @@ refused() {  # OPTIONS LINE...
     img 1 map a.qcow2
     err "qemu-img: Could not open 'a.qcow2': 'data-file' is required for this image"
 }
+
+@test "amend: a backing file that is given as it is stored" {
+    img 0 create -q -f qcow2 base 1M
+    img 0 create -q -f qcow2 other 1M
+    img 0 create -q -f qcow2 -b base -F qcow2 x
+    img 0 create -q -f qcow2 -b 'json:{"driver":"qcow2","file":{"driver":"file","filename":"base"}}' -F qcow2 json
+    before=$(sum x)
+    img 0 amend -o backing_file=base,backing_fmt=qcow2 x
+    silent
+    [ "$(sum x)" = "$before" ]
+    img 0 amend -o 'backing_file=json:{"driver":"qcow2",,"file":{"driver":"file",,"filename":"base"}},backing_fmt=qcow2' json
+    for options in backing_file=base backing_fmt=qcow2 backing_file=base,backing_fmt=raw backing_file=base,backing_fmt= \
+            backing_file=./base,backing_fmt=qcow2 backing_file=other,backing_fmt=qcow2 backing_file=,backing_fmt=; do
+        img 1 amend -o "$options" x
+        err 'qemu-img: Cannot amend the backing file' "You can use 'qemu-img rebase' instead."
+    done
+    [ "$(sum x)" = "$before" ]
+    # beside other options
+    img 0 amend -o backing_file=base,backing_fmt=qcow2,lazy_refcounts=on,size=2M x
+    img 0 info x
+    has "$OUT" 'lazy refcounts: true'
+    has "$OUT" 'virtual size: 2 MiB'
+    # stored without a format
+    img 0 create -q -f qcow2 -b base -F qcow2 x
+    sed -i 's/\xe2\x79[*]\xca/\x01\x23\x45\x67/' x
+    img 0 amend -o backing_file=base x
+    img 1 amend -o backing_file=base,backing_fmt=qcow2 x
+    # none
+    img 0 create -q -f qcow2 x 1M
+    for options in backing_file= backing_file=,backing_fmt= backing_fmt=; do
+        img 1 amend -o "$options" x
+    done
+}

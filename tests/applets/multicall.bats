@@ -141,3 +141,39 @@ the_six='check compare convert create info map'
     cmd 1 in_full
     has "$ERR" '^qemu-img: '
 }
+
+# written RC PATTERN ARGUMENT...: a run says lines of that form and no other on standard error, each in one write
+written() {
+    cmd "$1" strace -qq -f -e trace=write,writev -o calls "$IMG" "${@:3}"
+    ! grep -v -q -E "$2" "$ERR" || { show; return 1; }
+    [ "$(grep -c -E 'writev?\(2, ' calls)" -eq "$(wc -l < "$ERR")" ]
+}
+
+@test "multicall: a line on standard error is one write" {
+    beyond
+    need_strace
+    # Workers that find a sector each that cannot be read
+    truncate -s 8M a.raw
+    pattern a.raw 11 0 8M
+    {
+        for n in $(seq 1000 1000 16000); do
+            printf '[inject-error]\nevent = "none"\nonce = "off"\nimmediately = "on"\nsector = "%s"\n' "$n"
+        done
+    } > rules
+    written 0 "^qemu-img: warning: error while reading offset [0-9]+: Input/output error\$" \
+        convert -W -m 16 --salvage -O raw \
+        --image-opts driver=raw,file.driver=blkdebug,file.config=rules,file.image.filename=a.raw b.raw
+    [ "$(wc -l < "$ERR")" -eq 16 ]
+    written 1 "^([^ ]+ info: unrecognized option|Try '[^ ]+ info --help')" info --bogus
+    written 1 "^qemu-img: Could not open 'nonesuch': Could not open 'nonesuch': No such" info nonesuch
+}
+
+@test "multicall: a line of a trace is one write" {
+    beyond
+    need_strace
+    truncate -s 8M a.raw
+    pattern a.raw 11 0 8M
+    written 0 '^img_read [a-z0-9]+ "[ab]\.(raw|qcow2)" offset [0-9]+ length [0-9]+$' \
+        -T img_read convert -W -m 16 -f raw -O qcow2 a.raw b.qcow2
+    [ -s "$ERR" ]
+}

@@ -58,6 +58,37 @@ refused() {  # MESSAGE OPTIONS...
     refused "Parameter 'bogus' is unexpected" id=s,data=x,bogus=1
 }
 
+@test "object: base64 is decoded as by qemu-img" {
+    for good in "$KEY" "$KEY=" "${KEY:0:20}\n${KEY:20}\n" "\n$KEY"; do
+        # shellcheck disable=SC2059
+        printf "$good" > key
+        secret 0 id=m,format=base64,file=key id=s,keyid=m,iv=$IV,format=base64,data=$HELLO
+    done
+    for short in "${KEY%=}" "a=${KEY:1}" "${KEY%s=}="; do
+        refused 'Key should be 32 bytes in length' "id=m,format=base64,data=$short" \
+            id=s,keyid=m,iv=$IV,format=base64,data=$HELLO
+    done
+    for bad in "$KEY\r\n" "$KEY "; do
+        # shellcheck disable=SC2059
+        printf "$bad" > key
+        refused 'Base64 data contains invalid characters' id=m,format=base64,file=key
+    done
+    printf '%s\0' "$KEY" > key
+    refused 'Base64 data contains embedded NUL characters' id=m,format=base64,file=key
+}
+
+@test "object: a secret file is read whole" {
+    # 17 MiB, of which the last block has the padding
+    { head -c 17825776 /dev/zero; echo "$HELLO" | base64 -d; } > hello
+    secret 0 id=m,format=base64,data=$KEY id=s,keyid=m,iv=$IV,file=hello
+    secret 0 id=m,file=hello
+}
+
+@test "object: a secret file without an end" {
+    beyond
+    refused 'Unable to read /dev/zero: Error reading file “/dev/zero”: File too large' id=s,file=/dev/zero
+}
+
 @test "object: ids are unique" {
     refused "attempt to add duplicate property 's' to object (type 'container')" id=s,data=x id=s,data=y
     truncate -s 1M f

@@ -576,6 +576,77 @@ no_bundle() {
     has "$OUT" '^file format: raw$'
 }
 
+outside() {
+    no_bundle "'vm.hdd/${1:-a}' leads out of the folder 'vm.hdd', and is not opened"
+}
+
+@test "parallels: links lead out of no bundle" {
+    beyond
+    truncate -s 64k vm.raw
+    bundle 128 "$(part 0 128 128 Plain a)"
+    for target in ../vm.raw "$PWD/vm.raw" ../vm.hdd/../vm.raw "$PWD/vm.hdd/../vm.raw" ../vm.hdd.copy/a up/vm.raw; do
+        mkdir -p vm.hdd.copy
+        cp vm.raw vm.hdd.copy/a
+        ln -sfn .. vm.hdd/up
+        ln -sf "$target" vm.hdd/a
+        outside
+        (cd vm.hdd && img 1 info DiskDescriptor.xml &&
+            err "qemu-img: Could not open 'DiskDescriptor.xml': 'a' leads out of the folder '.', and is not opened")
+    done
+    # by way of links inside, and outside back into the folder of another bundle
+    ln -sf b vm.hdd/a
+    ln -sf c vm.hdd/b
+    ln -sf ../vm.raw vm.hdd/c
+    outside
+    # a device, a folder, and a bundle elsewhere
+    ln -sf /dev/null vm.hdd/a
+    outside
+    mv vm.hdd other.hdd
+    rm other.hdd/a
+    truncate -s 64k other.hdd/a
+    bundle 128 "$(part 0 128 128 Plain a)"
+    ln -sfn ../other.hdd vm.hdd/a
+    outside
+    # the descriptor itself
+    rm -r vm.hdd
+    mkdir vm.hdd
+    ln -s ../other.hdd/DiskDescriptor.xml vm.hdd/DiskDescriptor.xml
+    truncate -s 64k vm.hdd/a
+    outside DiskDescriptor.xml
+}
+
+@test "parallels: links within a bundle are fine" {
+    beyond
+    bundle 128 "$(part 0 128 128 Plain a)"
+    mkdir vm.hdd/sub
+    truncate -s 64k vm.hdd/sub/x
+    pattern vm.hdd/sub/x 55 0 64k
+    for target in sub/x "$PWD/vm.hdd/sub/x" ../vm.hdd/sub/x sub/../sub/x sub/back/sub/x; do
+        ln -sfn .. vm.hdd/sub/back
+        ln -sf "$target" vm.hdd/a
+        img 0 convert -O raw vm.hdd y
+        cmp y vm.hdd/sub/x
+    done
+    # the folder itself may be a link
+    ln -s vm.hdd link.hdd
+    img 0 convert -O raw link.hdd y
+    cmp y vm.hdd/sub/x
+    # so may a link to a link, but not a circle of them
+    ln -sf b vm.hdd/a
+    ln -sf sub/x vm.hdd/b
+    img 0 convert -O raw vm.hdd y
+    ln -sf a vm.hdd/b
+    no_bundle "Could not open 'vm.hdd/a': Too many levels of symbolic links"
+    ln -sf nowhere vm.hdd/a
+    no_bundle "Could not open 'vm.hdd/a': No such file or directory"
+    ln -sf sub vm.hdd/a
+    no_bundle "'file' driver requires 'vm.hdd/a' to be a regular file"
+    rm vm.hdd/a
+    mkfifo vm.hdd/fifo
+    ln -s fifo vm.hdd/a
+    no_bundle "'file' driver requires 'vm.hdd/a' to be a regular file"
+}
+
 @test "parallels: a bundle whose file is not there" {
     beyond
     bundle 128 "$(part 0 128 128 Plain a.raw)"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Secrets: base64, AES-256-CBC by the vectors of NIST SP 800-38A F.2.6, padding, files. */
 #include "libimg/codec/aes.h"
+#include "libimg/codec/base64.h"
 #include "libimg/img.h"
 #include "test.h"
 
@@ -49,8 +50,10 @@ static bool holds(const char *id, const char *bytes, size_t length)
 static void plain(void)
 {
     OK(add(&(struct img_secret){ .id = "a", .data = "pass" }) == 0 && holds("a", "pass", 4), "plain data");
-    OK(add(&(struct img_secret){ .id = "b", .data = "aGVs\nbG8", .base64 = true }) == 0 && holds("b", "hello", 5),
-       "base64 with a line end and without padding");
+    OK(add(&(struct img_secret){ .id = "b", .data = "aGVs\nbG8=", .base64 = true }) == 0 && holds("b", "hello", 5),
+       "base64 with a line end");
+    OK(add(&(struct img_secret){ .id = "n", .data = "aGVsbG8", .base64 = true }) == 0 && holds("n", "hel", 3),
+       "base64 without padding loses its last group, as in qemu-img");
     OK(add(&(struct img_secret){ .id = "c", .data = "//79AA==", .base64 = true }) == 0 &&
        holds("c", "\xff\xfe\xfd\0", 4),
        "base64 of any bytes");
@@ -90,11 +93,96 @@ static void encrypted(void)
     OK(add(&secret) < 0 && !holds("u", "", 0), "a key of another length");
 }
 
+/* ---- Wiping ------------------------------------------------------------------ */
+
+enum { LETTERS = 100000, PIECE = 32 };
+
+static char letter(unsigned i)
+{
+    unsigned long long state = i;
+
+    test_random(&state);
+    return (char)('A' + test_random(&state) % 26);
+}
+
+static void letters(unsigned from, char piece[PIECE])
+{
+    for (unsigned i = 0; i < PIECE; i++)
+        piece[i] = letter(from + i);
+}
+
+static int write_letters(char *name)
+{
+    int fd = mkstemp(name);
+    char piece[PIECE];
+
+    for (unsigned i = 0; i < LETTERS; i += PIECE) {
+        letters(i, piece);
+        if (write(fd, piece, PIECE) != PIECE)
+            return -1;
+    }
+    return close(fd);
+}
+
+/* Is the piece anywhere in the memory of the process, but for the stack? */
+static bool in_memory(const char piece[PIECE])
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    bool found = false;
+    char line[512];
+    unsigned long start, end;
+
+    while (maps && !found && fgets(line, sizeof line, maps)) {
+        if (strstr(line, " rw-p ") && !strstr(line, "[stack]") && sscanf(line, "%lx-%lx", &start, &end) == 2)
+            found = memmem((const void *)start, end - start, piece, PIECE) != NULL;
+    }
+    if (maps)
+        fclose(maps);
+    return found;
+}
+
+/* In many places, as what was moved when it grew may have been written over in a part. */
+static bool any_in_memory(bool decoded)
+{
+    for (unsigned i = 0; i < LETTERS - 2 * PIECE; i += 4000) {
+        char piece[PIECE], text[2 * PIECE], bytes[2 * PIECE];
+
+        letters(i, text);
+        letters(i + PIECE, text + PIECE);
+        img_base64_decode(bytes, text, sizeof text);
+        memcpy(piece, decoded ? bytes : text, PIECE);
+        if (in_memory(piece))
+            return true;
+    }
+    return false;
+}
+
+static void wiped(void)
+{
+    char name[] = "/tmp/test-secret-XXXXXX";
+
+    if (access("/proc/self/maps", R_OK) != 0)
+        return;
+    OK(write_letters(name) == 0, "a file of letters");
+    OK(!any_in_memory(false) && !any_in_memory(true), "nobody has it in memory yet");
+    OK(add(&(struct img_secret){ .id = "letters", .file = name, .base64 = true }) == 0, "a secret from it");
+    OK(any_in_memory(true), "it is in memory");
+    OK(!any_in_memory(false), "its base64 is not, any more");
+    OK(add(&(struct img_secret){ .id = "plain letters", .file = name }) == 0 && any_in_memory(false), "plain too");
+    OK(add(&(struct img_secret){ .id = "bad", .file = name, .key_id = "letters", .iv = "" }) < 0, "one that fails");
+    img_objects_free();
+    OK(!any_in_memory(false) && !any_in_memory(true), "nothing of it stays when the objects go");
+    OK(!holds("letters", "", 0) && add(&(struct img_secret){ .id = "letters", .data = "" }) == 0, "their ids are free");
+    img_objects_free();
+    unlink(name);
+}
+
 int main(void)
 {
     vectors();
     plain();
     from_file();
     encrypted();
+    wiped();
     return test_end();
 }

@@ -197,9 +197,17 @@ static int amend_lazy_refcounts(struct img *image, const struct plan *plan, stru
     return status;
 }
 
-static int refuse_backing(const struct qcow2_create_options *given, struct img_error *err)
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* As it is stored, name and format, it may be given. */
+static int refuse_backing(const struct img *image, const struct qcow2_create_options *given, struct img_error *err)
 {
     if (!given->backing_file && !given->backing_fmt)
+        return 0;
+    if (same_text(given->backing_file, image->backing_name) && same_text(given->backing_fmt, image->backing_format))
         return 0;
     img_error_hint(err, "You can use 'qemu-img rebase' instead.");
     return img_error_set(err, EINVAL, "Cannot amend the backing file");
@@ -228,7 +236,7 @@ int qcow2_amend(struct img *image, const void *options, const struct img_amend *
         return status;
     if ((status = amend_refcounts(image, &plan, err)) < 0 ||
         (status = amend_data_file(image, plan.given, err)) < 0 ||
-        (status = refuse_backing(plan.given, err)) < 0 ||
+        (status = refuse_backing(image, plan.given, err)) < 0 ||
         (status = amend_lazy_refcounts(image, &plan, err)) < 0 ||
         (status = amend_size(image, plan.given, err)) < 0)
         return status;

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* child.c - what a node asks of those below it, and the files that images name: data files and extents. */
+#include "chain.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
+#include <string.h>
+
+/* Nodes cannot be shared.  `options` are those beside the reference for `role`. */
+static int refuse_reference(const char *reference, const char *role, const struct img_doc *options, bool named,
+                            struct img_error *err)
+{
+    size_t length = strlen(role);
+
+    for (size_t i = 0; i < img_doc_count(options); i++) {
+        const char *key = img_doc_key_at(options, i);
+        named |= strncmp(key, role, length) == 0 && key[length] == '.';
+    }
+    if (named)
+        return img_error_set(err, EINVAL, "Cannot reference an existing block device with additional options or a "
+                             "new filename");
+    return img_error_set(err, ENODEV, "Cannot find device='%s' nor node-name='%s'", reference, reference);
+}
+
+struct request chain_child_request(const struct img *parent, enum img_role role, const struct request *from)
+{
+    struct request child = { .role = role, .flags = parent->flags, .cache = parent->cache, .gate = parent->gate,
+                             .graph = img_node_graph(parent) };
+
+    child.flags &= ~(unsigned)(IMG_NO_BACKING | IMG_NO_WRITERS);
+    if (role == IMG_ROLE_FILE)
+        child.flags &= ~(unsigned)IMG_NO_IO;
+    child.inherits = role == IMG_ROLE_FILE && img_shows_below(parent);
+    if (from) {
+        child.nesting = from->nesting + 1;
+        child.above = from->above;
+    }
+    img_node_permissions(parent, role, &child.perm, &child.shared);
+    return child;
+}
+
+int chain_take_child(struct img_doc *options, const char *role, bool named, struct img_doc **child,
+                      struct img_error *err)
+{
+    const char *reference = img_doc_string_at(options, role);
+
+    *child = NULL;
+    if (reference)
+        return refuse_reference(reference, role, options, named, err);
+    if (img_doc_type(img_doc_get(options, role)) == IMG_DOC_OBJECT)
+        *child = img_doc_take(options, role);
+    return 0;
+}
+
+/* ---- Files that an image names ------------------------------------------------- */
+
+/* A node that an image names and `options` may describe.  1: nothing at all is said about it, so that the stored name
+ * counts; 0; -errno with *err set.  The options of the request are to be freed. */
+static int describe_named(struct request *child, const struct img *parent, const char *role,
+                          const struct img_doc *options, struct img_error *err)
+{
+    const char *reference = img_doc_get_string(options);
+
+    child->nesting = 1;
+    if (reference)
+        return refuse_reference(reference, role, parent->options, false, err);
+    child->options = options ? img_doc_copy(options) : img_doc_object();
+    return img_doc_count(child->options) == 0;
+}
+
+int img_open_child(struct img *parent, const char *role, const char *name, const char *format,
+                   const struct img_doc *options, struct img **opened, struct img_error *err)
+{
+    struct request child = chain_child_request(parent, IMG_ROLE_DATA, NULL);
+    int ret = describe_named(&child, parent, role, options, err);
+
+    *opened = NULL;
+    if (ret > 0) {
+        ret = name ? img_gate_check(parent, role, name, err)
+                   : img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", role);
+        child.name = name;
+    }
+    child.format = format;
+    /* A stored name is a file's name, never a json: description of whatever its writer had in mind. */
+    if (ret == 0)
+        ret = chain_open_storage(opened, &child, err);
+    img_doc_free(child.options);
+    return ret;
+}
+
+int img_open_extent(struct img *parent, const char *name, const struct img_doc *options, struct img_error *err)
+{
+    struct request child = chain_child_request(parent, IMG_ROLE_FILE, NULL);
+    CLEANUP_FREE char *role = img_xasprintf("extents.%zu", parent->extent_count), *place = NULL, *folder = NULL;
+    struct img *opened = NULL;
+    int ret = describe_named(&child, parent, role, options, err);
+
+    if (ret > 0) {
+        ret = img_gate_check(parent, "extent", name, err);
+        place = ret < 0 ? NULL : img_name_neighbour(parent, name, err);
+        if (place)
+            img_doc_put_string(child.options, "filename", place);
+        else
+            ret = -err->code;
+        child.within = folder = img_gate_folder(parent);
+    }
+    if (ret == 0)
+        ret = chain_open_storage(&opened, &child, err);
+    img_doc_free(child.options);
+    if (ret < 0)
+        return ret;
+    opened->child_name = img_xstrdup(role);
+    parent->extents = img_xrealloc(parent->extents, (parent->extent_count + 1) * sizeof *parent->extents);
+    parent->extents[parent->extent_count++] = opened;
+    return 0;
+}
+
