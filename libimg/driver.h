@@ -276,6 +276,9 @@ struct img_driver {
 
     /* FORMAT: where are the bytes? (PROTOCOL: DATA or ZERO, host = offset, file = itself.) */
     int (*map)(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
+    /* PROTOCOL, ADAPTER, in place of map, where an answer travels: up to `count` extents in a row, the first at `offset`, without
+     * gaps.  Returns how many, 1 at least. */
+    int (*map_list)(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents, size_t count);
     int (*reserve)(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
     int (*publish)(struct img *image, struct img_reservation *at);
     /* The bytes could not be written.  NULL: the place is lost, or stays with its unit. */

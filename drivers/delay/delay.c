@@ -77,24 +77,29 @@ static int delay_flush(struct img *image)
     return travel(image);
 }
 
-static int delay_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+/* Where the node below has it is its own affair. */
+static int map_one(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
-    int ret = travel(image);
+    int ret = img_map_chain(image->file, NULL, offset, length, extent);
+    bool data = extent->kind == IMG_DATA || extent->kind == IMG_CODED;
 
-    if (ret == 0)
-        ret = img_map_chain(image->file, NULL, offset, length, extent);
-    if (ret < 0)
-        return ret;
-    /* Where the node below has it is its own affair. */
-    if (extent->kind != IMG_ZERO)
-        extent->kind = extent->kind == IMG_HOLE ? IMG_ZERO : IMG_DATA;
-    extent->host_valid = true;
-    extent->recurse = false;
-    extent->file = extent->layer = image;
-    extent->host = offset;
-    extent->via = NULL;
-    extent->depth = 0;
-    return 0;
+    *extent = (struct img_extent){ .offset = offset, .length = extent->length, .kind = data ? IMG_DATA : IMG_ZERO,
+                                   .host_valid = true, .file = image, .host = offset };
+    return ret;
+}
+
+/* Many answers for one journey. */
+static int delay_map_list(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents, size_t count)
+{
+    uint64_t end = offset + length;
+    int ret = travel(image), told = 0;
+
+    while (ret == 0 && offset < end && (size_t)told < count) {
+        ret = map_one(image, offset, end - offset, &extents[told]);
+        offset += ret == 0 ? extents[told].length : 0;
+        told += ret == 0;
+    }
+    return told ? told : ret;
 }
 
 static int delay_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err)
@@ -117,5 +122,5 @@ const struct img_driver img_driver_delay = {
     .traits = IMG_WRITES_FUA,
     .state_size = sizeof(struct delay_state), .options = delay_options, .open_size = sizeof(struct delay_options),
     .open = delay_open, .pread = delay_pread, .pwrite = delay_pwrite, .zero = delay_zero, .discard = delay_discard,
-    .flush = delay_flush, .map = delay_map, .resize = delay_resize, .zero_initialised = delay_zero_initialised,
+    .flush = delay_flush, .map_list = delay_map_list, .resize = delay_resize, .zero_initialised = delay_zero_initialised,
 };

@@ -12,17 +12,6 @@
 
 #define DEFAULT_EXTENT_SIZE_HINT (1u << 20)
 
-const char *file_strip_prefix(const char *name)
-{
-    static const char *const prefixes[] = { "file:", "host_device:" };
-
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-            return name + strlen(prefixes[i]);
-    }
-    return name;
-}
-
 /* 0: leave the file system's own; unset: a size that keeps files that grow by small writes together. */
 static void set_attributes(int fd, const struct file_create_options *options)
 {

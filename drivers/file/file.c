@@ -42,11 +42,6 @@ static const struct img_option device_options[] = {
     { .name = NULL }
 };
 
-static bool is_device(mode_t mode)
-{
-    return S_ISBLK(mode) || S_ISCHR(mode);
-}
-
 static int probe_file(const char *name)
 {
     (void)name;
@@ -57,7 +52,7 @@ static int probe_device(const char *name)
 {
     struct stat status;
 
-    return stat(file_strip_prefix(name), &status) == 0 && is_device(status.st_mode) ? 100 : 0;
+    return stat(file_strip_prefix(name), &status) == 0 && file_is_device(status.st_mode) ? 100 : 0;
 }
 
 static int check_options(const struct img *image, const struct file_open_options *options,
@@ -80,23 +75,6 @@ static int check_options(const struct img *image, const struct file_open_options
         return img_error_set(err, EINVAL, "aio=native was specified, but it requires cache.direct=on, "
                              "which was not specified.");
     return 0;
-}
-
-/* Asked before the open as well: to open a FIFO or a tape for a look could block or act on it. */
-int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err)
-{
-    if (device && !is_device(status->st_mode))
-        return img_error_set(err, EINVAL, "'host_device' driver requires '%s' to be either a character or block "
-                             "device", name);
-    if (!device && !S_ISREG(status->st_mode))
-        return img_error_set(err, EINVAL, "'file' driver requires '%s' to be a regular file", name);
-    return 0;
-}
-
-/* A device that is read-only lets itself be opened for writing all the same. */
-int file_check_writable(int fd, struct img_error *err)
-{
-    return file_device_read_only(fd) ? img_error_errno(err, EACCES, "The device is not writable") : 0;
 }
 
 static int open_flags(const struct img *image)

@@ -2,6 +2,7 @@
 /*
  * file.h - state shared by the files of the "file" and "host_device" drivers.
  *
+ *   kind.c     regular files, devices
  *   file.c     the two vtables, open, close, info, limits
  *   lock.c     OFD locks that tell other users what is done with the image
  *   place.c    files that have to lie in a folder, and folders that are images
@@ -81,9 +82,12 @@ struct file_state {
     struct file_waiting waiting;
 };
 
-/* file.c: the kind of file that the driver takes; a device that can be written to */
+/* kind.c: is it a block or character device?  The kind of file that the driver takes; a device that can be written to;
+ * a name without "file:" or "host_device:". */
+bool file_is_device(mode_t mode);
 int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err);
 int file_check_writable(int fd, struct img_error *err);
+const char *file_strip_prefix(const char *name);
 
 /* place.c: open `name` if it lies in `folder`, wherever links lead.  A descriptor, or a negative errno, where there is
  * more to say of it with *err set. */
@@ -124,7 +128,6 @@ int file_resize(struct img *image, uint64_t size, const char *preallocation, str
 /* create.c */
 int file_create(const struct img_create *request, struct img_error *err);
 int file_create_on_device(const struct img_create *request, struct img_error *err);
-const char *file_strip_prefix(const char *name);
 
 /* platform.c */
 int file_device_zero(int fd, uint64_t offset, uint64_t length);

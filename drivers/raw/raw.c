@@ -94,22 +94,6 @@ static int raw_reserve(struct img *image, uint64_t offset, uint64_t length, stru
     return 0;
 }
 
-static int raw_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
-{
-    const struct raw_state *raw = image->state;
-
-    length = present(image, offset, length);
-    return length ? img_zero(image->file, raw->offset + offset, length, flags) : 0;
-}
-
-static int raw_discard(struct img *image, uint64_t offset, uint64_t length)
-{
-    const struct raw_state *raw = image->state;
-
-    length = present(image, offset, length);
-    return length ? img_discard(image->file, raw->offset + offset, length) : 0;
-}
-
 static int raw_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err)
 {
     const struct raw_state *raw = image->state;
@@ -161,7 +145,7 @@ const struct img_driver img_driver_raw = {
     .traits = IMG_PASS_THROUGH,
     .state_size = sizeof(struct raw_state), .options = raw_options,
     .create_size = sizeof(struct raw_create_options), .open_size = sizeof(struct raw_open_options),
-    .open = raw_open, .create = raw_create, .zero = raw_zero, .discard = raw_discard,
+    .open = raw_open, .create = raw_create,
     .map = raw_map, .reserve = raw_reserve, .resize = raw_resize, .allocated = raw_allocated, .measure = raw_measure,
     .zero_initialised = raw_zero_initialised, .strong_options = strong_options,
 };

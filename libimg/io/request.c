@@ -9,6 +9,8 @@
 
 /* A bounce buffer is no longer: more is moved in several requests. */
 #define BOUNCE_BYTES (1u << 20)
+/* Extents in one answer of a storage. */
+enum { ASKED_FOR = 32 };
 
 /* ---- What the node takes ------------------------------------------------------ */
 
@@ -421,15 +423,26 @@ static void round_run(const struct img *image, uint64_t start, struct img_extent
     extent->length = img_align_up(end, unit) - start;
 }
 
+/* Returns the number of extents. */
+static int call_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents, size_t count)
+{
+    int ret;
+
+    if (image->driver->map_list)
+        return image->driver->map_list(image, offset, length, extents, count);
+    ret = image->driver->map(image, offset, length, extents);
+    return ret < 0 ? ret : 1;
+}
+
 /* In whole blocks, or to the end of the node. */
 static int ask_map(struct img *image, uint64_t offset, uint64_t end, struct img_extent *extent)
 {
     uint32_t unit = image->limits.request_alignment;
     uint64_t start = img_align_down(offset, unit), last = img_min(img_align_up(end, unit), img_max(img_size(image), end));
-    int ret = image->driver->map(image, start, last - start, extent);
+    int ret = call_map(image, start, last - start, extent, 1);
 
     if (ret < 0 || unit == 1)
-        return ret;
+        return ret < 0 ? ret : 0;
     if (start + extent->length < last)
         round_run(image, start, extent);
     extent->length = img_min(start + extent->length, end) - offset;
@@ -438,19 +451,40 @@ static int ask_map(struct img *image, uint64_t offset, uint64_t end, struct img_
     return 0;
 }
 
-/* A question that travels is asked for all that may come next. */
+/* Extents in whole blocks: where one ends inside a block the rest is asked for again. */
+static int whole_extents(const struct img *image, struct img_extent *extents, int count)
+{
+    uint32_t unit = image->limits.request_alignment;
+    int good = 0;
+
+    while (good < count && aligned_to(image, extents[good].offset + extents[good].length))
+        good++;
+    if (good == count || unit == 1)
+        return count;
+    round_run(image, extents[good].offset, &extents[good]);
+    return good + 1;
+}
+
+/* A question that travels is asked for all that may come next, and all of the answer is kept. */
 static int ask_once(struct img *image, uint64_t offset, uint64_t end, struct img_extent *extent)
 {
+    uint64_t start = img_align_down(offset, image->limits.request_alignment);
+    struct img_extent extents[ASKED_FOR];
     unsigned generation;
-    int ret;
+    int count;
 
     if (img_answers_find(image, offset, end, extent, &generation))
         return 0;
-    ret = ask_map(image, offset, img_max(img_size(image), end), extent);
-    if (ret < 0)
-        return ret;
-    img_answers_keep(image, extent, generation);
-    extent->length = img_min(extent->length, end - offset);
+    count = call_map(image, start, img_max(img_size(image), end) - start, extents, ASKED_FOR);
+    if (count < 0)
+        return count;
+    count = whole_extents(image, extents, count);
+    for (int i = 0; i < count; i++)
+        img_answers_keep(image, &extents[i], generation);
+    *extent = extents[0];
+    extent->offset = offset;
+    extent->host += offset - start;
+    extent->length = img_min(start + extents[0].length, end) - offset;
     return 0;
 }
 

@@ -43,7 +43,7 @@ fragmented() {  # name
 
 # How often the tool waited for the storage.
 waits() {  # words...
-    strace -f -qq -e trace=ppoll -o trace "$IMG" "$@"
+    strace -f -qq -e trace=ppoll -o trace "$IMG" "$@" > /dev/null
     grep -c 'ppoll(' trace
 }
 
@@ -62,6 +62,20 @@ waits() {  # words...
     [ "$(waits convert -m 16 -O raw --image-opts driver=raw,file.driver=delay,file.latency-ns=1000,file.file.filename=a.raw \
         b.raw)" -le 50 ]
     cmp a.raw b.raw
+}
+
+@test "delay: one answer tells of many extents" {
+    need_strace
+    truncate -s 16M a.raw
+    for i in $(seq 0 2 62); do
+        dd if=/dev/urandom of=a.raw bs=128k count=1 seek="$i" conv=notrunc status=none
+    done
+    img 0 map --output=json a.raw
+    cp "$OUT" wanted
+    # 64 extents
+    [ "$(waits map --output=json --image-opts driver=raw,file.driver=delay,file.latency-ns=1000,file.file.filename=a.raw)" -le 4 ]
+    img 0 map --output=json --image-opts driver=raw,file.driver=delay,file.latency-ns=1000,file.file.filename=a.raw
+    cmp "$OUT" wanted
 }
 
 # The most waits that the trace shows on the way at a time.
