@@ -400,6 +400,14 @@ def placed_grow(rng, _, folder):
                 [('t.img', 'qcow2')], views_of([]))
 
 
+@row('qcow2 resize down, many refcount blocks', 60)
+def shrink_blocks(rng, _, folder):
+    make(rng, folder, 't.img', 'qcow2', 'cluster_size=512', MEGA, filled=False)
+    run(PEER_IO, ['-f', 'qcow2', '-c', f'write -P 7 {rng.randrange(900) * 512} 128k', 't.img'], folder)
+    return Case('', ['resize', '-f', 'qcow2', '--shrink', 't.img', str(512 * rng.randrange(1, 200))],
+                [('t.img', 'qcow2')], views_of([]))
+
+
 @row('raw write, flushes beside', 100)
 def flushes_beside(rng, _, folder):
     make(rng, folder, 't.raw', 'raw', '', 2 * MEGA, filled=False)
