@@ -5,10 +5,10 @@
 What the command does to the files is recorded (tests/powercut/recorder.c) and replayed up to a moment, with what was
 not synced by then lost, kept or torn (replay.py tells the model).  Then judge.py looks at what is left.
 
-Each row (a command and a format, rows.py) gets COUNT cuts, a few for each image that is made.  Cut N of a row is
-SEED=N COUNT=1 ROW=name alone.
+Each row (a command and a format, rows.py) gets COUNT cuts, a few for each image that is made; without COUNT as many as
+the row says.  Cut N of a row is SEED=N COUNT=1 ROW=name alone.
 
-environment: SEED, COUNT, KEEP and the tools as in lib/harness.py
+environment: SEED, COUNT, TIMES, KEEP and the tools as in lib/harness.py
              ROW     rows whose name begins with this; default: all, and some "without syncs" that have to fail
              EVERY   when set, look at all cuts of a command after a fault
 """
@@ -25,10 +25,12 @@ sys.path.insert(0, os.path.join(HERE, '../powercut'))
 from harness import Folder, IMG, IMG_IS_PEER, PEER, PEER_IO, Tap, read, run, write  # noqa: E402
 from judge import Judge, SOUND, read_view  # noqa: E402
 from replay import Log, Replay, choose_cuts  # noqa: E402
-from rows import ROWS  # noqa: E402
+from rows import CUTS as SHORT, ROWS  # noqa: E402
 
 CUTS = 20       # of one command
+LONG = 2000     # of a row, when TIMES is 10
 MOST_PROBLEMS = 5
+TIMES = int(os.environ.get('TIMES', '1'))
 
 # The test of the test: when no sync counts, these rows have faults, and soon.
 MUST_FAIL = ['qcow2 write', 'qcow2 commit', 'qcow2 snapshot -c', 'qcow2 amend', 'qed write', 'vdi write', 'vmdk write',
@@ -172,23 +174,33 @@ def run_row(recorder, name, seed, count, forget=False, most=MOST_PROBLEMS):
     return problems, bad
 
 
+def reason_to_skip(recorder, folder):
+    if not PEER or not PEER_IO:
+        return 'no reference tool'
+    if IMG_IS_PEER:
+        return 'for our tool only'      # (the reference tool does not stand it)
+    log = os.path.join(folder, 'log')
+    record(recorder, ['--version'], folder, log)
+    return '' if os.path.exists(log) else 'a static file does not load the recorder'
+
+
 def main():
-    seed, count = int(os.environ.get('SEED', '1')), int(os.environ.get('COUNT', '20'))
+    seed, count = int(os.environ.get('SEED', '1')), int(os.environ.get('COUNT', LONG * (TIMES - 1) // 9))
     row = os.environ.get('ROW', '')
     wanted = [name for name in ROWS if name.startswith(row)]
     blind = [name for name in MUST_FAIL if ('without syncs ' + name).startswith(row)]
     tap = Tap('powercut', len(wanted) + len(blind))
-    # (the reference tool itself does not stand this)
-    reason = 'no reference tool' if not PEER or not PEER_IO else 'for our tool only' if IMG_IS_PEER else ''
-    if reason:
-        for name in wanted + blind:
-            tap.result(f'{name} # SKIP {reason}', [])
-        tap.end()
     with Folder('powercut-recorder') as folder:
         recorder = build_recorder(folder.path)
+        reason = reason_to_skip(recorder, folder.path)
+        if reason:
+            for name in wanted + blind:
+                tap.result(f'{name} # SKIP {reason}', [])
+            tap.end()
         for name in wanted:
-            problems, _ = run_row(recorder, name, seed, count)
-            tap.result(f'{name}: {count} cuts', problems)
+            cuts = count or SHORT[name]
+            problems, _ = run_row(recorder, name, seed, cuts)
+            tap.result(f'{name}: {cuts} cuts', problems)
         for name in blind:
             _, bad = run_row(recorder, name, 1, BLIND_CUTS, forget=True, most=1)
             tap.result(f'without syncs {name}: faults are found', [] if bad else ['no fault was found'])

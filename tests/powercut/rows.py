@@ -10,7 +10,7 @@ from damage import DAMAGES, Image, Skip
 from harness import PEER, PEER_IO, must, run
 
 KILO, MEGA = 1024, 1 << 20
-ROWS = {}
+ROWS, CUTS = {}, {}
 
 
 class Case:
@@ -22,9 +22,11 @@ class Case:
         self.crash = None           # words of a command that the power is cut for before
 
 
-def row(name):
+def row(name, cuts=20):
+    """`cuts`: how many there are in a short run."""
     def enter(function):
         ROWS[name] = function
+        CUTS[name] = cuts
         return function
     return enter
 
@@ -249,9 +251,9 @@ def snapshot_row(flag):
     return case
 
 
-ROWS['qcow2 snapshot -c'] = snapshot_row('-c')
-ROWS['qcow2 snapshot -a'] = snapshot_row('-a')
-ROWS['qcow2 snapshot -d'] = snapshot_row('-d')
+row('qcow2 snapshot -c')(snapshot_row('-c'))
+row('qcow2 snapshot -a')(snapshot_row('-a'))
+row('qcow2 snapshot -d')(snapshot_row('-d'))
 
 
 @row('qcow2 resize up')
@@ -348,8 +350,71 @@ def qcow2_mend(rng, number, folder):
     return made
 
 
-ROWS['qcow2 check -r leaks'] = check_row('leaks', LEAKS)
-ROWS['qcow2 check -r all'] = check_row('all', FAULTS)
+row('qcow2 check -r leaks')(check_row('leaks', LEAKS))
+row('qcow2 check -r all')(check_row('all', FAULTS))
+
+
+# ---- Faults that were found, where they show soon ---------------------------------------------------------
+
+# Clusters that have their place before they are written to: no reference count changes then.
+PLACED = ['extended_l2=on,preallocation=metadata', 'extended_l2=on,preallocation=metadata,data_file=DATA']
+
+
+def write_here_and_there(rng, size, target):
+    step = rng.choice([66048, 100864, 131584])
+    return ['bench', '-w', '-f', 'qcow2', '-c', str((size - MEGA // 4) // step), '-d', '1', '-s', '512',
+            '-S', str(step), '-o', str(512 * rng.randrange(512)), '--pattern=165', '--flush-interval=5', target]
+
+
+@row('qcow2 write, preallocated over a backing file')
+def placed_write(rng, number, folder):
+    base = make_base(rng, folder, 'b.img', 2 * MEGA)
+    make(rng, folder, 't.img', 'qcow2', PLACED[number % 2], 2 * MEGA, base, filled=False)
+    return Case(PLACED[number % 2], write_here_and_there(rng, 2 * MEGA, 't.img'), [('t.img', 'qcow2')], views_of([]))
+
+
+@row('qcow2 commit, preallocated over a backing file', 100)
+def placed_commit(rng, number, folder):
+    base = make_base(rng, folder, 'b.img', 2 * MEGA)
+    make(rng, folder, 'm.img', 'qcow2', PLACED[number % 2], 2 * MEGA, base, filled=False)
+    make(rng, folder, 't.img', 'qcow2', 'cluster_size=512', 2 * MEGA, ('m.img', 'qcow2'), filled=False)
+    run(PEER_IO, ['-f', 'qcow2'] + [word for at in range(0, 2 * MEGA - KILO, 66048)
+                                    for word in ('-c', f'write -P 7 {at} 512')] + ['t.img'], folder)
+    return Case(PLACED[number % 2], ['commit', '-f', 'qcow2', '-d', 't.img'],
+                [('t.img', 'qcow2'), ('m.img', 'qcow2')],
+                {'disk': view('qcow2', 't.img'), 'base': view('qcow2', 'm.img')})
+
+
+@row('qcow2 write, flagged as zero')
+def zeroed_write(rng, _, folder):
+    options = rng.choice(['cluster_size=4k', 'cluster_size=64k', 'cluster_size=4k,data_file=DATA'])
+    make(rng, folder, 't.img', 'qcow2', options, 2 * MEGA, filled=False)
+    run(PEER_IO, ['-f', 'qcow2', '-c', f'write -P 7 0 {2 * MEGA}', '-c', f'write -z 0 {2 * MEGA}', 't.img'], folder)
+    return Case(options, write_here_and_there(rng, 2 * MEGA, 't.img'), [('t.img', 'qcow2')], views_of([]))
+
+
+@row('qcow2 resize up, preallocated', 100)
+def placed_grow(rng, _, folder):
+    make(rng, folder, 't.img', 'qcow2', 'cluster_size=512', MEGA)
+    return Case('', ['resize', '-f', 'qcow2', '--preallocation=metadata', 't.img', str(MEGA + 51200)],
+                [('t.img', 'qcow2')], views_of([]))
+
+
+@row('qcow2 resize down, many refcount blocks', 60)
+def shrink_blocks(rng, _, folder):
+    make(rng, folder, 't.img', 'qcow2', 'cluster_size=512', MEGA, filled=False)
+    run(PEER_IO, ['-f', 'qcow2', '-c', f'write -P 7 {rng.randrange(900) * 512} 128k', 't.img'], folder)
+    return Case('', ['resize', '-f', 'qcow2', '--shrink', 't.img', str(512 * rng.randrange(1, 200))],
+                [('t.img', 'qcow2')], views_of([]))
+
+
+@row('raw write, flushes beside', 100)
+def flushes_beside(rng, _, folder):
+    make(rng, folder, 't.raw', 'raw', '', 2 * MEGA, filled=False)
+    flush = rng.choice([16, 17, 50])
+    return Case('', ['bench', '-w', '-f', 'raw', '-c', str(flush * 3 + rng.randrange(1, 12)), '-d', '16', '-s', '1024',
+                     '-S', '5120', '--pattern=165', f'--flush-interval={flush}', '--no-drain', 't.raw'],
+                [('t.raw', 'raw')], {'disk': view('raw', 't.raw')})
 
 
 # ---- Other formats -----------------------------------------------------------------------------------------
@@ -420,8 +485,8 @@ def mend_row(form, how):
 
 
 for FORM in OTHERS:
-    ROWS[FORM + ' write'] = write_row(FORM)
+    row(FORM + ' write')(write_row(FORM))
 for FORM in 'qed', 'vhdx', 'parallels':
-    ROWS[FORM + ' check -r all'] = mend_row(FORM, 'all')
-ROWS['qed resize up'] = grow_row('qed')
-ROWS['raw resize up'] = grow_row('raw')
+    row(FORM + ' check -r all')(mend_row(FORM, 'all'))
+row('qed resize up')(grow_row('qed'))
+row('raw resize up')(grow_row('raw'))

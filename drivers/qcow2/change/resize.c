@@ -251,6 +251,9 @@ static int cut_file(struct img *image, struct img_error *err)
         return img_error_errno(err, -status, "Failed to find the last cluster");
     if (end == 0 || end >= img_size(image->file))
         return 0;
+    /* What named the tail, a refcount block that counted nothing but itself included, is not on the disk any more. */
+    if ((status = qcow2_barrier(image)) < 0)
+        return img_error_errno(err, -status, "Failed to find the last cluster");
     /* The disk is as it should be; a file that stays too long is worth a warning only. */
     struct img_error cut = IMG_ERROR_INIT;
     if (img_resize_file(image->file, end, NULL, &cut) < 0)
