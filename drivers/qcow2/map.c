@@ -10,7 +10,7 @@
 #include "qcow2.h"
 #include "../../libimg/io/waiting.h"
 
-enum { MAX_LOOKED_AT = 65536, RUN_ENDS = 1 };
+enum { MAX_LOOKED_AT = 65536, RUN_ENDS = 1, LONG_SEARCH = 16 };
 
 /* What a run of subclusters of one L2 entry is. */
 struct piece {
@@ -250,6 +250,8 @@ static bool detect_preallocation(struct img *image)
     uint64_t enough = img_max(really * 10 / 9, really + 2), per_block = 1ull << s->refblock_bits;
     uint64_t clusters = img_div_up(img_size(image->file), s->cluster_size);
     if (clusters < enough)
+        return false;
+    if (clusters > LONG_SEARCH * per_block && qcow2_check_refblocks(image) < 0)
         return false;
     for (uint32_t i = 0; i < s->refcount_table_size && i * per_block < clusters && counted < enough; i++) {
         uint64_t offset = s->refcount_table[i] & ~511ull;

@@ -133,6 +133,7 @@ struct qcow2 {
     uint32_t refcount_table_size;
     struct qcow2_cache *l2_cache, *refblock_cache;
 
+    bool refblocks_distinct;        /* each is named once, as far as that was looked at */
     uint64_t free_cluster_index;    /* no free cluster below */
     uint64_t coded_tail;            /* where the next compressed cluster may be packed; 0: nowhere */
     bool corrupt_reported;          /* one notice an image is enough */
@@ -263,6 +264,10 @@ struct qcow2_refcount_area {
 int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_area *area, uint64_t *end);
 /* Blocks and clusters of table to count `clusters` clusters and these blocks and table themselves; -EFBIG. */
 int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t clusters, uint64_t *blocks, uint64_t *table);
+
+/* Is each refcount block named once?  To be asked before all of them are gone through: a small file can name one a million
+ * times.  -EIO, and the image is marked corrupt. */
+int qcow2_check_refblocks(struct img *image);
 
 /* refcount.c -------------------------------------------------------------------- */
 /* What was written is to be durable before what comes next. */

@@ -10,7 +10,7 @@
  */
 #include "qcow2.h"
 
-enum { MAX_DEPTH = 16 };
+enum { MAX_DEPTH = 16, LONG_SEARCH = 16 };
 
 uint64_t qcow2_refcount_at(const struct qcow2 *s, const uint8_t *block, uint64_t index)
 {
@@ -135,6 +135,12 @@ int qcow2_refcount_get(struct img *image, uint64_t cluster, uint64_t *count)
 
 /* ---- Looking for room ------------------------------------------------------- */
 
+/* Between sound blocks a search goes on as far as the file has blocks; in a damaged table it might not end. */
+static int check_search(struct img *image, uint64_t from, uint64_t at)
+{
+    return (at - from) >> qcow2_state(image)->refblock_bits > LONG_SEARCH ? qcow2_check_refblocks(image) : 0;
+}
+
 /* Length of the run of free clusters from `cluster`, at most `limit`. */
 static int free_run(struct img *image, uint64_t cluster, uint64_t limit, uint64_t *length)
 {
@@ -164,13 +170,15 @@ static int free_run(struct img *image, uint64_t cluster, uint64_t limit, uint64_
 static int skip_used(struct img *image, uint64_t *cluster)
 {
     struct qcow2 *s = qcow2_state(image);
-    uint64_t per_block = 1ull << s->refblock_bits;
+    uint64_t per_block = 1ull << s->refblock_bits, from = *cluster;
 
     for (;;) {
         uint64_t index = *cluster & (per_block - 1);
         uint8_t *block;
 
-        int status = get_block(image, *cluster >> s->refblock_bits, &block);
+        int status = check_search(image, from, *cluster);
+        if (status == 0)
+            status = get_block(image, *cluster >> s->refblock_bits, &block);
         if (status < 0 || !block)
             return status;
         for (uint64_t i = index; i < per_block; i++, (*cluster)++)
@@ -187,8 +195,8 @@ static int find_free(struct img *image, uint64_t count, uint64_t *cluster)
 
     for (;;) {
         uint64_t run;
-        int status = skip_used(image, &at);
-        if (status < 0)
+        int status = check_search(image, s->free_cluster_index, at);
+        if (status < 0 || (status = skip_used(image, &at)) < 0)
             return status;
         if (!img_within(at, count, limit))
             return -EFBIG;
@@ -492,13 +500,22 @@ int qcow2_free_clusters(struct img *image, uint64_t offset, uint64_t length)
 int qcow2_end_of_use(struct img *image, uint64_t *offset)
 {
     struct qcow2 *s = qcow2_state(image);
-    uint64_t cluster = img_div_up(img_size(image->file), s->cluster_size), count = 0;
-    int status = 0;
+    uint64_t clusters = img_div_up(img_size(image->file), s->cluster_size);
+    uint64_t blocks = img_min(img_div_up(clusters, 1ull << s->refblock_bits), s->refcount_table_size), index = blocks;
 
-    while (cluster > 0 && count == 0 && status == 0)
-        status = qcow2_refcount_get(image, --cluster, &count);
-    *offset = count ? (cluster + 1) << s->h.cluster_bits : 0;
-    return status;
+    *offset = 0;
+    while (index-- > 0 && *offset == 0) {
+        uint64_t start = index << s->refblock_bits, n = img_min(1ull << s->refblock_bits, clusters - start);
+        uint8_t *block;
+        int status = check_search(image, index << s->refblock_bits, blocks << s->refblock_bits);
+        if (status < 0 || (status = get_block(image, index, &block)) < 0)
+            return status;
+        while (block && n > 0 && qcow2_refcount_at(s, block, n - 1) == 0)
+            n--;
+        if (block && n > 0)
+            *offset = (start + n) << s->h.cluster_bits;
+    }
+    return 0;
 }
 
 void qcow2_forget_derived(struct qcow2 *s)

@@ -368,3 +368,45 @@ survives() {
     done
     done
 }
+
+# repeated WHAT [BYTES]: an image of 8 MiB whose refcount table names one block, or two, all over; WHAT is counted there
+repeated() {
+    python3 - "$1" "${2:-0}" << 'END'
+import struct, sys
+what, length = sys.argv[1], int(sys.argv[2])
+cluster, table = 65536, 128
+header = bytearray(cluster)
+struct.pack_into(">IIQIIQIIQQIIQ", header, 0, 0x514649fb, 3, 0, 0, 16, 1 << 30, 0, 2, cluster, 3 * cluster, table, 0, 0)
+struct.pack_into(">QQQII", header, 72, 0, 0, 0, 4, 104)
+counts = {"all": b"\0\1\0\1", "half": b"\0\1\0\0", "both": b"\0\1\0\1", "none": b"\0\0\0\0"}[what] * (cluster // 4)
+counts = b"\0\1" * 512 + counts[1024:]
+second = 3 + table if what == "both" else 2
+with open("x", "wb") as file:
+    file.write(header + bytes(cluster) + counts)
+    file.write(struct.pack(">QQ", 2 * cluster, second * cluster) * (table * cluster // 16))
+    if what == "both":
+        file.write(counts)
+    file.truncate(max(length, (4 + table) * cluster))
+END
+}
+
+@test "hostile: a refcount block that is named a million times is damage, and found at once" {
+    beyond
+    for what in all both half; do
+        for command in 'snapshot -c a' 'bench -w -c 1 -s 2M' 'resize --preallocation=falloc' 'amend -o refcount_bits=64'; do
+            # (every other cluster is free: only what needs a run of them searches)
+            [ "$what" != half ] || [ "${command%% *}" = bench ] || continue
+            repeated $what
+            # shellcheck disable=SC2086
+            case $command in
+                resize*) img 1 $command x 2G ;;
+                *) img 1 $command x ;;
+            esac
+            has "$ERR" '^qcow2: Marking image as corrupt: Refblock at offset 0x[0-9a-f]+ is named more than once; '
+            has "$ERR" '^qemu-img: .*: Input/output error$'
+        done
+    done
+    # counts of nothing, in a file that is long
+    repeated none 8000000000000 || skip 'no such long files'
+    img 0 map x
+}

@@ -188,6 +188,35 @@ clean() {
     raw_is want guest
 }
 
+@test "resize: where space is set aside, writing there does not make the file longer" {
+    truncate -s 40M long.raw
+    pattern short.raw 77 0 400k
+    for options in cluster_size=64k cluster_size=512 cluster_size=2M extended_l2=on compat=0.10; do
+        for backing in '' short.raw long.raw; do
+            # (qemu-img: version 2 has no zeroes in front of a backing file)
+            [ "$options$backing" != compat=0.10long.raw ] || continue
+            for mode in metadata falloc full; do
+                rm -f a.qcow2
+                if [ -z "$backing" ]; then
+                    img 0 create -q -f qcow2 -o $options a.qcow2 1000k
+                else
+                    img 0 create -q -f qcow2 -o $options -b "$backing" -F raw a.qcow2 1000k
+                fi
+                img 0 convert -O raw a.qcow2 before.raw
+                truncate -s 3M before.raw
+                img 0 resize -q --preallocation=$mode a.qcow2 3M
+                img 0 convert -O raw a.qcow2 after.raw
+                raw_is after.raw before.raw
+                length=$(stat -c %s a.qcow2)
+                img 0 bench -w -d 1 -c 1 -s 512 -o 1000k a.qcow2
+                img 0 bench -w -d 1 -c 16 -s 64k -o 2M a.qcow2
+                [ "$(stat -c %s a.qcow2)" -eq "$length" ] || { echo "$options $backing $mode"; return 1; }
+                clean a.qcow2
+            done
+        done
+    done
+}
+
 # The second half of the disk lies in front of the first.
 @test "resize: shrinking gives clusters back to the storage, wherever they lie in the file" {
     for options in cluster_size=1M cluster_size=64k cluster_size=512 extended_l2=on compat=0.10; do

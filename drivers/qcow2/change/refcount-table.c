@@ -9,6 +9,36 @@
  */
 #include "../qcow2.h"
 
+static int by_value(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return *x < *y ? -1 : *x > *y;
+}
+
+int qcow2_check_refblocks(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+    CLEANUP_FREE uint64_t *sorted = NULL;
+    size_t count = 0;
+
+    if (s->refblocks_distinct)
+        return 0;
+    sorted = malloc((size_t)s->refcount_table_size * 8 + 8);
+    if (!sorted)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < s->refcount_table_size; i++)
+        if (qcow2_refblock_at(s, i))
+            sorted[count++] = qcow2_refblock_at(s, i);
+    qsort(sorted, count, sizeof *sorted, by_value);
+    for (size_t i = 1; i < count; i++)
+        if (sorted[i] == sorted[i - 1])
+            return qcow2_signal_corrupt(image, true, "Refblock at offset %#llx is named more than once",
+                                        (unsigned long long)sorted[i]);
+    s->refblocks_distinct = true;
+    return 0;
+}
+
 int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t clusters, uint64_t *blocks, uint64_t *table)
 {
     uint64_t per_block = 1ull << s->refblock_bits, per_table = s->cluster_size / 8, before;

@@ -310,6 +310,8 @@ int qcow2_amend_refcounts(struct img *image, unsigned order, const struct img_am
     qcow2_derive(&r.after);
     if (status < 0)
         status = img_error_errno(err, -status, "Failed to flush the refcount block cache");
+    else if ((status = qcow2_check_refblocks(image)) < 0)
+        status = img_error_errno(err, -status, "Failed to count the clusters in use");
     else
         status = scan(&r, err);
     if (status == 0 && ((status = alloc_all(&r)) < 0 || (status = list_old(&r)) < 0 ||

@@ -117,6 +117,23 @@ static int shows_zeroes(struct img *image, uint64_t from, uint64_t to, bool *zer
     return status < 0 ? status : 0;
 }
 
+/*
+ * Preallocation leaves out the cluster that the old disk ends in where that shows the backing file.  It gets its place by a
+ * write, which brings along what shows.
+ */
+static int place_last(struct img *image, uint64_t from, uint64_t boundary, enum qcow2_preallocation mode)
+{
+    struct img_extent extent;
+
+    if (mode == QCOW2_PREALLOC_OFF || from >= boundary || !image->backing || image->data_file)
+        return 0;
+    int status = qcow2_map(image, from, boundary - from, &extent);
+    if (status < 0 || extent.host_valid)
+        return status;
+    CLEANUP_FREE uint8_t *zeroes = calloc(1, (size_t)(boundary - from));
+    return zeroes ? img_pwrite(image, zeroes, from, (size_t)(boundary - from)) : -ENOMEM;
+}
+
 /* What is new reads as zeroes: not as a backing file, nor as what lay behind the old end in its last cluster. */
 static int zero_new_range(struct img *image, uint64_t from, uint64_t to, enum qcow2_preallocation mode,
                           struct img_error *err)
@@ -124,9 +141,11 @@ static int zero_new_range(struct img *image, uint64_t from, uint64_t to, enum qc
     struct qcow2 *s = qcow2_state(image);
     uint64_t boundary = img_min(img_align_up(from, s->cluster_size), to);
     bool zero = true;
-    int status = 0;
+    int status = place_last(image, from, boundary, mode);
 
-    if (backing_shows(image, from)) {
+    if (status < 0) {
+        return img_error_errno(err, -status, "Failed to zero out new clusters");
+    } else if (backing_shows(image, from)) {
         /* Fresh clusters of these two modes are zero already. */
         uint64_t end = mode >= QCOW2_PREALLOC_FALLOC && s->subclusters == 1 ? boundary : to;
         status = zeroes_impossible(image, boundary, end) ? -ENOTSUP : img_zero(image, from, end - from, 0);

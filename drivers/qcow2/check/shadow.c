@@ -90,8 +90,8 @@ static int plan(struct img *image, struct qcow2_shadow *shadow, size_t l2_tables
     uint64_t blocks, missing = 0, again, cluster_bits = s->h.cluster_bits;
     uint64_t l1_clusters = img_div_up((uint64_t)s->h.l1_size * 8, s->cluster_size);
 
-    int status = count_blocks(image, &blocks);
-    if (status < 0)
+    int status = qcow2_check_refblocks(image);
+    if (status < 0 || (status = count_blocks(image, &blocks)) < 0)
         return status;
     if (l2_tables > shadow->file_end >> cluster_bits)
         return -EINVAL;             /* tables that are named more than once */
@@ -319,6 +319,10 @@ int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count,
         memcpy(shadow->l1, s->l1, (size_t)s->h.l1_size * 8);
     s->lazy = false;
     status = plan(image, shadow, count);
+    if (s->broken) {
+        release(image, shadow);
+        return status;
+    }
     int room = status == -EINVAL ? 0 : fill_in_tables(image, indexes, count);
     if (room < 0) {
         release(image, shadow);
