@@ -18,7 +18,8 @@ enum {
     PIECE = 256 << 10,      /* bytes read at once */
     SECTOR = 512,           /* differences are reported by sector */
     RING = 64,              /* chunks that may be in progress, or done but not committed */
-    WORKERS = 8,            /* at most */
+    WORKERS = 8,            /* at most, on files at hand */
+    FAR_WORKERS = 32,       /* at most, where requests travel */
     STACK = 512 << 10,
     BUFFER_ALIGNMENT = 4096 /* for images opened without the page cache */
 };
@@ -259,20 +260,32 @@ static void *work(void *argument)
     return NULL;
 }
 
-static unsigned worker_count(uint64_t length)
+/* How many requests at a time are worth the while, in the chain of an image. */
+static uint64_t requests_of(const struct img *image)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    uint64_t useful = img_min(length / (2 * CHUNK) + 1, WORKERS);
+    uint64_t most = 0;
 
-    return (unsigned)img_min(processors > 0 ? (uint64_t)processors : 1, useful);
+    for (; image; image = img_backing(image))
+        most = img_max(most, img_limits(image)->requests);
+    return most;
+}
+
+static unsigned worker_count(const struct compare *what)
+{
+    uint64_t useful = (what->end - what->start) / (2 * CHUNK) + 1;
+    uint64_t far = img_min(img_max(requests_of(what->images[0]), requests_of(what->images[1])), FAR_WORKERS);
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t near = img_min(processors > 0 ? (uint64_t)processors : 1, WORKERS);
+
+    return (unsigned)img_min(img_max(near, far), useful);
 }
 
 struct compare_finding compare_images(const struct compare *what)
 {
     struct walk w = { .what = what, .lock = PTHREAD_MUTEX_INITIALIZER,
                       .committed_more = PTHREAD_COND_INITIALIZER, .cursor = what->start };
-    struct worker workers[WORKERS] = { 0 };
-    const struct img_team team = { .workers = workers, .count = worker_count(what->end - what->start),
+    struct worker workers[FAR_WORKERS] = { 0 };
+    const struct img_team team = { .workers = workers, .count = worker_count(what),
                                    .size = sizeof *workers, .stack = STACK, .prepare = prepare, .work = work };
     int ret;
 
