@@ -4,8 +4,9 @@
  *
  * A format driver maps, the core moves the bytes.  libimg checks ranges and
  * read-only state before it calls a driver, so a callback may rely on
- * offset + length <= image->size (a PROTOCOL may be written to behind its end)
- * and on length > 0.  A NULL callback means that libimg emulates it or answers
+ * offset + length <= image->size and on length > 0.  A PROTOCOL may be written
+ * to behind its end: then it becomes longer, or says -ENOSPC.  Sizes are whole
+ * sectors of 512 bytes.  A NULL callback means that libimg emulates it or answers
  * "not supported".
  *
  * Requests: pread, pwrite, zero, discard and map of a PROTOCOL, a FILTER or an
@@ -25,7 +26,7 @@
  * table (io/waiting.h), before they have changed anything.  Between reserve
  * and publish nobody else reserves in the same lock unit (limits.lock_unit).
  * decode and encode run concurrently and must not touch state that the others
- * write.  pread, pwrite, zero, discard, flush and map of all other kinds run
+ * write.  pread, pwrite, zero, discard and map of all other kinds run
  * concurrently without a lock; so does pread of a FORMAT with
  * IMG_READS_CONCURRENTLY.  flush of a PROTOCOL or ADAPTER is called by one
  * thread at a time, and only if there was a write since the last one.
@@ -237,8 +238,9 @@ struct img_driver {
     /* PROTOCOL of plain names: how sure is it, 0 (no) to 100, that this one is its own? */
     int (*probe)(const char *name);
 
-    /* image->file is open (FORMAT).  Takes what it knows out of `options`.  `parsed` is the
-     * structure of open_size bytes with the table's IMG_AT_OPEN options. */
+    /* image->file is open (FORMAT).  Takes what it knows out of `options`.  `parsed` is the structure of open_size bytes
+     * with the table's IMG_AT_OPEN options; it and its strings are good until open returns.  After an error open has freed
+     * what it took: close is not called. */
     int (*open)(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err);
     /* Opening is split for formats with children: set backing_name, backing_format and open data_file in open;
      * backing.c opens the backing file afterwards. */
@@ -274,7 +276,8 @@ struct img_driver {
     int (*copy_range)(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length,
                       bool share);
 
-    /* FORMAT: where are the bytes? (PROTOCOL: DATA or ZERO, host = offset, file = itself.) */
+    /* FORMAT: where are the bytes?  *extent begins at `offset` and is 1 to `length` bytes long: libimg asks again for the
+     * rest.  PROTOCOL: DATA or ZERO, host_valid, host = offset, file = itself, or NULL: all is data. */
     int (*map)(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
     /* PROTOCOL, ADAPTER, in place of map, where an answer travels: up to `count` extents in a row, the first at `offset`, without
      * gaps.  Returns how many, 1 at least. */
@@ -327,7 +330,7 @@ struct img_driver {
      * written through pwrite, and nothing is copied past it.
      *  child: the name of the node below, NULL: "file".
      *  parse_name: put the options that "prefix:..." or a plain name stands for into `options`; NULL: the name is the
-     *  child's.  PROTOCOLs with a prefix may have it too.
+     *  child's.  PROTOCOLs with a prefix may have it too.  `name` is what the user gave: with -f it may lack the prefix.
      *  plain_name: a name that opens the node with all its options, or NULL (then it is a json: one); caller frees.
      *  event: the metadata code of a format above has come to this point. */
     const char *child;
