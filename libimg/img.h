@@ -452,6 +452,8 @@ bool img_is_zero(const void *buffer, size_t length);
 /* Length of the run at the start of buffer whose units are all zero or all not
  * zero; *zero tells which.  `unit` bytes each, the last may be short. */
 size_t img_zero_run(const void *buffer, size_t length, size_t unit, bool *zero);
+/* How many bytes are zero before the first that is not. */
+size_t img_leading_zeroes(const void *buffer, size_t length);
 
 /* ---- Creating (create.c) -------------------------------------------------- */
 

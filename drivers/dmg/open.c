@@ -127,10 +127,11 @@ const struct img_driver img_driver_dmg = {
     .name = "dmg",
     .title = "Apple disk image",
     .kind = IMG_FORMAT,
-    .traits = IMG_READS_CONCURRENTLY,
+    .traits = IMG_READS_CONCURRENTLY | IMG_MAP_UNTOLD,
     .state_size = sizeof(struct dmg),
     .probe = dmg_probe,
     .open = dmg_open,
     .close = dmg_close,
     .pread = dmg_pread,
+    .map = dmg_map,
 };

@@ -200,6 +200,39 @@ int img_pages_entry(struct img_pages *pages, uint64_t table, uint64_t at, uint8_
     return img_pages_entry_of(pages, pages->image->file, table, at, entry);
 }
 
+/* Bytes from host `offset` on that the file does not hold. */
+static uint64_t absent_from(struct img *file, uint64_t offset)
+{
+    uint64_t size = img_size(file);
+    struct img_extent extent;
+
+    if (offset >= size)
+        return UINT64_MAX;
+    if (img_map(file, offset, size - offset, &extent) < 0 || (extent.kind != IMG_HOLE && extent.kind != IMG_ZERO))
+        return 0;
+    return extent.length == size - offset ? UINT64_MAX : extent.length;
+}
+
+uint64_t img_pages_zeroes_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint64_t length)
+{
+    uint64_t rest = img_min(length, pages->page_size - at % pages->page_size), zeroes, more;
+    uint8_t *entry;
+
+    if (img_pages_entry_of(pages, file, table, at, &entry) < 0)
+        return 0;
+    zeroes = img_leading_zeroes(entry, (size_t)rest);
+    /* What is further on may have changed here and not in the file yet; a layer below has its own idea of holes. */
+    if (zeroes < rest || rest == length || pages->changed || img_backing(file))
+        return zeroes;
+    more = absent_from(file, table + at + rest);
+    return more >= length - rest ? length : rest + more;
+}
+
+uint64_t img_pages_zeroes(struct img_pages *pages, uint64_t table, uint64_t at, uint64_t length)
+{
+    return img_pages_zeroes_of(pages, pages->image->file, table, at, length);
+}
+
 void img_pages_entry_changed(struct img_pages *pages, const uint8_t *entry, uint32_t length)
 {
     img_pages_changed(pages, (uint32_t)(entry - pages->last->bytes), length);
