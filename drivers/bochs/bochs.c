@@ -203,7 +203,7 @@ static uint64_t count_absent(struct img *image, uint64_t offset, uint64_t length
 /* Long runs of sectors that are not there cost no read; all else is data to be read here. */
 static int bochs_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
-    uint64_t done = count_absent(image, offset, length), absent = 0;
+    uint64_t done = count_absent(image, offset, length), absent;
 
     if (done >= LONG_RUN) {
         extent->kind = IMG_ZERO;
@@ -213,12 +213,14 @@ static int bochs_map(struct img *image, uint64_t offset, uint64_t length, struct
     extent->kind = IMG_DATA;
     extent->file = image;
     extent->host = offset;
-    for (unsigned looked_at = 0; done < length && absent < LONG_RUN && looked_at < MAX_LOOKED_AT; looked_at++) {
-        done += absent;
+    for (unsigned looked_at = 0; done < length && looked_at < MAX_LOOKED_AT; looked_at++) {
         done += present_run(image, offset + done, length - done);
         absent = count_absent(image, offset + done, img_min(length - done, LONG_RUN));
+        if (absent >= LONG_RUN)
+            break;
+        done += absent;
     }
-    extent->length = img_max(done, 1);
+    extent->length = done;
     return 0;
 }
 

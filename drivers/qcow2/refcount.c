@@ -458,8 +458,15 @@ int qcow2_end_of_use(struct img *image, uint64_t *offset)
     uint64_t cluster = img_div_up(img_size(image->file), s->cluster_size), count = 0;
     int status = 0;
 
-    while (cluster > 0 && count == 0 && status == 0)
-        status = qcow2_refcount_get(image, --cluster, &count);
+    /* A file may be far longer than what there are counts for. */
+    cluster = img_min(cluster, (uint64_t)s->refcount_table_size << s->refblock_bits);
+    while (cluster > 0 && count == 0 && status == 0) {
+        uint64_t index = (cluster - 1) >> s->refblock_bits;
+        if (qcow2_refblock_at(s, index) == 0)
+            cluster = index << s->refblock_bits;
+        else
+            status = qcow2_refcount_get(image, --cluster, &count);
+    }
     *offset = count ? (cluster + 1) << s->h.cluster_bits : 0;
     return status;
 }

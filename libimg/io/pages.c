@@ -23,7 +23,7 @@ struct img_pages {
     struct img *image;
     int (*ready)(struct img *image);
     uint32_t page_size;
-    size_t count, changed;          /* slots; those with changes */
+    size_t count, loaded, changed;  /* slots; those with memory, those with changes */
     uint64_t clock;
     struct slot *last;              /* got last */
     struct slot *slots;
@@ -46,15 +46,17 @@ void img_pages_free(struct img_pages *pages)
 {
     if (!pages)
         return;
-    for (size_t i = 0; i < pages->count; i++)
+    for (size_t i = 0; pages->loaded > 0; i++) {
+        pages->loaded -= pages->slots[i].bytes != NULL;
         free(pages->slots[i].bytes);
+    }
     free(pages->slots);
     free(pages);
 }
 
 void img_pages_forget(struct img_pages *pages)
 {
-    for (size_t i = 0; i < pages->count; i++) {
+    for (size_t i = 0; i < pages->count && pages->loaded; i++) {
         pages->slots[i].file = NULL;
         pages->slots[i].to = 0;
     }
@@ -131,10 +133,12 @@ static int make_room(struct img_pages *pages, struct slot *set, struct slot **ro
     ret = oldest->to ? img_pages_write(pages) : 0;
     if (ret < 0)
         return ret;
-    if (!oldest->bytes)
+    if (!oldest->bytes) {
         oldest->bytes = malloc(pages->page_size);
-    if (!oldest->bytes)
-        return -ENOMEM;
+        if (!oldest->bytes)
+            return -ENOMEM;
+        pages->loaded++;
+    }
     oldest->file = NULL;
     *room = oldest;
     return 0;
