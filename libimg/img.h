@@ -446,8 +446,9 @@ int img_bench(struct img *image, const struct img_bench *what);
 /* The storage below is opened around the page cache. */
 bool img_direct(const struct img *image);
 
-/* ---- Zero detection (zero.c) ------------------------------------------- */
+/* ---- Looking at bytes (zero.c, equal.c) ------------------------------------ */
 
+bool img_is_equal(const void *first, const void *second, size_t length);
 bool img_is_zero(const void *buffer, size_t length);
 /* Length of the run at the start of buffer whose units are all zero or all not
  * zero; *zero tells which.  `unit` bytes each, the last may be short. */
