@@ -164,7 +164,7 @@ static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t length
 {
     size_t at = 0;
 
-    while (length - at > SECTOR && !memcmp(a + at, b + at, SECTOR))
+    while (length - at > SECTOR && img_is_equal(a + at, b + at, SECTOR))
         at += SECTOR;
     return at;
 }
@@ -192,7 +192,7 @@ static bool compare_piece(const struct chunk *chunk, uint64_t offset, size_t len
     }
     *finding = (struct compare_finding){ .result = COMPARE_CONTENT };
     if (chunk->data[0] && chunk->data[1]) {
-        if (!memcmp(buffers[0], buffers[1], length))
+        if (img_is_equal(buffers[0], buffers[1], length))
             return true;
         finding->offset = offset + first_difference(buffers[0], buffers[1], length);
     } else {

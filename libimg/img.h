@@ -482,12 +482,15 @@ int img_bench(struct img *image, const struct img_bench *what);
 /* Does the storage below bypass the page cache? */
 bool img_direct(const struct img *image);
 
-/* ---- Zero detection (zero.c) ------------------------------------------- */
+/* ---- Looking at bytes (zero.c, equal.c) ------------------------------------ */
 
+bool img_is_equal(const void *first, const void *second, size_t length);
 bool img_is_zero(const void *buffer, size_t length);
 /* Length of the run of units at the start of buffer that are all zero, or all not
  * zero; *zero says which.  A unit has `unit` bytes; the last may be short. */
 size_t img_zero_run(const void *buffer, size_t length, size_t unit, bool *zero);
+/* How many bytes are zero before the first that is not. */
+size_t img_leading_zeroes(const void *buffer, size_t length);
 
 /* ---- Creating (create.c) -------------------------------------------------- */
 

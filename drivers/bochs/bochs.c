@@ -7,7 +7,7 @@
  *     catalog     a number for each extent of the disk: which one of the file has its bytes
  *     extents     a bitmap of the sectors that are there, in whole sectors; then the sectors
  *
- * qemu-img does not tell which parts of such an image have data, so there is no map here either.
+ * qemu-img does not tell which parts of such an image have data, so users are not told either; copies go by the map.
  */
 #include "../../libimg/driver.h"
 #include "../../libimg/io/pages.h"
@@ -23,6 +23,8 @@ enum { VERSION_1 = 0x10000 };
 enum { SECTOR = 512 };
 enum { MAX_CATALOG = 1 << 20, MAX_EXTENT = 8 << 20 };
 enum { PAGE_BYTES = 16384, MEMORY = 4 << 20, BITMAP_BYTES = MAX_EXTENT / SECTOR / 8 };
+/* The caller may need only the beginning of an answer. */
+enum { MAX_LOOKED_AT = 65536, LONG_RUN = 1 << 20 };
 
 #define UNALLOCATED 0xffffffffu
 
@@ -31,8 +33,8 @@ struct bochs {
     uint64_t catalog_offset, data_offset;
     uint32_t extent_size;
     uint64_t bitmap_bytes, stride;  /* of an extent of the file: before its sectors, all of it */
-    uint32_t loaded;                /* the extent of the disk whose bitmap is at hand; UNALLOCATED: none */
-    uint64_t place;                 /* where that one begins in the file, 0: nowhere */
+    uint64_t loaded;                /* where the extent begins whose bitmap is at hand; 0: none is */
+    uint64_t place;                 /* where that of the last search begins in the file, 0: nowhere */
     uint8_t bitmap[BITMAP_BYTES];
 };
 
@@ -79,7 +81,6 @@ static int bochs_open(struct img *image, const void *parsed, struct img_doc *opt
     if ((status = check_sizes(s, catalog, disk, err)) < 0)
         return status;
     s->catalog = img_pages_new(image, PAGE_BYTES, MEMORY, NULL);
-    s->loaded = UNALLOCATED;
     image->no_details = true;
     image->size = disk;
     return 0;
@@ -102,23 +103,24 @@ static int load_extent(struct img *image, uint32_t extent)
     uint64_t at = 4ull * extent, place;
     uint8_t *page;
 
-    if (s->loaded == extent)
-        return 0;
-    s->loaded = UNALLOCATED;
+    s->place = 0;
     int status = img_pages_get(s->catalog, s->catalog_offset + img_align_down(at, PAGE_BYTES), &page);
     if (status < 0)
         return status;
     uint32_t entry = img_get_le32(page + at % PAGE_BYTES);
-    s->place = 0;
-    if (entry != UNALLOCATED) {
-        if (!img_mul(entry, s->stride, &place) || !img_add(place, s->data_offset, &place) || place > INT64_MAX / 2)
-            return -EIO;
-        s->place = place;
+    if (entry == UNALLOCATED)
+        return 0;
+    if (!img_mul(entry, s->stride, &place) || !img_add(place, s->data_offset, &place) || place > INT64_MAX / 2)
+        return -EIO;
+    /* A catalog may name one extent a million times. */
+    if (s->loaded != place) {
+        s->loaded = 0;
         status = img_pread(image->file, s->bitmap, place, img_div_up(s->extent_size / SECTOR, 8));
         if (status < 0)
             return status;
+        s->loaded = place;
     }
-    s->loaded = extent;
+    s->place = place;
     return 0;
 }
 
@@ -132,8 +134,15 @@ static uint64_t run_length(const struct bochs *s, uint32_t offset, uint64_t leng
 {
     uint32_t first = offset / SECTOR, sector = first, end = (uint32_t)((offset + length - 1) / SECTOR);
 
-    while (sector < end && is_there(s, sector + 1) == is_there(s, first))
+    if (!s->place)
+        return length;
+    while (sector < end && is_there(s, sector + 1) == is_there(s, first)) {
         sector++;
+        if (sector % 8 == 0 && !is_there(s, first)) {
+            size_t bytes = img_leading_zeroes(s->bitmap + sector / 8, (end + 1 - sector) / 8);
+            sector += bytes ? (uint32_t)(8 * bytes - 1) : 0;
+        }
+    }
     return img_min(length, (uint64_t)(sector + 1) * SECTOR - offset);
 }
 
@@ -159,6 +168,63 @@ static int bochs_pread(struct img *image, void *buffer, uint64_t offset, size_t 
     return 0;
 }
 
+/* ---- Map ----------------------------------------------------------------------------- */
+
+/* The run of sectors at `offset` that are not there; 0: the first is, or cannot be found, which is for who reads it. */
+static uint64_t absent_run(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct bochs *s = image->state;
+    uint32_t inside = (uint32_t)(offset % s->extent_size);
+
+    if (load_extent(image, (uint32_t)(offset / s->extent_size)) < 0 || is_there(s, inside / SECTOR))
+        return 0;
+    return run_length(s, inside, img_min(length, s->extent_size - inside));
+}
+
+static uint64_t present_run(struct img *image, uint64_t offset, uint64_t length)
+{
+    struct bochs *s = image->state;
+    uint32_t inside = (uint32_t)(offset % s->extent_size);
+    uint64_t most = img_min(length, s->extent_size - inside);
+
+    return load_extent(image, (uint32_t)(offset / s->extent_size)) < 0 ? most : run_length(s, inside, most);
+}
+
+static uint64_t count_absent(struct img *image, uint64_t offset, uint64_t length)
+{
+    uint64_t total = 0, run = 1;
+
+    for (unsigned looked_at = 0; run > 0 && total < length && looked_at < MAX_LOOKED_AT; looked_at++) {
+        run = absent_run(image, offset + total, length - total);
+        total += run;
+    }
+    return total;
+}
+
+/* Long runs of sectors that are not there cost no read; all else is data to be read here. */
+static int bochs_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    uint64_t done = count_absent(image, offset, length), absent;
+
+    if (done >= LONG_RUN) {
+        extent->kind = IMG_ZERO;
+        extent->length = done;
+        return 0;
+    }
+    extent->kind = IMG_DATA;
+    extent->file = image;
+    extent->host = offset;
+    for (unsigned looked_at = 0; done < length && looked_at < MAX_LOOKED_AT; looked_at++) {
+        done += present_run(image, offset + done, length - done);
+        absent = count_absent(image, offset + done, img_min(length - done, LONG_RUN));
+        if (absent >= LONG_RUN)
+            break;
+        done += absent;
+    }
+    extent->length = done;
+    return 0;
+}
+
 const struct img_driver img_driver_bochs = {
     IMG_ROW(
         .name = "bochs", .kind = IMG_FORMAT,
@@ -167,6 +233,7 @@ const struct img_driver img_driver_bochs = {
                            IMG_AT(0, "Bochs Virtual HD Image\0"), IMG_AT(32, "Redolog\0"), IMG_AT(48, "Growing\0"),
                            IMG_AT(64, "\0\0\2\0"))
     ),
-    .state_size = sizeof(struct bochs),
+    .traits = IMG_MAP_UNTOLD, .state_size = sizeof(struct bochs),
     .open = bochs_open, .close = bochs_close, .pread = bochs_pread,
+    .map = bochs_map,
 };

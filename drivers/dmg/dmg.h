@@ -68,5 +68,6 @@ int dmg_read_resources(struct img *image, uint64_t offset, uint64_t length);
 size_t dmg_chunk_length(struct img *image, uint64_t chunk);
 int dmg_decode_chunk(struct img *image, uint64_t chunk, void *plain, struct img_scratch *coded);
 int dmg_pread(struct img *image, void *buffer, uint64_t offset, size_t length);
+int dmg_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
 #endif

@@ -128,9 +128,10 @@ const struct img_driver img_driver_dmg = {
         /* Its own mark is at the end of the file, so the name has to do. */
         .marks = IMG_MARKS(IMG_NAME_ENDS(".dmg"))
     ),
-    .traits = IMG_READS_CONCURRENTLY,
+    .traits = IMG_READS_CONCURRENTLY | IMG_MAP_UNTOLD,
     .state_size = sizeof(struct dmg),
     .open = dmg_open,
     .close = dmg_close,
     .pread = dmg_pread,
+    .map = dmg_map,
 };

@@ -99,3 +99,43 @@ int dmg_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
     }
     return 0;
 }
+
+/* ---- Map ------------------------------------------------------------------------------- */
+
+enum { LONG_RUN = (1 << 20) / DMG_SECTOR, MAX_LOOKED_AT = 65536 };
+
+static bool is_long_zero(const struct dmg_chunk *chunk)
+{
+    return !dmg_is_coded(chunk) && chunk->type != DMG_RAW && chunk->sectors >= LONG_RUN;
+}
+
+/* Where the first long run of zeroes behind `sector` begins, as far as is looked. */
+static uint64_t next_zeroes(const struct dmg *s, uint64_t sector)
+{
+    for (unsigned looked_at = 0; looked_at < MAX_LOOKED_AT; looked_at++) {
+        const struct dmg_chunk *chunk = find_chunk(s, sector);
+        if (!chunk)
+            return UINT64_MAX;      /* an error for whoever reads */
+        if (is_long_zero(chunk))
+            return sector;
+        sector = chunk->sector + chunk->sectors;
+    }
+    return sector;
+}
+
+/* Long runs of zeroes cost no read, even if they are all of a disk of terabytes; all else is data to be read here. */
+int dmg_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    const struct dmg *s = dmg_state(image);
+    const struct dmg_chunk *chunk = find_chunk(s, offset / DMG_SECTOR);
+    uint64_t end = chunk && is_long_zero(chunk) ? chunk->sector + chunk->sectors : next_zeroes(s, offset / DMG_SECTOR);
+
+    extent->kind = chunk && is_long_zero(chunk) ? IMG_ZERO : IMG_DATA;
+    if (extent->kind == IMG_DATA) {
+        extent->file = image;
+        extent->host = offset;
+    }
+    if (end < UINT64_MAX / DMG_SECTOR)
+        extent->length = img_min(length, end * DMG_SECTOR - offset);
+    return 0;
+}

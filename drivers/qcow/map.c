@@ -30,11 +30,21 @@ static int look(struct img *image, uint64_t table, uint64_t guest, struct img_ex
     return qcow_valid_cluster(s, entry) ? 0 : -EIO;
 }
 
+static uint64_t count_empty(struct img *image, uint64_t table, uint64_t guest)
+{
+    const struct qcow *s = qcow_state(image);
+    uint64_t index = table ? guest % s->span / s->cluster_size : guest / s->span;
+    uint64_t entries = table ? s->l2_bytes / QCOW_ENTRY : img_div_up(image->size, s->span);
+
+    return img_pages_zeroes(table ? s->l2 : s->l1, table ? table : s->h.l1_offset, index * QCOW_ENTRY,
+                            (entries - index) * QCOW_ENTRY) / QCOW_ENTRY;
+}
+
 int qcow_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     const struct qcow *s = qcow_state(image);
     const struct img_entries entries = { .unit = s->cluster_size, .span = s->span, .find_table = qcow_find_table,
-                                         .look = look };
+                                         .look = look, .count_empty = count_empty };
 
     return img_map_entries(image, &entries, offset, length, extent);
 }

@@ -101,6 +101,16 @@ static int decode_extended(struct walk *walk, uint64_t entry, uint64_t index, un
     return 0;
 }
 
+/* Subclusters from this one on whose entries are zero: nothing is there, however long the table is. */
+static unsigned count_empty(const struct walk *walk, uint64_t index, unsigned sub)
+{
+    const struct qcow2 *s = qcow2_state(walk->image);
+    size_t left = (size_t)((1ull << s->l2_bits) - index) * s->l2_entry_size;
+    size_t entries = img_leading_zeroes(walk->l2 + index * s->l2_entry_size, left) / s->l2_entry_size;
+
+    return entries ? (unsigned)entries * s->subclusters - sub : 0;
+}
+
 static int decode_entry(struct walk *walk, uint64_t index, unsigned sub, struct piece *piece)
 {
     const struct qcow2 *s = qcow2_state(walk->image);
@@ -114,6 +124,10 @@ static int decode_entry(struct walk *walk, uint64_t index, unsigned sub, struct 
         piece->host_valid = true;
         piece->host = entry;
         piece->subclusters = s->subclusters - sub;
+        return 0;
+    }
+    if (entry == 0 && (piece->subclusters = count_empty(walk, index, sub)) > 0) {
+        piece->kind = IMG_HOLE;
         return 0;
     }
     if (s->subclusters > 1)

@@ -23,11 +23,21 @@ static int look(struct img *image, uint64_t table, uint64_t guest, struct img_ex
     return qed_valid_cluster(s, entry) ? 0 : -EINVAL;
 }
 
+static uint64_t count_empty(struct img *image, uint64_t table, uint64_t guest)
+{
+    const struct qed *s = qed_state(image);
+    uint64_t index = table ? guest % s->span / s->h.cluster_size : guest / s->span;
+    uint64_t entries = s->table_bytes / QED_ENTRY;
+
+    return img_pages_zeroes(table ? s->l2 : s->l1, table ? table : s->h.l1_offset, index * QED_ENTRY,
+                            (entries - index) * QED_ENTRY) / QED_ENTRY;
+}
+
 int qed_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     const struct qed *s = qed_state(image);
     const struct img_entries entries = { .unit = s->h.cluster_size, .span = s->span, .find_table = qed_find_table,
-                                         .look = look };
+                                         .look = look, .count_empty = count_empty };
 
     return img_map_entries(image, &entries, offset, length, extent);
 }

@@ -1,22 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 /* bytes.c - checksums, reading metadata. */
 #include "vhdx.h"
+#include <pthread.h>
 
-/* CRC-32C (polynomial 0x1edc6f41, reflected), a nibble at a time: only metadata are summed. */
+/* CRC-32C: polynomial 0x1edc6f41, reflected. */
+enum { POLYNOMIAL = 0x82f63b78, SLICES = 8 };
+
+static uint32_t tables[SLICES][256];    /* of a byte with so many zero bytes behind it */
+static pthread_once_t tables_made = PTHREAD_ONCE_INIT;
+
+static void make_tables(void)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        uint32_t sum = byte;
+        for (int bit = 0; bit < 8; bit++)
+            sum = sum >> 1 ^ (sum & 1 ? (uint32_t)POLYNOMIAL : 0);
+        tables[0][byte] = sum;
+    }
+    for (unsigned slice = 1; slice < SLICES; slice++)
+        for (unsigned byte = 0; byte < 256; byte++) {
+            uint32_t before = tables[slice - 1][byte];
+            tables[slice][byte] = before >> 8 ^ tables[0][before & 255];
+        }
+}
+
+/* Eight bytes in a step that looks at no byte twice. */
 uint32_t vhdx_checksum(uint32_t sum, const void *bytes, size_t length)
 {
-    static const uint32_t table[16] = {
-        0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-        0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75
-    };
-    const uint8_t *at = bytes, *end = at + length;
+    const uint8_t *at = bytes;
 
+    pthread_once(&tables_made, make_tables);
     sum = ~sum;
-    while (at < end) {
-        sum ^= *at++;
-        sum = table[sum & 15] ^ sum >> 4;
-        sum = table[sum & 15] ^ sum >> 4;
+    for (; length >= SLICES; length -= SLICES, at += SLICES) {
+        sum ^= img_get_le32(at);
+        sum = tables[7][sum & 255] ^ tables[6][sum >> 8 & 255] ^ tables[5][sum >> 16 & 255] ^ tables[4][sum >> 24] ^
+              tables[3][at[4]] ^ tables[2][at[5]] ^ tables[1][at[6]] ^ tables[0][at[7]];
     }
+    for (; length > 0; length--)
+        sum = sum >> 8 ^ tables[0][(sum ^ *at++) & 255];
     return ~sum;
 }
 

@@ -30,10 +30,17 @@ static int check_table(struct img *image, struct vmdk_extent *extent, uint64_t f
     uint64_t table, last = img_min(grains, first + extent->table_entries);
     int ret = vmdk_find_table(image, extent, first, &table);
 
-    if (ret == 0 && table == 0)
+    if (ret < 0)
+        return check_grain(image, extent, first, extent->start + first * extent->grain);
+    if (table == 0)
         return 0;
-    for (ret = 0; first < last && ret == 0; first++)
-        ret = check_grain(image, extent, first, extent->start + first * extent->grain);
+    while (first < last && ret == 0) {
+        /* Tables may be there many times, and hardly hold a thing. */
+        uint64_t empty = vmdk_count_empty(image, extent, table, first);
+        if (empty == 0)
+            ret = check_grain(image, extent, first, extent->start + first * extent->grain);
+        first += empty ? empty : 1;
+    }
     return ret;
 }
 

@@ -96,19 +96,18 @@ static bool continues(const struct img_extent *run, enum img_extent_kind kind, u
     return kind != IMG_DATA || host == run->host + run->length;
 }
 
-/* Where the next entry to look at is: all grains of a table that is not there go in one step. */
-static int skip_missing(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t *next)
+/* Where the next entry to look at is, behind a grain that has nothing: what has nothing either goes in one step. */
+static int skip_empty(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t *next)
 {
-    uint64_t table;
-    int ret;
+    uint64_t table, count;
+    int ret = vmdk_find_table(image, extent, index, &table);
 
-    *next = index + 1;
-    if (vmdk_state(image)->stream || index % extent->table_entries)
-        return 0;
-    ret = vmdk_find_table(image, extent, index, &table);
-    if (ret == 0 && table == 0)
-        *next = index + extent->table_entries;
-    return ret;
+    if (ret < 0)
+        return ret;
+    count = vmdk_count_empty(image, extent, table, index);
+    if (count)
+        *next = (table ? index : index - index % extent->table_entries) + count;
+    return 0;
 }
 
 static int map_sparse(struct img *image, struct vmdk_extent *extent, uint64_t end, struct img_extent *run)
@@ -118,11 +117,11 @@ static int map_sparse(struct img *image, struct vmdk_extent *extent, uint64_t en
 
     for (unsigned looked_at = 0; at < end && looked_at < MAX_LOOKED_AT; ) {
         enum img_extent_kind kind;
-        uint64_t host, next = 0, inside = (at - extent->start) % extent->grain;
+        uint64_t host, next = index + 1, inside = (at - extent->start) % extent->grain;
 
         ret = vmdk_find_grain(image, extent, index, &kind, &host);
-        if (ret == 0)
-            ret = skip_missing(image, extent, index, &next);
+        if (ret == 0 && kind == IMG_HOLE && !vmdk_state(image)->stream)
+            ret = skip_empty(image, extent, index, &next);
         if (ret == IMG_LOOK_AGAIN)
             continue;
         if (ret < 0)

@@ -117,6 +117,19 @@ int vmdk_find_table(struct img *image, const struct vmdk_extent *extent, uint64_
     return look_up(image, extent, extent->directory, index, table);
 }
 
+uint64_t vmdk_count_empty(struct img *image, const struct vmdk_extent *extent, uint64_t table, uint64_t index)
+{
+    uint64_t number = table ? index % extent->table_entries : index / extent->table_entries;
+    uint64_t entries = table ? extent->table_entries : extent->tables, start = table ? table : extent->directory;
+    uint64_t at = number * extent->entry_size, zeroes;
+
+    if (number >= entries || start + at > INT64_MAX - PAGE)
+        return 0;
+    zeroes = img_pages_zeroes_of(vmdk_state(image)->pages, extent->file, start, at,
+                                 (entries - number) * extent->entry_size);
+    return zeroes / extent->entry_size * (table ? 1 : extent->table_entries);
+}
+
 int vmdk_need_tables(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t *table, uint64_t *again)
 {
     int ret = need_table(image, extent, extent->directory, index, table);

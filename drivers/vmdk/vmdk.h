@@ -166,6 +166,9 @@ int vmdk_sesparse_grain(const struct vmdk_extent *extent, uint64_t entry, enum i
 void vmdk_open_tables(struct img *image);
 /* Where the table of grain `index` lies, 0: nowhere. */
 int vmdk_find_table(struct img *image, const struct vmdk_extent *extent, uint64_t index, uint64_t *table);
+/* How many grains from `index` on have nothing in one step: by entries of `table`; or, table 0, by those of the directory,
+ * from the first grain of that table on.  0: unknown, or there is something. */
+uint64_t vmdk_count_empty(struct img *image, const struct vmdk_extent *extent, uint64_t table, uint64_t index);
 /* The same, and of the redundant one (*again, 0: none is kept); what is not there is made.  For this and the put below
  * `extent` is sparse with entries of 4 bytes. */
 int vmdk_need_tables(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t *table, uint64_t *again);

@@ -177,3 +177,18 @@ size_t img_zero_run(const void *buffer, size_t length, size_t unit, bool *zero)
     }
     return done;
 }
+
+size_t img_leading_zeroes(const void *buffer, size_t length)
+{
+    enum { BLOCK = 4 * STEP };
+    const unsigned char *bytes = buffer;
+    size_t done = 0;
+
+    while (done + BLOCK <= length && img_is_zero(bytes + done, BLOCK))
+        done += BLOCK;
+    while (done + 8 <= length && word_at(bytes + done) == 0)
+        done += 8;
+    while (done < length && bytes[done] == 0)
+        done++;
+    return done;
+}

@@ -109,7 +109,7 @@ static bool shown_already(const struct copy_worker *worker, const struct copy_wi
 
     if (!worker->job->what->rebase->shown)
         return kind == IMG_ZERO || img_is_zero(now, length);
-    return kind == IMG_ZERO ? img_is_zero(then, length) : memcmp(now, then, length) == 0;
+    return kind == IMG_ZERO ? img_is_zero(then, length) : img_is_equal(now, then, length);
 }
 
 /* Units that stay the same become holes: the target is left alone there. */

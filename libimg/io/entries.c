@@ -12,6 +12,16 @@ struct table {
     uint64_t place, end;            /* end: of what is below it on the guest disk */
 };
 
+/* Guest bytes below the empty entries behind that of `guest`, each for `step` bytes. */
+static uint64_t more_empty(struct img *image, const struct img_entries *entries, uint64_t table, uint64_t guest,
+                           uint64_t step)
+{
+    uint64_t count = entries->count_empty ? entries->count_empty(image, table, guest) : 0, bytes;
+
+    /* (the disk ends within 63 bits) */
+    return count > 1 && img_mul(count - 1, step, &bytes) ? img_min(bytes, INT64_MAX) : count > 1 ? INT64_MAX : 0;
+}
+
 static int look_once(struct img *image, const struct img_entries *entries, uint64_t guest, struct table *table,
                      struct img_extent *unit)
 {
@@ -21,13 +31,18 @@ static int look_once(struct img *image, const struct img_entries *entries, uint6
         if (ret < 0)
             return ret;
         table->end = img_align_down(guest, entries->span) + entries->span;
+        if (table->place == 0)
+            table->end += more_empty(image, entries, 0, guest, entries->span);
     }
     if (entries->find_table && table->place == 0) {
         unit->length = table->end - guest;
         return 0;
     }
     unit->length = entries->unit - (guest & (entries->unit - 1));
-    return entries->look(image, table->place, guest, unit);
+    int ret = entries->look(image, table->place, guest, unit);
+    if (ret == 0 && !unit->host_valid && unit->kind != IMG_CODED)
+        unit->length += more_empty(image, entries, table->place, guest, entries->unit);
+    return ret;
 }
 
 /* An answer is good for one moment only, so that a run is put together at several of them does no harm; but a table that

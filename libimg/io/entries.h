@@ -17,6 +17,12 @@ struct img_entries {
     /* What the entry for `guest` says: kind; for bytes in a file host_valid, file, recurse, and host, which is that of
      * `guest`; of a CODED unit its host and host_length.  The rest of *unit is set already, and it is a HOLE. */
     int (*look)(struct img *image, uint64_t table, uint64_t guest, struct img_extent *unit);
+    /*
+     * An entry of zero has nothing: that of which table (table 0: of the directory) for `guest`, and how many there are
+     * without another between them, as far as that is known in one step (img_pages_zeroes); 0: the entry is none, or
+     * nothing is known.  Work is bounded so by what the file holds.  NULL: each entry is looked at.
+     */
+    uint64_t (*count_empty)(struct img *image, uint64_t table, uint64_t guest);
 };
 
 /* The run of units that begins at `offset`, of a bounded number of entries; a CODED one is a run of its own.  An error

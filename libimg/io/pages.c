@@ -25,7 +25,7 @@ struct img_pages {
     struct img *image;
     int (*ready)(struct img *image);
     uint32_t page_size;
-    size_t count, changed;          /* slots; those with changes */
+    size_t count, loaded, changed;  /* slots; those with memory, those with changes */
     uint64_t clock;
     struct slot *last;              /* got last */
     struct slot *slots;
@@ -48,8 +48,10 @@ void img_pages_free(struct img_pages *pages)
 {
     if (!pages)
         return;
-    for (size_t i = 0; i < pages->count; i++)
+    for (size_t i = 0; pages->loaded > 0; i++) {
+        pages->loaded -= pages->slots[i].bytes != NULL;
         free(pages->slots[i].bytes);
+    }
     free(pages->slots);
     free(pages);
 }
@@ -65,7 +67,7 @@ static void drop_load(struct slot *slot)
 
 void img_pages_forget(struct img_pages *pages)
 {
-    for (size_t i = 0; i < pages->count; i++) {
+    for (size_t i = 0; i < pages->count && pages->loaded; i++) {
         drop_load(&pages->slots[i]);
         pages->slots[i].to = 0;
     }
@@ -162,10 +164,12 @@ static int make_room(struct img_pages *pages, struct slot *set, bool waits, stru
     if (ret < 0)
         return ret;
     drop_load(slot);
-    if (!slot->bytes)
+    if (!slot->bytes) {
         slot->bytes = malloc(pages->page_size);
-    if (!slot->bytes)
-        return -ENOMEM;
+        if (!slot->bytes)
+            return -ENOMEM;
+        pages->loaded++;
+    }
     *room = slot;
     return 0;
 }
@@ -281,6 +285,39 @@ int img_pages_look_of(struct img_pages *pages, struct img *file, uint64_t table,
 int img_pages_look(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry)
 {
     return get_entry(pages, pages->image->file, table, at, true, entry);
+}
+
+/* Bytes from host `offset` on that the file does not hold. */
+static uint64_t absent_from(struct img *file, uint64_t offset)
+{
+    uint64_t size = img_size(file);
+    struct img_extent extent;
+
+    if (offset >= size)
+        return UINT64_MAX;
+    if (img_map(file, offset, size - offset, &extent) < 0 || (extent.kind != IMG_HOLE && extent.kind != IMG_ZERO))
+        return 0;
+    return extent.length == size - offset ? UINT64_MAX : extent.length;
+}
+
+uint64_t img_pages_zeroes_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint64_t length)
+{
+    uint64_t rest = img_min(length, pages->page_size - at % pages->page_size), zeroes, more;
+    uint8_t *entry;
+
+    if (img_pages_entry_of(pages, file, table, at, &entry) < 0)
+        return 0;
+    zeroes = img_leading_zeroes(entry, (size_t)rest);
+    /* What is further on may have changed here and not in the file yet; a layer below has its own idea of holes. */
+    if (zeroes < rest || rest == length || pages->changed || img_backing(file))
+        return zeroes;
+    more = absent_from(file, table + at + rest);
+    return more >= length - rest ? length : rest + more;
+}
+
+uint64_t img_pages_zeroes(struct img_pages *pages, uint64_t table, uint64_t at, uint64_t length)
+{
+    return img_pages_zeroes_of(pages, pages->image->file, table, at, length);
 }
 
 void img_pages_entry_changed(struct img_pages *pages, const uint8_t *entry, uint32_t length)

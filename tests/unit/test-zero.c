@@ -127,9 +127,50 @@ static void runs(void)
     OK(img_zero_run(block, sizeof block, 0, &zero) == sizeof block && zero, "unit 0 is the whole buffer");
 }
 
+/* Two buffers of every length, at odd places, that differ in one byte or in none. */
+static void equal(void)
+{
+    enum { MOST = 200 };
+    unsigned char a[MOST + 8], b[MOST + 8];
+    bool good = true;
+
+    for (size_t i = 0; i < sizeof a; i++)
+        a[i] = (unsigned char)(i * 7 + 1);
+    for (size_t length = 0; length <= MOST; length++) {
+        memcpy(b + 3, a + 1, length);
+        good &= img_is_equal(a + 1, b + 3, length);
+        for (size_t odd = 0; odd < length; odd++) {
+            b[3 + odd] ^= 16;
+            good &= !img_is_equal(a + 1, b + 3, length);
+            b[3 + odd] ^= 16;
+        }
+    }
+    OK(good, "equal or not, at every length");
+}
+
+/* What leads with zeroes, at every length and place of the first other byte. */
+static void leading(void)
+{
+    enum { MOST = 1100 };
+    static unsigned char bytes[MOST];
+    bool good = true;
+
+    for (size_t length = 0; length <= MOST; length += length < 300 ? 1 : 37) {
+        good &= img_leading_zeroes(bytes, length) == length;
+        for (size_t odd = 0; odd < length; odd += odd < 300 ? 1 : 13) {
+            bytes[odd] = 1;
+            good &= img_leading_zeroes(bytes, length) == odd;
+            bytes[odd] = 0;
+        }
+    }
+    OK(good, "zeroes before the first other byte");
+}
+
 int main(void)
 {
     scanners();
+    equal();
+    leading();
     all_zero();
     one_byte();
     exact_allocation();

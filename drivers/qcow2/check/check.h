@@ -107,6 +107,8 @@ struct qcow2_table_reader {
     const uint64_t *l1;
     uint32_t l1_size;
     uint32_t first, count, capacity;    /* L1 entries whose tables are in memory */
+    uint64_t last;                      /* place of the table that was read last; 0: none was */
+    uint32_t last_slot;                 /* where in `tables` it is */
     uint8_t *tables;
     int *status;                    /* what reading each of them gave */
 };
@@ -116,6 +118,9 @@ int qcow2_reader_table(struct qcow2_table_reader *reader, uint32_t index, uint8_
 /* Forget what was read ahead: some table was changed on disk. */
 void qcow2_reader_stale(struct qcow2_table_reader *reader);
 void qcow2_reader_end(struct qcow2_table_reader *reader);
+/* How many entries of zero to pass over at this one, in one step: a table may be there a million times, and hardly hold
+ * a thing.  They are not always looked for. */
+uint32_t qcow2_empty_entries(const struct qcow2 *s, const uint8_t *table, uint32_t index);
 /* Count what the L2 table that was read from `offset` refers to, and judge its entries. */
 int qcow2_check_l2(struct qcow2_check *check, uint64_t offset, uint8_t *table, bool active);
 

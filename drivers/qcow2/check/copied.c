@@ -68,8 +68,11 @@ static uint64_t check_entries(struct qcow2_check *check, uint8_t *table, bool me
     const struct qcow2 *s = check->s;
     uint64_t mended = 0, count;
 
-    for (size_t i = 0; i < (size_t)1 << s->l2_bits; i++) {
-        uint8_t *bytes = table + i * s->l2_entry_size;
+    for (uint32_t i = 0, entries = 1u << s->l2_bits; i < entries; i++) {
+        i += qcow2_empty_entries(s, table, i);
+        if (i == entries)
+            break;
+        uint8_t *bytes = table + (size_t)i * s->l2_entry_size;
         uint64_t entry = img_get_be64(bytes);
         enum qcow2_entry_kind kind = qcow2_entry_kind(check->image, entry);
 

@@ -28,6 +28,18 @@ int qcow2_reader_start(struct qcow2_table_reader *reader, struct img *image, con
     return reader->tables && reader->status ? 0 : -ENOMEM;
 }
 
+/* The table that was read last once more: an L1 table may name one that hardly holds a thing a million times. */
+static void repeat_last(struct qcow2_table_reader *reader, uint32_t slot)
+{
+    uint32_t size = qcow2_state(reader->image)->cluster_size;
+
+    if (slot == reader->last_slot)
+        return;
+    memcpy(reader->tables + (size_t)slot * size, reader->tables + (size_t)reader->last_slot * size, size);
+    reader->status[slot] = reader->status[reader->last_slot];
+    reader->last_slot = slot;
+}
+
 /* Tables that follow each other in the file come with one read; 0 when there was only one. */
 static uint32_t read_run(struct qcow2_table_reader *reader, uint32_t index, uint32_t limit)
 {
@@ -39,6 +51,8 @@ static uint32_t read_run(struct qcow2_table_reader *reader, uint32_t index, uint
         n++;
     int status = qcow2_read(reader->image, reader->tables + (size_t)at * s->cluster_size, offset,
                             (size_t)n * s->cluster_size);
+    reader->last = offset + (uint64_t)(n - 1) * s->cluster_size;
+    reader->last_slot = at + n - 1;
     if (status < 0 && n > 1) {
         /* Find out which of them cannot be read. */
         for (uint32_t i = 0; i < n; i++)
@@ -56,10 +70,17 @@ int qcow2_reader_table(struct qcow2_table_reader *reader, uint32_t index, uint8_
     const struct qcow2 *s = qcow2_state(reader->image);
 
     if (index < reader->first || index >= reader->first + reader->count) {
+        uint32_t n;
         reader->first = index;
         reader->count = reader->l1_size - index < reader->capacity ? reader->l1_size - index : reader->capacity;
-        for (uint32_t i = 0; i < reader->count; )
-            i += reader->l1[index + i] ? read_run(reader, index + i, reader->count - i) : 1;
+        for (uint32_t i = 0; i < reader->count; i += n) {
+            uint64_t offset = reader->l1[index + i] & QCOW2_OFFSET_MASK;
+            n = 1;
+            if (offset && offset == reader->last)
+                repeat_last(reader, i);
+            else if (reader->l1[index + i])
+                n = read_run(reader, index + i, reader->count - i);
+        }
     }
     *table = reader->tables + (size_t)(index - reader->first) * s->cluster_size;
     return reader->status[index - reader->first];
@@ -68,6 +89,7 @@ int qcow2_reader_table(struct qcow2_table_reader *reader, uint32_t index, uint8_
 void qcow2_reader_stale(struct qcow2_table_reader *reader)
 {
     reader->count = 0;
+    reader->last = 0;
 }
 
 void qcow2_reader_end(struct qcow2_table_reader *reader)
@@ -240,7 +262,19 @@ static int judge(struct qcow2_check *check, const struct place *at)
 
 /* ---- The usual entries, of which there are millions ------------------------------------ */
 
-enum { LOOK_AHEAD = 24 };               /* entries; in a fragmented image each count is a cache miss of its own */
+enum {
+    LOOK_AHEAD = 24,                    /* entries; in a fragmented image each count is a cache miss of its own */
+    EMPTY_STEP = 64                     /* so often a run of empty ones is looked for */
+};
+
+uint32_t qcow2_empty_entries(const struct qcow2 *s, const uint8_t *table, uint32_t index)
+{
+    size_t left = (((size_t)1 << s->l2_bits) - index) * s->l2_entry_size;
+
+    if (index % EMPTY_STEP)
+        return 0;
+    return (uint32_t)(img_leading_zeroes(table + (size_t)index * s->l2_entry_size, left) / s->l2_entry_size);
+}
 
 static void fetch_count(const struct qcow2_check *check, uint64_t entry)
 {
@@ -283,6 +317,9 @@ int qcow2_check_l2(struct qcow2_check *check, uint64_t offset, uint8_t *table, b
     uint64_t next = 0;
 
     for (uint32_t i = 0; i < entries; i++) {
+        i += qcow2_empty_entries(s, table, i);
+        if (i == entries)
+            break;
         if (usual && i + LOOK_AHEAD < entries)
             fetch_count(check, img_get_be64(table + (size_t)(i + LOOK_AHEAD) * 8));
         if (usual && count_plain(check, img_get_be64(table + (size_t)i * 8), active, &next))
