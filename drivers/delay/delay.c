@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * delay: a storage far away.  Every request to the node below, and every question of what is where, takes at least
- * latency-ns; any number of them may be on the way at a time.
+ * delay: simulates a remote storage.  Every request to the node below, map included, takes at least latency-ns.  Any
+ * number of requests may be in flight.
  */
 #include "../../libimg/driver.h"
 
-/* So many requests at a time are worth the while, as with a server that answers them out of order. */
+/* Useful number of requests in flight, as for a server that answers them out of order. */
 enum { REQUESTS = 128 };
 
 struct delay_options {
@@ -36,7 +36,7 @@ static int delay_open(struct img *image, const void *parsed, struct img_doc *opt
     return 0;
 }
 
-/* The way there and back. */
+/* One round trip. */
 static int travel(struct img *image)
 {
     const struct delay_state *delay = image->state;
