@@ -90,7 +90,7 @@ struct img {
     char *backing_format;           /* as stored, NULL: none */
     struct img_doc *backing_options;    /* backing.c: options given for the backing file; NULL: none */
 
-    struct img_limits limits;       /* set before open to what the node below can do; open changes what is its own */
+    struct img_limits limits;       /* before open: the limits of the node below; open sets those that differ */
     char *within;                   /* PROTOCOL: the folder that must contain the file, after links are resolved; set
                                      * before open.  NULL: anywhere */
     bool blind;                     /* PROTOCOL: map reports holes as DATA, too (a device) */

@@ -20,7 +20,7 @@
     OPEN_OPTION("drop-cache", IMG_OPT_BOOL, drop_cache, "for live migration: no effect"), \
     OPEN_OPTION("x-check-cache-dropped", IMG_OPT_BOOL, check_cache_dropped, "for live migration: no effect")
 
-/* The values in brackets must not change: callers parse them in the help text. */
+/* The help text lists all allowed values in brackets, since callers parse it. */
 static const struct img_option file_options[] = {
     OPEN_OPTIONS,
     CREATE_OPTION("size", IMG_OPT_SIZE, size, "Virtual disk size"),

@@ -464,7 +464,7 @@ bool qcow2_bitmap_alone(struct img *image, uint64_t offset, uint64_t length);
 /* bitmap/bits.c: the bits of one bitmap, loaded cluster by cluster, and kept while there is memory. */
 int qcow2_bits_load(struct img *image, struct qcow2_bitmap *bitmap);   /* loads the table, no bits yet */
 void qcow2_bits_free(struct qcow2 *s, struct qcow2_bitmap *bitmap);
-/* Set the bits of a guest range.  The bitmap must be marked in use, since this may change the disk. */
+/* Set the bits of a guest range.  Marks the bitmap in use, since this may change the disk. */
 int qcow2_bits_set(struct img *image, struct qcow2_bitmap *bitmap, uint64_t offset, uint64_t length);
 void qcow2_bits_clear(struct img *image, struct qcow2_bitmap *bitmap);
 /* See next of struct img_bitmap_ops. */
