@@ -77,7 +77,7 @@ static int parse_frequencies(struct dmg_fse_block *block, const uint8_t *at, siz
     return have < 8 && at == end ? 0 : -EIO;
 }
 
-/* ---- Heads ---------------------------------------------------------------------------- */
+/* ---- Headers -------------------------------------------------------------------------- */
 
 static int parse_v1(const struct input *in, struct dmg_fse_block *block, size_t *head)
 {

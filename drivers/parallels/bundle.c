@@ -22,7 +22,7 @@ struct parallels_bundle {
     size_t count;
 };
 
-/* ---- What the descriptor says --------------------------------------------------------- */
+/* ---- The content of the descriptor ---------------------------------------------------- */
 
 static int unsupported(struct img_error *err, const char *what)
 {

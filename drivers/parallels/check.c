@@ -81,7 +81,7 @@ static int check_data_offset(struct check *c)
     return status;
 }
 
-/* ---- Clusters outside, bytes at the end ---------------------------------------------- */
+/* ---- Clusters beyond the end, bytes after the last ----------------------------------- */
 
 /* *high: the last place inside the file, 0: none; *reach: the end of the image according to the table. */
 static int check_outside(struct check *c, uint64_t *high, uint64_t *reach)

@@ -119,7 +119,7 @@ static int parallels_close(struct img *image)
     return status;
 }
 
-/* ---- Asking ------------------------------------------------------------------------------- */
+/* ---- Information -------------------------------------------------------------------------- */
 
 static int parallels_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {

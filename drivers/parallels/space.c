@@ -68,7 +68,7 @@ static int take(struct parallels *p, uint64_t cell)
     return status;
 }
 
-/* ---- What is taken already ----------------------------------------------------------- */
+/* ---- Places in use ------------------------------------------------------------------- */
 
 void parallels_forget_used(struct parallels *p)
 {

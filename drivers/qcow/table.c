@@ -9,7 +9,7 @@
 
 enum { L1_PAGE = 4096, L1_MEMORY = 1 << 20, L2_MEMORY = 16 << 20 };
 
-/* ---- Room ------------------------------------------------------------------------- */
+/* ---- Allocation ------------------------------------------------------------------- */
 
 int qcow_allocate(struct img *image, uint64_t bytes, uint64_t unit, uint64_t *offset)
 {

@@ -161,7 +161,7 @@ int qcow_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flag
     return 0;
 }
 
-/* ---- No guest clusters ------------------------------------------------------------------- */
+/* ---- Emptying ---------------------------------------------------------------------------- */
 
 static int clear_l1(struct img *image)
 {

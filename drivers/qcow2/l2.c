@@ -13,7 +13,7 @@
 
 enum { MAX_DROPPED = 4096 };
 
-/* ---- What goes to disk, and when ------------------------------------------------ */
+/* ---- Writing metadata in order -------------------------------------------------- */
 
 static int write_l1(struct img *image)
 {

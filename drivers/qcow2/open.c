@@ -35,7 +35,7 @@ int qcow2_signal_corrupt(struct img *image, bool fatal, const char *format, ...)
     return -EIO;
 }
 
-/* ---- What the caller of open asks for --------------------------------------------- */
+/* ---- Open options ----------------------------------------------------------------- */
 
 static int check_cache_sizes(const struct qcow2 *s, const struct qcow2_open_options *given, struct img_error *err)
 {
@@ -282,7 +282,7 @@ static int qcow2_close(struct img *image)
     return status;
 }
 
-/* ---- What a fresh image reads as ------------------------------------------ */
+/* ---- Content of a new image ----------------------------------------------- */
 
 /* Preallocated clusters show the content of the storage. */
 static bool qcow2_zero_initialised(struct img *image)
@@ -295,7 +295,7 @@ static bool qcow2_zero_initialised(struct img *image)
     return !allocated || img_zero_initialised(qcow2_data_node(image));
 }
 
-/* ---- On the way of the bytes ----------------------------------------------------------- */
+/* ---- The data path --------------------------------------------------------------------- */
 
 /* Refuse after fatal damage; otherwise update stored bitmaps. */
 static int before_change(struct img *image, uint64_t offset, uint64_t length)

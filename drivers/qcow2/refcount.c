@@ -133,7 +133,7 @@ int qcow2_refcount_get(struct img *image, uint64_t cluster, uint64_t *count)
     return status;
 }
 
-/* ---- Looking for room ------------------------------------------------------- */
+/* ---- Finding free clusters -------------------------------------------------- */
 
 /* Between sound blocks a search goes on as far as the file has blocks; in a damaged table it might not end. */
 static int check_search(struct img *image, uint64_t from, uint64_t at)

@@ -50,7 +50,7 @@ static bool mend(struct check *check, uint8_t *entry)
     return true;
 }
 
-/* ---- Tables by pieces ------------------------------------------------------------------- */
+/* ---- Reading tables --------------------------------------------------------------------- */
 
 struct piece {
     uint64_t offset;

@@ -126,7 +126,7 @@ int qed_read_header(struct img *image, struct img_error *err)
     return status < 0 ? status : read_backing(image, err);
 }
 
-/* ---- Another backing file ----------------------------------------------------------- */
+/* ---- Changing the backing file ------------------------------------------------------ */
 
 static void describe_backing(struct qed_header *h, const char *name, const char *format)
 {

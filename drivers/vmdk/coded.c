@@ -111,7 +111,7 @@ int vmdk_finish_stream(struct img *image)
     return ret == 0 && s->stream && !s->failed ? vmdk_stream_end(s->stream) : ret;
 }
 
-/* ---- Grains at the end of an image that has some ------------------------------------------------- */
+/* ---- Appending grains ---------------------------------------------------------------------------- */
 
 /*
  * A stream that gets more grains no longer has its footer at the end: first store the directory's place in the

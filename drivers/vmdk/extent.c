@@ -114,7 +114,7 @@ int vmdk_open_monolithic(struct img *image, struct img_error *err)
     return vmdk_read_ids(image, text, err);
 }
 
-/* ---- Files of their own ------------------------------------------------------------------------- */
+/* ---- Separate files ----------------------------------------------------------------------------- */
 
 static const char *known_type(const char *type)
 {

@@ -129,7 +129,7 @@ int vpc_open_dynamic(struct img *image, struct img_error *err)
     return 0;
 }
 
-/* ---- What is where --------------------------------------------------------------- */
+/* ---- Mapping --------------------------------------------------------------------- */
 
 int vpc_find_block(struct img *image, uint64_t index, uint64_t *host)
 {

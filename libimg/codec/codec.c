@@ -39,7 +39,7 @@
 #endif
 
 #if defined HAVE_LIBDEFLATE || defined HAVE_ZSTD
-/* ---- What a thread keeps ------------------------------------------------------------ */
+/* ---- State of a thread -------------------------------------------------------------- */
 
 struct workspace {
 #ifdef HAVE_LIBDEFLATE

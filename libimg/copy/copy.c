@@ -417,7 +417,7 @@ static uint64_t total_length(const struct img_copy *what)
     return what->length ? what->length : total > what->source_offset ? total - what->source_offset : 0;
 }
 
-/* ---- How many at a time ------------------------------------------------------------- */
+/* ---- Concurrency -------------------------------------------------------------------- */
 
 /* The storages of a job combined: the maximum of each property. */
 struct reach {

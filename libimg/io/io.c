@@ -35,7 +35,7 @@ void img_grew_to(struct img *image, uint64_t end)
                                                       __ATOMIC_RELAXED)) { }
 }
 
-/* ---- Units that are one writer's at a time ---------------------------------------- */
+/* ---- Locking units ---------------------------------------------------------------- */
 
 uint64_t img_lock_unit(const struct img *image)
 {

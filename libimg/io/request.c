@@ -12,7 +12,7 @@
 /* Extents in one answer of a storage. */
 enum { ASKED_FOR = 32 };
 
-/* ---- What the node takes ------------------------------------------------------ */
+/* ---- Limits of the node ------------------------------------------------------- */
 
 static uint64_t bound(uint64_t length, uint64_t most)
 {
@@ -38,7 +38,7 @@ static size_t bounce_length(const struct img *image, uint64_t length)
     return (size_t)img_min(img_align_up(length, limits->request_alignment), most);
 }
 
-/* ---- Calls of the driver ---------------------------------------------------------- */
+/* ---- Driver calls ----------------------------------------------------------------- */
 
 static void event(struct img *image, enum img_event what)
 {
@@ -406,7 +406,7 @@ int img_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint6
     return ret;
 }
 
-/* ---- What is where ---------------------------------------------------------------------------- */
+/* ---- Mapping ---------------------------------------------------------------------------------- */
 
 /* Round the end of a run to a block: a block with any data is data. */
 static void round_run(const struct img *image, uint64_t start, struct img_extent *extent)

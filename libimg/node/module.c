@@ -16,7 +16,7 @@
 
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 
-/* ---- Where the modules are ------------------------------------------------------- */
+/* ---- Finding modules ------------------------------------------------------------- */
 
 /*
  * The folder "modules" beside the executable.  The executable may be copied into a folder where others can write, and

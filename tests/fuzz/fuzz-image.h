@@ -29,7 +29,7 @@ enum {
 
 static const char *fuzz_format;
 
-/* Blocks of zeroes are left out: much of an image may be. */
+/* Skip blocks of zeroes: much of an image may be zero. */
 static bool fuzz_fill(int fd, const uint8_t *data, size_t size)
 {
     enum { BLOCK = 4096 };
@@ -44,7 +44,7 @@ static bool fuzz_fill(int fd, const uint8_t *data, size_t size)
     return true;
 }
 
-/* Put the input into a file without a name; `name` is how to open it again. */
+/* Put the input into an unnamed file; `name` opens it again. */
 static int fuzz_place(const uint8_t *data, size_t size, char name[64])
 {
 #ifdef __linux__
@@ -104,7 +104,7 @@ static void fuzz_describe(struct img *image)
     img_error_clear(&err);
 }
 
-/* Every extent must move forward and stay within what was asked for. */
+/* Every extent must move forward and stay within the requested range. */
 static void fuzz_map(struct img *image)
 {
     struct img_extent extent;
@@ -147,7 +147,7 @@ static void fuzz_look(const char *name)
     fuzz_close(image);
 }
 
-/* Returns where the image's clusters end. */
+/* Returns the end of the image's clusters. */
 static uint64_t fuzz_check(const char *name, unsigned repair)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -214,7 +214,7 @@ static int fuzz_image(const char *format, void (*more)(const char *name), const 
     int fd = fuzz_place(data, size, name);
     fuzz_look(name);
     fuzz_change(name);
-    if (lseek(fd, 0, SEEK_END) <= FUZZ_MAX_GROWN)    /* a lying table may have led the writes far out */
+    if (lseek(fd, 0, SEEK_END) <= FUZZ_MAX_GROWN)    /* a corrupt table may have led to writes far beyond the end */
         fuzz_check(name, 0);
     fuzz_displace(fd, name);
 
@@ -228,7 +228,7 @@ static int fuzz_image(const char *format, void (*more)(const char *name), const 
         fuzz_displace(fd, name);
     }
 
-    /* Counting anew takes time for every cluster up to the last one that is named, as it must. */
+    /* Counting again needs time for every cluster up to the last one referred to. */
     fd = fuzz_place(data, size, name);
     if (fuzz_check(name, 0) <= FUZZ_MAX_GROWN) {
         fuzz_check(name, IMG_REPAIR_LEAKS | IMG_REPAIR_ERRORS);

@@ -126,7 +126,7 @@ static bool is_empty(const struct qcow2_bits *bits, uint64_t index)
     return !bits->parts[index].bits && !bits->table[index];
 }
 
-/* ---- To the disk -------------------------------------------------------------------- */
+/* ---- Writing back ------------------------------------------------------------------- */
 
 /* Set an entry that has no cluster. */
 static void set_plain(struct img *image, struct qcow2_bits *bits, uint64_t index, uint64_t value)
@@ -331,7 +331,7 @@ int qcow2_bits_next(struct img *image, struct qcow2_bitmap *bitmap, uint64_t off
     return status;
 }
 
-/* ---- Another bitmap -------------------------------------------------------------------- */
+/* ---- Merging --------------------------------------------------------------------------- */
 
 /* Merge the bits [first, end), which lie in one part of each bitmap, and begin at a whole byte in both. */
 static int merge_part(struct img *image, struct qcow2_bitmap *bitmap, struct img *source, struct qcow2_bitmap *from,
@@ -377,7 +377,7 @@ int qcow2_bits_merge(struct img *image, struct qcow2_bitmap *bitmap, struct img 
     return status;
 }
 
-/* ---- Another size ------------------------------------------------------------------------- */
+/* ---- Resizing ----------------------------------------------------------------------------- */
 
 /* Clear the bits beyond either size in the last cluster that both sizes have. */
 static int trim_last(struct img *image, struct qcow2_bitmap *bitmap, uint64_t size, uint64_t entries)

@@ -83,7 +83,7 @@ int qcow2_bitmaps_track(struct img *image, uint64_t offset, uint64_t length)
     return status;
 }
 
-/* ---- Back to the disk ---------------------------------------------------------------- */
+/* ---- Writing back -------------------------------------------------------------------- */
 
 static uint64_t table_bytes(const struct qcow2 *s, uint64_t entries)
 {
@@ -292,7 +292,7 @@ int qcow2_bitmaps_store(struct img *image)
     return empty_trash(image);
 }
 
-/* ---- Another size --------------------------------------------------------------------- */
+/* ---- Resizing ------------------------------------------------------------------------- */
 
 int qcow2_bitmaps_before_resize(struct img *image, struct img_error *err)
 {

@@ -26,7 +26,7 @@ static int write_header(struct img *image, struct img_error *err)
     return 0;
 }
 
-/* ---- What is asked for -------------------------------------------------------------------------- */
+/* ---- The request -------------------------------------------------------------------------------- */
 
 static int plan_version(const struct qcow2_create_options *given, unsigned *version, struct img_error *err)
 {
@@ -139,7 +139,7 @@ static int upgrade(struct img *image, struct img_error *err)
     return status < 0 ? img_error_errno(err, -status, "Failed to update the snapshot table") : 0;
 }
 
-/* ---- What is in the header ------------------------------------------------------------------------- */
+/* ---- Header fields --------------------------------------------------------------------------------- */
 
 static int amend_refcounts(struct img *image, const struct plan *plan, struct img_error *err)
 {

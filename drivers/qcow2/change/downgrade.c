@@ -15,7 +15,7 @@ struct expansion {
     uint64_t done, total;           /* entries of L1 tables */
 };
 
-/* ---- May it be? --------------------------------------------------------------------------------- */
+/* ---- Refusals ----------------------------------------------------------------------------------- */
 
 static bool snapshots_allow(const struct img *image)
 {
@@ -95,7 +95,7 @@ static int check(struct img *image, struct img_error *err)
                                  "compressed clusters") : 0;
 }
 
-/* ---- Zeroes that are only said ---------------------------------------------------------------------- */
+/* ---- Clusters flagged as zero ----------------------------------------------------------------------- */
 
 /* Write zeroes to one host cluster, extending the file if needed. */
 static int clear_host(struct img *image, uint64_t offset)

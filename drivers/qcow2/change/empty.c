@@ -18,7 +18,7 @@ static uint64_t l1_clusters(const struct qcow2 *s)
     return img_div_up((uint64_t)s->h.l1_size * 8, s->cluster_size);
 }
 
-/* ---- Like a fresh image --------------------------------------------------------------- */
+/* ---- Like a new image ----------------------------------------------------------------- */
 
 static bool can_start_over(const struct img *image)
 {

@@ -28,7 +28,7 @@ static void tell(const struct rebuild *r, uint64_t done, uint64_t total)
         r->how->progress(r->how->context, done, total);
 }
 
-/* ---- What is there ------------------------------------------------------------------------------- */
+/* ---- The old set --------------------------------------------------------------------------------- */
 
 static int need_stretch(struct rebuild *r, uint64_t cluster)
 {
@@ -93,7 +93,7 @@ static int scan(struct rebuild *r, struct img_error *err)
     return status;
 }
 
-/* ---- Room for what comes --------------------------------------------------------------------------- */
+/* ---- Allocating the new set ------------------------------------------------------------------------ */
 
 static int alloc(struct rebuild *r, uint64_t length, uint64_t *offset)
 {

@@ -27,7 +27,7 @@ static int write_size(struct img *image, uint64_t size, struct img_error *err)
     return 0;
 }
 
-/* ---- What is behind the end ------------------------------------------------------ */
+/* ---- Beyond the end -------------------------------------------------------------- */
 
 /* Unmap the clusters from `from` on. */
 static int crop_clusters(struct img *image, uint64_t from, uint64_t to)

@@ -44,7 +44,7 @@ int qcow2_check_stored(struct qcow2_check *check, uint64_t cluster, uint64_t *co
     return status < 0 ? status : 0;
 }
 
-/* ---- Mending ------------------------------------------------------------------------ */
+/* ---- Repairing ---------------------------------------------------------------------- */
 
 static void remember_freed(struct qcow2_check *check, uint64_t cluster)
 {
@@ -78,7 +78,7 @@ static int store(struct qcow2_check *check, uint64_t cluster, uint64_t count)
     return 0;
 }
 
-/* ---- Findings ----------------------------------------------------------------------- */
+/* ---- Messages ----------------------------------------------------------------------- */
 
 /*
  * After the loss of a refcount table there is one line per cluster: collect the lines, and output many at a time,

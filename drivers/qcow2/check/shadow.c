@@ -221,7 +221,7 @@ static int write_copies(struct img *image, struct qcow2_shadow *shadow, const ui
     return sink.at == shadow->base + (shadow->total << s->h.cluster_bits) ? 0 : -EIO;
 }
 
-/* ---- Room for the originals --------------------------------------------------------------- */
+/* ---- Storage for the originals ------------------------------------------------------------ */
 
 static bool has_hole(struct img *image, uint64_t offset, uint64_t length)
 {
@@ -354,7 +354,7 @@ int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count,
     return 0;
 }
 
-/* ---- The two ends ---------------------------------------------------------------------------- */
+/* ---- Commit and rollback --------------------------------------------------------------------- */
 
 int qcow2_shadow_commit(struct img *image, struct qcow2_shadow *shadow)
 {

@@ -198,7 +198,7 @@ int qcow2_snapshot_load(struct img *image, const char *id, const char *name, str
     return status;
 }
 
-/* ---- The table for the disk ----------------------------------------------------------------------- */
+/* ---- Building the table --------------------------------------------------------------------------- */
 
 /* Length of an entry with that much extra data. */
 static uint64_t entry_length(const struct qcow2_snapshot *snapshot, uint64_t extra)

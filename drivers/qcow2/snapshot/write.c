@@ -12,7 +12,7 @@
 enum { NAME_MOST = 255 };
 #define SIZE_MOST 0x7fffffffc0000000ull     /* qemu-img's maximum disk size */
 
-/* ---- Bytes at new places ------------------------------------------------------------------------- */
+/* ---- Writing to new clusters --------------------------------------------------------------------- */
 
 static int put(struct img *image, const void *bytes, uint64_t length, uint64_t *offset)
 {
@@ -40,7 +40,7 @@ int qcow2_put_snapshot_table(struct img *image, const struct qcow2_snapshot *mor
     return status < 0 ? status : put(image, table, at->length, &at->offset);
 }
 
-/* ---- What is not used any more -------------------------------------------------------------------- */
+/* ---- Freeing -------------------------------------------------------------------------------------- */
 
 static struct qcow2_range table_range(const struct qcow2 *s)
 {
