@@ -240,9 +240,9 @@ struct img_driver {
     /* PROTOCOL of plain names: from 0 (no) to 100, how sure is it that the name belongs to it? */
     int (*probe)(const char *name);
 
-    /* image->file is open (FORMAT).  Takes what it knows out of `options`.  `parsed` is the structure of open_size bytes
-     * with the table's IMG_AT_OPEN options; it and its strings are good until open returns.  After an error open has freed
-     * what it took: close is not called. */
+    /* For a FORMAT, image->file is open.  Takes the options that it knows out of `options`.  `parsed` is the
+     * structure of open_size bytes with the table's IMG_AT_OPEN options; it and its strings are valid until open
+     * returns.  After an error open has freed what it allocated: close is not called. */
     int (*open)(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err);
     /* Opening is split for formats with children: set backing_name, backing_format and open data_file in open;
      * backing.c opens the backing file afterwards. */
@@ -277,11 +277,11 @@ struct img_driver {
     int (*copy_range)(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length,
                       bool share);
 
-    /* FORMAT: where are the bytes?  *extent begins at `offset` and is 1 to `length` bytes long: libimg asks again for the
-     * rest.  PROTOCOL: DATA or ZERO, host_valid, host = offset, file = itself, or NULL: all is data. */
+    /* FORMAT: where are the bytes?  *extent begins at `offset` and is 1 to `length` bytes long: libimg calls again
+     * for the rest.  PROTOCOL: DATA or ZERO, host_valid, host = offset, file = itself; NULL: all is data. */
     int (*map)(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
-    /* PROTOCOL, ADAPTER, in place of map, where an answer travels: up to `count` extents in a row, the first at `offset`, without
-     * gaps.  Returns how many, 1 at least. */
+    /* PROTOCOL, ADAPTER, instead of map, if an answer takes a round trip: up to `count` extents in a row, the first
+     * at `offset`, without gaps.  Returns their number, at least 1. */
     int (*map_list)(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents, size_t count);
     int (*reserve)(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
     int (*publish)(struct img *image, struct img_reservation *at);
@@ -326,16 +326,18 @@ struct img_driver {
     int (*snapshot_apply)(struct img *image, const char *id_or_name, struct img_error *err);
     int (*snapshot_delete)(struct img *image, const char *id, const char *name, struct img_error *err);
 
-    /* FILTER.  Its pread, pwrite, zero, discard and flush, where it has them, run concurrently without a lock and pass
-     * the request on to image->file themselves (flush does not: libimg flushes what is below).  map may only inject
-     * errors; what it answers is the answer from below.
-     * ADAPTER.  As a FILTER, but the node is a storage of its own: without map all of it is data, without zero zeroes are
-     * written through pwrite, and nothing is copied past it.
-     *  child: the name of the node below, NULL: "file".
-     *  parse_name: put the options that "prefix:..." or a plain name stands for into `options`; NULL: the name is the
-     *  child's.  PROTOCOLs with a prefix may have it too.  `name` is what the user gave: with -f it may lack the prefix.
-     *  plain_name: a name that opens the node with all its options, or NULL (then it is a json: one); caller frees.
-     *  event: the metadata code of a format above has come to this point. */
+    /* FILTER.  Its pread, pwrite, zero, discard and flush, if present, run concurrently without a lock and pass the
+     * request on to image->file themselves (except flush: libimg flushes the nodes below).  map may only inject
+     * errors; the answer is always that of the node below.
+     * ADAPTER.  Like a FILTER, but the node is a storage: without map all of it is data, without zero libimg writes
+     * zeroes through pwrite, and no copy offload bypasses it.
+     * child: the name of the node below, NULL: "file".
+     * parse_name: add the options that "prefix:..." or a plain name means to `options`; NULL: the name is the
+     * child's.  PROTOCOLs with a prefix may have it too.  `name` is what the user gave: with -f it may lack the
+     * prefix.
+     * plain_name: a name that opens the node with all its options, or NULL (then it gets a json: name); caller
+     * frees.
+     * event: the metadata code of a format above has reached this event. */
     const char *child;
     int (*parse_name)(const char *name, struct img_doc *options, struct img_error *err);
     char *(*plain_name)(const struct img *image);

@@ -77,7 +77,7 @@ static int delay_flush(struct img *image)
     return travel(image);
 }
 
-/* Where the node below has it is its own affair. */
+/* The host offset in the node below is private to it. */
 static int map_one(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     int ret = img_map_chain(image->file, NULL, offset, length, extent);
@@ -88,7 +88,7 @@ static int map_one(struct img *image, uint64_t offset, uint64_t length, struct i
     return ret;
 }
 
-/* Many answers for one journey. */
+/* Many extents per round trip. */
 static int delay_map_list(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents, size_t count)
 {
     uint64_t end = offset + length;

@@ -11,7 +11,7 @@
 
 #define DEFAULT_EXTENT_SIZE_HINT (1u << 20)
 
-/* 0: leave the file system's own; unset: a size that keeps files that grow by small writes together. */
+/* 0: leave the file system's default; unset: a size that keeps files contiguous that grow by small writes. */
 static void set_attributes(int fd, const struct file_create_options *options)
 {
     bool asked = options->extent_size_hint >= 0;

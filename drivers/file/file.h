@@ -82,8 +82,8 @@ struct file_state {
     struct file_waiting waiting;
 };
 
-/* kind.c: is it a block or character device?  The kind of file that the driver takes; a device that can be written to;
- * a name without "file:" or "host_device:". */
+/* kind.c: is it a block or character device?  Is the file of the kind that the driver accepts; is the device
+ * writable; the name without "file:" or "host_device:". */
 bool file_is_device(mode_t mode);
 int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err);
 int file_check_writable(int fd, struct img_error *err);

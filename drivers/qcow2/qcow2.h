@@ -132,11 +132,11 @@ struct qcow2 {
     uint32_t refcount_table_size;
     struct qcow2_cache *l2_cache, *refblock_cache;
 
-    bool refblocks_distinct;        /* each is named once, as far as that was looked at */
-    uint64_t free_cluster_index;    /* no free cluster below */
-    uint64_t coded_tail;            /* where the next compressed cluster may be packed; 0: nowhere */
-    bool corrupt_reported;          /* one notice an image is enough */
-    bool broken;                    /* fatal damage was met: nothing may be read or written any more */
+    bool refblocks_distinct;        /* no block is referred to twice, as far as checked */
+    uint64_t free_cluster_index;    /* no cluster below is free */
+    uint64_t coded_tail;            /* where the next compressed cluster may be packed; 0: none */
+    bool corrupt_reported;          /* one notice per image is enough */
+    bool broken;                    /* fatal damage: no more reads or writes */
     bool prealloc_known, prealloc;  /* metadata preallocation suspected: DATA extents recurse */
 
     bool has_crypto;                /* crypto header extension: where the LUKS header lies */
@@ -273,8 +273,8 @@ int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_are
 /* Number of block and table clusters that count `clusters` clusters and themselves; -EFBIG: too many. */
 int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t clusters, uint64_t *blocks, uint64_t *table);
 
-/* Is each refcount block named once?  To be asked before all of them are gone through: a small file can name one a million
- * times.  -EIO, and the image is marked corrupt. */
+/* Is each refcount block referred to only once?  Call it before walking through all of them: a small file can refer
+ * to one a million times.  -EIO: no, and the image is marked corrupt. */
 int qcow2_check_refblocks(struct img *image);
 
 /* refcount.c -------------------------------------------------------------------- */

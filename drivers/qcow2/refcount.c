@@ -135,7 +135,7 @@ int qcow2_refcount_get(struct img *image, uint64_t cluster, uint64_t *count)
 
 /* ---- Finding free clusters -------------------------------------------------- */
 
-/* Between sound blocks a search goes on as far as the file has blocks; in a damaged table it might not end. */
+/* Among sound blocks a search may examine as many as the file has; in a damaged table it might not end. */
 static int check_search(struct img *image, uint64_t from, uint64_t at)
 {
     return (at - from) >> qcow2_state(image)->refblock_bits > LONG_SEARCH ? qcow2_check_refblocks(image) : 0;

@@ -23,7 +23,7 @@ int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_exte
     IMG_TRACE(map, image, offset, length);
     *extent = (struct img_extent){ .offset = offset, .length = length, .layer = image };
     if (!driver->map && !driver->map_list) {
-        /* Bytes that only the driver can read: data that lies nowhere else. */
+        /* Without map, all of it is data that only this driver can read. */
         extent->kind = IMG_DATA;
         extent->host_valid = img_is_storage(image);
         extent->file = image;

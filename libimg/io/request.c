@@ -9,7 +9,7 @@
 
 /* Largest bounce buffer; a longer request is split. */
 #define BOUNCE_BYTES (1u << 20)
-/* Extents in one answer of a storage. */
+/* Maximum number of extents per answer of a storage. */
 enum { ASKED_FOR = 32 };
 
 /* ---- Limits of the node ------------------------------------------------------- */
@@ -434,7 +434,7 @@ static int call_map(struct img *image, uint64_t offset, uint64_t length, struct 
     return ret < 0 ? ret : 1;
 }
 
-/* In whole blocks, or to the end of the node. */
+/* Map whole blocks, or up to the end of the node. */
 static int ask_map(struct img *image, uint64_t offset, uint64_t end, struct img_extent *extent)
 {
     uint32_t unit = image->limits.request_alignment;
@@ -451,7 +451,7 @@ static int ask_map(struct img *image, uint64_t offset, uint64_t end, struct img_
     return 0;
 }
 
-/* Extents in whole blocks: where one ends inside a block the rest is asked for again. */
+/* Round extents to whole blocks: where one ends inside a block, drop the rest, which is asked for again. */
 static int whole_extents(const struct img *image, struct img_extent *extents, int count)
 {
     uint32_t unit = image->limits.request_alignment;
@@ -465,7 +465,7 @@ static int whole_extents(const struct img *image, struct img_extent *extents, in
     return good + 1;
 }
 
-/* A question that travels is asked for all that may come next, and all of the answer is kept. */
+/* Where map takes a round trip, ask for all that may be needed next, and keep the whole answer. */
 static int ask_once(struct img *image, uint64_t offset, uint64_t end, struct img_extent *extent)
 {
     uint64_t start = img_align_down(offset, image->limits.request_alignment);

@@ -118,8 +118,8 @@ static int shows_zeroes(struct img *image, uint64_t from, uint64_t to, bool *zer
 }
 
 /*
- * Preallocation leaves out the cluster that the old disk ends in where that shows the backing file.  It gets its place by a
- * write, which brings along what shows.
+ * Preallocation omits the old disk's last cluster if that shows the backing file.  A write allocates it, and copies
+ * what it shows.
  */
 static int place_last(struct img *image, uint64_t from, uint64_t boundary, enum qcow2_preallocation mode)
 {
@@ -134,7 +134,10 @@ static int place_last(struct img *image, uint64_t from, uint64_t boundary, enum 
     return zeroes ? img_pwrite(image, zeroes, from, (size_t)(boundary - from)) : -ENOMEM;
 }
 
-/* What is new reads as zeroes: not as a backing file, nor as what lay behind the old end in its last cluster. */
+/*
+ * The new range must read as zeroes: neither as the backing file, nor as old bytes beyond the end in the last
+ * cluster.
+ */
 static int zero_new_range(struct img *image, uint64_t from, uint64_t to, enum qcow2_preallocation mode,
                           struct img_error *err)
 {
@@ -146,7 +149,7 @@ static int zero_new_range(struct img *image, uint64_t from, uint64_t to, enum qc
     if (status < 0) {
         return img_error_errno(err, -status, "Failed to zero out new clusters");
     } else if (backing_shows(image, from)) {
-        /* Fresh clusters of these two modes are zero already. */
+        /* New clusters of these two modes are already zero. */
         uint64_t end = mode >= QCOW2_PREALLOC_FALLOC && s->subclusters == 1 ? boundary : to;
         status = zeroes_impossible(image, boundary, end) ? -ENOTSUP : img_zero(image, from, end - from, 0);
     } else if (from < boundary && (status = shows_zeroes(image, from, boundary, &zero)) == 0 && !zero) {
@@ -270,10 +273,10 @@ static int cut_file(struct img *image, struct img_error *err)
         return img_error_errno(err, -status, "Failed to find the last cluster");
     if (end == 0 || end >= img_size(image->file))
         return 0;
-    /* What named the tail, a refcount block that counted nothing but itself included, is not on the disk any more. */
+    /* Everything that referred to the tail is off the disk, including a refcount block that counted only itself. */
     if ((status = qcow2_barrier(image)) < 0)
         return img_error_errno(err, -status, "Failed to find the last cluster");
-    /* The disk is as it should be; a file that stays too long is worth a warning only. */
+    /* The disk is correct; a file that stays too long only deserves a warning. */
     struct img_error cut = IMG_ERROR_INIT;
     if (img_resize_file(image->file, end, NULL, &cut) < 0)
         img_notice(IMG_WARNING, "Failed to truncate the tail of the image: %s", cut.text);
