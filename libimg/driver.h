@@ -103,8 +103,8 @@ struct img {
     enum img_detect_zeroes detect_zeroes;
 
     pthread_mutex_t lock;           /* see "Calls and threads" */
-    pthread_cond_t table_arrived;   /* io/waiting.h, with this lock; */
-    unsigned patience;              /* 0 whenever the lock is free */
+    pthread_cond_t table_arrived;   /* see io/waiting.h; used with this lock */
+    unsigned patience;              /* see io/waiting.h; 0 while the lock is free */
 };
 
 /*
@@ -225,7 +225,7 @@ struct img_driver {
     /* The row of the driver, which the build keeps if the code is left out: see IMG_ROW. */
     const char *name;
     enum img_kind kind;
-    const char *prefix;             /* PROTOCOL, FILTER: "nbd" of nbd:... ; may be several words; NULL: none */
+    const char *prefix;             /* PROTOCOL, FILTER: "nbd" of nbd:... ; blanks separate several; NULL: none */
     const char *folder_file;        /* FORMAT: an image may be a folder; then this file in it is opened, and all files
                                      * that it names must lie in the folder.  NULL: never */
     const struct img_mark *marks;   /* FORMAT: how to recognise an image.  NULL: never probed */

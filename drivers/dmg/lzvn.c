@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* LZVN, the simple coding of small LZFSE blocks. Specification: "LZVN compressed data format", "Opcodes". */
+/* LZVN, the simple coding of small LZFSE blocks.  Specification: "LZVN compressed data format", "Opcodes". */
 #include "lzfse.h"
 #include "../../libimg/util/endian.h"
 #include <errno.h>

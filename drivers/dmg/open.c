@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The vtable; the file footer, open and close. Specification: "File footer". */
+/* The vtable; the file footer, open and close.  Specification: "File footer". */
 #include "dmg.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads guest bytes: from the file, from a decoded chunk, or zeroes. Specification: "UDIF block table entry types". */
+/* Reads guest bytes: from the file, from a decoded chunk, or zeroes.  Specification: "UDIF block table entry types". */
 #include "dmg.h"
 #include "lzfse.h"
 #include "../../libimg/codec/codec.h"

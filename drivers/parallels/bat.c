@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The block allocation table.
- * Specification: "BAT". It starts directly after the header, which is at the beginning of its first page.
+ * The block allocation table.  Specification: "BAT".
+ * It starts directly after the header, which is at the beginning of its first page.
  */
 #include "parallels.h"
 #include "../../libimg/io/waiting.h"

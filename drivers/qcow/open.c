@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The qcow driver: the header, the vtable, open and close. Specification: "The Header". */
+/* The qcow driver: the header, the vtable, open and close.  Specification: "The Header". */
 #include "qcow.h"
 
 static int check_version(const struct qcow_header *h, struct img_error *err)

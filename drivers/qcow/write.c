@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest writes: allocates clusters, and links them in once they are written. Specification: "2-Level Lookups",
- * "Compression".
+ * Guest writes: allocates clusters, and links them in once they are written.
+ * Specification: "2-Level Lookups", "Compression".
  *
  * An uncompressed cluster is written in place.  A compressed one gets a new place, and its old one is leaked.
  */
