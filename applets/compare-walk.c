@@ -18,8 +18,8 @@ enum {
     PIECE = 256 << 10,      /* bytes read at once */
     SECTOR = 512,           /* differences are reported by sector */
     RING = 64,              /* chunks that may be in progress, or done but not committed */
-    WORKERS = 8,            /* at most, on files at hand */
-    FAR_WORKERS = 32,       /* at most, where requests travel */
+    WORKERS = 8,            /* maximum, for local files */
+    FAR_WORKERS = 32,       /* maximum, for storages with round trips */
     STACK = 512 << 10,
     BUFFER_ALIGNMENT = 4096 /* for images opened without the page cache */
 };
@@ -260,7 +260,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* How many requests at a time are worth the while, in the chain of an image. */
+/* Useful number of requests in flight, in the chain of an image. */
 static uint64_t requests_of(const struct img *image)
 {
     uint64_t most = 0;

@@ -209,8 +209,8 @@ char *img_options_describe(const struct img_option *const *tables, size_t count,
 /* ---- Drivers ----------------------------------------------------------- */
 
 /*
- * A filter shows the bytes of the node below and has a hand in how they are asked for (blkdebug, compress).  An adapter
- * makes a storage of another one: its bytes are its own (a cipher), or come at another pace (delay).
+ * A filter shows the bytes of the node below and controls the requests for them (blkdebug, compress).  An adapter
+ * turns a storage into another one: with different bytes (a cipher), or at another speed (delay).
  */
 enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER };
 
@@ -295,14 +295,14 @@ bool img_has_details(const struct img *image);       /* false: only the size is 
 uint32_t img_cluster_size(const struct img *image);  /* 0: none */
 /* The smallest unit that a write allocates (cluster or subcluster), a power of two; 1: bytes. */
 uint32_t img_write_unit(const struct img *image);
-/* Allocated bytes of the image on its storage with its data file (not the
- * backing file); -ENOTSUP where the storage cannot tell. */
+/* Allocated bytes of the image on its storage, including its data file (but not the backing file); -ENOTSUP if the
+ * storage cannot say. */
 int64_t img_allocated(struct img *image);
 struct img *img_backing(const struct img *image);    /* NULL: none, or not opened */
 struct img *img_file(const struct img *image);       /* protocol or inner node; NULL: none */
 struct img *img_data_file(const struct img *image);  /* external data file; NULL: none */
-/* The nodes right below by name, in the order "backing", "data-file", "extents.1", "extents.0", "file" ("image" of
- * blkdebug), as far as there are any: the one at `index`, *name belongs to the node; NULL behind the last. */
+/* The child at `index`, in the order "backing", "data-file", "extents.1", "extents.0", "file" ("image" of blkdebug),
+ * without those that do not exist; the node owns *name.  NULL after the last. */
 struct img *img_child_at(const struct img *image, size_t index, const char **name);
 /* The image itself, or the node below its filters. */
 struct img *img_behind_filters(const struct img *image);
@@ -475,8 +475,8 @@ struct img_bench {
     bool drain;                  /* a flush waits for requests in flight, and new requests for the flush */
 };
 /*
- * Do the requests from threads, each with one request in flight; blocks until all are done or one has failed.
- * -EIO for one that ends behind the image.
+ * Do the requests from threads, each with one request in flight; blocks until all are done or one has failed.  -EIO
+ * for one that ends beyond the image.
  */
 int img_bench(struct img *image, const struct img_bench *what);
 /* Does the storage below bypass the page cache? */
@@ -673,13 +673,13 @@ struct img_limits {
     uint64_t min_mem_alignment, opt_mem_alignment;      /* of memory, as `info --limits` shows them */
 
     /* How a format allocates. */
-    uint32_t cluster;               /* what is allocated, coded and discarded as a whole */
+    uint32_t cluster;               /* unit of allocation, compression and discard */
     uint32_t write_unit;            /* the least that a write allocates (a subcluster); 0: a cluster */
     uint32_t lock_unit;             /* two writes into one of these wait for each other; 0: a cluster, 1: none do */
 
-    /* What is worth having in flight.  Requests of a storage that answers after a round trip overlap. */
+    /* Useful number of requests in flight.  Requests of a storage with round trips overlap. */
     uint32_t requests;              /* at a time, beyond the number of processors; 0: that is enough */
-    bool round_trip;                /* what is where (map) is a question that travels: answers are kept */
+    bool round_trip;                /* map takes a round trip: cache its answers */
 };
 /* The limits of an open image, as they stand. */
 const struct img_limits *img_limits(const struct img *image);

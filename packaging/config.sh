@@ -3,9 +3,9 @@
 #
 # usage: config.sh [FILE]
 #
-# FILE (make CONFIG=FILE) chooses by hand, a line each: `zstd=off`, `zlib=on` (then a
-# missing library is an error), `driver.qcow2=off`, `driver.blkdebug=on` (built in) or `=module`.  What it does not
-# name is built in when its library is found; a driver that says IMG_MODULE becomes a module.  Comment lines of the result are what `make config` shows.
+# FILE (make CONFIG=FILE) has one choice per line: `zstd=off`, `zlib=on` (then a missing library is an error),
+# `driver.qcow2=off`, `driver.blkdebug=on` (built in) or `=module`.  Anything else is built in if its library is found;
+# a driver with IMG_MODULE becomes a module.  `make config` shows the comment lines of the result.
 set -eu
 file=${1-}
 pkg=${PKG_CONFIG:-pkg-config}
@@ -19,7 +19,7 @@ choice() {
 }
 
 cflags='' libs=''
-# Is it wanted, and does the command find it?  Says why not.
+# Is the library enabled, and does the command find it?  Prints the reason if not.
 taken() {  # name, what it is for, what is said to be missing, command...
     want=$(choice "$1") name=$1 about=$2 missing=$3
     shift 3
@@ -43,7 +43,7 @@ library() {  # name, pkg-config module, macro, what it is for
     echo "# $1: yes, $("$pkg" --modversion "$2") ($4)"
 }
 
-# One that pkg-config does not know everywhere: whether a program with it can be linked.
+# For a library without pkg-config file on some systems: try to link a program with it.
 plain_library() {  # name, header, function, library, macro, what it is for
     taken "$1" "$6" "$2 and -l$4 are not found" links "$2" "$3" "$4" || return 0
     cflags="$cflags -D$5"
@@ -71,7 +71,7 @@ else
     echo '# static build: with the C library of the compiler (musl-gcc is not installed; it makes a smaller file)'
 fi
 
-# The packages that a driver says it needs.
+# The packages in a driver's IMG_MODULE.
 packages_of() {
     grep -h '^IMG_MODULE("' "drivers/$1"/*.c | sed 's/^IMG_MODULE("\(.*\)");$/\1/'
 }
@@ -80,7 +80,7 @@ static_links() {  # library...
     echo 'int main(void) { return 0; }' | "${static:-${CC:-cc}}" -static -x c -o /dev/null - "$@" 2> /dev/null
 }
 
-# How a driver is to be built where nobody chose: $driver, $packages.
+# The default for a driver: $driver, $packages.
 usual_way() {
     if [ -n "$packages" ] && ! "$pkg" --exists "$packages"; then
         echo off
@@ -132,7 +132,7 @@ for driver in ${DRIVERS-}; do
     esac
 done
 
-# Not every C library keeps dlopen to itself.
+# Some C libraries have dlopen in a separate library.
 dl=-ldl
 ! links dlfcn.h dlerror c 2> /dev/null || dl=''
 

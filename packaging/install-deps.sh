@@ -5,7 +5,7 @@
 # usage: install-deps.sh build | test
 #
 # build: the compilers and libraries of `make` and `make static`.
-# test:  these, the tools that the tests run, and the reference tools (peers.sh).
+# test:  also the tools that the tests run, and the reference tools (peers.sh).
 # Safe to run again: it asks the archive only for packages that are missing.
 set -eu
 

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Lay the reference tools of the tests side by side, on Debian 12, as root.
+# Install the reference tools of the tests side by side, on Debian 12, as root.
 #
 # usage: peers.sh [DIR]              (default: $PEERS, else /opt/peers)
 #
-# Leaves DIR/10.0/usr/bin and DIR/7.2/usr/bin with qemu-img, qemu-io and
-# qemu-nbd of these versions, run where they lie: 7.2 is Debian 12's own
-# qemu-utils, 10.0 its backport.  Only the tests use them.  Safe to run again.
+# Fills DIR/10.0/usr/bin and DIR/7.2/usr/bin with qemu-img, qemu-io and
+# qemu-nbd of these versions, which run from there: 7.2 is qemu-utils of
+# Debian 12, 10.0 its backport.  Only the tests use them.  Safe to run again.
 set -eu
 
 dir=${1:-${PEERS:-/opt/peers}}
@@ -18,7 +18,7 @@ die() {
     exit 1
 }
 
-# Is the tool of that version there, and does it start?
+# Is the tool of that version installed, and does it start?
 stands() {
     case $("$dir/$1/usr/bin/qemu-img" --version 2> /dev/null) in
         "qemu-img version $1."*) return 0 ;;
@@ -33,8 +33,8 @@ show() {
     done
 }
 
-# The lines of the machine's own archive, with the backports suite in place of
-# the release: from deb822 files (*.sources), else from one-line files.
+# The configured archive, with the backports suite instead of the release:
+# from deb822 files (*.sources), else from one-line files.
 backports_source() {
     for file in /etc/apt/sources.list.d/*.sources; do
         [ -r "$file" ] || continue

@@ -1,16 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# All the set-up on a fresh Debian 12, from a clone, as root.
+# Set up a fresh Debian 12, from a clone, as root.
 #
 # usage: setup.sh build     install what the build needs, build, convert a real image
-#        setup.sh test      install what the tests need and pass them
+#        setup.sh test      install what the tests need, run the tests
 set -eu
 
 cd "$(dirname "$0")/.."
 root=$(pwd)
 unset BUILD IMG
 
-# An image of a disk with real files on it, through the tools and back.
+# Convert an image of a disk with real files, and convert it back.
 demo() {
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Say what each part adds to an executable, in bytes, from its link map.
+# Print how many bytes each part adds to an executable, from its link map.
 #
-# usage: sizes.sh MAP [EXECUTABLE]     (the executable, for what the file itself adds: headers, padding)
+# usage: sizes.sh MAP [EXECUTABLE]     (the executable, to include its headers and padding)
 set -eu
 map=$1
 whole=0
@@ -16,7 +16,7 @@ function number(hex,    n, i) {
         n = n * 16 + index("0123456789abcdef", substr(hex, i, 1)) - 1
     return n
 }
-# What a file of the map belongs to.
+# The part that a file of the map belongs to.
 function part(file,    name) {
     if (match(file, /drivers\/[^\/]+\//))
         return "driver " substr(file, RSTART + 8, RLENGTH - 9)
@@ -31,7 +31,7 @@ function part(file,    name) {
     return "C library"
 }
 function take(section, address, size, file) {
-    # Only what is in the file: no zeroes, no debugging information, nothing that was dropped.
+    # Count only what is in the file: no zeroes, no debugging information, no dropped sections.
     if (section ~ /^\.(bss|tbss|debug|comment|note)/ || section == "COMMON" || number(address) == 0)
         return
     bytes[part(file)] += number(size)

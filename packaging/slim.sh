@@ -1,12 +1,12 @@
 #!/bin/sh
-# Copy a static archive for a small executable: without unwind tables, and without the members that
-# are only named in tables of functions and that imgbox never calls.
+# Copy a static archive for a small executable: without unwind tables, and without members that
+# only tables of functions refer to and that imgbox never calls.
 #
 # usage: slim.sh LIBRARY ARCHIVE RESULT COMPILER...
 #
-# In the place of what goes stands one object that stops the program if it is ever called, next to what
-# the tool has to know (img_zstd_level_max, see libimg/codec/codec.c).  A trial program decides: what it cannot be
-# linked with, or does not run well with, is not slimmed, and what was done is said on standard output.
+# One object replaces the removed members: it aborts the program if it is ever called, and defines what the tool
+# needs to know (img_zstd_level_max, see libimg/codec/codec.c).  A trial program is linked and run with the result;
+# if that fails, the archive is copied whole.  The script prints what it did.
 set -eu
 library=$1 archive=$2 result=$3
 shift 3
@@ -22,14 +22,14 @@ whole() {
     exit 0
 }
 
-# Symbols that the members given after $1 define (--defined-only) or want (--undefined-only).
+# Symbols that the members given after $1 define (--defined-only) or need (--undefined-only).
 symbols() {
     kind=$1
     shift
     nm -g "$kind" "$@" 2> "$work/log" | awk 'NF >= 2 { print $NF }' | sort -u
 }
 
-# Takes members out of $work/lib.a; $work/gone.names are the symbols that the others still want of them.
+# Remove members from $work/lib.a; $work/gone.names lists their symbols that other members still need.
 drop() {
     (cd "$work" && ar x lib.a && ar d lib.a "$@") 2> "$work/log" || return 1
     (cd "$work" && symbols --defined-only "$@") > "$work/gone.defined"
@@ -50,8 +50,8 @@ add() {  # CFLAGS... -- reads C on standard input
         -o "$work/imgbox-slim.o" "$work/imgbox-slim.c" && (cd "$work" && ar r lib.a imgbox-slim.o 2> log)
 }
 
-# Members without which zstd still decodes everything and encodes at its fast levels: the
-# compressors of the higher levels, blocks of a wanted size, the formats before version 0.8.
+# zstd still decodes everything and encodes at its fast levels without these members: the
+# compressors of the higher levels, blocks of a target size, the formats before version 0.8.
 slim_zstd() {
     drop zstd_lazy.o zstd_opt.o zstd_compress_superblock.o zstd_v05.o zstd_v06.o zstd_v07.o || return 1
     { stubs; echo 'const int img_zstd_level_max = 3;'; } | add "$@" || return 1
@@ -60,7 +60,7 @@ slim_zstd() {
     echo 'libzstd: slimmed to levels up to 3'
 }
 
-# zlib's CRC has tables for speed; only gzip streams need it, which no image has.  Correct all the same.
+# zlib's CRC has tables for speed, but only gzip streams need it, and no image has any.  The replacement is correct.
 slim_zlib() {
     drop crc32.o && [ "$(cat "$work/gone.names")" = crc32 ] || return 1
     add "$@" < "$here/slim-crc32.c" || return 1
@@ -68,7 +68,7 @@ slim_zlib() {
     echo 'libz: slimmed, a CRC without tables'
 }
 
-# libbz2 decodes only.  Its messages about itself go through a function that not every C library has.
+# Only the decoder of libbz2 is used.  Its diagnostics call a function that some C libraries lack.
 slim_bz2() {
     drop compress.o blocksort.o || return 1
     {

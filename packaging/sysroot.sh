@@ -1,7 +1,7 @@
 #!/bin/sh
-# Gather what musl-gcc does not look for by itself: the kernel's headers, and
-# headers and static archives of the libraries that are linked, these made small (slim.sh).
-# Says on standard output what was done to each archive.
+# Collect what musl-gcc does not find by itself: the kernel's headers, and the
+# headers and static archives of the linked libraries, made smaller by slim.sh.
+# Prints what it did to each archive.
 #
 # usage: sysroot.sh DIR COMPILER...
 set -eu

@@ -4,7 +4,7 @@
 # usage: table.sh applets SOURCE...
 #        table.sh drivers OFF MODULES SOURCE...
 #
-# OFF, MODULES: names of folders in drivers/ whose code is left out, or built as a module.
+# OFF, MODULES: folders in drivers/ whose code is left out, or built as a module.
 set -eu
 
 kind=$1
@@ -19,7 +19,7 @@ definitions() {  # type, prefix, source...
     done | sort
 }
 
-# The row of a driver as it stands in its source: IMG_ROW(...).
+# The row of a driver, copied from its source: IMG_ROW(...).
 row() {  # symbol, source
     awk -v start="const struct img_driver $1 = {" '
         inside { print }
@@ -60,7 +60,7 @@ driver_rows() {
             row_alone "$symbol" "$source" IMG_IN_MODULE
         else
             echo "extern const struct img_driver $symbol;"
-            # Would it stand without the code?
+            # Does the row compile without the code?
             echo "_Static_assert(sizeof (struct img_driver){"
             row "$symbol" "$source"
             echo "}, \"\");"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does the slimmed zstd still do all that imgbox asks of it?  See slim.sh.  Up to LEVEL_MAX no length may
- * choose a strategy whose compressor went; what is compressed comes back; what is no frame is refused.
+ * Does the slimmed zstd still do everything that imgbox needs?  See slim.sh.  Up to LEVEL_MAX no input length may
+ * select a removed compressor, compressed data must decode to the input, and invalid frames must be refused.
  */
 #define ZSTD_STATIC_LINKING_ONLY
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# What the bats files share.  A test runs the tool with `img`, which keeps
-# standard output, standard error and exit code apart, and compares them
-# exactly with `out`, `err` and `rc` (given with `img`).  All works in a fresh folder.
+# Shared by the bats files.  A test runs the tool with `img`, which separates
+# standard output, standard error and exit code, and compares them exactly
+# with `out`, `err` and the code given to `img`.  Each test runs in a fresh folder.
 
 ROOT=${ROOT:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
 BUILD=${BUILD:-$ROOT/build}
@@ -21,7 +21,7 @@ setup() {
 
 # ---- what a test needs
 
-# Marks a test of something that the real tool does not have.
+# Skip the test with the real qemu-img, which does not have the feature.
 beyond() {
     [ -z "$IMG_IS_PEER" ] || skip 'beyond the real tool'
 }
@@ -30,14 +30,14 @@ need_peer() {
     [ -n "$PEER$PEER_IO" ] || skip 'no reference tool'
 }
 
-# AddressSanitizer reserves more address space than the limit of a test.
+# AddressSanitizer reserves more address space than a test may use.
 no_asan() {
     case $IMG in
         */asan/*) skip 'not with AddressSanitizer' ;;
     esac
 }
 
-# strace can be run on the tool (LeakSanitizer would want to be the only tracer).
+# Can strace run the tool?  (LeakSanitizer must be the only tracer.)
 need_strace() {
     export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
     strace -qq -f -o /dev/null "$IMG" --version > /dev/null 2>&1 || skip 'no strace'
@@ -54,7 +54,7 @@ img() {
     cmd "$1" qemu-img "${@:2}"
 }
 
-# (a run away ends after 30 seconds of processor time)
+# (an endless loop ends after 30 seconds of processor time)
 qemu-img() {
     (ulimit -t 30; exec -a qemu-img "$IMG" "$@")
 }
@@ -78,7 +78,7 @@ show() {
     head -c 4000 "$ERR"
 }
 
-# same FILE [LINE...]: FILE holds exactly these lines; without a LINE, what stands on standard input.
+# same FILE [LINE...]: FILE holds exactly these lines; without a LINE, the lines of standard input.
 same() {
     local file=$1
     shift
@@ -101,7 +101,7 @@ err() {
     same "$ERR" "$@"
 }
 
-# Nothing on both.
+# Both are empty.
 silent() {
     out '' && err ''
 }
@@ -110,7 +110,7 @@ has() {  # FILE PATTERN: a line matches the extended regular expression
     grep -q -E -e "$2" "$1" || { echo "no line matches: $2"; show; return 1; }
 }
 
-# refused TEXT: info and map say this one thing of x, in the format that the file of tests is named after.
+# refused TEXT: info and map of x fail with this message only, in the format that the test file is named after.
 refused() {
     local format=${BATS_TEST_FILENAME##*/} command
     for command in info map; do
@@ -120,7 +120,7 @@ refused() {
     done
 }
 
-# Replace what depends on the machine in standard output: sizes on disk.
+# Replace disk sizes in standard output, which depend on the machine.
 mask() {
     sed -i -E -e 's/^( *disk size:) .*/\1 N/' \
         -e 's/^( *"actual-size":) [0-9]+/\1 N/' "$OUT"
@@ -154,7 +154,7 @@ peek() {
     od -An -v -tx1 -j "$(($2))" -N "$(($3))" "$1" | tr -d ' \n'
 }
 
-# be WIDTH NUMBER, le WIDTH NUMBER: a number in so many bytes, as hex digits
+# be WIDTH NUMBER, le WIDTH NUMBER: a number of WIDTH bytes, as hex digits
 be() {
     printf "%0$((2 * $1))x" "$(($2))"
 }
@@ -165,7 +165,7 @@ le() {
     for ((i = ${#hex} - 2; i >= 0; i -= 2)); do printf '%s' "${hex:i:2}"; done
 }
 
-# letters LETTER...: a sector full of each
+# letters LETTER...: a sector filled with each
 letters() {
     for letter; do
         head -c 512 /dev/zero | tr '\0' "$letter"
@@ -177,7 +177,7 @@ crafting() {
     PYTHONPATH=$ROOT/tests/interop/lib python3 "$@"
 }
 
-# A raw image of 8 MiB: data, holes, zeroes that are written, and random bytes.
+# A raw image of 8 MiB: data, holes, written zeroes, and random bytes.
 sample() {
     truncate -s 8M "$1"
     pattern "$1" 11 0 64k
@@ -187,13 +187,13 @@ sample() {
     pattern "$1" 33 8388096 512
 }
 
-# Contents are the same as those of a raw file.
+# Compare the contents with a raw file.
 raw_is() {
     cmp "$1" "$2"
 }
 
-# stored FILE: how many of its bytes lie in no hole.  They are as they were written, while the blocks that the file
-# system counts for a file may change some time later.
+# stored FILE: how many of its bytes are not in a hole.  This number is fixed, but the blocks that the file system
+# counts for a file may change some time after a write.
 stored() {
     python3 - "$1" <<- 'end'
 	import os, sys
@@ -216,7 +216,7 @@ sum() {
 
 # ---- waiting for another process
 
-# wait_until COMMAND...: until it succeeds; a minute is longer than any machine takes, however much else it does
+# wait_until COMMAND...: until it succeeds, at most a minute, which is enough on any busy machine
 wait_until() {
     for _ in $(seq 1200); do
         ! "$@" || return 0
@@ -226,7 +226,7 @@ wait_until() {
     return 1
 }
 
-# hold FORMAT FILE [OPTION...]: the real qemu-io has it open until `let_go`; when it asks for a command it has all locks
+# hold FORMAT FILE [OPTION...]: the real qemu-io keeps it open until `let_go`; at its prompt it holds all locks
 hold() {
     mkfifo to from
     "$PEER_IO" "${@:3}" -f "$1" "$2" < to > from 2>&1 3>&- &
@@ -243,8 +243,8 @@ let_go() {
     rm -f to from
 }
 
-# copying FILE ARGUMENT...: our convert of bytes 11 has its files open until `stop`; FILE, its target, holds the first
-# of them, so all locks are there.  The rate keeps it waiting longer than any test takes.
+# copying FILE ARGUMENT...: our convert of bytes 11 keeps its files open until `stop`.  When FILE, its target, has the
+# first bytes, all locks are held.  The rate limit makes it wait longer than any test takes.
 copying() {
     "$IMG" convert -r 1k "${@:2}" > /dev/null 2>&1 3>&- &
     HOLDER=$!
@@ -257,7 +257,7 @@ stop() {
     HOLDER=
 }
 
-# data_bytes FILE: how much of it is no hole
+# data_bytes FILE: how much of it is data
 data_bytes() {
     python3 - "$1" << 'END'
 import os, sys
@@ -274,7 +274,7 @@ print(data)
 END
 }
 
-# An image of tests/images, unpacked here.
+# Unpack an image of tests/images.
 fixture() {
     gzip -dc "$ROOT/tests/images/$1.gz" > "$1"
 }

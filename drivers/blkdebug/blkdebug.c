@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * blkdebug: a filter that fails requests by rule: after an event of the format above it, at a sector, once or
- * always; and that narrows the limits of the node.
+ * blkdebug: a filter that fails requests by rule: after an event of the format above it, or at a sector; once or
+ * always.  It can also narrow the limits of the node.
  */
 #include "blkdebug.h"
 #include "../../libimg/util/checked.h"
@@ -72,7 +72,7 @@ static char *plain_name(const struct img *image)
 
 /* ---- Rules ------------------------------------------------------------------------- */
 
-/* Errors of rules whose event has come stay in force until an event brings others. */
+/* Once the event of a rule has occurred, its error stays in force until an event activates other rules. */
 static void come_to(struct blkdebug *debug, enum img_event event)
 {
     uint64_t state;
@@ -110,7 +110,7 @@ static bool applies(const struct blkdebug_rule *rule, unsigned type, uint64_t of
     return rule->any_sector || (rule->sector >= offset / SECTOR && rule->sector < img_div_up(offset + length, SECTOR));
 }
 
-/* 0 or the error that this request is to meet. */
+/* Returns 0, or the error to inject into this request. */
 static int inject(struct img *image, unsigned type, uint64_t offset, uint64_t length)
 {
     struct blkdebug *debug = image->state;
@@ -130,7 +130,7 @@ static int inject(struct img *image, unsigned type, uint64_t offset, uint64_t le
 
 /* ---- Opening ------------------------------------------------------------------------- */
 
-/* One bound: below 2 GiB and a multiple of `unit`; not given or 0: none. */
+/* Take one limit: below 2 GiB and a multiple of `unit`; absent or 0: no limit. */
 static int take_bound(const char *name, int64_t given, uint64_t unit, uint64_t *bound, struct img_error *err)
 {
     *bound = given == -1 ? 0 : (uint64_t)given;

@@ -19,14 +19,14 @@ enum blkdebug_type { BLKDEBUG_READ = 1, BLKDEBUG_WRITE = 2, BLKDEBUG_ZERO = 4, B
 struct blkdebug_rule {
     bool sets_state;                /* otherwise it injects an error */
     enum img_event event;
-    uint64_t state;                 /* in which it counts; 0: in all */
+    uint64_t state;                 /* state in which it applies; 0: any */
     uint64_t new_state;
     unsigned types;                 /* enum blkdebug_type */
     int code;
     bool any_sector, once;
     uint64_t sector;
-    bool active;                    /* its event has come */
-    bool used;                      /* `once`, and it did */
+    bool active;                    /* its event has occurred */
+    bool used;                      /* `once`, and it has fired */
 };
 
 struct blkdebug {
@@ -36,9 +36,9 @@ struct blkdebug {
     uint64_t align, max_transfer, max_zero, opt_zero, max_discard, opt_discard;   /* 0: not given */
 };
 
-/* The rules of the "inject-error" and "set-state" options, which are taken out of `options`. */
+/* Take the rules of the "inject-error" and "set-state" options out of `options`. */
 int blkdebug_take_rules(struct blkdebug *debug, struct img_doc *options, struct img_error *err);
-/* Those of a file. */
+/* Read the rules of a file. */
 int blkdebug_read_config(struct blkdebug *debug, const char *name, struct img_error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* rules.c - the rules of blkdebug, from open options ("inject-error.0.event=...") and from a file in sections. */
+/* rules.c - the rules of blkdebug, from open options ("inject-error.0.event=...") and from a file with sections. */
 #include "blkdebug.h"
 #include "../../libimg/util/cleanup.h"
 #include <stdlib.h>
@@ -73,7 +73,7 @@ static int fill_rule(struct blkdebug_rule *rule, const struct rule_options *give
     return 0;
 }
 
-/* `options` loses what the rule took of it. */
+/* Takes the rule's options out of `options`. */
 static int add_rule(struct blkdebug *debug, const struct section *section, struct img_doc *options,
                     struct img_error *err)
 {
@@ -110,7 +110,7 @@ static int unused_option(const struct section *section, const struct img_doc *ru
     return -EINVAL;
 }
 
-/* Members "0", "1" ... one after the other. */
+/* Take the members "0", "1" ... in turn. */
 static int take_numbered(struct blkdebug *debug, const struct section *section, struct img_doc *rules,
                          struct img_error *err)
 {
@@ -159,7 +159,7 @@ int blkdebug_take_rules(struct blkdebug *debug, struct img_doc *options, struct 
 
 struct config {
     struct blkdebug *debug;
-    const struct section *section;  /* that the lines belong to; NULL: none began yet */
+    const struct section *section;  /* the current section; NULL: before the first */
     struct img_doc *rule;
 };
 
@@ -190,7 +190,7 @@ static int begin_section(struct config *config, const char *line, struct img_err
     return img_error_set(err, EINVAL, "There is no option group '%s'", name);
 }
 
-/* KEY = "VALUE"; the blanks around the sign have to be there. */
+/* KEY = "VALUE"; the blanks around the sign are required. */
 static int take_line(struct config *config, char *line, struct img_error *err)
 {
     static const char blanks[] = " \t\r\n";

@@ -3,9 +3,9 @@
  * bochs: growing hard disk images, versions 1 and 2, read only.
  * Description: "Disk Image Modes" and the redolog header in the documentation of Bochs; the numbers are little-endian.
  *
- *     header      as long as it says
- *     catalog     a number for each extent of the disk: which one of the file has its bytes
- *     extents     a bitmap of the sectors that are there, in whole sectors; then the sectors
+ *     header      stores its own length
+ *     catalog     for each extent of the disk, the number of the extent in the file
+ *     extents     a bitmap of the sectors present, padded to sectors; then the sectors
  *
  * qemu-img does not tell which parts of such an image have data, so users are not told either; copies go by the map.
  */
@@ -75,7 +75,7 @@ static int bochs_open(struct img *image, const void *parsed, struct img_doc *opt
     s->extent_size = img_get_le32(head + EXTENT_SIZE);
     s->catalog_offset = img_get_le32(head + HEADER_SIZE);
     s->data_offset = s->catalog_offset + 4ull * catalog;
-    /* (a bitmap of 0 bytes makes the largest of all, as in qemu-img) */
+    /* (as in qemu-img, a bitmap of 0 bytes gives the largest size) */
     s->bitmap_bytes = (1 + (uint64_t)(bitmap - 1) / SECTOR) * SECTOR;
     s->stride = s->bitmap_bytes + s->extent_size;
     if ((status = check_sizes(s, catalog, disk, err)) < 0)
@@ -129,7 +129,7 @@ static bool is_there(const struct bochs *s, uint32_t sector)
     return s->place && s->bitmap[sector / 8] >> sector % 8 & 1;
 }
 
-/* The run of sectors that are all there, or all not, from `offset` inside the extent that is at hand. */
+/* Length of the run from `offset`, inside the loaded extent, of sectors that are all present or all absent. */
 static uint64_t run_length(const struct bochs *s, uint32_t offset, uint64_t length)
 {
     uint32_t first = offset / SECTOR, sector = first, end = (uint32_t)((offset + length - 1) / SECTOR);

@@ -3,12 +3,12 @@
  * cloop: compressed loop device images of version 2.0, read only.
  * Description: README and manual pages of the Debian package cloop-utils; the numbers are big-endian.
  *
- *     128 bytes   a shell script; the format is known by it
- *     4, 4        bytes of a block of the disk; number of blocks
- *     8 each      where the zlib stream of each block begins in the file, and where the last one ends
+ *     128 bytes   a shell script, which identifies the format
+ *     4, 4        bytes per block of the disk; number of blocks
+ *     8 each      file offset of the zlib stream of each block, then the end of the last one
  *
- * The table of these places stays in the file: it is looked through when the image is opened, and each read takes two
- * of its entries.
+ * The table of these offsets stays in the file: it is checked when the image is opened, and each read needs two of its
+ * entries.
  */
 #include "../../libimg/driver.h"
 #include "../../libimg/io/chunk-cache.h"
@@ -43,7 +43,7 @@ static int check_header(const struct cloop *s, struct img_error *err)
     return 0;
 }
 
-/* A block does not end before it begins and is not too long; a table of entries that starts with entry `first`. */
+/* Check a table of entries that starts with entry `first`: blocks have no negative length and are not too long. */
 static int check_entries(const uint8_t *table, size_t count, uint32_t first, uint64_t *before, struct img_error *err)
 {
     for (size_t i = 0; i < count; i++) {
@@ -65,7 +65,7 @@ static int check_table(struct img *image, struct img_error *err)
     const struct cloop *s = image->state;
     CLEANUP_FREE uint8_t *table = malloc(TABLE_PIECE);
     uint64_t at = 0, end = (s->blocks + 1ull) * ENTRY, before = 0;
-    /* Behind the end of the file all entries are the same. */
+    /* Beyond the end of the file all entries are equal. */
     uint64_t stored = img_size(image->file) > TABLE ? img_align_up(img_size(image->file) - TABLE, TABLE_PIECE) : 0;
 
     if (!table)

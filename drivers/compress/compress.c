@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * compress: a filter in front of a format with compression: what is written through it is stored compressed.
- * A piece of a cluster is completed with the bytes around it, for a cluster is compressed as a whole.
+ * compress: a filter above a format with compression: what is written through it is stored compressed.  Since only a
+ * whole cluster can be compressed, a partial write is completed with the bytes around it.
  */
 #include "../../libimg/driver.h"
 #include "../../libimg/util/checked.h"
@@ -17,7 +17,7 @@ static int compress_open(struct img *image, const void *parsed, struct img_doc *
     if (!img_driver_can_compress(below))
         return img_error_set(err, ENOTSUP, "Compression is not supported for underlying format: %s",
                              image->file->driver->name);
-    /* Pieces of one cluster are completed one after the other. */
+    /* Partial writes of one cluster must not overlap. */
     image->limits.lock_unit = image->limits.cluster;
     return 0;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * delay: a storage far away.  Every request to the node below, and every question of what is where, takes at least
- * latency-ns; any number of them may be on the way at a time.
+ * delay: simulates a remote storage.  Every request to the node below, map included, takes at least latency-ns.  Any
+ * number of requests may be in flight.
  */
 #include "../../libimg/driver.h"
 
-/* So many requests at a time are worth the while, as with a server that answers them out of order. */
+/* Useful number of requests in flight, as for a server that answers them out of order. */
 enum { REQUESTS = 128 };
 
 struct delay_options {
@@ -36,7 +36,7 @@ static int delay_open(struct img *image, const void *parsed, struct img_doc *opt
     return 0;
 }
 
-/* The way there and back. */
+/* One round trip. */
 static int travel(struct img *image)
 {
     const struct delay_state *delay = image->state;
@@ -77,7 +77,7 @@ static int delay_flush(struct img *image)
     return travel(image);
 }
 
-/* Where the node below has it is its own affair. */
+/* The host offset in the node below is private to it. */
 static int map_one(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     int ret = img_map_chain(image->file, NULL, offset, length, extent);
@@ -88,7 +88,7 @@ static int map_one(struct img *image, uint64_t offset, uint64_t length, struct i
     return ret;
 }
 
-/* Many answers for one journey. */
+/* Many extents per round trip. */
 static int delay_map_list(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents, size_t count)
 {
     uint64_t end = offset + length;

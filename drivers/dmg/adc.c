@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Apple Data Compression, and the copying that it shares with the other decoders.
+ * Apple Data Compression, and the match copy that the other decoders share.
  * Specification: "Apple Data Compression (ADC) data format", "ADC chunk".
  */
 #include "lzfse.h"
@@ -26,13 +26,13 @@ int dmg_copy_match(struct dmg_output *out, size_t distance, size_t length)
         return -EIO;
     out->at += length;
     if (distance >= 8 && (size_t)(out->end - out->at) >= 8) {
-        /* In steps of 8 bytes, the last of which may write over what comes next. */
+        /* Copy in steps of 8 bytes; the last step may write into bytes that come later. */
         const uint8_t *from = to - distance;
         for (size_t i = 0; i < length; i += 8)
             memcpy(to + i, from + i, 8);
         return 0;
     }
-    /* What is copied may be a part of what it makes: its period is kept. */
+    /* Source and target may overlap, which repeats the pattern. */
     while (length > 0) {
         size_t part = length < distance ? length : distance;
         memcpy(to, to - distance, part);

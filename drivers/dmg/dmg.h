@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dmg.h - what the parts of the dmg driver share.
+ * dmg.h - shared by the files of the dmg driver.
  *
  * Specification: "Universal Disk Image Format (UDIF)", https://keramics.github.io/udif.html.  Numbers are big-endian.
  *
  *     data fork       the coded chunks of the disk
  *     property list   XML; its <data> elements are block tables, one for each partition of the disk
  *     resource fork   the same tables in older images
- *     file footer     512 bytes, "koly": where all of that is
+ *     file footer     512 bytes, "koly": the offsets of the above
  */
 #ifndef DMG_H
 #define DMG_H
@@ -34,16 +34,16 @@ enum { DMG_SECTOR = 512, DMG_MAX_LENGTH = 64 << 20, DMG_MAX_SECTORS = DMG_MAX_LE
 #define DMG_TERMINATOR 0xffffffffu
 
 struct dmg_chunk {
-    uint64_t sector, sectors;       /* of the disk */
+    uint64_t sector, sectors;       /* on the disk */
     uint64_t offset;                /* in the file */
     uint32_t length;
-    uint32_t type;                  /* DMG_ZERO stands for DMG_IGNORE too */
+    uint32_t type;                  /* DMG_ZERO also stands for DMG_IGNORE */
 };
 
 struct dmg {
-    IMG_VECTOR(struct dmg_chunk) chunks;    /* in the order of their sectors */
-    size_t largest;                 /* bytes of the disk in the largest coded chunk */
-    uint64_t data_fork;             /* where offsets in block tables are counted from */
+    IMG_VECTOR(struct dmg_chunk) chunks;    /* in ascending order of sectors */
+    size_t largest;                 /* decoded size of the largest coded chunk */
+    uint64_t data_fork;             /* base of the offsets in block tables */
     bool warned_unknown, warned_bzip2, warned_xz;
     struct img_chunk_cache *cache;
 };
@@ -59,8 +59,8 @@ static inline struct dmg *dmg_state(const struct img *image)
     return image->state;
 }
 
-/* tables.c: append the chunks of all tables that the property list, the resource fork holds.  Without a text of
- * their own errors are -EINVAL. */
+/* tables.c: append the chunks of all tables in the property list or the resource fork.  Returns -EINVAL if there is
+ * no message of its own. */
 int dmg_read_plist(struct img *image, uint64_t offset, uint64_t length);
 int dmg_read_resources(struct img *image, uint64_t offset, uint64_t length);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LZFSE blocks coded with finite state entropy: the literals first, all of them, then triples of a literal run, a
- * match length and a distance.  Each of the two streams is read from its last bit to its first.
+ * LZFSE blocks with finite state entropy coding: first all literals, then triples of literal run, match length and
+ * distance.  Both streams are read from their last bit to the first.
  * Specification: "LZFSE compressed block with compressed tables", "LZFSE frequency table".
  *
- * A state of `states` says which symbol comes next and which bits lead to the next state.  The states of a symbol of
- * frequency f stand together; the first of them take one bit more than the others, so that they lead to all states.
+ * An entry of `states` names the next symbol, and the bits that lead to the next state.  The states of a symbol of
+ * frequency f are adjacent; the first of them take one bit more than the others, so that they reach all states.
  */
 #include "lzfse.h"
 #include "../../libimg/util/endian.h"
@@ -16,21 +16,21 @@ enum { LENGTH_STATES = 64, DISTANCE_STATES = 256, LITERAL_STATES = 1024, RUN_SYM
 
 /* ---- Bits ------------------------------------------------------------------------------- */
 
-/* `have` bits of `bits` are read ahead, the next ones at the top. */
+/* The next `have` bits are at the top of `bits`. */
 struct bits {
     const uint8_t *start, *at;
     uint64_t bits;
     unsigned have;
-    uint32_t made_up;                   /* how many of them never were in the stream */
+    uint32_t made_up;                   /* how many of them are padding */
 };
 
-/* At least 56 bits are there afterwards; before the first of the stream they are zeroes. */
+/* Afterwards at least 56 bits are available; before the start of the stream they are zeroes. */
 static inline void refill(struct bits *in)
 {
     unsigned bytes = (63 - in->have) / 8;
 
     if ((size_t)(in->at - in->start) >= 8) {
-        /* The last `bytes` of the 8 before: nothing behind the stream is touched. */
+        /* Refill from the last `bytes` of the previous 8, without reading beyond the stream. */
         in->bits = in->bits << (8 * bytes) | img_get_le64(in->at - 8) >> 1 >> (63 - 8 * bytes);
         in->at -= bytes;
         in->have += 8 * bytes;
@@ -43,7 +43,7 @@ static inline void refill(struct bits *in)
     }
 }
 
-/* Was more taken than there is? */
+/* Were more bits taken than the stream has? */
 static bool overrun(const struct bits *in)
 {
     return in->have < in->made_up;
@@ -69,7 +69,7 @@ static int start_bits(struct bits *in, const uint8_t *at, size_t length, int unu
 
 /* ---- Tables -------------------------------------------------------------------------------- */
 
-/* Of a state: bits that are taken, those of them that belong to the value, what is added to them. */
+/* For a state: number of bits to take, how many of them belong to the value, and the base to add. */
 struct value_state {
     uint8_t total_bits, value_bits;
     int16_t next;
@@ -81,7 +81,7 @@ struct literal_state {
     int16_t next;
 };
 
-/* The states of one symbol: how many bits, and where the next state begins. */
+/* The states of one symbol: the number of bits, and the base of the next state. */
 struct steps {
     unsigned states, bits, frequency, longer;
 };
@@ -103,7 +103,7 @@ static unsigned step(const struct steps *steps, unsigned index, int16_t *next)
     return steps->bits - 1;
 }
 
-/* They must add up to the number of states, so that each of these is known. */
+/* The frequencies must add up to the number of states, so that every state is defined. */
 static int check_frequencies(const uint16_t *frequencies, unsigned count, unsigned states)
 {
     unsigned sum = 0;
@@ -113,7 +113,10 @@ static int check_frequencies(const uint16_t *frequencies, unsigned count, unsign
     return sum == states ? 0 : -EIO;
 }
 
-/* Symbols below 16, of distances 4, stand for themselves, those above for a range of 2 to the power of their bits. */
+/*
+ * A symbol below 16 (for distances, below 4) is its own value; a higher one is a range of 2 to the power of its
+ * bits.
+ */
 static int make_values(struct value_state *table, const uint16_t *frequencies, unsigned count, unsigned states,
                        const uint8_t *extra)
 {
@@ -217,7 +220,7 @@ static int decode_triples(const struct dmg_fse_block *block, const uint8_t *payl
         uint32_t run = next_value(tables.runs, &run_state, &in);
         uint32_t length = next_value(tables.lengths, &length_state, &in);
         uint32_t new_distance = next_value(tables.distances, &distance_state, &in);
-        distance = new_distance ? new_distance : distance;      /* 0: the same again */
+        distance = new_distance ? new_distance : distance;      /* 0: repeat the last one */
         if (run > left || dmg_copy_literals(out, literals, run) < 0 ||
             (length && dmg_copy_match(out, distance, length) < 0))
             return -EIO;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LZFSE: the blocks of a stream and their heads.
+ * LZFSE: the blocks of a stream and their headers.
  * Specification: "LZFSE compressed data format", "LZFSE block", "Decoding the Huffman encoded frequency table".
  */
 #include "lzfse.h"
@@ -11,12 +11,12 @@
 #define MAGIC(kind) (0x00787662u | (uint32_t)(kind) << 24)
 
 enum {
-    V1_HEAD = 772,                  /* of a bvx1 block, two bytes of padding behind the tables included */
+    V1_HEAD = 772,                  /* of a bvx1 block, including two bytes of padding after the tables */
     V1_FREQUENCIES = 50, V2_FREQUENCIES = 32,
     MOST_TRIPLES = 10000
 };
 
-/* A part of the stream that is not read yet. */
+/* The unread part of the stream. */
 struct input {
     const uint8_t *at;
     size_t left;
@@ -29,7 +29,7 @@ static uint32_t field(const uint8_t *at, unsigned first, unsigned bits)
 
 /* ---- Tables of frequencies ----------------------------------------------------------- */
 
-/* One frequency from the low bits of `bits`; how many of them it takes. */
+/* Decode one frequency from the low bits of `bits`.  Returns the number of bits used. */
 static unsigned parse_frequency(uint32_t bits, uint16_t *frequency)
 {
     if ((bits & 3) == 0 || (bits & 3) == 2) {
@@ -77,7 +77,7 @@ static int parse_frequencies(struct dmg_fse_block *block, const uint8_t *at, siz
     return have < 8 && at == end ? 0 : -EIO;
 }
 
-/* ---- Heads ---------------------------------------------------------------------------- */
+/* ---- Headers -------------------------------------------------------------------------- */
 
 static int parse_v1(const struct input *in, struct dmg_fse_block *block, size_t *head)
 {
@@ -201,7 +201,7 @@ int dmg_lzfse_decode(const uint8_t *coded, size_t coded_length, void *plain, siz
         uint32_t magic = img_get_le32(in.at);
         if (magic == MAGIC('$'))
             return out.at == out.end ? 0 : -EIO;
-        /* Each block says how many bytes it gives. */
+        /* Each block stores its decoded size. */
         if (in.left < 8 || img_get_le32(in.at + 4) > (size_t)(out.end - out.at))
             return -EIO;
         uint8_t *want = out.at + img_get_le32(in.at + 4);

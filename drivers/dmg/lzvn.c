@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * LZVN, the plain coding of small LZFSE blocks.
- * Specification: "LZVN compressed data format", "Opcodes".
- */
+/* LZVN, the simple coding of small LZFSE blocks.  Specification: "LZVN compressed data format", "Opcodes". */
 #include "lzfse.h"
 #include "../../libimg/util/endian.h"
 #include <errno.h>
 
-/* What one code says: literals that follow it, then a match; `bytes` is its own length. */
+/* A code: literals that follow it, then a match; `bytes` is the length of the code. */
 struct code {
     size_t bytes, literals, match, distance;
 };
 
 enum { CODE_MATCH = 0, CODE_NOTHING, CODE_END, CODE_BAD };
 
-/* LLMMMDDD and its kin, by the three low bits. */
+/* LLMMMDDD and its variants, chosen by the three low bits. */
 static int parse_match(const uint8_t *at, size_t left, struct code *code)
 {
     uint8_t op = *at;
@@ -23,7 +20,7 @@ static int parse_match(const uint8_t *at, size_t left, struct code *code)
     code->match = (op >> 3 & 7u) + 3;
     switch (op & 7) {
     case 6:
-        code->bytes = 1;                /* the distance of before */
+        code->bytes = 1;                /* the previous distance */
         return CODE_MATCH;
     case 7:
         code->bytes = 3;
@@ -50,7 +47,7 @@ static int parse_medium(const uint8_t *at, size_t left, struct code *code)
     return code->distance ? CODE_MATCH : CODE_BAD;
 }
 
-/* 1110LLLL and 1111MMMM; with 0 there the number is in the next byte. */
+/* 1110LLLL and 1111MMMM; if the number is 0, it is in the next byte. */
 static int parse_run(const uint8_t *at, size_t left, struct code *code)
 {
     size_t run = *at & 15;

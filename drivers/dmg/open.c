@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The table of callbacks; the file footer, opening and closing.
- * Specification: "File footer".
- */
+/* The vtable; the file footer, open and close.  Specification: "File footer". */
 #include "dmg.h"
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +8,10 @@
 enum { DATA_FORK = 24, RESOURCES = 40, RESOURCES_LENGTH = 48, PLIST = 216, PLIST_LENGTH = 224, SECTORS = 492,
        FOOTER = 512 };
 
-/* Disks may be so long. */
+/* Longest supported disk. */
 #define MAX_SECTORS ((INT64_MAX & ~((1ull << 30) - 1)) / DMG_SECTOR)
 
-/* It begins with "koly" in the last bytes of the file, with less than a footer's length behind it. */
+/* "koly" may be anywhere in the last bytes of the file, less than a footer's length from the footer's regular place. */
 static int find_footer(struct img *image, uint8_t footer[FOOTER], uint64_t *offset, struct img_error *err)
 {
     uint64_t end = img_align_up(img_size(image->file), DMG_SECTOR);
@@ -36,13 +33,13 @@ static int find_footer(struct img *image, uint8_t footer[FOOTER], uint64_t *offs
     return img_error_set(err, EINVAL, "Could not locate UDIF trailer in dmg file");
 }
 
-/* Also where nothing is, that begins somewhere. */
+/* An empty range must start before the end, too. */
 static bool before(uint64_t end, uint64_t offset, uint64_t length)
 {
     return offset < end && length <= end - offset;
 }
 
-/* The tables are before the footer; an older place for them, where there is one, goes first. */
+/* The tables are before the footer; the older place, if present, takes precedence. */
 static int read_tables(struct img *image, const uint8_t *footer, uint64_t end)
 {
     uint64_t resources = img_get_be64(footer + RESOURCES), resources_length = img_get_be64(footer + RESOURCES_LENGTH);
@@ -125,7 +122,7 @@ static int dmg_open(struct img *image, const void *parsed, struct img_doc *optio
 const struct img_driver img_driver_dmg = {
     IMG_ROW(
         .name = "dmg", .kind = IMG_FORMAT, .precedence = -1,
-        /* Its own mark is at the end of the file, so the name has to do. */
+        /* The format's magic is at the end of the file, so probe by name. */
         .marks = IMG_MARKS(IMG_NAME_ENDS(".dmg"))
     ),
     .traits = IMG_READS_CONCURRENTLY | IMG_MAP_UNTOLD,

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Guest bytes: from the file, out of a decoded chunk, or zeroes.
- * Specification: "UDIF block table entry types".
- */
+/* Reads guest bytes: from the file, from a decoded chunk, or zeroes.  Specification: "UDIF block table entry types". */
 #include "dmg.h"
 #include "lzfse.h"
 #include "../../libimg/codec/codec.h"
@@ -43,7 +40,7 @@ int dmg_decode_chunk(struct img *image, uint64_t number, void *plain, struct img
     return ret < 0 ? ret : decode(chunk->type, coded->bytes, length, plain, (size_t)chunk->sectors * DMG_SECTOR);
 }
 
-/* The last chunk that begins at or before the sector, if it reaches so far.  NULL: no table tells of the sector. */
+/* The chunk that contains the sector.  NULL: no table covers it. */
 static const struct dmg_chunk *find_chunk(const struct dmg *s, uint64_t sector)
 {
     size_t low = 0, high = s->chunks.count;
@@ -59,7 +56,7 @@ static const struct dmg_chunk *find_chunk(const struct dmg *s, uint64_t sector)
     return chunk && sector - chunk->sector < chunk->sectors ? chunk : NULL;
 }
 
-/* A raw chunk may have fewer bytes in the file than it stands for; the others are zeroes. */
+/* A raw chunk may have fewer bytes in the file than on the disk; the rest are zeroes. */
 static int read_raw(struct img *image, const struct dmg_chunk *chunk, void *buffer, uint64_t from, size_t length)
 {
     size_t stored = from < chunk->length ? (size_t)img_min(length, chunk->length - from) : 0;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Block tables, and finding them in the property list or the resource fork.
+ * Finds the block tables in the property list or the resource fork.
  * Specification: "Block table", "XML plist", "Resource fork".
  *
- * The property list is not parsed as XML: what stands between "<data>" and "</data>" is base64, and what that says is
- * a block table if it begins as one.  In the resource fork the resources stand one behind the other, each with its
- * length; the map behind them tells nothing that is needed.
+ * The property list is not parsed as XML: the text between "<data>" and "</data>" is base64, and its content is a
+ * block table if it begins like one.  In the resource fork the resources follow one another, each with its length;
+ * the map after them is not needed.
  */
 #include "dmg.h"
 #include "../../libimg/codec/base64.h"
@@ -13,12 +13,12 @@
 #include <string.h>
 
 enum { TABLE_HEAD = 204, ENTRY = 40, TABLE_START = 8, TABLE_DATA = 24 };
-/* Of either: a property list may be so long, and no resource fork can tell of more. */
+/* Largest property list; no resource fork can be larger. */
 enum { MAX_TABLES = 16 << 20 };
 
 /* ---- One table ------------------------------------------------------------------------- */
 
-/* Is the library for chunks of that kind built in?  What is said of it when it is not is said once. */
+/* Is the library for chunks of that kind built in?  If not, warn once. */
 static bool has_codec(enum img_codec codec, const char *name, bool *warned)
 {
     if (img_codec_available(codec))
@@ -30,7 +30,7 @@ static bool has_codec(enum img_codec codec, const char *name, bool *warned)
     return false;
 }
 
-/* Can chunks of that type be read?  What the first that cannot means is said once. */
+/* Can chunks of that type be read?  If not, warn once. */
 static bool known_type(struct dmg *s, uint32_t type)
 {
     switch (type) {
@@ -87,7 +87,7 @@ static int add_chunk(struct dmg *s, const uint8_t *entry, uint64_t first_sector,
     return 0;
 }
 
-/* What does not begin like a block table is something else, and passed over. */
+/* Data that do not begin like a block table are skipped. */
 static int add_table(struct dmg *s, const uint8_t *table, size_t length)
 {
     if (length < TABLE_HEAD || memcmp(table, "mish", 4) != 0)
@@ -142,7 +142,7 @@ int dmg_read_resources(struct img *image, uint64_t offset, uint64_t length)
     CLEANUP_FREE uint8_t *data = malloc((size_t)left + 4);
     if (!data)
         return -ENOMEM;
-    /* The last resource may be 4 bytes longer than what is left for it. */
+    /* The length of the last resource may exceed the rest by 4 bytes. */
     ret = img_pread(image->file, data, offset + start, (size_t)left + 4);
     for (const uint8_t *at = data; ret == 0 && left > 0;) {
         uint32_t resource = img_get_be32(at);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * New files.  The target is locked before it is cut to nothing: an image that
- * somebody else uses is left as it is.  A device cannot be made; an existing one
- * that is large enough serves, and loses its first sector so that no old header
- * is found on it.
+ * New files.  The target is locked before it is truncated: an image in use by others is not touched.  A device
+ * cannot be created; an existing one that is large enough is used, and its first sector is cleared so that no old
+ * header is found.
  */
 #include "file.h"
 #include <fcntl.h>
@@ -12,7 +11,7 @@
 
 #define DEFAULT_EXTENT_SIZE_HINT (1u << 20)
 
-/* 0: leave the file system's own; unset: a size that keeps files that grow by small writes together. */
+/* 0: leave the file system's default; unset: a size that keeps files contiguous that grow by small writes. */
 static void set_attributes(int fd, const struct file_create_options *options)
 {
     bool asked = options->extent_size_hint >= 0;
@@ -55,7 +54,7 @@ int file_create(const struct img_create *request, struct img_error *err)
     return size > 0 ? file_set_length(fd, size, mode, err) : 0;
 }
 
-/* A descriptor, or a negative errno with *err set. */
+/* Returns a descriptor, or a negative errno with *err set. */
 static int open_existing(const char *name, struct img_error *err)
 {
     struct stat status;

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The drivers "file" (regular files) and "host_device" (block and character
- * devices): options, open, close, and what there is to tell about a file.
- */
+/* The drivers "file" (regular files) and "host_device" (block and character devices): options, open, close and info. */
 #include "file.h"
 #include <fcntl.h>
 #include <limits.h>
@@ -23,7 +20,7 @@
     OPEN_OPTION("drop-cache", IMG_OPT_BOOL, drop_cache, "for live migration: no effect"), \
     OPEN_OPTION("x-check-cache-dropped", IMG_OPT_BOOL, check_cache_dropped, "for live migration: no effect")
 
-/* The modes in brackets are all that may be given: it is a part of the help text that callers read. */
+/* The help text lists all allowed values in brackets, since callers parse it. */
 static const struct img_option file_options[] = {
     OPEN_OPTIONS,
     CREATE_OPTION("size", IMG_OPT_SIZE, size, "Virtual disk size"),
@@ -91,13 +88,13 @@ static int open_flags(const struct img *image)
     return flags;
 }
 
-/* A descriptor, or a negative errno, where there is more to say of it with *err set. */
+/* Returns a descriptor, or a negative errno, with *err set if there is more to say. */
 static int open_anywhere(const struct img *image, const char *name, bool device, struct img_error *err)
 {
     struct stat status;
     int fd;
 
-    /* A directory is harmless to open, and the system says more of it. */
+    /* Opening a directory is harmless, and the system has the better message. */
     if (stat(name, &status) == 0 && !S_ISDIR(status.st_mode) && file_check_kind(&status, device, name, err) < 0)
         return -EINVAL;
     fd = open(name, open_flags(image));
@@ -134,7 +131,7 @@ static int open_descriptor(struct img *image, const char *name, bool device, str
     return file->block && (image->flags & IMG_RDWR) ? file_check_writable(file->fd, err) : 0;
 }
 
-/* Was the cache really by-passed? Character devices take any request, and not every system can do it. */
+/* Does O_DIRECT really bypass the cache? Character devices accept any request, and not every system supports it. */
 static bool direct_works(const struct img *image)
 {
 #ifdef O_DIRECT
@@ -156,12 +153,12 @@ static int find_size(struct img *image, struct img_error *err)
         end = 0;
     if (end < 0)
         return img_error_errno(err, errno, "Could not refresh total sector count");
-    /* Sizes count in sectors everywhere above; what the last one lacks reads as zeroes. */
+    /* All layers above count in sectors; the missing part of the last one reads as zeroes. */
     image->size = img_align_up((uint64_t)end, FILE_SECTOR);
     return 0;
 }
 
-/* Alignments are found out before. */
+/* Alignments are detected before. */
 static void set_limits(struct img *image)
 {
     const struct file_state *file = image->state;
@@ -280,7 +277,7 @@ static int info(struct img *image, struct img_doc *data, struct img_error *err)
     return 0;
 }
 
-/* A folder is no device, but there may be devices in it. */
+/* A folder is not a device, but may contain devices. */
 static char *in_no_folder(const char *name, const char *inside)
 {
     (void)name, (void)inside;

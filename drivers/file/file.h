@@ -4,15 +4,15 @@
  *
  *   kind.c     regular files, devices
  *   file.c     the two vtables, open, close, info, limits
- *   lock.c     OFD locks that tell other users what is done with the image
- *   place.c    files that have to lie in a folder, and folders that are images
+ *   lock.c     OFD locks that show other users how the image is used
+ *   place.c    files that must lie in a folder, and folders that are images
  *   io.c       bytes: read, write, flush
  *   ranges.c   map, zero, discard
- *   offload.c  copies without bringing the bytes here
- *   writeback.c when written data leave the page cache
+ *   offload.c  copies in the kernel or the server
+ *   writeback.c controls when written data leave the page cache
  *   resize.c   change of length, preallocation
  *   create.c   new files
- *   platform.c what only some systems have: block devices, file attributes
+ *   platform.c system-specific calls: block devices, file attributes
  */
 #ifndef DRIVERS_FILE_H
 #define DRIVERS_FILE_H
@@ -28,7 +28,7 @@
 
 enum file_locking { FILE_LOCK_AUTO, FILE_LOCK_ON, FILE_LOCK_OFF };
 
-/* What fallocate and its kin turned out not to do here: each is tried once a handle. */
+/* Operations that failed as not supported on this file: each is tried once per handle. */
 enum { FILE_NO_PUNCH = 1, FILE_NO_ZERO_RANGE = 2, FILE_NO_ALLOCATE = 4, FILE_NO_DISCARD = 8,
        FILE_NO_ZEROOUT = 16, FILE_NO_SEEK = 32, FILE_NO_SHARE = 64 };
 
@@ -47,54 +47,54 @@ struct file_create_options {
     int64_t extent_size_hint;
 };
 
-/* Written, and perhaps not yet on the storage. */
+/* Bytes written that may not have reached the storage. */
 struct file_range {
     uint64_t start, end;
-    uint64_t bytes;                 /* written between the two; 0: nothing */
+    uint64_t bytes;                 /* bytes written within the range; 0: none */
 };
 
 enum { FILE_RANGES = 256 };
 
 struct file_waiting {
     pthread_mutex_t lock;
-    struct file_range now;          /* grows */
-    struct file_range ranges[FILE_RANGES];      /* a ring, in the order of writing */
+    struct file_range now;          /* the newest, still growing */
+    struct file_range ranges[FILE_RANGES];      /* a ring, in the order of writes */
     unsigned first, count;
-    uint64_t bytes;                 /* in all of the ring */
+    uint64_t bytes;                 /* in the whole ring */
 };
 
 struct file_state {
     int fd;
     enum file_locking locking;
     bool device, block;             /* block: a block device, not a character device */
-    bool write_through;             /* every write reaches the storage before it is answered */
+    bool write_through;             /* every write reaches the storage before it is acknowledged */
     atomic_uint missing;            /* FILE_NO_... */
-    atomic_int writeback_error;     /* met while data left the page cache: the kernel tells it once */
+    atomic_int writeback_error;     /* error while writing back the page cache: the kernel reports it only once */
 
     pthread_mutex_t end_lock;
-    int end_fd;                     /* without O_DIRECT, for the last block; -1: not needed yet; under end_lock */
+    int end_fd;                     /* without O_DIRECT, for the last block; -1: not open; protected by end_lock */
 
-    pthread_mutex_t map_lock;       /* guards the four below */
-    uint64_t data_start, data_end;  /* a range known to be data, or a hole; empty when equal */
+    pthread_mutex_t map_lock;       /* protects the four below */
+    uint64_t data_start, data_end;  /* a range known to be data, or a hole; empty if equal */
     bool data_is_hole;
     unsigned data_generation;       /* counts invalidations */
 
     struct file_waiting waiting;
 };
 
-/* kind.c: is it a block or character device?  The kind of file that the driver takes; a device that can be written to;
- * a name without "file:" or "host_device:". */
+/* kind.c: is it a block or character device?  Is the file of the kind that the driver accepts; is the device
+ * writable; the name without "file:" or "host_device:". */
 bool file_is_device(mode_t mode);
 int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err);
 int file_check_writable(int fd, struct img_error *err);
 const char *file_strip_prefix(const char *name);
 
-/* place.c: open `name` if it lies in `folder`, wherever links lead.  A descriptor, or a negative errno, where there is
- * more to say of it with *err set. */
+/* place.c: open `name` if it lies in `folder` after links are resolved.  Returns a descriptor, or a negative errno,
+ * with *err set if there is more to say. */
 int file_open_within(const char *folder, const char *name, bool device, int flags, struct img_error *err);
 char *file_in_folder(const char *name, const char *inside);
 
-/* lock.c: take the locks of `perm` and check them and `shared` against other users. */
+/* lock.c: take the locks of `perm`, and check both against other users. */
 int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,
               struct img_error *err);
 int file_locking_parse(const char *text, enum file_locking *mode, struct img_error *err);
@@ -112,7 +112,7 @@ int file_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flag
 int file_discard(struct img *image, uint64_t offset, uint64_t length);
 void file_forget_data(struct file_state *file);
 
-/* writeback.c: so many bytes have gone into the page cache */
+/* writeback.c: record bytes written to the page cache */
 void file_written(struct img *image, uint64_t offset, size_t length);
 
 /* offload.c */
@@ -134,7 +134,7 @@ int file_device_zero(int fd, uint64_t offset, uint64_t length);
 int file_device_discard(int fd, uint64_t offset, uint64_t length);
 bool file_device_read_only(int fd);
 uint32_t file_device_sector(int fd);              /* 0: unknown */
-uint64_t file_queue_limit(int fd, const char *name);   /* of /sys/dev/block/M:N/queue, 0: unknown */
+uint64_t file_queue_limit(int fd, const char *name);   /* from /sys/dev/block/M:N/queue, 0: unknown */
 void file_set_nocow(int fd);
 int file_set_extent_size(int fd, uint32_t size);
 uint32_t file_extent_size(int fd);

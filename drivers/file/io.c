@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bytes of a file.  What lies behind its end reads as zeroes.
+ * Reads and writes of a file.  Beyond its end it reads as zeroes.
  *
- * Under O_DIRECT the kernel takes only aligned requests, and libimg asks for no others.  The one exception is the end
- * of a file that ends inside a block: it is written through a second descriptor, with the page cache.
+ * Under O_DIRECT the kernel accepts only aligned requests, and libimg sends no others.  There is one exception: an
+ * end of file inside a block is written through a second descriptor, with the page cache.
  */
 #include "file.h"
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #define DEFAULT_DIRECT_ALIGNMENT 4096u
 #define MAX_DIRECT_ALIGNMENT 65536u
 
-/* Bytes read; fewer than asked for only at the end of the file. */
+/* Returns the bytes read; fewer than requested only at the end of the file. */
 static ssize_t read_plain(int fd, void *buffer, size_t length, uint64_t offset, uint32_t alignment)
 {
     size_t done = 0;
@@ -27,7 +27,7 @@ static ssize_t read_plain(int fd, void *buffer, size_t length, uint64_t offset, 
         if (got == 0)
             break;
         done += (size_t)got;
-        /* O_DIRECT: a partial block is the tail of the file, and could not be continued from anyway. */
+        /* O_DIRECT: a partial block is the end of the file, and reading on at an unaligned offset is impossible. */
         if (done % alignment)
             break;
     }
@@ -63,7 +63,7 @@ int file_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
     return 0;
 }
 
-/* The descriptor without O_DIRECT, or a negative errno.  The kernel keeps what is seen through both the same. */
+/* Returns the descriptor without O_DIRECT, or a negative errno.  The kernel keeps both descriptors coherent. */
 static int end_descriptor(struct file_state *file)
 {
     LOCK_SCOPE(&file->end_lock);
@@ -75,7 +75,7 @@ static int end_descriptor(struct file_state *file)
     return file->end_fd < 0 ? -errno : file->end_fd;
 }
 
-/* Less than a block, at the end of the file: under O_DIRECT the file would become as long as the whole block. */
+/* Write less than a block at the end of the file: O_DIRECT would extend the file to a whole block. */
 static int write_end(struct file_state *file, const void *buffer, uint64_t offset, size_t length)
 {
     int fd = end_descriptor(file);
@@ -109,7 +109,7 @@ int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t l
 static int sync_data(int fd)
 {
 #if defined(__APPLE__)
-    /* fsync leaves the data in the drive's cache there. */
+    /* There, fsync leaves data in the drive's cache. */
     return fcntl(fd, F_FULLFSYNC) == 0 || fsync(fd) == 0 ? 0 : -errno;
 #else
     while (fdatasync(fd) < 0) {
@@ -132,7 +132,7 @@ int file_flush(struct img *image)
     return status == -EINVAL && file->device && !file->block ? 0 : status;
 }
 
-/* The first unit in which a read succeeds; O_DIRECT refuses finer ones. */
+/* The smallest unit in which a read succeeds; O_DIRECT refuses smaller ones. */
 static uint32_t try_alignments(int fd, char *buffer, bool memory)
 {
     static const uint32_t units[] = { 1, 512, 1024, 2048, 4096 };
@@ -158,7 +158,7 @@ int file_probe_alignment(struct img *image)
     limits->request_alignment = sector ? sector : try_alignments(file->fd, buffer, false);
     limits->memory_alignment = try_alignments(file->fd, buffer, true);
     free(buffer);
-    /* A read that works at any byte tells nothing about writes (an empty file, a hole): take the safe unit. */
+    /* A read that works at any byte says nothing about writes (an empty file, a hole): use the safe unit. */
     if (limits->request_alignment == 1)
         limits->request_alignment = DEFAULT_DIRECT_ALIGNMENT;
     if (limits->memory_alignment == 1)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* kind.c - which of the two drivers takes a file: regular files, or block and character devices. */
+/* kind.c - which of the two drivers accepts a file: regular files, or block and character devices. */
 #include "file.h"
 #include <string.h>
 
@@ -8,7 +8,7 @@ bool file_is_device(mode_t mode)
     return S_ISBLK(mode) || S_ISCHR(mode);
 }
 
-/* Asked before the open as well: to open a FIFO or a tape for a look could block or act on it. */
+/* Also checked before the open: opening a FIFO or a tape could block or have side effects. */
 int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err)
 {
     if (device && !file_is_device(status->st_mode))
@@ -19,7 +19,7 @@ int file_check_kind(const struct stat *status, bool device, const char *name, st
     return 0;
 }
 
-/* A device that is read-only lets itself be opened for writing all the same. */
+/* A read-only device can be opened for writing, so ask it. */
 int file_check_writable(int fd, struct img_error *err)
 {
     return file_device_read_only(fd) ? img_error_errno(err, EACCES, "The device is not writable") : 0;

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Image locks.  A user of an image holds a shared lock on byte 100 + n for
- * each permission n that it uses, and on byte 200 + n for each one that it does
- * not leave to others.  Holding is never refused; afterwards each user probes
- * the opposite bytes of the others and withdraws on a conflict.  So two users
- * that come at the same moment may both fail, but never both succeed.
+ * Image locks.  A user of an image holds a shared lock on byte 100 + n for each permission n that it uses, and on
+ * byte 200 + n for each one that it does not share.  Taking a shared lock never fails; afterwards each user probes
+ * the opposite bytes of the others and withdraws on a conflict.  So of two users that start at the same moment both
+ * may fail, but never both succeed.
  *
- * Locks belong to the open file description: closing the descriptor drops
- * them, whatever else the process has open.
+ * Locks belong to the open file description: closing the descriptor drops them, whatever else the process has open.
  */
 #include "file.h"
 #include <fcntl.h>
@@ -47,7 +45,7 @@ static int lock_byte(int fd, const struct lock_calls *calls, unsigned byte)
     return 0;
 }
 
-/* -EAGAIN: somebody else holds the byte. */
+/* -EAGAIN: another user holds the byte. */
 static int probe_byte(int fd, const struct lock_calls *calls, unsigned byte)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1 };
@@ -59,7 +57,7 @@ static int probe_byte(int fd, const struct lock_calls *calls, unsigned byte)
     return lock.l_type == F_UNLCK ? 0 : -EAGAIN;
 }
 
-/* False: this handle goes without locks. */
+/* Returns false if this handle uses no locks. */
 static bool choose_calls(int fd, enum file_locking mode, struct lock_calls *calls)
 {
 #ifdef F_OFD_SETLK

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One file's bytes into another one without bringing them here: by sharing the blocks where the file system can
- * (btrfs, xfs, bcachefs, nfs 4.2 ...), or by having the kernel or the server copy them.
+ * Copies between files without passing the bytes through this process: by sharing blocks if the file system can
+ * (btrfs, xfs, bcachefs, nfs 4.2 ...), or by a copy in the kernel or the server.
  */
 #include "file.h"
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #endif
 
 #if defined(__linux__) && defined(FICLONERANGE)
-/* Refused with EINVAL where the range does not lie on blocks of the file system: others may. */
+/* EINVAL if the range is not aligned to blocks of the file system: other ranges may be. */
 static int share_blocks(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t length)
 {
     struct file_clone_range range = { .src_fd = from, .src_offset = from_offset, .src_length = length,
@@ -44,7 +44,7 @@ static int copy_by_kernel(int from, uint64_t from_offset, int to, uint64_t to_of
         if (done < 0)
             return errno == ENOSPC || errno == EIO || errno == EFBIG ? -errno : -ENOTSUP;
         if (done == 0)
-            return -EIO;    /* the source ends here: reading knows what lies behind */
+            return -EIO;    /* end of the source: a read knows what lies beyond */
         length -= (uint64_t)done;
     }
     return 0;

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Folders that are images, and files that have to lie in one.  A link inside such a folder may point anywhere: what
- * counts is the folder in which the file really lies.  So links in the last part of a name are followed here, one by
- * one, until the name leads to no link; the folder reached is held open, its parents are looked at by way of "..", and
- * the file is opened in it without following anything.  Whoever renames or links meanwhile changes nothing that was
- * looked at.
+ * Folders that are images, and files that must lie in one.  A link inside such a folder may point anywhere: only the
+ * folder in which the file really lies counts.  So links in the last part of a name are followed here, one by one,
+ * until the name is no link.  The folder reached is held open, its parents are checked by way of "..", and the file
+ * is opened in it without following links.  A rename or link made meanwhile changes nothing that was checked.
  */
 #include "file.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 
-enum { MAX_LINKS = 40 };            /* as many as Linux follows */
+enum { MAX_LINKS = 40 };            /* the same limit as Linux */
 
 #ifdef O_PATH
 #define OPEN_FOLDER (O_PATH | O_DIRECTORY | O_CLOEXEC)
@@ -19,13 +18,13 @@ enum { MAX_LINKS = 40 };            /* as many as Linux follows */
 #define OPEN_FOLDER (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 #endif
 
-/* Where a file lies: the folder, and the name in it, which is no link. */
+/* The place of a file: its folder, and its name there, which is not a link. */
 struct place {
     int folder;
     char *name;
 };
 
-/* The folder of `name` as seen from the folder `from`; what comes behind it in *last, a part of name. */
+/* Open the folder of `name`, relative to the folder `from`; *last is the rest of the name. */
 static int open_folder_of(int from, const char *name, const char **last)
 {
     const char *slash = strrchr(name, '/');
@@ -36,7 +35,7 @@ static int open_folder_of(int from, const char *name, const char **last)
     return fd < 0 ? -errno : fd;
 }
 
-/* One step on the way: *place is the folder of `name`, and *target what the link there says, NULL: it is none. */
+/* Follow one link: *place is the folder of `name`, and *target the content of the link, NULL if it is not one. */
 static int step(struct place *place, const char *name, char **target)
 {
     char link[PATH_MAX];
@@ -54,7 +53,7 @@ static int step(struct place *place, const char *name, char **target)
     length = readlinkat(to, last, link, sizeof link);
     if (length == sizeof link)
         return -ENAMETOOLONG;
-    /* No link, or nothing at all: opening it will tell. */
+    /* Not a link, or not there: opening it reports the error. */
     *target = length < 0 ? NULL : img_xstrndup(link, (size_t)length);
     return 0;
 }
@@ -79,7 +78,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Is the folder `fd` the folder `top`, or one in it?  1, 0 or a negative errno. */
+/* Is the folder `fd` equal to or below the folder `top`?  Returns 1, 0 or a negative errno. */
 static int is_below(int fd, const char *top)
 {
     CLEANUP_FD int at = dup(fd);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What only some systems have: block device requests, file attributes, queue
- * limits.  Where the system lacks one, the answer is "not supported" and the
- * callers have another way.
+ * System-specific calls: block device requests, file attributes, queue limits.  Where the system lacks one, they
+ * return "not supported", and the callers do without.
  */
 #include "file.h"
 #include <fcntl.h>
@@ -78,7 +77,7 @@ uint64_t file_queue_limit(int fd, const char *name)
 
     if (fstat(fd, &status) < 0 || !S_ISBLK(status.st_mode))
         return 0;
-    /* A partition has no queue of its own: the one of its disk counts. */
+    /* A partition has no queue: use that of its disk. */
     for (int up = 0; up < 2; up++) {
         CLEANUP_FREE char *path = img_xasprintf("/sys/dev/block/%u:%u/%squeue/%s", major(status.st_rdev),
                                                 minor(status.st_rdev), up ? "../" : "", name);
@@ -98,7 +97,7 @@ uint64_t file_queue_limit(int fd, const char *name)
     return value;
 }
 
-/* Only btrfs has it; elsewhere the wish is silently dropped, as qemu-img does. */
+/* Only btrfs supports it; elsewhere it is silently ignored, as in qemu-img. */
 void file_set_nocow(int fd)
 {
 #if defined(FS_IOC_GETFLAGS) && defined(FS_NOCOW_FL)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ranges of a file: which are data and which holes, and making holes and zeroes
- * without sending any.  What the file system refuses once as "not supported"
- * is not asked of it again through the same handle.
+ * Ranges of a file: which are data and which are holes; making holes and zeroes without writing bytes.  A call that
+ * the file system has refused as "not supported" is not tried again on the same handle.
  */
 #include "file.h"
 #include <fcntl.h>
@@ -14,7 +13,7 @@ void file_forget_data(struct file_state *file)
     file->data_generation++;
 }
 
-/* The end of the data or the hole around `offset`, as remembered; 0: not known. */
+/* The cached end of the data or hole around `offset`; 0: not known. */
 static uint64_t recall_run(struct file_state *file, uint64_t offset, bool *data, unsigned *generation)
 {
     LOCK_SCOPE(&file->map_lock);
@@ -23,7 +22,7 @@ static uint64_t recall_run(struct file_state *file, uint64_t offset, bool *data,
     return offset >= file->data_start && offset < file->data_end ? file->data_end : 0;
 }
 
-/* Answers that an invalidation overtook are dropped. */
+/* Drop answers that were invalidated meanwhile. */
 static void remember_run(struct file_state *file, uint64_t start, uint64_t end, bool data, unsigned generation)
 {
     LOCK_SCOPE(&file->map_lock);
@@ -34,16 +33,15 @@ static void remember_run(struct file_state *file, uint64_t start, uint64_t end, 
     }
 }
 
-/* Data that became a hole reads the same; a hole that somebody writes to does not stay one. */
+/* Data that became a hole still reads the same; a hole that others may write to may become data. */
 static bool holes_stay(const struct img *image)
 {
     return !(image->flags & (IMG_RDWR | IMG_SHARE)) && !(image->shared & IMG_PERM_WRITE);
 }
 
 /*
- * Where the run at `offset` ends, and whether it is data.  Another process may
- * change the file between the two questions: an end that is not behind `offset`
- * then counts as "the rest is data", which is always true enough to read.
+ * Find the end of the run at `offset`, and whether it is data.  Another process may change the file between the two
+ * calls: an end that is not beyond `offset` means "the rest is data", which is always safe to read.
  */
 static uint64_t ask_run(struct file_state *file, uint64_t offset, uint64_t limit, bool *data)
 {
@@ -52,7 +50,7 @@ static uint64_t ask_run(struct file_state *file, uint64_t offset, uint64_t limit
 
     *data = false;
     if (start < 0 && errno == ENXIO)
-        return limit;                   /* nothing but a hole up to the end */
+        return limit;                   /* a hole up to the end */
     if (start > (off_t)offset)
         return (uint64_t)start;
     *data = true;
@@ -74,7 +72,7 @@ static uint64_t ask_run(struct file_state *file, uint64_t offset, uint64_t limit
 int file_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     struct file_state *file = image->state;
-    /* Writes of other threads make the file longer meanwhile. */
+    /* Writes of other threads may extend the file meanwhile. */
     uint64_t size = __atomic_load_n(&image->size, __ATOMIC_RELAXED), end = size;
     bool data = true;
 
@@ -100,7 +98,7 @@ static bool unsupported(int status)
     return status == -ENOTSUP || status == -EOPNOTSUPP || status == -ENOSYS || status == -ENOTTY;
 }
 
-/* Do it unless it is known not to work; "not supported" is remembered and is -ENOTSUP. */
+/* Try it, unless it is known not to work; remember "not supported", which is -ENOTSUP. */
 static int attempt(struct file_state *file, unsigned what, int mode, uint64_t offset, uint64_t length)
 {
     int status = -ENOTSUP;
@@ -148,11 +146,11 @@ static int zero_device(struct file_state *file, uint64_t offset, uint64_t length
         status = attempt(file, FILE_NO_PUNCH, MODE_PUNCH, offset, length);
     if (status < 0 && !(flags & IMG_ZERO_NO_FALLBACK))
         status = attempt(file, FILE_NO_ZEROOUT, 0, offset, length);
-    /* Ranges that do not fit the device's sectors are for the caller to write. */
+    /* The caller must write ranges that are not aligned to the device's sectors. */
     return status == -EINVAL ? -ENOTSUP : status;
 }
 
-/* Keeps the range allocated: a zero range, or where there is none a hole that is filled again. */
+/* Zero the range but keep it allocated: a zero range, or else a hole that is allocated again. */
 static int zero_allocated(struct file_state *file, uint64_t offset, uint64_t length)
 {
     struct stat status;
@@ -181,7 +179,7 @@ static int zero_range(struct file_state *file, uint64_t offset, uint64_t length,
     return status;
 }
 
-/* A zero range behind the end makes the file longer, a hole does not. */
+/* A zero range beyond the end extends the file, a hole does not. */
 static void note_growth(struct img *image, uint64_t end)
 {
     const struct file_state *file = image->state;

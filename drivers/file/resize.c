@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The length of a file, and setting storage aside for what it grows by. */
+/* The length of a file, and allocating storage for a new part. */
 #include "file.h"
 #include <fcntl.h>
 #include <string.h>
@@ -33,9 +33,8 @@ static int truncate_to(int fd, uint64_t size, struct img_error *err)
 }
 
 /*
- * An image that has grown from nothing gets its first block right away, as
- * qemu-img does: a later O_DIRECT open finds the real block size by reading
- * there, which a hole would not show.
+ * An image that grows from nothing gets its first block at once, as in qemu-img: a later O_DIRECT open detects the
+ * block size by reading there, which does not work on a hole.
  */
 static void allocate_first_block(int fd, uint64_t size)
 {
@@ -62,7 +61,7 @@ static int fill(int fd, uint64_t from, uint64_t to)
     return 0;
 }
 
-/* The range is new, so where the file system cannot set blocks aside, zeroes do the same. */
+/* The range is new, so if the file system cannot allocate blocks, writing zeroes does the same. */
 static int allocate(int fd, uint64_t from, uint64_t to)
 {
 #ifdef __linux__
@@ -157,7 +156,7 @@ int file_resize(struct img *image, uint64_t size, const char *preallocation, str
     file_forget_data(file);
     if (status < 0)
         return status;
-    /* Others may write in front of the end meanwhile, and look at the size. */
+    /* Other threads may write before the end meanwhile, and read the size. */
     __atomic_store_n(&image->size, img_align_up(size, FILE_SECTOR), __ATOMIC_RELAXED);
     return 0;
 }

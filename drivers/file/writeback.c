@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When written data leave the page cache.
+ * Controls when written data leave the page cache.
  *
- * Where a flush will come, the kernel is asked to begin writing at once, so that the disk works while the copy goes
- * on.  Where none will (cache mode unsafe), nothing is written before its time, but no more than a part of the
- * memory may wait: a container with a small limit would stall or die of it.
+ * If a flush will follow, the kernel is asked to start writing at once, so that the disk works during the copy.  If
+ * none will (cache mode unsafe), nothing is written early, but only a part of the memory may be dirty: a container
+ * with a small limit would stall or be killed.
  */
 #include "file.h"
 #include <fcntl.h>
@@ -21,7 +21,7 @@ enum { PART_OF_MEMORY = 8 };
 static uint64_t waiting_limit;
 static pthread_once_t waiting_once = PTHREAD_ONCE_INIT;
 
-/* A number alone in a file; UINT64_MAX: none ("max"). */
+/* Read a file that contains one number; UINT64_MAX: none ("max"). */
 static uint64_t read_number(const char *path)
 {
     FILE *stream = fopen(path, "re");
@@ -35,7 +35,7 @@ static uint64_t read_number(const char *path)
     return value;
 }
 
-/* The least limit of a control group and of those around it; `path` is cut short on the way. */
+/* The smallest limit of a control group and its parents; `path` is truncated on the way. */
 static uint64_t least_limit(const char *root, char *path, const char *name)
 {
     uint64_t least = UINT64_MAX;
@@ -77,11 +77,11 @@ static void find_limit(void)
         memory = img_min(memory, limit_of_line(line));
     if (groups)
         fclose(groups);
-    /* Without a limit of its own the group has what the kernel lets everybody have, and the kernel bounds that. */
+    /* Without a limit the group may use as much as the kernel allows everybody, and the kernel bounds that. */
     waiting_limit = memory < all ? img_max(memory / PART_OF_MEMORY, LEAST_WAITING) : UINT64_MAX;
 }
 
-/* Ranges in the order in which they were written: put one behind, take the first. */
+/* Ranges in the order in which they were written: append one, take the first. */
 static void queue(struct file_waiting *waiting, const struct file_range *range)
 {
     unsigned last = (waiting->first + waiting->count) % FILE_RANGES;
@@ -92,7 +92,7 @@ static void queue(struct file_waiting *waiting, const struct file_range *range)
         waiting->count++;
         return;
     }
-    /* No room for another one: the newest becomes longer. */
+    /* The ring is full: extend the newest range. */
     struct file_range *newest = &waiting->ranges[(last + FILE_RANGES - 1) % FILE_RANGES];
     newest->start = img_min(newest->start, range->start);
     newest->end = img_max(newest->end, range->end);
@@ -109,7 +109,7 @@ static struct file_range unqueue(struct file_waiting *waiting)
     return range;
 }
 
-/* An error that is told here is told once: the flush after it would hear of nothing. */
+/* Keep an error: it is reported only once, and the next flush would not see it. */
 static void push_out(struct file_state *file, const struct file_range *range, unsigned how)
 {
     if (range->bytes == 0 ||

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A format that is recognised and not yet read: a mark and a name, so that such an image is refused by name and never
- * mistaken for raw.  A driver that can read it replaces its entry here.
+ * A format that is recognised but not supported yet: its magic and name, so that such an image is refused by name
+ * and never taken for raw.  A driver that can read it replaces its entry.
  * Specification: "LUKS1 On-Disk Format Specification".
  */
 #include "../../libimg/driver.h"

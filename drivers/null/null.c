@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * null-co and null-aio: a disk of any size that forgets what is written to it.  For measuring what everything
- * else costs, and as the far end of a test.  The two names differ in nothing here.
+ * null-co and null-aio: a disk of any size that discards what is written to it.  Used to measure the cost of
+ * everything else, and in tests.  The two names behave the same.
  */
 #include "../../libimg/driver.h"
 #include "../../libimg/util/checked.h"
@@ -84,7 +84,7 @@ static int wait_for(struct img *image)
     return null->latency ? img_sleep(image, null->latency) : 0;
 }
 
-/* Always zeroes: memory that was not asked for would only be somebody else's bytes. */
+/* Always zeroes: a buffer left unfilled would hold somebody else's bytes. */
 static int null_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
     (void)offset;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The block allocation table.  Specification: "BAT".
- * It lies right behind the header: the pages in which it is held begin with that.
+ * It starts directly after the header, which is at the beginning of its first page.
  */
 #include "parallels.h"
 #include "../../libimg/io/waiting.h"
@@ -38,7 +38,7 @@ int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place)
     return 0;
 }
 
-/* Before the table goes to disk. */
+/* Called before the table is written. */
 static int ready(struct img *image)
 {
     struct parallels *p = parallels_disk(image);
@@ -66,13 +66,13 @@ int parallels_bat_write(struct parallels *p)
     return status;
 }
 
-/* Where the table goes on behind a hole of the file; `at` itself where there is none. */
+/* The end of a hole of the file at `at`; `at` itself if there is none. */
 static uint64_t behind_hole(struct parallels *p, uint64_t at)
 {
     uint64_t size = img_size(p->file);
     struct img_extent extent;
 
-    /* What is in memory counts; the file has what is before and behind that. */
+    /* The changed part is in memory; the file has the rest. */
     if (at >= p->changed_from && at < p->changed_to)
         return at;
     if (at >= size)
@@ -89,7 +89,7 @@ static uint64_t behind_hole(struct parallels *p, uint64_t at)
     return at < p->changed_from ? img_min(p->known_to, p->changed_from) : p->known_to;
 }
 
-/* The first entry that is not zero from byte `at` on; `end`, which is in the page or its end, when there is none. */
+/* Find the first non-zero entry from byte `at` on; `end`, within the page or at its end, if there is none. */
 static int next_in_page(struct parallels *p, uint64_t at, uint64_t end, uint64_t *found)
 {
     uint8_t *entry;

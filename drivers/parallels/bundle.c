@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A bundle: a folder with DiskDescriptor.xml and the files that it names, read only.  A disk without snapshots, in one
- * part or split into several; the parts are raw ("Plain") or expandable images ("Compressed").
+ * A bundle: a folder with DiskDescriptor.xml and the files that it names, read only.  It holds a disk without
+ * snapshots, in one part or several; each part is raw ("Plain") or an expandable image ("Compressed").
  * Specification: "Parallels Disk Format".  qemu-img does not read bundles.
  *
- * The descriptor comes from wherever the image comes from: it may name files of its own folder only, and what they
- * hold is read as the descriptor says, never probed.
+ * The descriptor is untrusted: it may only name files in its own folder, and they are read as it says, never probed.
  */
 #include "parallels.h"
 
@@ -23,7 +22,7 @@ struct parallels_bundle {
     size_t count;
 };
 
-/* ---- What the descriptor says --------------------------------------------------------- */
+/* ---- The content of the descriptor ---------------------------------------------------- */
 
 static int unsupported(struct img_error *err, const char *what)
 {
@@ -83,7 +82,7 @@ static int read_descriptor(struct img *image, struct parallels_descriptor *d, st
     status = text ? img_pread(image->file, text, 0, size) : -ENOMEM;
     if (status < 0)
         return img_error_errno(err, -status, "Could not read " PARALLELS_DESCRIPTOR);
-    /* Lengths of nodes are whole sectors. */
+    /* Node lengths are whole sectors: remove the padding. */
     for (length = size; length > 0 && text[length - 1] == '\0'; length--) { }
     size_t skip = length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     status = parallels_parse_descriptor(text + skip, length - skip, d, err);
@@ -151,7 +150,7 @@ void parallels_free_bundle(struct parallels_bundle *b)
 
 /* ---- Reading ------------------------------------------------------------------------------- */
 
-/* Parts follow each other, and the offset is within the disk. */
+/* Parts are consecutive, and the offset is within the disk. */
 static struct part *part_at(struct parallels_bundle *b, uint64_t offset)
 {
     size_t low = 0, high = b->count - 1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is wrong with an expandable image, and mending it: the mark of use, the data offset, clusters outside of the
- * file, bytes behind the last one, and two clusters in one place.  In qemu-img's order and with its words.
- * Specification: "BAT" (what entries have to meet), "Header".
+ * Checks and repairs an expandable image: the in-use mark, the data offset, clusters beyond the end of the file,
+ * bytes after the last cluster, and clusters with the same place.  The order and the messages are qemu-img's.
+ * Specification: "BAT" (rules for entries), "Header".
  */
 #include "parallels.h"
 
@@ -11,8 +11,8 @@ struct check {
     unsigned repair;
     bool quiet;                     /* only count */
     struct img_check *result;
-    IMG_VECTOR(uint32_t) twice;     /* clusters that need a place of their own */
-    int failed;                     /* while they were collected */
+    IMG_VECTOR(uint32_t) twice;     /* clusters that must be moved to another place */
+    int failed;                     /* error while collecting them */
 };
 
 static const char *verb(const struct check *c, unsigned what)
@@ -20,7 +20,7 @@ static const char *verb(const struct check *c, unsigned what)
     return c->repair & what ? "Repairing" : "ERROR";
 }
 
-/* One more.  1: it is to be mended, and the image is marked as in use for that. */
+/* Count an error.  Returns 1 if it is to be repaired; then the image is marked as in use. */
 static int found_error(const struct check *c)
 {
     int status = 0;
@@ -48,7 +48,7 @@ static int check_unclean(struct check *c)
     return status;
 }
 
-/* Where a cluster lies behind the table and before the data, as the header has it, it is the header that is wrong. */
+/* If a cluster lies after the table, but before the data offset in the header, the header is wrong. */
 static int look_before_data(struct parallels *p)
 {
     uint32_t index;
@@ -81,9 +81,9 @@ static int check_data_offset(struct check *c)
     return status;
 }
 
-/* ---- Clusters outside, bytes at the end ---------------------------------------------- */
+/* ---- Clusters beyond the end, bytes after the last ----------------------------------- */
 
-/* *high: the last place that is inside, 0: there is none; *reach: where the image ends then, as its table has it. */
+/* *high: the last place inside the file, 0: none; *reach: the end of the image according to the table. */
 static int check_outside(struct check *c, uint64_t *high, uint64_t *reach)
 {
     struct parallels *p = c->p;

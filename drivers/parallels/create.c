@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* New images: a header and an empty table, always of the later kind.  Specification: "Header", "BAT". */
+/*
+ * New images: a header and an empty table, always in the newer variant.
+ * Specification: "Header", "BAT".
+ */
 #include "parallels.h"
 
 enum { HEADS = 16, SECTORS_PER_CYLINDER = 16 * 32 };
@@ -37,7 +40,7 @@ static void fill_header(uint8_t header[PARALLELS_HEADER], const struct plan *pla
     img_put_le32(header + PARALLELS_AT_DATA_OFF, (uint32_t)plan->table_sectors);
 }
 
-/* A new file is empty and grows by zeroes; a device may hold anything. */
+/* A new file is empty and grows with zeroes; a device may hold old data. */
 static int write_image(struct img *file, const struct plan *plan, struct img_error *err)
 {
     uint64_t length = plan->table_sectors * PARALLELS_SECTOR;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DiskDescriptor.xml: which parts of a disk lie in which files.  Specification: "Parallels Disk Format", sections
- * "Disk_Parameters element", "StorageData element", "Snapshots element".
+ * Parses DiskDescriptor.xml: the parts of a disk and their files.
+ * Specification: "Parallels Disk Format", sections "Disk_Parameters element", "StorageData element", "Snapshots
+ * element".
  */
 #include "parallels.h"
 
@@ -24,7 +25,7 @@ static int read_number(const char *text, const char *path, uint64_t *number, str
     return 0;
 }
 
-/* The first word counts. */
+/* If an element is repeated, the first counts. */
 static void keep(char **place, const char *text)
 {
     if (!*place)
@@ -49,7 +50,7 @@ static int open_element(struct parallels_descriptor *d, const char *path, const 
     return 0;
 }
 
-/* Inside of a part, where there is one by now. */
+/* An element inside a part, if a part is open. */
 static int close_part_element(struct parallels_part *part, const char *path, const char *text, struct img_error *err)
 {
     const char *name = path + strlen(PART "/");

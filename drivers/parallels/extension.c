@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The format extension: a cluster with features, of which dirty bitmaps are the only one.  As in qemu-img they are
- * looked at and not shown, an image that is written to loses them, and whatever is wrong with them keeps it from being
- * opened for reading.
+ * The format extension: a cluster of features, of which only dirty bitmaps exist.  As in qemu-img, they are
+ * validated but not shown, an image loses them when it is written, and an invalid one prevents opening for reading.
  * Specification: "Format Extension", "Dirty bitmaps feature".
  */
 #include "parallels.h"
@@ -13,14 +12,14 @@
 
 enum { HEAD = 24, FEATURE = 24, BITMAP = 32, ID = 16, SUM = 16 };
 enum { NECESSARY = 1 };
-/* As many as a cluster of 1 MiB has room for: each name is compared with all others. */
+/* As many as fit into a cluster of 1 MiB: each name is compared with all others. */
 enum { MAX_BITMAPS = 1 << 14 };
 
 struct reader {
     struct parallels *p;
     uint8_t *bytes;                 /* the cluster */
     size_t at, end;
-    IMG_VECTOR(const uint8_t *) names;  /* of the bitmaps so far */
+    IMG_VECTOR(const uint8_t *) names;  /* names of the bitmaps so far */
 };
 
 static const struct img_hash *md5(void)
@@ -33,7 +32,7 @@ static const struct img_hash *md5(void)
     return hash;
 }
 
-/* Without MD5 built in the sum is believed. */
+/* Without MD5 built in, the checksum is not verified. */
 static bool sum_is_right(const struct reader *r)
 {
     const struct img_hash *hash = md5();
@@ -69,7 +68,7 @@ static int check_name(struct reader *r, const uint8_t *id, struct img_error *err
     return 0;
 }
 
-/* Clusters of the bitmap have to be somewhere in a file. */
+/* Clusters of the bitmap must lie inside the file. */
 static int check_table(const struct reader *r, const uint8_t *table, uint32_t count, struct img_error *err)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -110,7 +109,7 @@ static int check_bitmap(struct reader *r, const uint8_t *data, uint32_t length, 
 
 /* ---- Features ------------------------------------------------------------------------ */
 
-/* 1: that was the last one. */
+/* Returns 1 after the last feature. */
 static int check_feature(struct reader *r, struct img_error *err)
 {
     size_t left = r->end - r->at;
@@ -149,7 +148,7 @@ static int check_features(struct reader *r, struct img_error *err)
     return status < 0 ? status : 0;
 }
 
-/* Is there one that forbids to write to an image without knowing it? qemu-img does not ask. */
+/* Does a feature forbid writing by programs that do not know it?  qemu-img does not check this. */
 static bool forbids_writing(const struct reader *r)
 {
     size_t at = HEAD;
@@ -167,7 +166,7 @@ static bool forbids_writing(const struct reader *r)
 
 /* ---- The cluster ------------------------------------------------------------------------- */
 
-/* Clusters are of 1 MiB; larger ones may be, but not with an extension that is worth the memory. */
+/* Clusters usually have 1 MiB; larger ones are valid, but an extension is not worth that memory. */
 enum { MAX_CLUSTER = 64 << 20 };
 
 static int read_cluster(struct reader *r, struct img_error *err)
@@ -189,7 +188,7 @@ static int read_cluster(struct reader *r, struct img_error *err)
     return status < 0 ? img_error_errno(err, -status, "Failed to read Format Extension cluster") : 0;
 }
 
-/* What forbids to write counts only if the extension is sound and was kept in step until the image was closed. */
+/* A feature that forbids writing counts only if the extension is valid, and was kept up to date until close. */
 static int judge_writing(struct reader *r, struct img_error *err)
 {
     int status = 0;

@@ -2,7 +2,7 @@
 /* The header of an expandable image.  Specification: "Header". */
 #include "parallels.h"
 
-/* Without this the file would be believed to begin its data within the table, or behind its own end. */
+/* An invalid data offset would be inside the table, or beyond the end of the file. */
 static void judge_data_offset(struct parallels *p)
 {
     uint64_t given = (uint64_t)img_get_le32(p->header + PARALLELS_AT_DATA_OFF) * PARALLELS_SECTOR;
@@ -70,10 +70,7 @@ static int write_state(struct parallels *p, uint32_t state)
     return img_pwrite(p->file, p->header, 0, PARALLELS_HEADER);
 }
 
-/*
- * The image is not empty any more, and nobody keeps the bitmaps of the extension in step; its clusters are free to be
- * written to.
- */
+/* The image is no longer empty, and the bitmaps of the extension are no longer updated, so free its cluster. */
 int parallels_begin_change(struct parallels *p)
 {
     if (p->changing)
@@ -88,7 +85,7 @@ int parallels_begin_change(struct parallels *p)
     return status;
 }
 
-/* Zero: whoever closed it knows nothing of extensions. */
+/* Zero: the program that closed the image does not know extensions. */
 int parallels_end_change(struct parallels *p)
 {
     int status;

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest range to extent, and guest writes.
+ * Maps guest ranges; guest writes.
  *
- * A cluster gets its place, and its entry in memory, when it is reserved; it reads as zeroes until its bytes are there.
- * The table goes to disk when the image is flushed.
+ * reserve allocates a cluster and sets its entry in memory; the cluster reads as zeroes until its bytes are
+ * written.  A flush writes the table.
  */
 #include "parallels.h"
 #include "../../libimg/io/waiting.h"
 
-/* So many entries in one answer: it is given under a lock. */
+/* Limit of entries per answer, since the lock is held meanwhile. */
 enum { MAX_RUN = 1 << 20 };
 
-/* The clusters of a range, and those behind the table. */
+/* Number of the cluster at an offset; the table may be shorter than the disk. */
 static uint32_t index_of(const struct parallels *p, uint64_t offset)
 {
     return (uint32_t)img_min(offset / p->cluster, p->entries);
 }
 
-/* How many entries from `index` on name places one behind the other; *count of them do already. */
+/* Length of a run of entries from `index` that are consecutive in the file; *count: how many are already allocated. */
 static int count_run(struct parallels *p, uint32_t index, uint32_t limit, uint64_t place, uint64_t *count)
 {
     int status = 0;
@@ -45,7 +45,7 @@ int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, st
         return status;
     *extent = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_HOLE };
     if (status == 0 || next > index) {
-        /* Behind the table nothing follows any more. */
+        /* After the end of the table nothing follows. */
         if (next < limit)
             extent->length = img_min(end, next * p->cluster) - offset;
         return 0;
@@ -63,7 +63,7 @@ int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, st
 
 /* ---- Writing --------------------------------------------------------------------- */
 
-/* Give places to the clusters from `index` on that have none. */
+/* Allocate the clusters from `index` on that are unallocated. */
 static int allocate(struct parallels *p, uint32_t index, uint32_t limit, uint64_t *place, uint64_t *count)
 {
     uint32_t next;
@@ -114,7 +114,7 @@ int parallels_flush(struct img *image)
 
 /* ---- Zeroes ------------------------------------------------------------------------ */
 
-/* Whole clusters one behind the other lose their places. */
+/* Deallocate whole consecutive clusters. */
 static int drop(struct parallels *p, uint32_t index, uint64_t place, uint64_t count)
 {
     int status = 0;
@@ -124,12 +124,12 @@ static int drop(struct parallels *p, uint32_t index, uint64_t place, uint64_t co
     if (status < 0)
         return status;
     parallels_give_back(p, place, count);
-    /* Advice: it is zeroed in any case when it is used again. */
+    /* Advisory: the place is zeroed anyway before it is reused. */
     (void)img_discard(p->file, place, count * p->cluster);
     return 0;
 }
 
-/* One run of clusters with places; *length is cut to it. */
+/* Clear one run of allocated clusters; *length is cut to it. */
 static int clear_run(struct img *image, uint64_t offset, uint64_t *length, bool pieces, unsigned flags)
 {
     struct parallels *p = parallels_disk(image);
@@ -149,7 +149,7 @@ static int clear_run(struct img *image, uint64_t offset, uint64_t *length, bool 
     end = offset + *length;
     count = end == image->size ? img_div_up(end, p->cluster) : end / p->cluster;
     if (first < count) {
-        /* What lies before comes first, what is behind in the next turn. */
+        /* Handle the part before cluster `first` now, and the rest in the next call. */
         if (first * p->cluster > offset) {
             *length = first * p->cluster - offset;
             return pieces ? img_zero(p->file, extent.host, *length, flags) : 0;
@@ -158,7 +158,7 @@ static int clear_run(struct img *image, uint64_t offset, uint64_t *length, bool 
         place = extent.host;
         return drop(p, (uint32_t)first, place, count - first);
     }
-    /* No more than one border of clusters lies within. */
+    /* The range contains at most one cluster boundary. */
     return pieces ? img_zero(p->file, extent.host, *length, flags) : 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* parallels: the table of callbacks, options, opening and closing. */
+/* parallels: the vtable, options, open and close. */
 #include "parallels.h"
 
 struct open_options {
@@ -91,7 +91,7 @@ static int parallels_open(struct img *image, const void *parsed, struct img_doc 
 
 /* ---- Closing ---------------------------------------------------------------------------- */
 
-/* All has been flushed. */
+/* Everything has been flushed. */
 static int finish(struct parallels *p)
 {
     int status = 0;
@@ -119,7 +119,7 @@ static int parallels_close(struct img *image)
     return status;
 }
 
-/* ---- Asking ------------------------------------------------------------------------------- */
+/* ---- Information -------------------------------------------------------------------------- */
 
 static int parallels_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
@@ -134,7 +134,7 @@ static bool parallels_zero_initialised(struct img *image)
     return true;
 }
 
-/* There is an extension for them, so qemu-img counts what they would take elsewhere: nothing. */
+/* The format can have bitmaps, so measure reports their size in the new image, as qemu-img does: 0. */
 static bool has_bitmaps(const struct img *image)
 {
     (void)image;
@@ -144,7 +144,7 @@ static bool has_bitmaps(const struct img *image)
 const struct img_driver img_driver_parallels = {
     IMG_ROW(
         .name = "parallels", .kind = IMG_FORMAT, .precedence = 2, .folder_file = "DiskDescriptor.xml",
-        /* A descriptor is believed in its own file only: a guest can write one to its raw disk. */
+        /* A descriptor is accepted only in a file of its name: a guest can write one to its raw disk. */
         .marks = IMG_MARKS(IMG_AT(0, "WithoutFreeSpace\2\0\0\0"), IMG_OR, IMG_AT(0, "WithouFreSpacExt\2\0\0\0"), IMG_OR,
                            IMG_NAMED("DiskDescriptor.xml"), IMG_XML("Parallels_disk_image"))
     ),

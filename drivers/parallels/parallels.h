@@ -5,16 +5,16 @@
  * bundles "Parallels Disk Format" (docs/interop/prl-xml).
  *
  *   open.c       the vtable, options, open, close
- *   header.c     the header: read, refuse, mark as in use
+ *   header.c     the header: read, validate, mark as in use
  *   bat.c        the block allocation table (BAT): guest cluster -> place in the file
- *   space.c      which places are taken; new ones, and the length of the file
+ *   space.c      allocation, and the length of the file
  *   map.c        guest range -> extent; writes, zeroes, discards
- *   check.c      what is wrong, and mending it
+ *   check.c      check and repair
  *   extension.c  the format extension: dirty bitmaps
  *   create.c     new images
- *   bundle.c     a folder with DiskDescriptor.xml; descriptor.c: what that says; xml.c: its syntax
+ *   bundle.c     a folder with DiskDescriptor.xml; descriptor.c: its content; xml.c: its syntax
  *
- * "Place" is the byte in the file at which a cluster begins.
+ * "Place" is the file offset of a cluster.
  */
 #ifndef PARALLELS_H
 #define PARALLELS_H
@@ -30,7 +30,7 @@
 #define PARALLELS_ROOT "Parallels_disk_image"
 #define PARALLELS_IN_USE 0x746f6e59u
 #define PARALLELS_CLOSED 0x312e3276u
-/* Of any disk, as in qemu-img. */
+/* For any disk, as in qemu-img. */
 #define PARALLELS_MAX_SIZE (INT64_MAX - (1ull << 30) + 1)
 
 enum { PARALLELS_SECTOR = 512, PARALLELS_HEADER = 64 };
@@ -47,31 +47,31 @@ enum {
 struct parallels {
     struct img *file;
     uint8_t header[PARALLELS_HEADER];   /* as on disk */
-    bool wide;                      /* "WithouFreSpacExt": the BAT counts clusters, else sectors */
+    bool wide;                      /* "WithouFreSpacExt": the BAT counts clusters, otherwise sectors */
     uint32_t entries;               /* of the BAT */
     uint64_t cluster;               /* bytes; any multiple of a sector */
     uint64_t size;                  /* of the disk, bytes */
-    uint64_t table_end;             /* the least that the data offset can be */
-    uint64_t data_start;            /* what it is, or should be */
-    bool bad_data_off, unclean;     /* the header has to be mended */
-    uint64_t extension;             /* where the format extension lies; 0: there is none */
+    uint64_t table_end;             /* smallest valid data offset */
+    uint64_t data_start;            /* the data offset, corrected if needed */
+    bool bad_data_off, unclean;     /* the header must be repaired */
+    uint64_t extension;             /* offset of the format extension; 0: none */
     struct img_pages *bat;
-    uint64_t changed_from, changed_to;  /* bytes of the table that are newer in memory; empty when equal */
-    uint64_t known_from, known_to;  /* there the file is known to have data, or a hole */
+    uint64_t changed_from, changed_to;  /* bytes of the table that are newer in memory; empty if equal */
+    uint64_t known_from, known_to;  /* range of the file known to be data, or a hole */
     bool known_hole;
 
     /* Writing. */
     bool changing;                  /* marked as in use on disk, by us */
-    uint64_t grid;                  /* clusters have their places at multiples of `cluster` from here on */
-    uint64_t **used;                /* a bit for each of them that is taken */
+    uint64_t grid;                  /* allocated clusters are at multiples of `cluster` from here on */
+    uint64_t **used;                /* one bit per place, set if used */
     uint64_t used_pieces;
-    uint64_t first_free;            /* none is free before */
-    uint64_t data_end;              /* behind the last cluster */
-    uint64_t fresh;                 /* from here on the file has never held anything */
-    bool given_back;                /* the BAT on disk still names places that are free in memory */
-    bool reused;                    /* data went where other data were: they are not to be seen through the old table */
-    uint64_t reserve;               /* bytes by which the file grows ahead of its data */
-    bool truncate;                  /* ... without storage being set aside for them */
+    uint64_t first_free;            /* no place before is free */
+    uint64_t data_end;              /* end of the last cluster */
+    uint64_t fresh;                 /* from here on the file was never written */
+    bool given_back;                /* the BAT on disk still refers to places that are free in memory */
+    bool reused;                    /* a used place was allocated again: the old table must not expose it */
+    uint64_t reserve;               /* bytes by which the file grows ahead of the data */
+    bool truncate;                  /* ... without allocating storage for them */
 };
 
 extern const struct img_driver img_driver_parallels;
@@ -87,49 +87,52 @@ static inline struct parallels *parallels_disk(const struct img *image)
     return &((struct parallels_image *)image->state)->disk;
 }
 
-/* Bytes that a number in the BAT counts. */
+/* Bytes per unit of a BAT entry. */
 static inline uint64_t parallels_unit(const struct parallels *p)
 {
     return p->wide ? p->cluster : PARALLELS_SECTOR;
 }
 
 /* header.c -------------------------------------------------------------------- */
-/* Read and judge the header of p->file, a file below `image`.  The BAT is not looked at. */
+/* Read and validate the header of p->file, a file below `image`.  Ignores the BAT. */
 int parallels_read_header(struct parallels *p, struct img *image, struct img_error *err);
-/* Before the first change: in use, and no longer what a change makes untrue.  On the storage when it returns. */
+/* Before the first change: durably mark the image as in use, and remove what the change invalidates. */
 int parallels_begin_change(struct parallels *p);
-/* All has reached the storage: closed. */
+/* At close, when everything is durable: clear the in-use mark. */
 int parallels_end_change(struct parallels *p);
 void parallels_set_data_start(struct parallels *p, uint64_t start);
 
 /* bat.c ------------------------------------------------------------------------- */
-/* `image`: whose lock is held when the table is used. */
+/* `image`: its lock is held when the table is used. */
 void parallels_bat_open(struct parallels *p, struct img *image);
 /* The place of a guest cluster, 0: none. */
 int parallels_bat_get(struct parallels *p, uint32_t index, uint64_t *place);
 int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place);
-/* The first cluster from `from` on, before `to`, that has a place.  1: there is one; 0: none, and *index is `to`;
- * IMG_LOOK_AGAIN: none up to *index. */
+/* Find the first allocated cluster from `from` on, before `to`.  Returns 1 if found; 0 if not, with *index == `to`;
+ * IMG_LOOK_AGAIN if there is none up to *index. */
 int parallels_bat_next(struct parallels *p, uint32_t from, uint32_t to, uint32_t *index, uint64_t *place);
 int parallels_bat_write(struct parallels *p);
 
 /* space.c ------------------------------------------------------------------------ */
-/* Learn from the BAT what is taken.  `twice` (may be NULL) is told of each cluster whose place another one has. */
+/*
+ * Find the used places from the BAT.  `twice` (may be NULL) is called for each cluster whose place is already in
+ * use.
+ */
 typedef void parallels_twice_fn(void *context, uint32_t index);
 int parallels_find_used(struct parallels *p, parallels_twice_fn *twice, void *context);
 void parallels_forget_used(struct parallels *p);
-/* Up to *count clusters in a row, at least one; they read as zeroes. */
+/* Allocate up to *count clusters in a row, at least one; they read as zeroes. */
 int parallels_allocate(struct parallels *p, uint64_t *count, uint64_t *place);
 void parallels_give_back(struct parallels *p, uint64_t place, uint64_t count);
-/* Where the file ends that has no cluster; as in qemu-img, an entry that is zero counts as one at the start. */
+/* The end of a file without clusters; as in qemu-img, a zero entry counts as one at the start. */
 uint64_t parallels_empty_end(const struct parallels *p);
-/* Is that cluster all in the file, and behind the table? */
+/* Is that cluster completely inside the file, and after the table? */
 bool parallels_inside(const struct parallels *p, uint64_t place);
-/* Cut the file behind its last cluster. */
+/* Truncate the file after its last cluster. */
 int parallels_trim(struct parallels *p);
 
 /* map.c -------------------------------------------------------------------------- */
-/* Of the disk in *p; `offset` in `extent` is that of the caller. */
+/* Map the disk in *p; `offset` in `extent` is that of the caller. */
 int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, struct img_extent *extent);
 int parallels_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
 int parallels_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
@@ -138,7 +141,7 @@ int parallels_flush(struct img *image);
 
 /* check.c ------------------------------------------------------------------------ */
 int parallels_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
-/* Mend what has to be mended before anything is written, and learn what is taken. */
+/* Before the first write: repair what must be repaired, and find the used places. */
 int parallels_make_sound(struct img *image, struct img_error *err);
 
 /* extension.c -------------------------------------------------------------------- */
@@ -154,7 +157,7 @@ int parallels_create(const struct img_create *request, struct img_error *err);
 /* Sectors [start, end) of the disk, in one file. */
 struct parallels_part {
     uint64_t start, end, block;
-    unsigned images;                /* more than one: snapshots */
+    unsigned images;                /* more than one: the disk has snapshots */
     char *type, *file;
 };
 
@@ -165,19 +168,19 @@ struct parallels_descriptor {
     IMG_VECTOR(struct parallels_part) parts;
 };
 
-/* Free it after an error as well. */
+/* Free it after an error, too. */
 int parallels_parse_descriptor(const char *text, size_t length, struct parallels_descriptor *found,
                                struct img_error *err);
 void parallels_free_descriptor(struct parallels_descriptor *descriptor);
 
 /* xml.c ---------------------------------------------------------------------------------- */
 /*
- * Elements and their texts, one after the other.  `path` is that of the element: "a/b/c".  What a hostile text could
- * do with entities and document types is refused.
+ * Calls back for each element and its text, in order.  `path` is that of the element: "a/b/c".  Entities and
+ * document types, which a hostile text could abuse, are refused.
  */
 enum parallels_xml_event { PARALLELS_XML_OPEN, PARALLELS_XML_CLOSE };
 struct parallels_xml_handler {
-    /* OPEN: `text` is the attributes as they stand; CLOSE: the text of the element, without blanks around it. */
+    /* OPEN: `text` is the raw attributes; CLOSE: the text of the element, without surrounding blanks. */
     int (*event)(void *context, enum parallels_xml_event event, const char *path, const char *text,
                  struct img_error *err);
     void *context;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What of the file is taken, and finding room.  Specification: "Data Area".
+ * Allocation of places in the file.
+ * Specification: "Data Area".
  *
- * A cluster that is given out reads as zeroes, so that any part of it may be written, by several threads at once, and a
- * table that reaches the disk before the data shows what was there: nothing.  Behind the end of the file that comes by
- * itself; a place that has been used is zeroed, and only once the table on disk does not name it any more.
+ * An allocated cluster reads as zeroes, so any part of it may be written, by several threads at once, and a table
+ * that is written before the data still shows zeroes.  Beyond the end of the file this is automatic.  A place that
+ * was used before is zeroed, but only after the table on disk no longer refers to it.
  */
 #include "parallels.h"
 
-/* The last byte that a BAT can name. */
+/* The last byte that a BAT entry can refer to. */
 static uint64_t reach(const struct parallels *p)
 {
     return UINT32_MAX * parallels_unit(p);
@@ -23,7 +24,7 @@ bool parallels_inside(const struct parallels *p, uint64_t place)
 
 /* ---- Bits ------------------------------------------------------------------------ */
 
-/* Kept in small pieces, since a hostile table may name few places far from each other. */
+/* Allocated in small pieces, since a hostile table may have a few places far apart. */
 enum { WORDS = 32, PIECE = WORDS * 64 };
 
 static bool is_used(const struct parallels *p, uint64_t cell)
@@ -52,7 +53,7 @@ static int make_room_for(struct parallels *p, uint64_t cell)
     return p->used[piece] ? 0 : -ENOMEM;
 }
 
-/* Which piece of the grid a place lies in; those that begin a little before it belong to the first. */
+/* The grid cell of a place; those that begin a little before the grid belong to the first cell. */
 static uint64_t cell_of(const struct parallels *p, uint64_t place)
 {
     return place > p->grid ? (place - p->grid) / p->cluster : 0;
@@ -67,7 +68,7 @@ static int take(struct parallels *p, uint64_t cell)
     return status;
 }
 
-/* ---- What is taken already ----------------------------------------------------------- */
+/* ---- Places in use ------------------------------------------------------------------- */
 
 void parallels_forget_used(struct parallels *p)
 {
@@ -91,7 +92,7 @@ static void start_grid(struct parallels *p)
     p->fresh = img_size(p->file);
 }
 
-/* Clusters beside the grid reach into a second piece of it. */
+/* Clusters that are not aligned to the grid also use a second cell. */
 static int take_rests(struct parallels *p)
 {
     uint32_t index;
@@ -133,7 +134,7 @@ int parallels_find_used(struct parallels *p, parallels_twice_fn *twice, void *co
 
 /* ---- The file ------------------------------------------------------------------------ */
 
-/* As qemu-img, it grows by more than is needed now; where that is too much, by what is needed. */
+/* Like qemu-img, grow by more than is needed now; if that fails, by what is needed. */
 static int grow(struct parallels *p, uint64_t end)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -152,7 +153,7 @@ static int grow(struct parallels *p, uint64_t end)
     return status;
 }
 
-/* [place, end) is to read as zeroes. */
+/* Make [place, end) read as zeroes. */
 static int prepare(struct parallels *p, uint64_t place, uint64_t end)
 {
     int status = 0;
@@ -204,7 +205,7 @@ void parallels_give_back(struct parallels *p, uint64_t place, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++, place += p->cluster) {
         uint64_t cell = cell_of(p, place);
-        /* What lies beside the grid shares its pieces with others: they stay taken. */
+        /* An unaligned cluster shares its cells with others, so they stay used. */
         if (p->grid + cell * p->cluster != place || !is_used(p, cell))
             continue;
         p->used[cell / PIECE][cell % PIECE / 64] &= ~(1ull << (cell % 64));
@@ -213,7 +214,7 @@ void parallels_give_back(struct parallels *p, uint64_t place, uint64_t count)
     }
 }
 
-/* The end of the last piece of the grid that is taken; before its start clusters may lie that have no piece. */
+/* The end of the last used cell; clusters before the grid may have no cell. */
 static uint64_t end_of_used(const struct parallels *p)
 {
     uint64_t cell = p->used_pieces * PIECE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * As much of XML as descriptors are written in ("Extensible Markup Language (XML) 1.0", sections 2 and 4.6): elements
- * with attributes, text with the five predefined entities, comments, the declaration.  The text is hostile: document
- * types, other entities, deep nesting and what is not balanced are refused.
+ * The part of XML that descriptors use ("Extensible Markup Language (XML) 1.0", sections 2 and 4.6): elements with
+ * attributes, text with the five predefined entities, comments, the declaration.  The text is hostile: document
+ * types, other entities, deep nesting and unbalanced elements are refused.
  */
 #include "parallels.h"
 
@@ -29,7 +29,7 @@ static bool starts(const struct xml *x, const char *text)
     return (size_t)(x->end - x->at) >= length && memcmp(x->at, text, length) == 0;
 }
 
-/* Go behind the next `text`. */
+/* Skip past the next `text`. */
 static bool skip_behind(struct xml *x, const char *text)
 {
     const char *found = memmem(x->at, (size_t)(x->end - x->at), text, strlen(text));
@@ -82,7 +82,7 @@ static int read_text(struct xml *x)
     return 0;
 }
 
-/* The text so far without blanks around it. */
+/* The text so far without surrounding blanks. */
 static char *take_text(struct xml *x)
 {
     CLEANUP_FREE char *all = img_strbuf_take(&x->text);
@@ -113,7 +113,7 @@ static int close_element(struct xml *x)
     return status;
 }
 
-/* The name at x->at; its length, 0 for none. */
+/* Length of the name at x->at, 0 for none. */
 static size_t name_length(const struct xml *x)
 {
     size_t n = 0;
@@ -141,7 +141,7 @@ static int read_end(struct xml *x)
     return close_element(x);
 }
 
-/* Where the attributes end: '>' outside of quotes. NULL: nowhere. */
+/* The end of the attributes: a '>' outside quotes.  NULL: none. */
 static const char *end_of_tag(const struct xml *x)
 {
     char quote = '\0';

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * New qcow images: the header, the backing file's name behind it, and an empty L1 table in whole sectors.
- * All is looked at before any file is touched.
+ * New qcow images: the header, the name of the backing file, and an empty L1 table in whole sectors.  All options
+ * are checked before any file is touched.
  */
 #include "qcow.h"
 
@@ -24,7 +24,7 @@ const struct img_option qcow_options[] = {
     { .name = NULL }
 };
 
-/* What is told before any number is looked at. */
+/* Errors that are reported before any number is checked. */
 static int check_options(const struct qcow_create_options *given, struct img_error *err)
 {
     const char *format = given->encrypt_format;
@@ -70,7 +70,7 @@ static int plan_header(const struct qcow_create_options *given, struct qcow_head
         return img_error_set(err, EINVAL, "Image size is too small, cannot be zero length");
     if (name_length > QCOW_MAX_BACKING_NAME)
         return img_error_set(err, EINVAL, "Backing file name too long");
-    /* Over a backing file, clusters of a sector: no old content ever has to be copied. */
+    /* Over a backing file a cluster is one sector, so that no write needs copy on write. */
     h->cluster_bits = backed ? 9 : 12;
     h->l2_bits = backed ? 12 : 9;
     h->backing_offset = backed ? QCOW_HEADER_BYTES : 0;
@@ -107,7 +107,7 @@ static int write_image(struct img *file, const struct qcow_header *h, const char
         return status;
     qcow_l1_entries(h->size, h->cluster_bits, h->l2_bits, &entries);
     table = img_align_up(entries * QCOW_ENTRY, QCOW_SECTOR);
-    /* A device may hold anything there; a file only gets longer. */
+    /* A device may hold old data there; a file is only extended. */
     status = img_zero(file, h->l1_offset, table, IMG_ZERO_MAY_UNMAP);
     return status < 0 ? status : img_lengthen_file(file, h->l1_offset + table);
 }

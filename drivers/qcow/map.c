@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest range to extent, and compressed clusters.
+ * Maps guest ranges, and decodes compressed clusters.
  * Specification: "2-Level Lookups", "Compression" (raw deflate streams; the entry has the length in bytes).
  */
 #include "qcow.h"

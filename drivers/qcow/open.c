@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The qcow driver: the header, its table of callbacks, opening and closing.
- * Specification: "The Header".
- */
+/* The qcow driver: the header, the vtable, open and close.  Specification: "The Header". */
 #include "qcow.h"
 
 static int check_version(const struct qcow_header *h, struct img_error *err)
@@ -15,7 +12,7 @@ static int check_version(const struct qcow_header *h, struct img_error *err)
     return -ENOTSUP;
 }
 
-/* In qemu-img's order. */
+/* In the order of qemu-img. */
 static int check_header(struct qcow *s, const char *name, struct img_error *err)
 {
     const struct qcow_header *h = &s->h;

@@ -4,9 +4,9 @@
  * Specification: "The QCOW Image Format", version 1 (Mark McLoughlin), and "QEMU Copy-On-Write file format" (libqcow).
  *
  *   open.c      header, the vtable, open and close
- *   table.c     L1 and L2 tables in memory, room in the file, and the order in which all of it reaches the disk
+ *   table.c     L1 and L2 tables in memory, allocation, and the order of metadata writes
  *   map.c       guest range -> extent; decode
- *   write.c     reserve, publish; zeroes; no guest clusters any more
+ *   write.c     reserve, publish; zeroes; emptying the image
  *   create.c    new images
  */
 #ifndef QCOW_H
@@ -21,13 +21,13 @@
 #define QCOW_MAGIC 0x514649fbu
 #define QCOW_COMPRESSED (1ull << 63)
 
-/* The longest file that the layers below address. */
+/* The longest file that the layers below can address. */
 #define QCOW_MAX_OFFSET (INT64_MAX & ~((1ull << 30) - 1))
 
 enum { QCOW_HEADER_BYTES = 48, QCOW_ENTRY = 8, QCOW_SECTOR = 512, QCOW_MAX_BACKING_NAME = 1023 };
 enum { QCOW_MIN_CLUSTER_BITS = 9, QCOW_MAX_CLUSTER_BITS = 16, QCOW_MIN_L2_BITS = 6, QCOW_MAX_L2_BITS = 13 };
 enum { QCOW_CRYPT_NONE, QCOW_CRYPT_AES };
-/* Entries of an L1 table. */
+/* Maximum number of entries in an L1 table. */
 #define QCOW_MAX_L1 ((1u << 28) - 1)
 
 struct qcow_header {                /* in host byte order */
@@ -42,10 +42,10 @@ struct qcow_header {                /* in host byte order */
 struct qcow {
     struct qcow_header h;
     uint32_t cluster_size, l2_bytes;
-    uint64_t span;                  /* guest bytes below an L2 table */
+    uint64_t span;                  /* guest bytes per L2 table */
     uint64_t l1_entries;
-    uint64_t end;                   /* host bytes before it are in use, or lost */
-    struct img_pages *l1, *l2;      /* pieces of the L1 table; whole L2 tables */
+    uint64_t end;                   /* host bytes before it are in use, or leaked */
+    struct img_pages *l1, *l2;      /* pages of the L1 table; whole L2 tables */
 };
 
 static inline struct qcow *qcow_state(const struct img *image)
@@ -53,14 +53,14 @@ static inline struct qcow *qcow_state(const struct img *image)
     return image->state;
 }
 
-/* Entries that an L1 table needs; false: more than there can be. */
+/* Number of entries that an L1 table needs; false: too many. */
 static inline bool qcow_l1_entries(uint64_t size, unsigned cluster_bits, unsigned l2_bits, uint64_t *entries)
 {
     *entries = img_div_up(size, 1ull << (cluster_bits + l2_bits));
     return *entries <= QCOW_MAX_L1;
 }
 
-/* Can a plain cluster be there? In whole sectors, as qemu-img reads it. */
+/* Is this a valid offset for an uncompressed cluster?  In whole sectors, as qemu-img reads it. */
 static inline bool qcow_valid_cluster(const struct qcow *s, uint64_t offset)
 {
     return img_aligned(offset, QCOW_SECTOR) && img_within(offset, s->cluster_size, QCOW_MAX_OFFSET);
@@ -68,13 +68,13 @@ static inline bool qcow_valid_cluster(const struct qcow *s, uint64_t offset)
 
 /* table.c --------------------------------------------------------------------- */
 void qcow_open_tables(struct img *image);
-/* Where the L2 table for `guest` is, 0: nowhere. */
+/* The host offset of the L2 table for `guest`, 0: none. */
 int qcow_find_table(struct img *image, uint64_t guest, uint64_t *table);
-/* The same for writing: a new one if need be. */
+/* The same for writing: allocates the table if needed. */
 int qcow_need_table(struct img *image, uint64_t guest, uint64_t *table);
 int qcow_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value);
 int qcow_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t value);
-/* Room at the end of the file, from a multiple of `unit` on. */
+/* Allocate space at the end of the file, at a multiple of `unit`. */
 int qcow_allocate(struct img *image, uint64_t bytes, uint64_t unit, uint64_t *offset);
 int qcow_flush(struct img *image);
 

@@ -2,14 +2,14 @@
 /*
  * L1 and L2 tables.  Specification: "2-Level Lookups".
  *
- * There is no list of what is free: all that is new goes to the end of the file.  Data are on the storage before L2
- * tables name them, these before the L1 table names them.
+ * There is no free list: everything new is appended to the file.  Data are durable before an L2 table refers to
+ * them, and L2 tables before the L1 table does.
  */
 #include "qcow.h"
 
 enum { L1_PAGE = 4096, L1_MEMORY = 1 << 20, L2_MEMORY = 16 << 20 };
 
-/* ---- Room ------------------------------------------------------------------------- */
+/* ---- Allocation ------------------------------------------------------------------- */
 
 int qcow_allocate(struct img *image, uint64_t bytes, uint64_t unit, uint64_t *offset)
 {
@@ -62,7 +62,7 @@ int qcow_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t v
     return 0;
 }
 
-/* Behind the end of the file all is zero, so a new table is there as soon as the file is long enough. */
+/* Beyond the end the file is zero, so a new table exists as soon as the file is long enough. */
 int qcow_need_table(struct img *image, uint64_t guest, uint64_t *table)
 {
     struct qcow *s = qcow_state(image);
@@ -80,7 +80,7 @@ int qcow_need_table(struct img *image, uint64_t guest, uint64_t *table)
     return 0;
 }
 
-/* L2 tables are durable before the L1 table names them. */
+/* L2 tables are durable before the L1 table refers to them. */
 static int before_l1(struct img *image)
 {
     int status = img_pages_write(qcow_state(image)->l2);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest writes: where the bytes go, and linking them in once they are there.
+ * Guest writes: allocates clusters, and links them in once they are written.
  * Specification: "2-Level Lookups", "Compression".
  *
- * A plain cluster is written in place; one that is compressed gets a new place and its old one is lost.
+ * An uncompressed cluster is written in place.  A compressed one gets a new place, and its old one is leaked.
  */
 #include "qcow.h"
 
 enum { MAX_RUN = 65536 };
 
-/* What publish finds in tag[]. */
+/* tag[] of a reservation, for publish. */
 enum { TAG_TABLE, TAG_INDEX, TAG_COUNT, TAG_ENTRY };
 
 struct run {
@@ -24,8 +24,8 @@ static bool is_plain(uint64_t entry)
     return entry && !(entry & QCOW_COMPRESSED);
 }
 
-/* The longest run of clusters at the start of [offset, end) that are written in place at one host run, or that all
- * need a new one; within the L2 table. */
+/* Find the longest run of clusters at the start of [offset, end), within the L2 table, that are written in place on
+ * one host run, or that all must be allocated. */
 static int find_run(struct img *image, uint64_t offset, uint64_t end, struct run *run)
 {
     const struct qcow *s = qcow_state(image);
@@ -110,7 +110,7 @@ int qcow_publish(struct img *image, struct img_reservation *at)
     uint64_t entry = at->tag[TAG_ENTRY], count = at->tag[TAG_COUNT];
     int status = 0;
 
-    /* The last cluster of a disk that ends inside it is whole in the file. */
+    /* If the disk ends inside its last cluster, the file still has all of it. */
     if (!at->coded)
         status = img_lengthen_file(image->file, entry + (count << s->h.cluster_bits));
     for (uint64_t i = 0; i < count && status == 0; i++)
@@ -120,7 +120,7 @@ int qcow_publish(struct img *image, struct img_reservation *at)
 
 /* ---- Zeroes ---------------------------------------------------------------------------- */
 
-/* Clusters that have no place read as zeroes already, compressed ones do when they lose theirs. */
+/* Unallocated clusters already read as zeroes; compressed ones do when they are deallocated. */
 static int zero_run(struct img *image, const struct run *run, uint64_t length, unsigned flags)
 {
     int status = 0;
@@ -136,7 +136,7 @@ static int zero_run(struct img *image, const struct run *run, uint64_t length, u
     return status;
 }
 
-/* The format cannot say that something is zero; only what nothing is said about is, without a backing file. */
+/* The format has no zero flag: only an unallocated cluster reads as zeroes, without a backing file. */
 int qcow_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     struct qcow *s = qcow_state(image);
@@ -161,7 +161,7 @@ int qcow_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flag
     return 0;
 }
 
-/* ---- No guest clusters ------------------------------------------------------------------- */
+/* ---- Emptying ---------------------------------------------------------------------------- */
 
 static int clear_l1(struct img *image)
 {
@@ -182,7 +182,7 @@ int qcow_make_empty(struct img *image)
     if ((status = clear_l1(image)) < 0 || (status = img_barrier(image)) < 0)
         return status;
     s->end = end;
-    /* The rest is lost anyway where it cannot be cut off. */
+    /* If the file cannot be truncated, the rest is leaked. */
     status = img_resize_file(image->file, end, NULL, &err);
     img_error_clear(&err);
     return status;

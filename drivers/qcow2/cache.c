@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tables of one cluster each (L2 tables, refcount blocks) held in memory.
+ * Caches tables of one cluster each (L2 tables, refcount blocks).
  *
- * A cache holds a bounded number of tables, found through a hash of their host
- * offset and replaced least recently used first.  Changed tables stay in memory until
- * the cache is written or one of them has to make room; then all changed ones are
- * written in ascending order, which costs one ordering barrier instead of one a table.
+ * A cache holds a bounded number of tables, found through a hash of their host offset and replaced least recently
+ * used first.  Dirty tables stay in memory until the cache is flushed or one of them must be evicted.  Then all
+ * dirty tables are written in ascending order, which needs one barrier in all instead of one per table.
  *
- * Ordering: what `after` holds is on disk before anything of this cache is, so
- * that no L2 table ever refers to a cluster whose reference count is not there yet.
- * So are the guest's bytes in the clusters that an L2 table shows anew, or what lay in a cluster before
- * would show after a power cut.  The barrier behind the reference counts is not enough for that: a cluster may have been
- * there already (preallocated, or flagged as zero), or in a data file.
+ * Ordering: the cache `after` is written before anything of this cache, so no L2 table on disk refers to a cluster
+ * whose refcount is not on disk yet.  The guest data in clusters that an L2 table newly maps are durable first, too,
+ * or a power cut would expose the old content of those clusters.  The barrier after the refcounts is not enough for
+ * that: a cluster may have been allocated before (preallocated, or flagged as zero), or lie in a data file.
  *
- * A table that is read with the lock released has its place already, where others wait for it.  It is not made room of;
- * where it is taken away nevertheless (the cluster became free, or somebody may not wait), its memory is the reader's.
+ * A table that is read with the lock released already has its slot, where others wait for it.  It is not evicted.
+ * If it is dropped nevertheless (its cluster was freed, or somebody may not wait), its memory belongs to the reader.
  */
 #include "qcow2.h"
 #include "../../libimg/io/waiting.h"
@@ -24,10 +22,10 @@ enum { LEAST_TABLES = 4, FIRST_BUCKETS = 16 };
 
 struct table {
     uint64_t offset;
-    struct table *next;             /* of the same hash bucket */
-    struct table *older, *newer;    /* by last use */
+    struct table *next;             /* next in the hash bucket */
+    struct table *older, *newer;    /* LRU list */
     bool dirty;
-    bool loading, dropped;          /* its bytes are on their way; it has lost its place meanwhile */
+    bool loading, dropped;          /* being read; dropped meanwhile */
     uint8_t bytes[];
 };
 
@@ -58,7 +56,7 @@ struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t 
     return cache;
 }
 
-/* A table that has no place in the cache any more. */
+/* Free a table that is no longer in the cache. */
 static void let_go(struct table *table)
 {
     table->dropped = true;
@@ -138,7 +136,7 @@ static void touch(struct qcow2_cache *cache, struct table *table)
     link_newest(cache, table);
 }
 
-/* Take a table out of the hash and the order of use; its memory is the caller's. */
+/* Remove a table from the hash and the LRU list; the caller owns its memory. */
 static void detach(struct qcow2_cache *cache, struct table *table)
 {
     struct table **link = bucket_of(cache, table->offset);
@@ -152,13 +150,13 @@ static void detach(struct qcow2_cache *cache, struct table *table)
         cache->dirty_count--;
 }
 
-/* The hash grows with what is held: small images have small caches. */
+/* The hash grows with its content: small images have small caches. */
 static void grow_buckets(struct qcow2_cache *cache)
 {
     size_t count = cache->bucket_count * 2;
     struct table **old = cache->buckets, **buckets = calloc(count, sizeof *buckets);
     if (!buckets)
-        return;                     /* slower, no worse */
+        return;                     /* the lookup is only slower */
 
     cache->buckets = buckets;
     cache->bucket_count = count;
@@ -191,7 +189,7 @@ static int by_offset(const void *a, const void *b)
     return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
 }
 
-/* What was written before has to be durable before what comes next. */
+/* Earlier writes must be durable before later ones. */
 static int barrier(struct qcow2_cache *cache)
 {
     if (!cache->unsynced)
@@ -253,7 +251,7 @@ int qcow2_cache_write(struct qcow2_cache *cache)
     return status;
 }
 
-/* The one unused for longest; NULL: all of them are on their way. */
+/* The least recently used table; NULL: all of them are being read. */
 static struct table *victim(const struct qcow2_cache *cache)
 {
     struct table *table = cache->oldest;
@@ -263,7 +261,7 @@ static struct table *victim(const struct qcow2_cache *cache)
     return table;
 }
 
-/* Memory for one more table: fresh, or that of the one unused for longest. */
+/* Get memory for one more table: allocate it, or evict the least recently used table. */
 static int make_room(struct qcow2_cache *cache, bool waits, struct table **table)
 {
     struct table *oldest = cache->count < cache->capacity ? NULL : victim(cache);
@@ -311,7 +309,7 @@ static int load(struct qcow2_cache *cache, struct table *table, uint64_t offset)
     return status;
 }
 
-/* The same with the lock released. */
+/* Load a table with the lock released. */
 static int load_aside(struct qcow2_cache *cache, struct table *table, uint64_t offset)
 {
     attach(cache, table, offset);

@@ -10,14 +10,14 @@
 
 enum { MAX_FORMAT_NAME = 15, FEATURE_ENTRY = 48 };
 
-/* Written into every version 3 header, so that older programs can name what they refuse. */
+/* Written into every version 3 header, so that older programs can name the features that they refuse. */
 static const struct qcow2_feature_name known_features[] = {
     { 0, 0, "dirty bit" }, { 0, 1, "corrupt bit" }, { 0, 2, "external data file" }, { 0, 3, "compression type" },
     { 0, 4, "extended L2 entries" }, { 1, 0, "lazy refcounts" }, { 2, 0, "bitmaps" }, { 2, 1, "raw external data" }
 };
 enum { KNOWN_FEATURES = sizeof known_features / sizeof known_features[0] };
 
-/* The table is left out where it would crowd a small header cluster. */
+/* The table is omitted if it would crowd a small header cluster. */
 enum { ROOM_FOR_NAMES = 4096 };
 
 static int read_backing_format(struct img *image, uint64_t offset, uint32_t length, struct img_error *err)
@@ -163,7 +163,7 @@ static int read_one(struct img *image, uint32_t type, uint64_t offset, uint32_t 
     case QCOW2_EXT_BACKING_FORMAT:
         return read_backing_format(image, offset, length, err);
     case QCOW2_EXT_FEATURE_NAMES:
-        return 0;       /* read on its own when a name is needed; our own table is written */
+        return 0;       /* skipped: it is read when a name is needed; we write our own */
     case QCOW2_EXT_CRYPTO:
         return read_crypto(image, offset, length, err);
     case QCOW2_EXT_BITMAPS:
@@ -283,7 +283,7 @@ int qcow2_build_extensions(const struct img *image, uint8_t *cluster, size_t *at
         (status = put_feature_names(s, cluster, at)) < 0 ||
         (status = put_bitmaps(s, cluster, at)) < 0)
         return status;
-    /* qemu-img writes these last read first; its order is kept so that headers stay comparable. */
+    /* qemu-img writes these in reverse order of reading; keep that order so that headers stay comparable. */
     for (size_t i = s->extensions.count; i > 0; i--) {
         const struct qcow2_extension *kept = &s->extensions.at[i - 1];
         status = put_extension(s, cluster, at, kept->type, kept->data, kept->length);

@@ -3,8 +3,8 @@
  * The qcow2 header: parse, validate, write.
  * Specification: "Header" and "Additional fields (version 3 and higher)".
  *
- * Everything here is untrusted.  What is found wrong is worded as qemu-img words it,
- * and in its order, so that scripts which match the text keep working.
+ * Everything here is untrusted.  Errors have qemu-img's texts, in its order, so that scripts which match them keep
+ * working.
  */
 #include "qcow2.h"
 
@@ -12,7 +12,7 @@
 
 enum { V2_LENGTH = 72, V3_LENGTH = 104, OUR_LENGTH = 112 };
 
-/* Nothing lies behind this: qemu-img's limit of any file. */
+/* Maximum host offset: qemu-img's limit for any file. */
 #define MAX_OFFSET (INT64_MAX - (1ull << 30) + 1)
 
 int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length)
@@ -80,7 +80,7 @@ static int check_shape(const struct qcow2_header *h, uint32_t magic, struct img_
     return 0;
 }
 
-/* Header bytes that a newer program wrote and we do not know: kept. */
+/* Keep header bytes that a newer program wrote and we do not know. */
 static int read_unknown_fields(struct img *image, struct img_error *err)
 {
     struct qcow2_header *h = &qcow2_state(image)->h;
@@ -108,7 +108,7 @@ static int check_compression(const struct qcow2_header *h, struct img_error *err
     return 0;
 }
 
-/* Features that change what the rest of the file means. */
+/* Refuse unknown features that change the meaning of the rest of the file. */
 static int check_features(struct img *image, uint64_t extensions_end, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -130,7 +130,7 @@ static int check_features(struct img *image, uint64_t extensions_end, struct img
     return 0;
 }
 
-/* A table that the header points to: aligned, of a bearable size, and not past 2^63. */
+/* A table that the header points to must be aligned, not too large, and end before 2^63. */
 static int check_table(const struct qcow2 *s, uint64_t offset, uint64_t entries, size_t entry_size, uint64_t max_bytes,
                        const char *what, struct img_error *err)
 {
@@ -157,11 +157,11 @@ static int check_refcounts(struct img *image, struct img_error *err)
                        QCOW2_MAX_REFCOUNT_TABLE_BYTES, "Reference count table", err);
 }
 
-/* Entries of the L1 table that a disk of this size needs. */
+/* Number of L1 entries that a disk of this size needs. */
 static uint64_t needed_l1(const struct qcow2 *s)
 {
     unsigned shift = s->h.cluster_bits + s->l2_bits;
-    return (s->h.size + (1ull << shift) - 1) >> shift;      /* absurd sizes wrap, and are refused as such */
+    return (s->h.size + (1ull << shift) - 1) >> shift;      /* absurd sizes wrap around, and are refused later */
 }
 
 static int check_tables(struct img *image, struct img_error *err)
@@ -169,7 +169,7 @@ static int check_tables(struct img *image, struct img_error *err)
     struct qcow2 *s = qcow2_state(image);
     struct qcow2_header *h = &s->h;
 
-    /* A snapshot table with bad bounds is what a repair can cut. */
+    /* Repair can truncate a snapshot table with bad bounds. */
     if (!(image->flags & IMG_CHECK)) {
         int status = check_table(s, h->snapshots_offset, h->snapshot_count, 40, 40ull * QCOW2_MAX_SNAPSHOTS,
                                  "Snapshot table", err);

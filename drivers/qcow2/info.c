@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is said of a qcow2 image as "Format specific information".
- * The LUKS header is public (LUKS1 On-Disk Format Specification), so that much is shown
- * of an encrypted image without a key.
+ * The "Format specific information" of a qcow2 image.  The LUKS header is not encrypted (LUKS1 On-Disk Format
+ * Specification), so its fields are shown without a key.
  */
 #include "qcow2.h"
 
@@ -36,7 +35,7 @@ static void put_slots(struct img_doc *encrypt, const uint8_t *header)
     img_doc_put(encrypt, "slots", slots);
 }
 
-/* "xts-plain64" or "cbc-essiv:sha256" in its parts. */
+/* "xts-plain64" or "cbc-essiv:sha256", split. */
 struct cipher_mode {
     char mode[33];
     const char *ivgen, *ivgen_hash;
@@ -62,7 +61,7 @@ static void split_mode(const uint8_t *field, struct cipher_mode *parts)
     }
 }
 
-/* Name and key width together: "aes-256"; an XTS key is two. */
+/* Name and key size combined: "aes-256"; an XTS key consists of two. */
 static void put_cipher(struct img_doc *encrypt, const uint8_t *header, const char *mode)
 {
     uint32_t bits = img_get_be32(header + 108) * 8u;

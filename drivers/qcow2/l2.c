@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * L2 tables for writing, the L1 table, and the order in which all of it reaches the disk.
+ * L2 tables for writing, the L1 table, and the order in which metadata reach the disk.
  * Specification: "Cluster mapping".
  *
- * An L2 table that is new, or copied because a snapshot shares it, is entered into the L1 table in
- * memory; the L1 entries go to disk on flush, after the tables that they name.  Clusters that
- * lose their last use wait in `dropped` until no table on disk names them any more.
- * So at each moment what is on disk is consistent, at worst with leaked clusters.
+ * An L2 table that is new, or copied because a snapshot shares it, is entered into the L1 table in memory.  L1
+ * entries are written on flush, after the tables that they refer to.  Clusters that lose their last reference wait
+ * in `dropped` until no table on disk refers to them.  So the image on disk is always consistent, at worst with
+ * leaked clusters.
  */
 #include "qcow2.h"
 #include "../../libimg/util/scratch.h"
 
 enum { MAX_DROPPED = 4096 };
 
-/* ---- What goes to disk, and when ------------------------------------------------ */
+/* ---- Writing metadata in order -------------------------------------------------- */
 
 static int write_l1(struct img *image)
 {
@@ -49,7 +49,7 @@ void qcow2_set_l1(struct qcow2 *s, uint64_t index, uint64_t entry)
     s->l1_dirty_to = img_max(s->l1_dirty_to, index + 1);
 }
 
-/* Discard what became free in the file below, cluster by cluster since parts may still be in use. */
+/* Discard freed clusters in the file below, one by one since parts may still be in use. */
 static void discard_freed(struct img *image, const struct qcow2_dropped *range)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -80,7 +80,7 @@ static int settle_dropped(struct img *image)
     s->dropped.at = NULL;
     s->dropped.count = s->dropped.capacity = 0;
     for (size_t i = 0; i < count; i++) {
-        /* A count that cannot go down is damage for check to find, not a reason to fail the write. */
+        /* A refcount that cannot be decreased is damage for check to find, not a reason to fail the write. */
         int change = qcow2_refcount_change(image, ranges[i].offset, ranges[i].length, -1);
         if (change == 0 && ranges[i].discard)
             discard_freed(image, &ranges[i]);
@@ -109,7 +109,7 @@ int qcow2_sync(struct img *image)
     return status < 0 ? status : qcow2_barrier(image);
 }
 
-/* The list of what waits is bounded: a long one is worked off. */
+/* The list is bounded: process it when it gets long. */
 int qcow2_settle(struct img *image)
 {
     return qcow2_state(image)->dropped.count > MAX_DROPPED ? qcow2_flush(image) : 0;
@@ -176,7 +176,7 @@ static int copy_table(struct img *image, uint64_t offset, uint8_t **copy)
     return *copy ? 0 : -ENOMEM;
 }
 
-/* A new table for this L1 entry: empty, or a copy of the one that a snapshot keeps. */
+/* Allocate a table for this L1 entry: empty, or a copy of the one that a snapshot keeps. */
 static int new_l2(struct img *image, uint64_t l1_index)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -195,7 +195,7 @@ static int new_l2(struct img *image, uint64_t l1_index)
         IMG_EVENT(image->file, l2_alloc_write);
         if (old)
             memcpy(table, copy, s->cluster_size);
-        /* Its place on the storage is taken now: what goes into it later is not lost on a full disk. */
+        /* Write it now to allocate its storage: later writes to it cannot fail on a full disk. */
         status = qcow2_write(image, 0, table, offset, s->cluster_size);
     }
     if (status < 0) {
@@ -293,7 +293,7 @@ int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact)
         free(l1);
         return status;
     }
-    /* The copy names only tables that are on disk. */
+    /* The copy may refer only to tables that are on disk. */
     if ((status = qcow2_flush(image)) < 0 || (status = write_new_l1(image, l1, entries, offset)) < 0) {
         qcow2_free_clusters(image, offset, entries * 8);
         free(l1);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest range to extent: the two-level table walk.
- * Specification: "Cluster mapping", "L1 table entry", "L2 table entry", "Standard Cluster
- * Descriptor", "Compressed Clusters Descriptor", "Extended L2 Entries".
+ * Maps guest ranges by the two-level table walk.
+ * Specification: "Cluster mapping", "L1 table entry", "L2 table entry", "Standard Cluster Descriptor", "Compressed
+ * Clusters Descriptor", "Extended L2 Entries".
  *
- * An answer runs over as many entries as continue it, also into the next L2 tables,
- * but looks at a bounded number of them: the caller may need only its beginning.
+ * An extent includes all entries that continue it, also in the next L2 tables, but only a bounded number is
+ * examined: the caller may need only its beginning.
  */
 #include "qcow2.h"
 #include "../../libimg/io/waiting.h"
 
 enum { MAX_LOOKED_AT = 65536, RUN_ENDS = 1, LONG_SEARCH = 16 };
 
-/* What a run of subclusters of one L2 entry is. */
+/* A run of equal subclusters of one L2 entry. */
 struct piece {
     enum img_extent_kind kind;
     bool host_valid;
@@ -28,7 +28,7 @@ struct walk {
     unsigned looked_at;
 };
 
-/* An entry that has no meaning.  One that only ends a run is not looked into before a run begins with it. */
+/* Report an invalid entry, unless it only ends a run: then the next call, which begins there, reports it. */
 static int bad_entry(struct walk *walk, bool ends_run, const char *what, uint64_t index)
 {
     if (ends_run && walk->extent->length)
@@ -48,7 +48,7 @@ void qcow2_coded_range(const struct qcow2 *s, uint64_t entry, uint64_t *host, ui
 
 static bool entry_has_host(struct img *image, uint64_t entry)
 {
-    /* An external data file begins with guest data: there offset 0 is a place, marked by the COPIED bit. */
+    /* An external data file begins with guest data: there offset 0 is valid, and marked by the COPIED bit. */
     return entry & QCOW2_OFFSET_MASK || (image->data_file && entry & QCOW2_COPIED);
 }
 
@@ -63,7 +63,7 @@ static int decode_standard(struct walk *walk, uint64_t entry, uint64_t index, st
         if (qcow2_state(image)->h.version < 3)
             return bad_entry(walk, true, "Zero cluster entry found in pre-v3 image", index);
         piece->kind = IMG_ZERO;
-        /* Zeroes with a place are told apart by their offset alone, as qemu-img does. */
+        /* As in qemu-img, zeroes are allocated if their offset is not 0. */
         piece->host_valid = piece->host != 0;
     } else {
         piece->kind = piece->host_valid ? IMG_DATA : IMG_HOLE;
@@ -135,7 +135,7 @@ static int decode_entry(struct walk *walk, uint64_t index, unsigned sub, struct 
     return decode_standard(walk, entry, index, piece);
 }
 
-/* The host offset that begins an extent; what continues it is right when it is adjacent. */
+/* Check the host offset that begins an extent; offsets that continue it are valid if adjacent. */
 static int check_host(struct walk *walk, uint64_t index, unsigned sub, uint64_t guest, const struct piece *piece)
 {
     const struct qcow2 *s = qcow2_state(walk->image);
@@ -154,7 +154,7 @@ static int check_host(struct walk *walk, uint64_t index, unsigned sub, uint64_t 
     return 0;
 }
 
-/* Heads of a compressed cluster's bytes; those that the file does not have (padding of the last sector) are cut. */
+/* Host range of a compressed cluster, cut at the end of the file (the last sector may be unpadded). */
 static void set_coded(struct walk *walk, uint64_t entry)
 {
     struct img_extent *extent = walk->extent;
@@ -192,7 +192,7 @@ static bool continues(const struct img_extent *extent, const struct piece *piece
     return !piece->host_valid || piece->host == extent->host + extent->length;
 }
 
-/* Go through one L2 table from guest offset `at` to `limit`. 0: the extent may go on behind it. */
+/* Walk one L2 table from guest offset `at` to `limit`.  Returns 0 if the extent may continue after it. */
 static int walk_table(struct walk *walk, uint64_t at, uint64_t limit)
 {
     const struct qcow2 *s = qcow2_state(walk->image);
@@ -223,7 +223,7 @@ static int walk_table(struct walk *walk, uint64_t at, uint64_t limit)
     return 0;
 }
 
-/* Where no L2 table is, a hole without a host offset. The same answers as walk_table. */
+/* The same where there is no L2 table: a hole without a host offset. */
 static int walk_nothing(struct walk *walk, uint64_t at, uint64_t limit)
 {
     struct img_extent *extent = walk->extent;
@@ -250,8 +250,8 @@ static int load_table(struct walk *walk, uint64_t l1_index)
 }
 
 /*
- * More clusters have a reference count than the file has blocks on its storage: then the image was
- * made with preallocated metadata, and the holes of the file are worth reporting as zeroes.
+ * If more clusters have a refcount than the storage has blocks for the file, the image was made with preallocated
+ * metadata, and the holes of the file are worth reporting as zeroes.
  */
 static bool detect_preallocation(struct img *image)
 {
@@ -317,12 +317,12 @@ int qcow2_map(struct img *image, uint64_t offset, uint64_t length, struct img_ex
             continue;
         }
         if (extent->length && extent->kind == IMG_HOLE && !extent->host_valid)
-            break;              /* holes are found without reading tables; leave it so */
+            break;              /* a hole needs no table reads; keep it so */
         status = load_table(&walk, l1_index);
         if (status == 0)
             status = walk_table(&walk, at, limit);
         else if (status == IMG_LOOK_AGAIN)
-            status = 0;         /* from the L1 table on; what was found before is as good as an answer of its own */
+            status = 0;         /* from the L1 table on; return what was found before */
     }
     if (status < 0)
         return status;

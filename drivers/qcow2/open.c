@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The qcow2 driver: its table of callbacks, opening and closing.
- */
+/* The qcow2 driver: the vtable, open and close. */
 #include "qcow2.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Bounds, not reservations: a cache grows with the tables that are in fact used. */
+/* Limits, not reservations: a cache grows with the tables in use. */
 enum { L2_CACHE_BYTES = 32 << 20, REFBLOCK_CACHE_BYTES = 8 << 20, LEAST_CACHE_BYTES = 64 << 10 };
 
 int qcow2_signal_corrupt(struct img *image, bool fatal, const char *format, ...)
@@ -37,7 +35,7 @@ int qcow2_signal_corrupt(struct img *image, bool fatal, const char *format, ...)
     return -EIO;
 }
 
-/* ---- What the caller of open asks for --------------------------------------------- */
+/* ---- Open options ----------------------------------------------------------------- */
 
 static int check_cache_sizes(const struct qcow2 *s, const struct qcow2_open_options *given, struct img_error *err)
 {
@@ -57,7 +55,7 @@ static int check_cache_sizes(const struct qcow2 *s, const struct qcow2_open_opti
     return 0;
 }
 
-/* A bound that the caller gives, within what we are ready to hold. */
+/* A cache size from the caller, within our bounds. */
 static size_t cache_bytes(int64_t asked, size_t standard)
 {
     if (asked < 0)
@@ -183,14 +181,14 @@ static int read_lists(struct img *image, struct img_error *err)
     int status = qcow2_read_snapshots(image, err);
 
     if (status < 0 && image->flags & IMG_CHECK) {
-        img_error_clear(err);       /* the check reads it again and says what is wrong */
+        img_error_clear(err);       /* check reads it again and reports the error */
         qcow2_free_snapshots(qcow2_state(image));
         status = 0;
     }
     return status < 0 ? status : qcow2_read_bitmaps(image, err);
 }
 
-/* What a writer owes: features that it would break are switched off, a dirty image is mended. */
+/* Before writing: clear features that this writer would break, and repair a dirty image. */
 static int prepare_to_write(struct img *image, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -256,7 +254,7 @@ static int qcow2_open(struct img *image, const void *parsed, struct img_doc *opt
     return status;
 }
 
-/* Coded clusters are counted in sectors, so the last one's sector is whole in the file. */
+/* Compressed clusters are counted in sectors, so the last sector must be complete in the file. */
 static int fill_last_sector(struct img *image)
 {
     struct img_error ignored = IMG_ERROR_INIT;
@@ -284,9 +282,9 @@ static int qcow2_close(struct img *image)
     return status;
 }
 
-/* ---- What a fresh image reads as ------------------------------------------ */
+/* ---- Content of a new image ----------------------------------------------- */
 
-/* Clusters that were allocated beforehand show what the storage holds. */
+/* Preallocated clusters show the content of the storage. */
 static bool qcow2_zero_initialised(struct img *image)
 {
     const struct qcow2 *s = qcow2_state(image);
@@ -297,9 +295,9 @@ static bool qcow2_zero_initialised(struct img *image)
     return !allocated || img_zero_initialised(qcow2_data_node(image));
 }
 
-/* ---- On the way of the bytes ----------------------------------------------------------- */
+/* ---- The data path --------------------------------------------------------------------- */
 
-/* After fatal damage nothing goes through any more; stored bitmaps learn of every change. */
+/* Refuse after fatal damage; otherwise update stored bitmaps. */
 static int before_change(struct img *image, uint64_t offset, uint64_t length)
 {
     return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_bitmaps_track(image, offset, length);
@@ -362,7 +360,7 @@ static bool has_bitmaps(const struct img *image)
 const struct img_driver img_driver_qcow2 = {
     IMG_ROW(
         .name = "qcow2", .kind = IMG_FORMAT,
-        /* Later versions, too: they are refused by name. */
+        /* Later versions, too, so that they are refused by name. */
         .marks = IMG_MARKS(IMG_AT(0, "QFI\xfb"), IMG_AT_LEAST(4, "\0\0\0\2"))
     ),
     .has_bitmaps = has_bitmaps,

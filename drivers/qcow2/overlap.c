@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The overlap rule: a write that would hit metadata is refused and the image marked corrupt.
+ * The overlap check: a write that would hit metadata is refused, and the image marked corrupt.
  *
- * In a sound image no write can overlap anything, since clusters are only given out
- * when their reference count is zero.  Where the counts are wrong this check is what
- * stands between a guest write and the tables.
+ * In a sound image no write can overlap metadata, since only clusters with a refcount of zero are allocated.  If
+ * refcounts are wrong, this check protects the tables from guest writes.
  *
- * Tables can be many, so a filter comes first: a bitmap over the cluster number, folded
- * to a bounded size, with a bit for each L2 table and refcount block.  Only where it has a bit set are the
- * L1 table and the refcount table searched.
+ * There can be many tables, so a filter runs first: a bitmap over the cluster number, folded to a bounded size, with
+ * one bit for each L2 table and refcount block.  The L1 table and the refcount table are searched only if it has a
+ * bit set.
  */
 #include "qcow2.h"
 
@@ -73,7 +72,7 @@ void qcow2_note_metadata(struct img *image, uint64_t offset)
         set_filter(s, offset);
 }
 
-/* Whether a table may lie in the range; no is certain. */
+/* May a table lie in the range?  A no is certain. */
 static bool filter_hit(struct qcow2 *s, uint64_t offset, uint64_t length)
 {
     uint64_t first = offset >> s->h.cluster_bits, last = (offset + length - 1) >> s->h.cluster_bits;
@@ -112,7 +111,7 @@ static bool hits_inactive_l1(const struct qcow2 *s, const struct target *at)
 {
     for (size_t i = 0; i < s->snapshots.count; i++) {
         uint64_t bytes = (uint64_t)s->snapshots.at[i].l1_size * 8;
-        /* A length beyond all bounds is damage, and would stand in the way of a repair. */
+        /* A length beyond all bounds is damage, and would only obstruct a repair. */
         if (bytes <= QCOW2_MAX_L1_BYTES && hits(at, s->snapshots.at[i].l1_offset, bytes))
             return true;
     }
@@ -134,7 +133,7 @@ static int hits_inactive_l2(struct img *image, const struct target *at, bool *hi
     return 0;
 }
 
-/* Name of the metadata that is hit, or NULL. */
+/* Name of the metadata hit, or NULL. */
 static const char *constant_hit(const struct qcow2 *s, unsigned sections, const struct target *at)
 {
     if (sections & QCOW2_AT_HEADER && hits(at, 0, s->cluster_size))

@@ -7,23 +7,22 @@
  *   extension.c header extensions and feature names
  *   open.c      the vtable, open and close
  *   info.c      format specific information
- *   options.c   the option table
  *   cache.c     L2 tables and refcount blocks in memory, written back in order
  *   map.c       guest range -> extent; decode
- *   l2.c        tables for writing, and the order in which all of it reaches the disk
+ *   l2.c        tables for writing, and the order in which metadata reach the disk
  *   reserve.c   reserve, publish, cancel: guest writes; zero.c: zero, discard
- *   backing.c   another backing file; empty.c: no guest clusters any more
- *   amend.c     other options later; amend-refcount.c, amend-downgrade.c: those that change many tables
- *   resize.c    the size of the disk; preallocate.c: places before there is data
- *   refcount.c  reference counts, cluster allocation; refcount-table.c: growth of the table
+ *   refcount.c  refcounts, cluster allocation
  *   overlap.c   no write may hit metadata
- *   snapshot.c  snapshot table; snapshot-write.c, snapshot-tree.c: create, apply, delete
- *   shadow.c    many tables change as one
- *   bitmap.c    bitmap directory; bitmap-bits.c: the bits of one; bitmap-write.c: bits that follow what is
- *               written, and their way back to the disk; bitmap-edit.c: what users do with bitmaps
- *   create.c    new images; stream.c, stream-plan.c: such that are written in order
- *   measure.c   the room that one needs
- *   check.c     what is wrong; repair.c: mending it
+ *
+ *   change/     backing.c: change the backing file; empty.c: deallocate all guest clusters; resize.c: the disk size;
+ *               amend.c: other options, refcount-width.c, downgrade.c: those that change many tables;
+ *               refcount-table.c: grow the refcount table
+ *   snapshot/   snapshot.c: the snapshot table; write.c, tree.c: create, apply, delete
+ *   bitmap/     bitmap.c: the bitmap directory; bits.c: the bits of one; write.c: track writes, write bitmaps back;
+ *               edit.c: changes by users
+ *   create/     create.c: new images, options.c: the option table, preallocate.c: preallocation;
+ *               stream.c, stream-plan.c: images written in order; measure.c: the size of a new image
+ *   check/      check.c: consistency check; repair.c: rebuild refcounts; shadow.c: change many tables atomically
  */
 #ifndef QCOW2_H
 #define QCOW2_H
@@ -76,11 +75,11 @@ struct qcow2_header {               /* in host byte order */
     uint64_t incompatible, compatible, autoclear;
     uint32_t refcount_order, length;
     uint8_t compression;
-    /* header bytes behind what we know, kept as they are */
+    /* header bytes after those that we know, kept unchanged */
     uint8_t *unknown; uint32_t unknown_length;
 };
 
-struct qcow2_extension {            /* one that we do not interpret, kept in place */
+struct qcow2_extension {            /* one that we do not interpret, kept unchanged */
     uint32_t type, length;
     uint8_t *data;
 };
@@ -98,10 +97,10 @@ struct qcow2_bitmap {
     uint64_t table_offset; uint32_t table_size;
     uint32_t flags;                 /* bit 0 in use, 1 auto, 2 extra data compatible */
     uint8_t type, granularity_bits;
-    uint64_t entry;                 /* where the directory on disk has it; 0: not there yet */
-    struct qcow2_bits *bits;        /* bitmap-bits.c; NULL: not looked at */
-    bool marked;                    /* in use on disk because of us; the flag here stays off */
-    bool flags_newer;               /* than in the directory on disk */
+    uint64_t entry;                 /* its host offset in the directory; 0: not there yet */
+    struct qcow2_bits *bits;        /* bitmap/bits.c; NULL: not loaded */
+    bool marked;                    /* we set "in use" on disk; the flag here stays off */
+    bool flags_newer;               /* the flags differ from those in the directory on disk */
 };
 
 /* cache.c: tables of one cluster each (L2 tables, or refcount blocks), big-endian as on disk. */
@@ -110,8 +109,8 @@ struct qcow2_cache;
 struct qcow2_range { uint64_t offset, length; };
 
 /*
- * Why clusters are not used any more.  It decides whether the file below is told so (the open options pass-discard-*): of
- * what an overwritten cluster leaves behind never, of what a smaller disk does always.
+ * Why clusters are freed.  This decides whether to discard them in the file below (the open options pass-discard-*):
+ * never after an overwrite, always after shrinking the disk.
  */
 enum qcow2_discard { QCOW2_DISCARD_NEVER, QCOW2_DISCARD_ALWAYS, QCOW2_DISCARD_REQUEST, QCOW2_DISCARD_SNAPSHOT,
                      QCOW2_DISCARD_OTHER, QCOW2_DISCARDS };
@@ -122,54 +121,57 @@ struct qcow2 {
     uint32_t cluster_size;
     unsigned l2_entry_size;         /* 8, or 16 with extended L2 */
     unsigned l2_bits;               /* log2 of entries in an L2 table */
-    unsigned subclusters;           /* 1 or 32 a cluster */
+    unsigned subclusters;           /* 1 or 32 per cluster */
     uint32_t subcluster_size;
     unsigned refcount_bits;         /* 1 << h.refcount_order */
     uint64_t refcount_max;
     unsigned refblock_bits;         /* log2 of entries in a refcount block */
 
-    uint64_t *l1;                   /* active L1 in host byte order; h.l1_size entries; the snapshot's while one is shown */
+    uint64_t *l1;                   /* active L1 (or that of the snapshot shown), host byte order, h.l1_size */
     uint64_t *refcount_table;       /* host byte order, refcount_table_size entries; loaded by open */
     uint32_t refcount_table_size;
     struct qcow2_cache *l2_cache, *refblock_cache;
 
-    bool refblocks_distinct;        /* each is named once, as far as that was looked at */
-    uint64_t free_cluster_index;    /* no free cluster below */
-    uint64_t coded_tail;            /* where the next compressed cluster may be packed; 0: nowhere */
-    bool corrupt_reported;          /* one notice an image is enough */
-    bool broken;                    /* fatal damage was met: nothing may be read or written any more */
+    bool refblocks_distinct;        /* no block is referred to twice, as far as checked */
+    uint64_t free_cluster_index;    /* no cluster below is free */
+    uint64_t coded_tail;            /* where the next compressed cluster may be packed; 0: none */
+    bool corrupt_reported;          /* one notice per image is enough */
+    bool broken;                    /* fatal damage: no more reads or writes */
     bool prealloc_known, prealloc;  /* metadata preallocation suspected: DATA extents recurse */
 
     bool has_crypto;                /* crypto header extension: where the LUKS header lies */
     uint64_t crypto_offset, crypto_length;
 
-    char *data_file_name;           /* as the header extension stores it, NULL */
+    char *data_file_name;           /* from the header extension; NULL: none */
     IMG_VECTOR(struct qcow2_extension) extensions;
     IMG_VECTOR(struct qcow2_feature_name) features;
     IMG_VECTOR(struct qcow2_snapshot) snapshots;
     IMG_VECTOR(struct qcow2_bitmap) bitmaps;
     uint32_t bitmap_count; uint64_t bitmap_directory_offset, bitmap_directory_size;
-    bool bitmaps_valid;             /* there is a directory that counts */
-    bool bitmaps_stale;             /* the last writer did not know of them: to be dropped */
-    bool bitmaps_edited;            /* some were added or removed, or flags changed: the directory is to be written */
-    bool bitmaps_paused;            /* what is written now is no change that a guest makes */
-    IMG_VECTOR(struct qcow2_range) bitmap_trash;    /* to be freed once nothing on disk names it */
-    size_t bitmap_memory;           /* bytes of loaded bits */
+    bool bitmaps_valid;             /* the directory is valid */
+    bool bitmaps_stale;             /* the last writer did not know bitmaps: drop them */
+    bool bitmaps_edited;            /* bitmaps were added or removed, or flags changed: rewrite the directory */
+    bool bitmaps_paused;            /* current writes are not guest writes */
+    IMG_VECTOR(struct qcow2_range) bitmap_trash;    /* to free once nothing on disk refers to it */
+    size_t bitmap_memory;           /* bytes of bits in memory */
 
-    /* Guest writes (reserve.c, refcount.c, overlap.c).  All empty after qcow2_flush, so close needs nothing more than that. */
-    unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against; open sets qcow2_overlap_template() */
-    uint64_t l1_dirty_from, l1_dirty_to;    /* L1 entries that are newer in memory than on disk: [from, to) */
-    IMG_VECTOR(struct qcow2_dropped) dropped;   /* host ranges whose count goes down once no table on disk names them */
-    uint64_t next_guest, next_host; /* a write that was answered in part goes on here, best there; next_host 0: unknown */
-    uint64_t *metadata_filter;      /* overlap.c; free() in close */
+    /*
+     * Guest writes (reserve.c, refcount.c, overlap.c).  All of it is empty after qcow2_flush, so close needs no
+     * more.
+     */
+    unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against */
+    uint64_t l1_dirty_from, l1_dirty_to;    /* L1 entries that are newer in memory than on disk */
+    IMG_VECTOR(struct qcow2_dropped) dropped;   /* host ranges to dereference once no table on disk refers to them */
+    uint64_t next_guest, next_host; /* where a partly answered write continues, and where best; 0: unknown */
+    uint64_t *metadata_filter;      /* overlap.c; free() it in close */
     uint64_t metadata_filter_mask;
-    bool discards[QCOW2_DISCARDS];  /* what is freed for this reason is discarded in the file below */
+    bool discards[QCOW2_DISCARDS];  /* for which reasons freed clusters are discarded below */
     bool keep_discarded;            /* open option discard-no-unref */
-    bool shadowed;                  /* shadow.c: the disk shows copies, the tables may be written in any order */
-    struct img_codec_how coding;    /* of clusters that are compressed while the image is open */
-    bool coded_written;             /* compressed clusters were: the file may end inside a sector */
-    uint64_t published, durable;    /* reservations that L2 entries show; those whose bytes are on the disk, too */
-    bool lazy;                      /* lazy refcounts in force: no order between refcounts and L2 tables */
+    bool shadowed;                  /* shadow.c: copies are active on disk; write tables in any order */
+    struct img_codec_how coding;    /* how to compress clusters while the image is open */
+    bool coded_written;             /* compressed clusters were written: the file may end inside a sector */
+    uint64_t published, durable;    /* number of published reservations, and of those with durable bytes */
+    bool lazy;                      /* lazy refcounts are on: no order between refcounts and L2 tables */
 };
 
 static inline struct qcow2 *qcow2_state(const struct img *image)
@@ -185,7 +187,7 @@ static inline bool qcow2_has_l2(const struct qcow2 *s, uint64_t guest)
     return index < s->h.l1_size && s->l1[index] & QCOW2_OFFSET_MASK;
 }
 
-/* Where the refcount block with this index lies, as the table says; 0: there is none. */
+/* Host offset of the refcount block with this index, from the table; 0: none. */
 static inline uint64_t qcow2_refblock_at(const struct qcow2 *s, uint64_t index)
 {
     return index < s->refcount_table_size ? s->refcount_table[index] & ~511ull : 0;
@@ -198,102 +200,111 @@ static inline struct img *qcow2_data_node(const struct img *image)
 }
 
 /* header.c -------------------------------------------------------------------- */
-/* Read and validate the header with its extensions into s (spec: Header, Header extensions). `flags`: IMG_CHECK tolerates. */
+/*
+ * Read and validate the header and its extensions into s (spec: Header, Header extensions).  IMG_CHECK: tolerates
+ * damage.
+ */
 int qcow2_read_header(struct img *image, struct img_error *err);
-/* Write header, extensions and backing name from s into cluster 0. -ENOSPC when they do not fit. */
+/* Write header, extensions and backing name from s to cluster 0.  -ENOSPC: they do not fit. */
 int qcow2_write_header(struct img *image);
-/* The header cluster as bytes (cluster_size, caller frees); for create before there is an open image.
- * backing name and format are taken from image->backing_name, backing_format. */
+/* Build the header cluster (cluster_size bytes, caller frees), for create, before the image is open.  Takes the
+ * backing name and format from image->backing_name, backing_format. */
 int qcow2_build_header(const struct img *image, uint8_t *cluster);
 void qcow2_free_header(struct qcow2 *s);
-/* Read metadata from the image file; what lies behind its end reads as zeroes, as in qemu-img. */
+/* Read metadata from the image file; bytes beyond its end read as zeroes, as in qemu-img. */
 int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length);
 
 /* extension.c ----------------------------------------------------------------- */
-/* Parse the extensions in [offset, end) of the header cluster. Only the feature names: `names_only`. */
+/* Parse the extensions in [offset, end) of the header cluster.  `names_only`: only the feature names. */
 int qcow2_read_extensions(struct img *image, uint64_t offset, uint64_t end, bool names_only, struct img_error *err);
-/* Append all extensions with the end marker at *at of `cluster`; -ENOSPC when they do not fit. */
+/* Append all extensions and the end marker at *at of `cluster`.  -ENOSPC: they do not fit. */
 int qcow2_build_extensions(const struct img *image, uint8_t *cluster, size_t *at);
 void qcow2_free_extensions(struct qcow2 *s);
 /* "dirty bit, Unknown incompatible feature: 100"; caller frees. */
 char *qcow2_feature_list(const struct qcow2 *s, uint64_t incompatible);
-/* Set or clear one incompatible bit on disk right away. */
+/* Set or clear one incompatible bit on disk at once. */
 int qcow2_set_incompatible(struct img *image, uint64_t bit, bool on);
-/* Derived numbers (cluster_size, l2_bits, ...) from s->h. */
+/* Derive numbers (cluster_size, l2_bits, ...) from s->h. */
 void qcow2_derive(struct qcow2 *s);
 
 /* open.c */
 extern const struct img_driver img_driver_qcow2;
-/* Report damage once ("qcow2: Marking image as corrupt: ..."), set the corrupt bit when writable; returns -EIO. */
+/* Report damage once ("qcow2: Marking image as corrupt: ..."), and set the corrupt bit if writable; returns -EIO. */
 int qcow2_signal_corrupt(struct img *image, bool fatal, const char *format, ...) IMG_PRINTF(3, 4);
 
 /* cache.c --------------------------------------------------------------------- */
-/* `section`: QCOW2_AT_ACTIVE_L2 or QCOW2_AT_REFBLOCK, what the tables are; `memory`: bytes that it may hold. */
+/* `section`: QCOW2_AT_ACTIVE_L2 or QCOW2_AT_REFBLOCK, the kind of tables; `memory`: maximum bytes in the cache. */
 struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t memory);
-void qcow2_cache_free(struct qcow2_cache *cache);       /* drops what is dirty */
-/* `after` is written out before anything dirty of `cache` is: refcounts before L2 tables. */
+void qcow2_cache_free(struct qcow2_cache *cache);       /* drops dirty tables */
+/* Write `after` before anything dirty of `cache`: refcounts before L2 tables. */
 void qcow2_cache_depends(struct qcow2_cache *cache, struct qcow2_cache *after);
-/* The table at host `offset`, read from disk if need be. The pointer is good until the next get/new on this cache. */
+/* Get the table at host `offset`, reading it if needed.  The pointer is valid until the next get/new on this cache. */
 int qcow2_cache_get(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
-/* The same, for map and reserve before they have changed anything: may release image->lock while the table is read, and
- * ends with IMG_LOOK_AGAIN then (io/waiting.h). */
+/* The same, for map and reserve before they have changed anything: may release image->lock while the table is read,
+ * and then returns IMG_LOOK_AGAIN (io/waiting.h). */
 int qcow2_cache_look(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
-/* The same without reading: a zeroed new table, dirty. */
+/* Add a zeroed new table, dirty, without reading. */
 int qcow2_cache_new_table(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
 void qcow2_cache_dirty(struct qcow2_cache *cache, uint64_t offset);
-void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset);   /* drop without writing */
-int qcow2_cache_write(struct qcow2_cache *cache);       /* all dirty ones, in order */
+void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset);   /* drop it without writing */
+int qcow2_cache_write(struct qcow2_cache *cache);       /* write all dirty tables, in order */
 void qcow2_cache_clear(struct qcow2_cache *cache);      /* drop all without writing */
 
 /* map.c ----------------------------------------------------------------------- */
 int qcow2_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 int qcow2_decode(struct img *image, const void *coded, size_t coded_length, void *plain, size_t length);
 int64_t qcow2_encode(struct img *image, const void *plain, size_t length, void *coded, size_t capacity);
-/* Host offset and byte length (whole sectors less the start inside the first) of a compressed L2 entry (spec: Compressed Clusters Descriptor). */
+/*
+ * Host offset and byte length (whole sectors, less the start inside the first) of a compressed L2 entry (spec:
+ * Compressed Clusters Descriptor).
+ */
 void qcow2_coded_range(const struct qcow2 *s, uint64_t entry, uint64_t *host, uint64_t *length);
 /* Read an L1 table of `size` entries into a fresh host-order array. */
 int qcow2_read_l1(struct img *image, uint64_t offset, uint32_t size, uint64_t **l1);
 
 /* refcount-table.c --------------------------------------------------------------- */
-/* A run of new refcount blocks and a new table at `start`, to count `clusters` clusters behind them too. */
+/* New refcount blocks and a new table, in one run at `start`; they count `clusters` clusters, themselves included. */
 struct qcow2_refcount_area {
     uint64_t start, clusters;
-    uint64_t block_index, block_offset;     /* a block that the new table shall name already; offset 0: none */
-    bool exact;                             /* no reserve for later growth */
+    uint64_t block_index, block_offset;     /* a block that the new table must refer to already; offset 0: none */
+    bool exact;                             /* no spare room for growth */
 };
 int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_area *area, uint64_t *end);
-/* Blocks and clusters of table to count `clusters` clusters and these blocks and table themselves; -EFBIG. */
+/* Number of block and table clusters that count `clusters` clusters and themselves; -EFBIG: too many. */
 int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t clusters, uint64_t *blocks, uint64_t *table);
 
-/* Is each refcount block named once?  To be asked before all of them are gone through: a small file can name one a million
- * times.  -EIO, and the image is marked corrupt. */
+/* Is each refcount block referred to only once?  Call it before walking through all of them: a small file can refer
+ * to one a million times.  -EIO: no, and the image is marked corrupt. */
 int qcow2_check_refblocks(struct img *image);
 
 /* refcount.c -------------------------------------------------------------------- */
-/* What was written is to be durable before what comes next. */
+/* All earlier writes must be durable before later ones. */
 int qcow2_barrier(struct img *image);
-/* The guest bytes of all that was published are to be durable before what comes next: the L2 entries that show them. */
+/* The guest data of all published reservations must be durable before the L2 entries that map them. */
 int qcow2_data_barrier(struct img *image);
 int qcow2_read_refcount_table(struct img *image, struct img_error *err);
 /* Raw access to entry `index` of a refcount block of this width. */
 uint64_t qcow2_refcount_at(const struct qcow2 *s, const uint8_t *block, uint64_t index);
 void qcow2_refcount_put(const struct qcow2 *s, uint8_t *block, uint64_t index, uint64_t value);
 int qcow2_refcount_get(struct img *image, uint64_t cluster, uint64_t *count);
-/* Add +1 or -1 to the clusters of [offset, offset+length); clusters that reach 0 are free again. */
+/* Add +1 or -1 to the refcounts of [offset, offset+length); clusters that reach 0 are free. */
 int qcow2_refcount_change(struct img *image, uint64_t offset, uint64_t length, int delta);
-/* Allocate `length` bytes of consecutive clusters, first fit; count 1 each. */
+/* Allocate `length` bytes of consecutive clusters, first fit, with refcount 1. */
 int qcow2_alloc_clusters(struct img *image, uint64_t length, uint64_t *offset);
-/* Up to *length bytes exactly at `offset`, as many as are free; *length says how many were taken (0: none). */
+/* Allocate up to *length bytes exactly at `offset`, as many as are free; *length becomes the number taken (0: none). */
 int qcow2_alloc_at(struct img *image, uint64_t offset, uint64_t *length);
-/* Room for coded bytes, packed behind the previous ones where they fit (spec: compressed clusters may share host clusters). */
+/*
+ * Allocate space for compressed bytes, packed after the previous ones if they fit (spec: compressed clusters may
+ * share host clusters).
+ */
 int qcow2_alloc_coded(struct img *image, uint64_t length, uint64_t *offset);
 int qcow2_free_clusters(struct img *image, uint64_t offset, uint64_t length);
-/* Behind the last cluster in use that the file has; 0: there is none. */
+/* The end of the last cluster in use within the file; 0: none is. */
 int qcow2_end_of_use(struct img *image, uint64_t *offset);
-/* What is remembered of tables that were changed or moved all at once is found anew. */
+/* Forget derived state, after tables were changed or moved as a whole. */
 void qcow2_forget_derived(struct qcow2 *s);
-/* Would a write to [offset, +length) of the image file hit metadata (other than of kind `except`)? Then it is
- * signalled as corruption and -EIO comes back. */
+/* Would a write to [offset, +length) of the image file hit metadata (other than of kind `except`)?  Then it is
+ * reported as corruption, and -EIO is returned. */
 enum qcow2_section { QCOW2_AT_HEADER = 1, QCOW2_AT_ACTIVE_L1 = 2, QCOW2_AT_ACTIVE_L2 = 4, QCOW2_AT_REFBLOCK = 8,
                      QCOW2_AT_REFTABLE = 16, QCOW2_AT_SNAPSHOT_TABLE = 32, QCOW2_AT_INACTIVE_L1 = 64,
                      QCOW2_AT_INACTIVE_L2 = 128, QCOW2_AT_BITMAP_DIRECTORY = 256 };
@@ -301,25 +312,25 @@ enum { QCOW2_SECTIONS = 9 };
 int qcow2_check_overlap(struct img *image, unsigned except, uint64_t offset, uint64_t length);
 /* overlap.c: write metadata to the image file, unless it would hit other metadata. */
 int qcow2_write(struct img *image, unsigned except, const void *bytes, uint64_t offset, size_t length);
-/* overlap.c: the sections of a template by name (none constant cached all); -EINVAL. */
+/* overlap.c: the sections of a template (none constant cached all); -EINVAL: no such name. */
 int qcow2_overlap_template(const char *name, unsigned *sections);
-/* overlap.c: a table (L2, refcount block) was put at `offset`; keeps the filter true. */
+/* overlap.c: a table (L2, refcount block) was placed at `offset`; updates the filter. */
 void qcow2_note_metadata(struct img *image, uint64_t offset);
 
 /* l2.c --------------------------------------------------------------------------- */
 /* An L2 table that may be written, and the entry of a guest cluster in it. */
 struct qcow2_l2 {
     uint64_t offset;                /* of the table, for qcow2_cache_dirty */
-    uint8_t *table;                 /* good until the next call that takes a table */
+    uint8_t *table;                 /* valid until the next call that gets a table */
     uint32_t index, left;           /* the entry; entries from it to the end of the table */
 };
-/* The table for this guest offset, made or copied if need be.  IMG_LOOK_AGAIN as qcow2_cache_look. */
+/* Get the table for this guest offset, allocated or copied if needed.  IMG_LOOK_AGAIN as in qcow2_cache_look. */
 int qcow2_l2_for_write(struct img *image, uint64_t guest, struct qcow2_l2 *l2);
 static inline uint64_t qcow2_l2_entry(const struct qcow2 *s, const struct qcow2_l2 *l2, uint32_t ahead)
 {
     return img_get_be64(l2->table + (size_t)(l2->index + ahead) * s->l2_entry_size);
 }
-/* Extended L2: bits 0-31 allocated, 32-63 zero; 0 without it. */
+/* Extended L2: bits 0-31 allocated, 32-63 zero; otherwise 0. */
 static inline uint64_t qcow2_l2_bitmap(const struct qcow2 *s, const struct qcow2_l2 *l2, uint32_t ahead)
 {
     return s->subclusters > 1 ? img_get_be64(l2->table + (size_t)(l2->index + ahead) * s->l2_entry_size + 8) : 0;
@@ -333,12 +344,15 @@ static inline void qcow2_l2_put(const struct qcow2 *s, struct qcow2_l2 *l2, uint
     if (s->subclusters > 1)
         img_put_be64(at + 8, bitmap);
 }
-/* Change an entry of the L1 table in memory; it goes to disk with the next flush. */
+/* Change an entry of the L1 table in memory; the next flush writes it. */
 void qcow2_set_l1(struct qcow2 *s, uint64_t index, uint64_t entry);
-/* One use less of these host bytes, counted once no table on disk names them; of what an L2 entry names. */
+/*
+ * Drop one reference to these host bytes once no table on disk refers to them; the second drops those of an L2
+ * entry.
+ */
 void qcow2_drop(struct img *image, uint64_t offset, uint64_t length, enum qcow2_discard why);
 void qcow2_drop_entry(struct img *image, uint64_t entry, enum qcow2_discard why);
-/* Keeps the list of what was dropped short; to be called when the tables are in order. */
+/* Keeps the list of dropped ranges short; call it when the tables are consistent. */
 int qcow2_settle(struct img *image);
 
 /* reserve.c ---------------------------------------------------------------------- */
@@ -350,25 +364,25 @@ void qcow2_cancel(struct img *image, struct img_reservation *at);
 int qcow2_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int qcow2_discard(struct img *image, uint64_t offset, uint64_t length);
 int qcow2_flush(struct img *image);
-/* The same, and durable: counts are on disk before anything new names what they count. */
+/* Flush durably: refcounts are on disk before anything new refers to what they count. */
 int qcow2_sync(struct img *image);
 int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact);
 int qcow2_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
-/* preallocate.c: give the guest clusters of [offset, end) a place; `end` of the disk is not in the header yet. */
+/* preallocate.c: allocate the guest clusters of [offset, end); the header may not have the size `end` yet. */
 enum qcow2_preallocation { QCOW2_PREALLOC_OFF, QCOW2_PREALLOC_METADATA, QCOW2_PREALLOC_FALLOC, QCOW2_PREALLOC_FULL };
 int qcow2_preallocation_parse(const char *name, enum qcow2_preallocation *mode);
 int qcow2_preallocate(struct img *image, uint64_t offset, uint64_t end, enum qcow2_preallocation mode,
                       struct img_error *err);
-/* amend.c, amend-refcount.c, amend-downgrade.c: other options for an image that stands. */
+/* amend.c, refcount-width.c, downgrade.c: change options of an existing image. */
 int qcow2_amend(struct img *image, const void *options, const struct img_amend *how, struct img_error *err);
 int qcow2_amend_refcounts(struct img *image, unsigned order, const struct img_amend *how, struct img_error *err);
 int qcow2_downgrade(struct img *image, const struct img_amend *how, struct img_error *err);
-/* resize.c: entries of the L1 table for a disk of this size. */
+/* resize.c: number of L1 entries for a disk of this size. */
 uint64_t qcow2_l1_entries(const struct qcow2 *s, uint64_t size);
 /* backing.c, empty.c: see driver.h. */
 int qcow2_change_backing(struct img *image, const char *name, const char *format);
 int qcow2_make_empty(struct img *image);
-int qcow2_mark_dirty(struct img *image);      /* lazy refcounts: before the first refcount is left behind */
+int qcow2_mark_dirty(struct img *image);      /* lazy refcounts: call it before the first refcount is delayed */
 int qcow2_mark_clean(struct img *image);
 
 /* info.c: the format specific "data" object. */
@@ -384,40 +398,41 @@ int qcow2_read_snapshots(struct img *image, struct img_error *err);
 int qcow2_snapshots(struct img *image, struct img_snapshot **list, struct img_error *err);
 int qcow2_snapshot_load(struct img *image, const char *id, const char *name, struct img_error *err);
 void qcow2_free_snapshots(struct qcow2 *s);
-/* snapshot-write.c: the driver callbacks. */
+/* snapshot/write.c: driver callbacks. */
 int qcow2_snapshot_create(struct img *image, struct img_snapshot *what, struct img_error *err);
 int qcow2_snapshot_apply(struct img *image, const char *id_or_name, struct img_error *err);
 int qcow2_snapshot_delete(struct img *image, const char *id, const char *name, struct img_error *err);
-/* The list with `more` (NULL: nothing) at its end, as a table in a new place.  The list itself stays as it is: it tells of
- * the table that is in force. */
+/* Write the list, with `more` (NULL: nothing) at its end, as a table at a new place.  The list itself is not
+ * changed: it describes the active table. */
 int qcow2_put_snapshot_table(struct img *image, const struct qcow2_snapshot *more, struct qcow2_range *at);
-/* snapshot.c: fixed part of an entry, and the extra data that we know. */
+/* snapshot.c: the fixed part of an entry, and the extra data that we know. */
 enum { QCOW2_SNAPSHOT_ENTRY = 40, QCOW2_SNAPSHOT_EXTRA = 24 };
-/* What the fixed part of an entry and its extra data, which are in *snapshot already, say. */
+/* Decode the fixed part of an entry, and its extra data, which are already in *snapshot. */
 void qcow2_parse_snapshot(const struct qcow2 *s, const uint8_t *entry, struct qcow2_snapshot *snapshot);
 void qcow2_free_snapshot(struct qcow2_snapshot *snapshot);
-/* The first one with this id (NULL: any) and this name (NULL: any); NULL: none. */
+/* The first snapshot with this id (NULL: any) and this name (NULL: any); NULL: none. */
 struct qcow2_snapshot *qcow2_find_snapshot(const struct qcow2 *s, const char *id, const char *name);
-/* May its L1 table be read, as far as the entry tells? */
+/* Is the place of its L1 table valid, as far as the entry shows? */
 int qcow2_check_snapshot_l1(const struct qcow2 *s, const struct qcow2_snapshot *snapshot, struct img_error *err);
-/* Bytes of the table as it is on disk. */
+/* Length in bytes of the table on disk. */
 uint64_t qcow2_snapshot_table_length(const struct qcow2 *s);
-/* The snapshots of s as a table for the disk, which the caller frees.  -EFBIG: too large. */
+/* Build the table of the snapshots of s for the disk; caller frees.  -EFBIG: too large. */
 int qcow2_build_snapshot_table(const struct qcow2 *s, uint8_t **table, uint64_t *length);
-/* snapshot-tree.c: add `delta` (+1, -1 or 0) to the counts of all that an L1 table in memory names, and set or clear the
- * copied flags in its L2 tables (on disk) and in `l1`.  The L2 cache must be empty. */
+/* snapshot/tree.c: add `delta` (+1, -1 or 0) to the refcounts of all that an L1 table in memory refers to, and set
+ * or clear the copied flags in its L2 tables (on disk) and in `l1`.  The L2 cache must be empty. */
 struct qcow2_tree {
     uint64_t *l1;
     uint32_t entries;
     int delta;
-    bool flags;                     /* see to the copied flags */
-    const uint64_t *only;           /* entries that are 0 here are left out; NULL: none */
-    IMG_VECTOR(struct qcow2_range) freed;   /* clusters that are not used any more; free(freed.at) */
+    bool flags;                     /* update the copied flags */
+    const uint64_t *only;           /* skip entries that are 0 here; NULL: none */
+    IMG_VECTOR(struct qcow2_range) freed;   /* clusters that became free; free(freed.at) */
 };
 int qcow2_tree_update(struct img *image, struct qcow2_tree *tree);
-/* shadow.c: begin flushes; from then on tables are written in place in any order and nothing may be allocated, until
- * commit makes it visible together with s->l1, s->h.size and the snapshot fields of s->h, or rollback undoes it all.
- * `indexes`: L1 entries whose L2 tables will be written to.  Both ends free *shadow; a commit that fails has rolled back. */
+/* shadow.c: begin flushes.  After it, write tables in place in any order, and allocate nothing.  commit then makes
+ * the changes visible, together with s->l1, s->h.size and the snapshot fields of s->h; rollback undoes them.
+ * `indexes`: L1 entries whose L2 tables will be written.  Both ends free *shadow; a commit that fails has rolled
+ * back. */
 struct qcow2_shadow;
 int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count, struct qcow2_shadow **shadow);
 int qcow2_shadow_commit(struct img *image, struct qcow2_shadow *shadow);
@@ -428,57 +443,57 @@ void qcow2_free_bitmaps(struct qcow2 *s);
 enum { QCOW2_BITMAP_ENTRY = 24 };       /* fixed part of a directory entry */
 enum { QCOW2_MAX_BITMAPS = 65535, QCOW2_MAX_BITMAP_DIRECTORY = QCOW2_MAX_BITMAPS * 1024,
        QCOW2_MAX_BITMAP_BYTES = 512 << 20 };
-/* Length of the directory entry of a bitmap of this name. */
+/* Length of the directory entry of a bitmap with this name. */
 static inline uint64_t qcow2_bitmap_entry_bytes(const char *name)
 {
     return img_align_up(QCOW2_BITMAP_ENTRY + strlen(name), 8);
 }
-/* Clusters of bits that a disk of this size has at this granularity. */
+/* Number of clusters of bits for a disk of this size at this granularity. */
 uint64_t qcow2_bitmap_clusters(const struct qcow2 *s, unsigned granularity_bits);
-/* An entry of a bitmap table: a cluster of bits, or (without one) all of them 0 or 1. */
+/* An entry of a bitmap table: a cluster of bits, or (without a cluster) all bits 0 or 1. */
 enum { QCOW2_BITS_ALL_ONES = 1 };
 bool qcow2_bitmap_entry_sound(const struct qcow2 *s, uint64_t entry);
-/* The table, in host order, malloc()ed; -EINVAL where an entry of it is not sound. */
+/* The table, in host order, caller frees.  -EINVAL: an entry is invalid. */
 int qcow2_read_bitmap_table(struct img *image, const struct qcow2_bitmap *bitmap, uint64_t **table);
 
-/* To be freed once nothing on disk names it; what lies behind the end of the file is damage and stays. */
+/* Free it once nothing on disk refers to it; a range beyond the end of the file is damage and is not freed. */
 void qcow2_bitmap_trash(struct img *image, uint64_t offset, uint64_t length);
-/* Does nothing else use these clusters?  What is shared in a damaged image is not written in place. */
+/* Does nothing else use these clusters?  In a damaged image shared clusters must not be written in place. */
 bool qcow2_bitmap_alone(struct img *image, uint64_t offset, uint64_t length);
 
-/* bitmap-bits.c: the bits of one bitmap, a cluster of them in memory at a time and more while there is room. */
-int qcow2_bits_load(struct img *image, struct qcow2_bitmap *bitmap);   /* the table; no bits yet */
+/* bitmap/bits.c: the bits of one bitmap, loaded cluster by cluster, and kept while there is memory. */
+int qcow2_bits_load(struct img *image, struct qcow2_bitmap *bitmap);   /* loads the table, no bits yet */
 void qcow2_bits_free(struct qcow2 *s, struct qcow2_bitmap *bitmap);
-/* Set the bits of a guest range.  What is on disk may change: the bitmap is marked in use. */
+/* Set the bits of a guest range.  Marks the bitmap in use, since this may change the disk. */
 int qcow2_bits_set(struct img *image, struct qcow2_bitmap *bitmap, uint64_t offset, uint64_t length);
 void qcow2_bits_clear(struct img *image, struct qcow2_bitmap *bitmap);
 /* See next of struct img_bitmap_ops. */
 int qcow2_bits_next(struct img *image, struct qcow2_bitmap *bitmap, uint64_t offset, uint64_t *start,
                     uint64_t *length);
-/* Set all bits that are set in `from`, of the same granularity; clusters may differ in size. */
+/* Set all bits that are set in `from`, which has the same granularity; cluster sizes may differ. */
 int qcow2_bits_merge(struct img *image, struct qcow2_bitmap *bitmap, struct img *source, struct qcow2_bitmap *from);
-/* The disk was `old_size` bytes long, now the table is made to fit what it is. */
+/* The disk was `old_size` bytes long: adapt the table to its new size. */
 int qcow2_bits_resize(struct img *image, struct qcow2_bitmap *bitmap, uint64_t old_size);
 bool qcow2_bits_changed(const struct qcow2_bitmap *bitmap);
-/* Bring all loaded bits into clusters; the table stays in memory.  Then the table, in host order. */
+/* Write all loaded bits to clusters; the table stays in memory.  Then the table, in host order. */
 int qcow2_bits_write(struct img *image, struct qcow2_bitmap *bitmap);
 const uint64_t *qcow2_bits_table(const struct qcow2_bitmap *bitmap, uint64_t *entries);
 void qcow2_bits_written(struct qcow2_bitmap *bitmap);
 
-/* bitmap-write.c: the guest range is about to change. */
+/* bitmap/write.c: a guest range is about to change. */
 int qcow2_bitmaps_track(struct img *image, uint64_t offset, uint64_t length);
-/* Load and mark in use on disk, before the first change. */
+/* Load it and mark it in use on disk, before the first change. */
 int qcow2_bitmap_begin(struct img *image, struct qcow2_bitmap *bitmap);
-/* Before the image is closed: what changed goes back, and what was in use through us no longer is. */
+/* Before close: write back changes, and clear the "in use" marks that we set. */
 int qcow2_bitmaps_store(struct img *image);
-/* Around a change of size; before: -EINVAL with *err where one of them is inconsistent. */
+/* Before and after a change of size; before: -EINVAL with *err if one of them is inconsistent. */
 int qcow2_bitmaps_before_resize(struct img *image, struct img_error *err);
 int qcow2_bitmaps_after_resize(struct img *image, uint64_t old_size);
-/* bitmap-edit.c */
+/* bitmap/edit.c */
 extern const struct img_bitmap_ops qcow2_bitmap_ops;
 int qcow2_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
 
-/* What IMG_AT_CREATE options fill. */
+/* The IMG_AT_CREATE options. */
 struct qcow2_create_options {
     int64_t size, cluster_size, refcount_bits, extent_size_hint;
     char *compat, *backing_file, *backing_fmt, *preallocation, *compression_type, *data_file;
@@ -488,32 +503,31 @@ struct qcow2_create_options {
     char *encrypt_state, *encrypt_new_secret, *encrypt_old_secret;
     int8_t lazy_refcounts, extended_l2, data_file_raw, keep_data_file, nocow, encryption;
 };
-/* That of a new image with these options, if it may be. */
+/* The cluster size of a new image with these options, if valid. */
 int qcow2_cluster_size_of(const struct qcow2_create_options *given, uint64_t *cluster_size, struct img_error *err);
 
-/* create.c: an image in the making. */
+/* create.c: an image being created. */
 struct qcow2_new {
-    struct qcow2 state;             /* the format's, as for an open image; first: see stream.c */
+    struct qcow2 state;             /* as for an open image; must be first: see stream.c */
     struct img image;
     const struct qcow2_create_options *given;
     struct img_doc *rest;           /* options for the file below */
     uint64_t size;
     enum qcow2_preallocation preallocation;
 };
-/* Look at all options, and derive from them what is in the state; no file is touched.  qcow2_new_release also after an
- * error. */
+/* Check all options, and derive the state from them; touches no file.  Call qcow2_new_release after an error, too. */
 int qcow2_new_begin(struct qcow2_new *plan, const struct qcow2_create_options *given, struct img_error *err);
-/* The names, and the header with them (caller frees): that it fits is known before a file is touched. */
+/* Build the names and the header (caller frees), to know that they fit before a file is touched. */
 int qcow2_new_header(struct qcow2_new *plan, uint8_t **header, struct img_error *err);
 void qcow2_new_release(struct qcow2_new *plan);
 
 /* options.c: -EINVAL with "Parameter ... does not accept value ...". */
 int qcow2_bad_choice(struct img_error *err, const char *name, const char *value);
-/* options.c: settle how clusters are compressed; level and window are -1 where they were not given. */
+/* options.c: choose how clusters are compressed; level and window are -1 if not given. */
 int qcow2_choose_coding(uint8_t compression, int64_t level, int64_t window, struct img_codec_how *how,
                         struct img_error *err);
 
-/* What IMG_AT_OPEN options fill. */
+/* The IMG_AT_OPEN options. */
 struct qcow2_open_options {
     int8_t lazy_refcounts, pass_discard_request, pass_discard_snapshot, pass_discard_other, discard_no_unref;
     char *overlap_check, *overlap_template;

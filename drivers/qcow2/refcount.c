@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reference counts of host clusters and their allocation.
+ * Refcounts of host clusters, and allocation.
  * Specification: "Host cluster management".
  *
- * The refcount table (in memory as a whole) names refcount blocks (in a cache), each of
- * which counts the clusters of one stretch of the file.  A stretch without a block is free.
- * Blocks and the table live in the file that they describe: a new block is placed behind what is being
- * allocated and usually counts itself; refcount-table.c grows the table.
+ * The refcount table (fully in memory) refers to refcount blocks (in a cache); each block counts the clusters of one
+ * range of the file.  A range without a block is free.  Blocks and the table lie in the file that they describe: a
+ * new block is placed after the clusters being allocated, and usually counts itself; refcount-table.c grows the
+ * table.
  */
 #include "qcow2.h"
 
@@ -45,7 +45,7 @@ void qcow2_refcount_put(const struct qcow2 *s, uint8_t *block, uint64_t index, u
     }
 }
 
-/* What is published while this goes on is not counted: its bytes may have come too late. */
+/* Reservations published meanwhile are not counted: their bytes may be too late for this flush. */
 static int flush_published(struct img *image, struct img *file)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -97,7 +97,7 @@ int qcow2_read_refcount_table(struct img *image, struct img_error *err)
     return 0;
 }
 
-/* Where the block with this index lies; 0: there is none. */
+/* The host offset of the block with this index; 0: none. */
 static int block_offset(struct img *image, uint64_t index, uint64_t *offset)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -109,7 +109,7 @@ static int block_offset(struct img *image, uint64_t index, uint64_t *offset)
     return 0;
 }
 
-/* The block with this index; *block is NULL when there is none. */
+/* Get the block with this index; *block is NULL if there is none. */
 static int get_block(struct img *image, uint64_t index, uint8_t **block)
 {
     uint64_t offset;
@@ -133,9 +133,9 @@ int qcow2_refcount_get(struct img *image, uint64_t cluster, uint64_t *count)
     return status;
 }
 
-/* ---- Looking for room ------------------------------------------------------- */
+/* ---- Finding free clusters -------------------------------------------------- */
 
-/* Between sound blocks a search goes on as far as the file has blocks; in a damaged table it might not end. */
+/* Among sound blocks a search may examine as many as the file has; in a damaged table it might not end. */
 static int check_search(struct img *image, uint64_t from, uint64_t at)
 {
     return (at - from) >> qcow2_state(image)->refblock_bits > LONG_SEARCH ? qcow2_check_refblocks(image) : 0;
@@ -166,7 +166,7 @@ static int free_run(struct img *image, uint64_t cluster, uint64_t limit, uint64_
     return 0;
 }
 
-/* First cluster from `cluster` on that is free. */
+/* Find the first free cluster, from `cluster` on. */
 static int skip_used(struct img *image, uint64_t *cluster)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -187,7 +187,7 @@ static int skip_used(struct img *image, uint64_t *cluster)
     }
 }
 
-/* First fit from free_cluster_index on, which moves behind what is found. */
+/* First fit from free_cluster_index, which moves past the clusters found. */
 static int find_free(struct img *image, uint64_t count, uint64_t *cluster)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -215,7 +215,7 @@ static int find_free(struct img *image, uint64_t count, uint64_t *cluster)
 
 static int change_counts(struct img *image, uint64_t cluster, uint64_t count, int delta, unsigned depth);
 
-/* Enter a new block into the table, in memory and on disk; the block itself goes first. */
+/* Enter a new block into the table, in memory and on disk; the block itself is written first. */
 static int hook_up_block(struct img *image, uint64_t index, uint64_t offset)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -233,7 +233,7 @@ static int hook_up_block(struct img *image, uint64_t index, uint64_t offset)
     return 0;
 }
 
-/* A block that counts itself and lies behind all that the table can name: the table grows with it. */
+/* A block that counts itself, and lies beyond the range of the table: grow the table with it. */
 static int grow_table_for(struct img *image, uint64_t index, uint64_t offset)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -242,12 +242,12 @@ static int grow_table_for(struct img *image, uint64_t index, uint64_t offset)
         .start = (index + 1) << (s->refblock_bits + s->h.cluster_bits), .block_index = index, .block_offset = offset };
 
     int status = qcow2_write_refcount_area(image, &area, &end);
-    /* What became free with the old table is not gone back to in the middle of an allocation. */
+    /* Do not go back to the clusters of the old table in the middle of an allocation. */
     s->free_cluster_index = next;
     return status;
 }
 
-/* A block that could not be entered into the table is none, and is not to be written any more. */
+/* The block could not be entered into the table: discard it, and never write it. */
 static void give_up_block(struct img *image, uint64_t offset, bool itself, unsigned depth)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -259,7 +259,7 @@ static void give_up_block(struct img *image, uint64_t offset, bool itself, unsig
         change_counts(image, cluster, 1, -1, depth + 1);
 }
 
-/* Make the block that counts the stretch `index`. */
+/* Allocate the block with this index. */
 static int alloc_block(struct img *image, uint64_t index, unsigned depth)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -281,7 +281,7 @@ static int alloc_block(struct img *image, uint64_t index, unsigned depth)
     if (!itself) {
         if ((status = change_counts(image, cluster, 1, 1, depth + 1)) < 0)
             return status;
-        /* Counting it may have needed the very same block. */
+        /* Counting it may have needed this very block. */
         if ((status = block_offset(image, index, &other)) < 0 || other != 0)
             return status < 0 ? status : change_counts(image, cluster, 1, -1, depth + 1);
     }
@@ -297,7 +297,7 @@ static int alloc_block(struct img *image, uint64_t index, unsigned depth)
     return status;
 }
 
-/* The block with this index, made if need be. */
+/* Get the block with this index, allocated if needed. */
 static int need_block(struct img *image, uint64_t index, unsigned depth, uint8_t **block)
 {
     int status = get_block(image, index, block);
@@ -311,7 +311,7 @@ static int need_block(struct img *image, uint64_t index, unsigned depth, uint8_t
 
 /* ---- Changing counts ------------------------------------------------------------- */
 
-/* A cluster has become free: what is remembered of it is void. */
+/* A cluster has become free: forget cached state about it. */
 static void forget_cluster(struct img *image, uint64_t cluster)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -325,7 +325,7 @@ static void forget_cluster(struct img *image, uint64_t cluster)
     qcow2_cache_forget(s->refblock_cache, offset);
 }
 
-/* Change up to `count` counts that lie in one block; *done says how many. */
+/* Change up to `count` refcounts within one block; *done is the number changed. */
 static int change_in_block(struct img *image, uint64_t cluster, uint64_t count, int delta, unsigned depth,
                            uint64_t *done)
 {
@@ -346,7 +346,7 @@ static int change_in_block(struct img *image, uint64_t cluster, uint64_t count, 
         if (delta > 0 ? value >= s->refcount_max : value == 0)
             return -EINVAL;
         qcow2_refcount_put(s, block, first + *done, delta > 0 ? value + 1 : value - 1);
-        /* Forgetting a cluster may not take away the block that is being changed. */
+        /* Forgetting a cluster must not drop the block being changed. */
         if (delta < 0 && value == 1 && cluster + *done != offset >> s->h.cluster_bits)
             forget_cluster(image, cluster + *done);
     }
@@ -362,7 +362,7 @@ static int change_counts(struct img *image, uint64_t cluster, uint64_t count, in
         int status = change_in_block(image, cluster + done, count - done, delta, depth, &n);
         done += n;
         if (status < 0) {
-            /* Take back what was counted; a second failure leaves a leak at worst. */
+            /* Undo the changes; if that fails too, clusters leak at worst. */
             if (done && depth == 0)
                 change_counts(image, cluster, done, -delta, 1);
             return status;
@@ -405,7 +405,7 @@ int qcow2_alloc_clusters(struct img *image, uint64_t length, uint64_t *offset)
     return status;
 }
 
-/* The blocks that count a range.  *made: one was missing, and may have been put into the range itself. */
+/* Get the blocks that count a range.  *made: one was allocated, perhaps inside the range itself. */
 static int need_blocks(struct img *image, uint64_t cluster, uint64_t count, bool *made)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -445,7 +445,7 @@ int qcow2_alloc_at(struct img *image, uint64_t offset, uint64_t *length)
     return qcow2_refcount_change(image, offset, run << s->h.cluster_bits, 1);
 }
 
-/* One more user of the cluster at `tail`, if its count has room for it. */
+/* Add one reference to the cluster at `tail`, if its refcount is not at its maximum. */
 static int share_tail(struct img *image, uint64_t tail, bool *shared)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -473,7 +473,7 @@ int qcow2_alloc_coded(struct img *image, uint64_t length, uint64_t *offset)
         if (fresh == 0)
             return qcow2_signal_corrupt(image, true, "Preventing invalid allocation of compressed cluster at offset 0");
     }
-    /* Packed where the rest fits, or runs on into a cluster that happens to follow. */
+    /* Pack it if the rest fits, or if the next cluster was allocated, too. */
     if (tail && (fresh == 0 || fresh == tail + room)) {
         if ((status = share_tail(image, tail, &shared)) < 0)
             goto fail;

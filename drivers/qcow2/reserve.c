@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest writes: where the bytes go, and linking them in once they are there.
+ * Guest writes: allocates clusters, and links them in once they are written.
  * Specification: "Cluster mapping", "Extended L2 Entries", "Compressed Clusters Descriptor".
  *
- * reserve looks at a run of L2 entries in one pass and answers with one host run:
- *   IN_PLACE  allocated and ours alone: the bytes are overwritten, nothing to publish
- *   REUSE     a host cluster of ours that reads as zeroes (or in part, with subclusters)
+ * reserve examines a run of L2 entries in one pass, and returns one host run:
+ *   IN_PLACE  allocated and not shared: overwrite the bytes, nothing to publish
+ *   REUSE     an unshared host cluster that reads as zeroes (or partly, with subclusters)
  *   FRESH     everything else: new clusters, all at once
  */
 #include "qcow2.h"
 
 enum kind { IN_PLACE, REUSE, FRESH, CODED };
 
-/* What publish and cancel find in tag[]. */
+/* tag[] of a reservation, for publish and cancel. */
 enum { TAG_GUEST, TAG_COUNT, TAG_HOST, TAG_KIND };
 
 struct run {
@@ -24,7 +24,7 @@ struct run {
     uint64_t host;                  /* of the first cluster */
 };
 
-/* Subclusters of cluster `i` that the range touches: first and last. */
+/* First and last subcluster of cluster `i` that the range touches. */
 static void touched(const struct qcow2 *s, const struct run *run, uint32_t i, unsigned *first, unsigned *last)
 {
     uint64_t base = run->base + ((uint64_t)i << s->h.cluster_bits), end = base + s->cluster_size;
@@ -53,7 +53,7 @@ static enum kind classify(const struct qcow2 *s, const struct run *run, uint32_t
     return (qcow2_l2_bitmap(s, &run->l2, i) & wanted) == wanted ? IN_PLACE : REUSE;
 }
 
-/* A host offset out of an entry with the copied flag is cluster-aligned, and in a data file the guest offset. */
+/* A host offset from an entry with the copied flag is cluster-aligned; in a data file it is the guest offset. */
 static int check_host(struct img *image, const struct run *run, uint32_t i)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -72,7 +72,7 @@ static int check_host(struct img *image, const struct run *run, uint32_t i)
     return 0;
 }
 
-/* The longest run of one kind at the start of the range. */
+/* Find the longest run of one kind at the start of the range. */
 static int find_run(struct img *image, struct run *run)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -97,8 +97,8 @@ static int find_run(struct img *image, struct run *run)
 }
 
 /*
- * Where in the first cluster the bytes begin that have to come along (old content before the range), as
- * an offset into it.  Subclusters that a new cluster takes over from a shared one are copied as one span.
+ * Offset in the first cluster where copy on write begins (old content before the range).  Subclusters that a new
+ * cluster takes over from a shared one are copied as one span.
  */
 static uint64_t copy_from(const struct qcow2 *s, const struct run *run)
 {
@@ -116,7 +116,7 @@ static uint64_t copy_from(const struct qcow2 *s, const struct run *run)
     return (uint64_t)first * s->subcluster_size;
 }
 
-/* The same at the end: where in the last cluster they stop. */
+/* Offset in the last cluster where copy on write ends. */
 static uint64_t copy_to(const struct qcow2 *s, const struct run *run)
 {
     uint32_t i = run->count - 1;
@@ -144,7 +144,7 @@ static void set_head_and_tail(struct img *image, const struct run *run, struct i
     to->tail = end > run->end ? end - run->end : 0;
 }
 
-/* The rest of a write whose start has its place: right behind that, as far as it is free there. */
+/* Allocate the rest of a write directly after its start, as far as free. */
 static int allocate_behind(struct img *image, struct run *run)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -182,7 +182,7 @@ static int allocate(struct img *image, struct run *run)
     return status;
 }
 
-/* Is there anything in these entries that publish will drop? */
+/* Will publish drop references of these entries? */
 static bool replaces(const struct qcow2 *s, const struct run *run)
 {
     for (uint32_t i = 0; i < run->count; i++)
@@ -191,7 +191,7 @@ static bool replaces(const struct qcow2 *s, const struct run *run)
     return false;
 }
 
-/* Remember how a write goes on that is answered in part only. */
+/* Remember where a partly answered write continues. */
 static void expect_rest(struct qcow2 *s, const struct run *run, uint64_t end)
 {
     s->next_host = run->end < end ? run->host + ((uint64_t)run->count << s->h.cluster_bits) : 0;
@@ -210,7 +210,7 @@ int qcow2_reserve(struct img *image, uint64_t offset, uint64_t length, struct im
     run.end = img_min(offset + length, run.base + ((uint64_t)run.l2.left << s->h.cluster_bits));
     if ((status = find_run(image, &run)) < 0)
         return status;
-    /* Allocating leaves the L2 cache alone, so run.l2 stays good. */
+    /* Allocating does not touch the L2 cache, so run.l2 stays valid. */
     if (run.kind == FRESH)
         status = allocate(image, &run);
     else if (!image->data_file)
@@ -244,7 +244,7 @@ int qcow2_reserve_coded(struct img *image, uint64_t offset, size_t coded_length,
     memset(to, 0, sizeof *to);
     if (image->data_file)
         return -ENOTSUP;
-    /* The table first, so that publishing does not have to allocate. */
+    /* Get the table first, so that publish does not allocate. */
     int status = qcow2_l2_for_write(image, offset, &l2);
     if (status < 0 || (status = qcow2_alloc_coded(image, coded_length, &place)) < 0)
         return status;
@@ -266,7 +266,7 @@ int qcow2_reserve_coded(struct img *image, uint64_t offset, size_t coded_length,
     return 0;
 }
 
-/* Offset, and the number of sectors behind the first, side by side. */
+/* Combine the offset and the number of additional sectors. */
 uint64_t qcow2_coded_entry(const struct qcow2 *s, uint64_t host, uint64_t length)
 {
     uint64_t sectors = ((host + length - 1) >> 9) - (host >> 9);
@@ -292,7 +292,7 @@ static int publish_coded(struct img *image, struct img_reservation *at)
 
 /* ---- Linking in ------------------------------------------------------------------------- */
 
-/* The bitmap of cluster `i` when the subclusters in [from, end) hold data now. */
+/* The bitmap of cluster `i` after the subclusters in [from, end) were written. */
 static uint64_t new_bitmap(const struct qcow2 *s, uint64_t bitmap, uint64_t base, uint64_t from, uint64_t end)
 {
     uint64_t limit = base + s->cluster_size;
@@ -304,8 +304,8 @@ static uint64_t new_bitmap(const struct qcow2 *s, uint64_t bitmap, uint64_t base
 }
 
 /*
- * The last cluster (or subcluster) of a disk that ends inside it is whole in the file.  Its last byte is ours alone,
- * whereas to set the file's length here could cut off what others write further on.
+ * If the disk ends inside its last cluster (or subcluster), the file still has all of it.  Write its last byte,
+ * which is ours alone; setting the file's length could cut off concurrent writes further on.
  */
 static int fill_last_unit(struct img *image, uint64_t host_end)
 {

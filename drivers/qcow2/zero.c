@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Zeroing and discarding without data.
+ * Writes zeroes and discards without writing data.
  * Specification: "Standard Cluster Descriptor" (the zero flag), "Extended L2 Entries".
  *
- * Version 3 flags clusters (or subclusters) as zero, and keeps their allocation unless it may go.
- * Version 2 has no flag: there a cluster reads as zeroes only without a backing file, when it is not allocated.
+ * Version 3 flags clusters (or subclusters) as zero, and keeps them allocated unless told to unmap.  Version 2 has
+ * no flag: a cluster reads as zeroes only if it is unallocated and there is no backing file.
  */
 #include "qcow2.h"
 
@@ -13,7 +13,7 @@ static bool may_show_backing(const struct img *image)
     return image->backing || image->backing_name;
 }
 
-/* Does [offset, end) read as zeroes already, as far as this image itself can tell? */
+/* Does [offset, end) already read as zeroes, according to this image's metadata? */
 static bool reads_zero(struct img *image, uint64_t offset, uint64_t end)
 {
     while (offset < end) {
@@ -27,7 +27,7 @@ static bool reads_zero(struct img *image, uint64_t offset, uint64_t end)
     return true;
 }
 
-/* Widen to whole units where what is added reads as zeroes anyway. */
+/* Widen to whole units if the additional bytes already read as zeroes. */
 static int widen(struct img *image, uint64_t unit, uint64_t *offset, uint64_t *end)
 {
     uint64_t start = img_align_down(*offset, unit), stop = img_align_up(*end, unit);
@@ -43,7 +43,7 @@ static int widen(struct img *image, uint64_t unit, uint64_t *offset, uint64_t *e
 
 /* ---- One cluster ------------------------------------------------------------------ */
 
-/* The cluster reads as zeroes from now on; its host cluster stays if `keep`, or goes for that reason. */
+/* Make a cluster read as zeroes; `keep` keeps its host cluster, otherwise it is freed for that reason. */
 static void zero_cluster(struct img *image, struct qcow2_l2 *l2, uint32_t i, bool keep, enum qcow2_discard why)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -59,7 +59,7 @@ static void zero_cluster(struct img *image, struct qcow2_l2 *l2, uint32_t i, boo
         qcow2_drop_entry(image, old, why);
 }
 
-/* Part of a cluster, in whole subclusters. */
+/* Zero part of a cluster, in whole subclusters. */
 static int zero_subclusters(struct qcow2 *s, struct qcow2_l2 *l2, uint32_t i, uint64_t from, uint64_t to)
 {
     uint64_t bitmap = qcow2_l2_bitmap(s, l2, i), entry = qcow2_l2_entry(s, l2, i);
@@ -72,7 +72,7 @@ static int zero_subclusters(struct qcow2 *s, struct qcow2_l2 *l2, uint32_t i, ui
     return 0;
 }
 
-/* [offset, end), whole units, within one L2 table. */
+/* Zero [offset, end), whole units within one L2 table. */
 static int zero_in_table(struct img *image, struct qcow2_l2 *l2, uint64_t offset, uint64_t end, bool keep,
                          enum qcow2_discard why)
 {
@@ -120,7 +120,7 @@ int qcow2_zero(struct img *image, uint64_t offset, uint64_t length, unsigned fla
     int status = widen(image, s->subcluster_size, &offset, &end);
     if (status < 0)
         return status;
-    /* A raw data file must read the same without us. */
+    /* A raw data file must read the same without the qcow2 image. */
     if (image->data_file && s->h.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW) {
         uint64_t stop = img_min(end, image->size);
         if ((status = img_zero(image->data_file, offset, stop - offset, flags)) < 0)
@@ -137,7 +137,7 @@ static void discard_cluster(struct img *image, struct qcow2_l2 *l2, uint32_t i)
     struct qcow2 *s = qcow2_state(image);
     uint64_t entry = qcow2_l2_entry(s, l2, i);
 
-    /* What shows the backing file is to read as zeroes; what is not allocated otherwise stays so. */
+    /* Entries that show the backing file must read as zeroes; other unallocated ones are left alone. */
     if (entry == 0 && qcow2_l2_bitmap(s, l2, i) == 0 && !may_show_backing(image))
         return;
     zero_cluster(image, l2, i, s->keep_discarded, QCOW2_DISCARD_REQUEST);
@@ -165,7 +165,7 @@ static int discard_range(struct img *image, uint64_t offset, uint64_t end)
     return status;
 }
 
-/* Whole clusters only; the rest keeps its content, as a discard may. */
+/* Discards whole clusters only; a discard may keep the rest. */
 int qcow2_discard(struct img *image, uint64_t offset, uint64_t length)
 {
     struct qcow2 *s = qcow2_state(image);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Consistency check of a qed image.  Specification: "Consistency checking".
+ * Checks a qed image.
+ * Specification: "Consistency checking".
  *
- * Every cluster of the file is used once: by the header, the L1 table, an L2 table or data.  An entry that points
- * outside of the file is mended by clearing it; a cluster that is used twice is not, nor is one that is lost: there is
- * no list that it could go to.
+ * Every cluster of the file has one user: the header, the L1 table, an L2 table or data.  An entry that points
+ * outside the file is repaired by clearing it.  A cluster with two users is not repaired, nor is a leaked one: there
+ * is no free list to put it on.
  */
 #include "qed.h"
 
@@ -17,11 +18,11 @@ struct check {
     const struct qed *s;
     struct img_check *result;
     bool repair;
-    uint64_t clusters;              /* whole ones of the file */
-    uint8_t *used;                  /* a bit each */
+    uint64_t clusters;              /* number of whole clusters in the file */
+    uint8_t *used;                  /* one bit per cluster */
 };
 
-/* False: one of them is in use already. */
+/* Returns false if one of them is already in use. */
 static bool take(struct check *check, uint64_t offset, uint64_t count)
 {
     uint64_t first = offset / check->s->h.cluster_size;
@@ -38,7 +39,7 @@ static bool take(struct check *check, uint64_t offset, uint64_t count)
     return free_before;
 }
 
-/* Clear an entry that has no meaning; it counts as found anyway. */
+/* Clear an invalid entry; it still counts as an error. */
 static bool mend(struct check *check, uint8_t *entry)
 {
     check->result->corruptions++;
@@ -49,7 +50,7 @@ static bool mend(struct check *check, uint8_t *entry)
     return true;
 }
 
-/* ---- Tables by pieces ------------------------------------------------------------------- */
+/* ---- Reading tables --------------------------------------------------------------------- */
 
 struct piece {
     uint64_t offset;
@@ -163,7 +164,7 @@ int qed_check(struct img *image, unsigned repair, struct img_check *result, stru
     CLEANUP_FREE uint8_t *used = calloc(1, (size_t)(check.clusters / 8 + 1));
     int status;
 
-    /* The walk goes around the pages in memory. */
+    /* The walk bypasses the cached pages. */
     check.used = used;
     status = used ? qed_flush(image) : -ENOMEM;
     if (status == 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * New qed images: the header, the backing file's name behind it, and an empty L1 table.
- * All is looked at before any file is touched, in qemu-img's order.
+ * New qed images: the header, the name of the backing file, and an empty L1 table.  All options are checked before
+ * any file is touched, in qemu-img's order.
  */
 #include "qed.h"
 
@@ -75,7 +75,7 @@ static int write_image(struct img *file, const struct qed_header *h, const char 
     if (h->backing_length)
         memcpy(bytes + QED_HEADER_BYTES, backing_file, h->backing_length);
     int status = img_pwrite(file, bytes, 0, length);
-    /* A device may hold anything there. */
+    /* A device may hold old data there. */
     return status < 0 ? status : img_zero(file, h->l1_offset, (uint64_t)h->table_size * h->cluster_size,
                                           IMG_ZERO_MAY_UNMAP);
 }
@@ -89,7 +89,7 @@ int qed_create(const struct img_create *request, struct img_error *err)
 
     if ((status = plan_header(given, &h, err)) < 0 || (status = plan_backing(given, &h, err)) < 0)
         return status;
-    /* As long as header and L1 table, all of it zeroes. */
+    /* Extend the file over the header and the L1 table, as zeroes. */
     uint64_t length = h.cluster_size + (uint64_t)h.table_size * h.cluster_size;
     status = img_create_file(request->name, length, IMG_PERM_ALL, request->rest, &file, err);
     if (status < 0)

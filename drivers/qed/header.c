@@ -63,7 +63,7 @@ static void derive(struct img *image)
     s->table_bytes = (uint64_t)s->h.table_size * s->h.cluster_size;
     s->entries = s->table_bytes / QED_ENTRY;
     s->span = s->entries * s->h.cluster_size;
-    /* What qemu-img takes for the length: whole sectors, then whole clusters. */
+    /* The file length as qemu-img computes it: whole sectors, then whole clusters. */
     s->end = img_align_down(img_align_up(img_size(image->file), QED_SECTOR), s->h.cluster_size);
 }
 
@@ -126,7 +126,7 @@ int qed_read_header(struct img *image, struct img_error *err)
     return status < 0 ? status : read_backing(image, err);
 }
 
-/* ---- Another backing file ----------------------------------------------------------- */
+/* ---- Changing the backing file ------------------------------------------------------ */
 
 static void describe_backing(struct qed_header *h, const char *name, const char *format)
 {
@@ -145,7 +145,7 @@ static char *copy(const char *text)
     return text && *text ? img_xstrdup(text) : NULL;
 }
 
-/* Header and name go out in one write. */
+/* Header and name are written at once. */
 int qed_change_backing(struct img *image, const char *name, const char *format)
 {
     struct qed *s = qed_state(image);
@@ -153,7 +153,7 @@ int qed_change_backing(struct img *image, const char *name, const char *format)
     size_t length = name ? strlen(name) : 0;
     int status;
 
-    /* Some other feature may keep something behind the header fields. */
+    /* An unknown feature may store something after the header fields. */
     if (length && s->h.compat_features)
         return -ENOTSUP;
     /* (a longer name could not be read again) */

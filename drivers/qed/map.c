@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Guest range to extent.  Specification: "Tables", "Data cluster", "Read" under "Operations". */
+/*
+ * Maps guest ranges.
+ * Specification: "Tables", "Data cluster", "Read" under "Operations".
+ */
 #include "qed.h"
 
 #include "../../libimg/io/entries.h"

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The qed driver: its table of callbacks, opening and closing.
- */
+/* The qed driver: the vtable, open and close. */
 #include "qed.h"
 
 #include <string.h>
@@ -15,7 +13,7 @@ static void release(struct img *image)
     s->l1 = s->l2 = NULL;
 }
 
-/* Autoclear features go with the first writer; an image that was not closed is mended before it is used. */
+/* The first writer clears autoclear features; an image that was not closed cleanly is repaired before use. */
 static int start_writing(struct img *image, struct img_error *err)
 {
     struct qed *s = qed_state(image);
@@ -51,7 +49,7 @@ static int qed_open(struct img *image, const void *parsed, struct img_doc *optio
     return status;
 }
 
-/* The flag goes last, when all that was allocated is linked in. */
+/* Clear the flag last, when everything allocated is linked in. */
 static int mark_checked(struct img *image)
 {
     struct qed *s = qed_state(image);
@@ -80,7 +78,7 @@ static int qed_resize(struct img *image, uint64_t size, const char *preallocatio
     struct qed *s = qed_state(image);
     uint64_t old = s->h.size;
 
-    /* What a longer backing file has there would show, and there is no way to hide it. */
+    /* A longer backing file would show there, and the format cannot hide it. */
     if (image->backing && size > old && img_size(image->backing) > old)
         return img_error_set(err, ENOTSUP, "Block driver does not support requested flags");
     if (preallocation && strcmp(preallocation, "off") != 0)

@@ -3,12 +3,12 @@
  * qed.h - state shared by the files of the qed driver.
  * Specification: "QED Image File Format Specification" (docs/interop/qed_spec of the QEMU documentation).
  *
- *   header.c    header: parse, refuse, write; another backing file
+ *   header.c    header: parse, validate, write; change the backing file
  *   open.c      the vtable, open and close
- *   table.c     L1 and L2 tables in memory, and the order in which they reach the disk
+ *   table.c     L1 and L2 tables in memory, and the order of metadata writes
  *   map.c       guest range -> extent
  *   write.c     reserve, publish; zero clusters
- *   check.c     what is wrong, and mending it
+ *   check.c     check and repair
  *   create.c    new images
  */
 #ifndef QED_H
@@ -22,7 +22,7 @@
 
 #define QED_MAGIC 0x00444551u               /* "QED\0", little-endian */
 
-/* The longest disk that the layers above address. */
+/* The longest disk that the layers above can address. */
 #define QED_MAX_LENGTH (INT64_MAX & ~((1ull << 30) - 1))
 
 enum { QED_HEADER_BYTES = 64, QED_ENTRY = 8, QED_SECTOR = 512, QED_MAX_BACKING_NAME = 4095 };
@@ -30,7 +30,7 @@ enum { QED_MIN_CLUSTER = 1 << 12, QED_MAX_CLUSTER = 1 << 26, QED_DEFAULT_CLUSTER
 enum { QED_MIN_TABLE = 1, QED_MAX_TABLE = 16, QED_DEFAULT_TABLE = 4 };
 enum { QED_BACKING_FILE = 1, QED_NEED_CHECK = 2, QED_BACKING_NO_PROBE = 4, QED_FEATURES = 7 };
 
-/* Offsets with a meaning of their own in an L2 table; 0 in an L1 table too. */
+/* Special offsets in an L2 table; 0 is special in an L1 table, too. */
 enum { QED_UNALLOCATED = 0, QED_ZERO = 1 };
 
 struct qed_header {                 /* in host byte order */
@@ -43,8 +43,8 @@ struct qed_header {                 /* in host byte order */
 struct qed {
     struct qed_header h;
     uint64_t table_bytes, entries;  /* of a table */
-    uint64_t span;                  /* guest bytes below an L2 table */
-    uint64_t end;                   /* host clusters before it are in use, or lost */
+    uint64_t span;                  /* guest bytes per L2 table */
+    uint64_t end;                   /* host clusters before it are in use, or leaked */
     struct img_pages *l1, *l2;
 };
 
@@ -54,27 +54,27 @@ static inline struct qed *qed_state(const struct img *image)
 }
 
 /* header.c -------------------------------------------------------------------- */
-/* Read the header into the state and check all of it, in qemu-img's order. */
+/* Read the header into the state and validate it, in qemu-img's order. */
 int qed_read_header(struct img *image, struct img_error *err);
 void qed_encode_header(const struct qed_header *h, uint8_t bytes[QED_HEADER_BYTES]);
 int qed_write_header(struct img *image);
-/* The largest disk, modulo 2^64 as qemu-img has it. */
+/* The largest disk, modulo 2^64 as in qemu-img. */
 uint64_t qed_max_size(uint32_t cluster_size, uint32_t table_size);
 int qed_change_backing(struct img *image, const char *name, const char *format);
 
 /* table.c --------------------------------------------------------------------- */
 void qed_open_tables(struct img *image);
-/* Can there be a cluster, or a table, at this host offset? */
+/* Is this a valid host offset for a cluster, or a table? */
 bool qed_valid_cluster(const struct qed *s, uint64_t offset);
 bool qed_valid_table(const struct qed *s, uint64_t offset);
-/* Where the L2 table for `guest` is, 0: nowhere.  -EINVAL: the entry has no meaning. */
+/* The host offset of the L2 table for `guest`, 0: none.  -EINVAL: the entry is invalid. */
 int qed_find_table(struct img *image, uint64_t guest, uint64_t *table);
-/* The same for writing: a new one if need be. */
+/* The same for writing: allocates the table if needed. */
 int qed_need_table(struct img *image, uint64_t guest, uint64_t *table);
 /* Entry `index` of an L2 table. */
 int qed_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value);
 int qed_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t value);
-/* A run of host clusters at the end of the file; the image says from now on that it needs a check. */
+/* Allocate host clusters at the end of the file.  Marks the image as needing a check. */
 int qed_allocate(struct img *image, uint64_t clusters, uint64_t *offset);
 int qed_flush(struct img *image);
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * L1 and L2 tables.  Specification: "Tables", "Data cluster", "Write" under "Operations".
+ * L1 and L2 tables.
+ * Specification: "Tables", "Data cluster", "Write" under "Operations".
  *
- * A table may have a GiB, so its pages are what is kept.  Data are on the storage before L2 tables name them, these
- * before the L1 table names them.  Before anything is allocated the header says that the image needs a check.
+ * A table may be 1 GiB long, so it is cached by pages.  Data are durable before an L2 table refers to them, and L2
+ * tables before the L1 table does.  Before anything is allocated, the header is marked as needing a check.
  */
 #include "qed.h"
 
 enum { PAGE = 64 << 10, L1_MEMORY = 1 << 20, L2_MEMORY = 16 << 20 };
 
-/* ---- Places ----------------------------------------------------------------------- */
+/* ---- Allocation ------------------------------------------------------------------- */
 
 bool qed_valid_cluster(const struct qed *s, uint64_t offset)
 {
@@ -17,7 +18,7 @@ bool qed_valid_cluster(const struct qed *s, uint64_t offset)
            offset >= (uint64_t)s->h.header_size * s->h.cluster_size && offset < s->end;
 }
 
-/* qemu-img takes a table of one cluster for one that wraps around, so none is ever opened. */
+/* qemu-img refuses tables of one cluster because of an overflow, so such an image is never opened. */
 bool qed_valid_table(const struct qed *s, uint64_t offset)
 {
     uint64_t last;
@@ -44,7 +45,7 @@ int qed_allocate(struct img *image, uint64_t clusters, uint64_t *offset)
     struct qed *s = qed_state(image);
     uint64_t bytes, end, start = s->end;
 
-    /* Bytes behind the last whole cluster are nobody's, but there. */
+    /* The file may have unused bytes after the last whole cluster. */
     if (img_size(image->file) > start)
         start = img_max(start, img_align_up(img_size(image->file), s->h.cluster_size));
     if (!img_mul(clusters, s->h.cluster_size, &bytes) || !img_add(start, bytes, &end) || end > INT64_MAX)
@@ -103,7 +104,7 @@ int qed_put_entry(struct img *image, uint64_t table, uint64_t index, uint64_t va
 
 /* ---- Writing -------------------------------------------------------------------------- */
 
-/* Behind the end of the file all is zero, so a new table is there as soon as the file is long enough. */
+/* Beyond the end the file is zero, so a new table exists as soon as the file is long enough. */
 int qed_need_table(struct img *image, uint64_t guest, uint64_t *table)
 {
     struct qed *s = qed_state(image);
@@ -117,7 +118,7 @@ int qed_need_table(struct img *image, uint64_t guest, uint64_t *table)
     return put(s->l1, s->h.l1_offset, guest / s->span, *table);
 }
 
-/* L2 tables are durable before the L1 table names them. */
+/* L2 tables are durable before the L1 table refers to them. */
 static int before_l1(struct img *image)
 {
     int status = img_pages_write(qed_state(image)->l2);

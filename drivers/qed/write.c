@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest writes: where the bytes go, and linking them in once they are there.
+ * Guest writes: allocates clusters, and links them in once they are written.
  * Specification: "Data cluster", "Write" under "Operations".
  *
- * There are no reference counts and nothing is ever freed: a cluster that is allocated is written in place, also
- * with zeroes, and new ones are taken from the end of the file.
+ * There are no refcounts and nothing is ever freed: an allocated cluster is written in place, also with zeroes, and
+ * new ones are appended to the file.
  */
 #include "qed.h"
 
 enum { MAX_RUN = 65536 };
 
-/* What publish finds in tag[]. */
+/* tag[] of a reservation, for publish. */
 enum { TAG_TABLE, TAG_INDEX, TAG_COUNT, TAG_HOST };
 
 struct run {
@@ -25,8 +25,8 @@ static bool is_allocated(uint64_t entry)
     return entry > QED_ZERO;
 }
 
-/* The longest run of clusters at the start of [offset, end) that are treated alike, within the L2 table.
- * `alike`: those without a place are, be they zero or not. */
+/* Find the longest run of clusters of one kind at the start of [offset, end), within the L2 table. `alike`:
+ * unallocated clusters and zero clusters are of one kind. */
 static int find_run(struct img *image, uint64_t offset, uint64_t end, bool alike, struct run *run)
 {
     const struct qed *s = qed_state(image);
@@ -85,7 +85,7 @@ int qed_publish(struct img *image, struct img_reservation *at)
     struct qed *s = qed_state(image);
     uint64_t step = s->h.cluster_size, host = at->tag[TAG_HOST], count = at->tag[TAG_COUNT];
 
-    /* The last cluster of a disk that ends inside it is whole in the file. */
+    /* If the disk ends inside its last cluster, the file still has all of it. */
     int status = img_lengthen_file(image->file, host + count * step);
     for (uint64_t i = 0; i < count && status == 0; i++)
         status = qed_put_entry(image, at->tag[TAG_TABLE], at->tag[TAG_INDEX] + i, host + i * step);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * raw: the guest's bytes are the bytes of the file below, or of a window of it
- * (offset=, size=).  Everything is a file node's answer shifted by the offset.
+ * raw: the guest's bytes are those of the file below, or of a window in it (offset=, size=).  Every call is passed
+ * on to the file, shifted by the offset.
  */
 #include "../../libimg/driver.h"
 #include "../../libimg/util/checked.h"
@@ -19,7 +19,7 @@ struct raw_create_options {
 
 struct raw_state {
     uint64_t offset;
-    bool fixed_size;                /* a window with a size= of its own */
+    bool fixed_size;                /* a window with an explicit size= */
 };
 
 static const struct img_option raw_options[] = {
@@ -61,7 +61,7 @@ static int raw_open(struct img *image, const void *parsed, struct img_doc *optio
     return 0;
 }
 
-/* Bytes of the guest range from `offset` that the file has: with an odd offset= the last sector is not all there. */
+/* Number of guest bytes from `offset` that the file has: with an odd offset= the last sector is incomplete. */
 static uint64_t present(const struct img *image, uint64_t offset, uint64_t length)
 {
     const struct raw_state *raw = image->state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* throttle: a filter that lets requests pass at the pace of its throttle group (--object throttle-group). */
+/* throttle: a filter that limits requests to the rate of its throttle group (--object throttle-group). */
 #include "../../libimg/driver.h"
 #include "../../libimg/object/throttle.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is wrong with the block map: two blocks in one place, places that cannot be, a wrong count in the header.
- * Nothing is repaired, as in qemu-img: there is no telling whose block it is.
+ * Checks the block map: two blocks in one place, invalid places, and a wrong count in the header.  Like qemu-img, it
+ * repairs nothing: the owner of a shared block is unknown.
  */
 #include "vdi.h"
 
-/* Entries behind the end of the file are all 0.  A header alone can claim half a billion of them. */
+/* Entries beyond the end of the file are all 0.  A header alone can claim half a billion of them. */
 enum { MAX_TOLD = 65536 };
 
 static unsigned count_entry(uint8_t *used, uint32_t blocks, uint32_t block, uint32_t entry, struct img_check *result)

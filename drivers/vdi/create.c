@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * New vdi images: header, block map and, for a static one, all of its blocks, as a hole of the file.
- */
+/* New vdi images: header, block map and, for a static image, all blocks as a hole in the file. */
 #include "vdi.h"
 #include "../../libimg/util/uuid.h"
 #include <inttypes.h>

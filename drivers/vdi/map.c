@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The block map: in memory by pages, since it may be 2 GiB long.
- */
+/* The block map, cached by pages, since it may be 2 GiB long. */
 #include "vdi.h"
 #include "../../libimg/io/entries.h"
 

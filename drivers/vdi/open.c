@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The vdi driver: its table of callbacks, the header, opening and closing.  The header is looked at in qemu-img's
- * order, so that of several faults the same one is told.
+ * The vdi driver: the vtable, the header, open and close.  The header is checked in qemu-img's order, so that of
+ * several errors the same one is reported.
  */
 #include "vdi.h"
 #include <inttypes.h>
@@ -51,7 +51,7 @@ static int read_header(struct img *image, struct img_error *err)
     if (size > VDI_MAX_SIZE)
         return img_error_set(err, ENOTSUP, "Unsupported VDI image size (size is 0x%" PRIx64 ", max supported is 0x%"
                              PRIx64 ")", size, VDI_MAX_SIZE);
-    /* A disk may end inside a sector: other programs round up when they show it. */
+    /* A disk may end inside a sector: other programs round it up, too. */
     size = img_align_up(size, 512);
     if ((status = check_layout(head, err)) < 0)
         return status;
@@ -94,7 +94,7 @@ static int vdi_open(struct img *image, const void *parsed, struct img_doc *optio
     if (status < 0)
         return status;
     image->limits.cluster = VDI_BLOCK;
-    /* A block of the file may have holes: what is written small stays small. */
+    /* A block of the file may have holes, so small writes use little space. */
     image->limits.write_unit = VDI_HOLE_UNIT;
     vdi_open_map(image);
     if (image->flags & IMG_RDWR)

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest writes.  A block gets its bytes first; then the header counts it; when both are on the storage the block map
- * names it.  Whoever reads the image after a crash sees the old content or the new, and whoever adds the next block
- * by the header's count adds it behind all that are in use.
+ * Guest writes.  The data of a new block are written first, then the header counts the block; when both are durable,
+ * the block map refers to it.  After a crash a reader finds the old content or the new, and a program that appends a
+ * block at the header's count appends it after all blocks in use.
  *
- * Places are not taken by that count but by what the map says, so that a wrong one does no harm, and blocks that a
- * crash has lost are found again.
+ * This driver allocates by the map, not by that count, so a wrong count does no harm, and blocks leaked by a crash
+ * are reused.
  */
 #include "vdi.h"
 
-/* What publish and cancel find in tag[]. */
+/* tag[] of a reservation, for publish and cancel. */
 enum { TAG_BLOCK, TAG_PLACE };
 
 static bool is_used(const struct vdi *s, uint32_t place)
@@ -27,7 +27,7 @@ static void set_used(struct vdi *s, uint32_t place, bool used)
         s->used[place / 8] &= (uint8_t)~bit;
 }
 
-/* Places from `blocks` on are damage, or none at all: nothing is ever put there, so they need not be known. */
+/* Places from `blocks` on are invalid or special values: they are never allocated, so ignore them. */
 static void take(struct vdi *s, uint32_t place)
 {
     if (place >= s->blocks)
@@ -89,7 +89,7 @@ int vdi_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
     to->length = img_min(length, end - offset);
     to->file = image->file;
     to->host = vdi_place(s, place) + inside;
-    /* Where the file has never been written to it reads as zeroes, as the block does. */
+    /* A part of the file never written reads as zeroes, like the block. */
     if (!to->published && place < s->first_fresh) {
         to->head = inside;
         to->tail = end - (offset + to->length);
@@ -104,7 +104,7 @@ int vdi_publish(struct img *image, struct img_reservation *at)
     struct vdi *s = vdi_state(image);
     uint32_t place = (uint32_t)at->tag[TAG_PLACE];
 
-    /* The block is whole in the file. */
+    /* The file has all of the block. */
     int status = img_lengthen_file(image->file, vdi_place(s, place) + VDI_BLOCK);
     if (status == 0)
         status = vdi_put_entry(image, (uint32_t)at->tag[TAG_BLOCK], place);
@@ -133,13 +133,16 @@ void vdi_cancel(struct img *image, struct img_reservation *at)
     struct vdi *s = vdi_state(image);
     uint32_t place = (uint32_t)at->tag[TAG_PLACE];
 
-    /* Something may have been written there. */
+    /* Its place may have been written. */
     set_used(s, place, false);
     s->first_free = (uint32_t)img_min(s->first_free, place);
     s->first_fresh = (uint32_t)img_max(s->first_fresh, place + 1);
 }
 
-/* Blocks keep their place: the map has a number for "zeroes" but other programs give such a block up. */
+/*
+ * Zeroed blocks stay allocated: the map has a value for "zeroes", but other programs treat such a block as
+ * discarded.
+ */
 int vdi_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     while (length > 0) {

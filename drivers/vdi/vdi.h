@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * vdi.h - state shared by the files of the vdi driver.
- * Description: "VirtualBox Disk Image", as published in the VirtualBox forum ("All about VDIs") and by the program's
- * own pages; the numbers are little-endian.
+ * Description: "VirtualBox Disk Image", as published in the VirtualBox forum ("All about VDIs") and on the program's
+ * web pages; the numbers are little-endian.
  *
  *     header      512 bytes
- *     block map   a number for each block of the disk: which block of the file has its bytes
+ *     block map   for each block of the disk, the number of the block in the file
  *     blocks      1 MiB each
  *
- *   open.c      the vtable, the header, opening and closing
+ *   open.c      the vtable, the header, open and close
  *   map.c       the block map in memory; guest range -> extent
  *   reserve.c   guest writes: a block, its bytes, then the entry of the block map; zeroes
- *   check.c     what is wrong
+ *   check.c     checks the block map
  *   create.c    new images
  */
 #ifndef VDI_H
@@ -36,12 +36,12 @@ enum { VDI_TYPE_DYNAMIC = 1, VDI_TYPE_STATIC = 2 };
 #define VDI_VERSION_1_1 0x00010001u
 #define VDI_BLOCK_BITS 20
 #define VDI_BLOCK (1u << VDI_BLOCK_BITS)
-/* Holes in the file are not finer than this as a rule. */
+/* The usual granularity of holes in a file. */
 #define VDI_HOLE_UNIT 4096
 #define VDI_MAX_BLOCKS 0x1fffff80u
 #define VDI_MAX_SIZE ((uint64_t)VDI_MAX_BLOCKS << VDI_BLOCK_BITS)
 
-/* Entries of the block map from here on are no places: discarded (zeroes), and never written to. */
+/* Entries of the block map from here on have no place: discarded (zeroes), and never written. */
 #define VDI_DISCARDED 0xfffffffeu
 #define VDI_UNALLOCATED 0xffffffffu
 
@@ -52,11 +52,11 @@ struct vdi {
 
     /* For writing, from here on. */
     uint8_t *used;                  /* a bit for each of the first `tracked` blocks of the file */
-    uint32_t tracked;               /* as many as the map on the disk has entries, so one of them is always free */
-    uint32_t first_free;            /* none below */
-    uint32_t first_fresh;           /* from here on the file has never been written to */
-    uint32_t end;                   /* all blocks that the map on the disk names are below */
-    uint32_t counted;               /* "blocks allocated" in the header on the disk */
+    uint32_t tracked;               /* number of entries in the map on disk, so at least one is always free */
+    uint32_t first_free;            /* none below is free */
+    uint32_t first_fresh;           /* from here on the file was never written */
+    uint32_t end;                   /* end of all blocks that the map on disk refers to */
+    uint32_t counted;               /* "blocks allocated" in the header on disk */
 };
 
 static inline struct vdi *vdi_state(const struct img *image)
@@ -69,7 +69,7 @@ static inline bool vdi_has_place(uint32_t entry)
     return entry < VDI_DISCARDED;
 }
 
-/* Where a block of the file begins. */
+/* Host offset of a block in the file. */
 static inline uint64_t vdi_place(const struct vdi *s, uint32_t block)
 {
     return s->data_offset + ((uint64_t)block << VDI_BLOCK_BITS);
@@ -77,19 +77,19 @@ static inline uint64_t vdi_place(const struct vdi *s, uint32_t block)
 
 /* map.c */
 void vdi_open_map(struct img *image);
-/* Entries of the map that lie in the file; those behind its end read as 0. */
+/* Number of map entries inside the file; those beyond its end read as 0. */
 uint32_t vdi_blocks_in_file(const struct img *image);
-/* The entries from that of `block` on, as they lie on the disk; *count of them are at hand. */
+/* Get the entries from that of `block` on, as on disk; *count of them are in memory. */
 int vdi_entries(struct img *image, uint32_t block, const uint8_t **entries, uint32_t *count);
 int vdi_get_entry(struct img *image, uint32_t block, uint32_t *value);
-/* In memory; img_pages_write brings it to the disk. */
+/* Change an entry in memory; img_pages_write writes it. */
 int vdi_put_entry(struct img *image, uint32_t block, uint32_t value);
-/* One run of blocks that lie side by side in the file, or have no place. */
+/* Map one run of blocks that are adjacent in the file, or unallocated. */
 int vdi_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
 /* reserve.c */
 int vdi_prepare_to_write(struct img *image);
-/* What the entries of the map refer to is on the disk before they are. */
+/* Make what map entries refer to durable before they are written. */
 int vdi_settle(struct img *image);
 int vdi_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
 int vdi_publish(struct img *image, struct img_reservation *at);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bat.c - the block allocation table in memory, by pieces of 64 KiB of which a bounded number is kept.
- * [MS-VHDX] 2.5 "BAT".
+ * bat.c - caches the block allocation table in pieces of 64 KiB, a bounded number of them. [MS-VHDX] 2.5 "BAT".
  *
- * Between the entries of payload blocks there is one of a sector bitmap block after each chunk.  What changed is
- * written by pages of 4 KiB, through the log (journal.c).
+ * After each chunk of payload block entries comes one for a sector bitmap block.  Changes are written in pages of 4
+ * KiB, through the log (journal.c).
  */
 #include "vhdx.h"
 
@@ -28,7 +27,7 @@ void vhdx_bat_free(struct vhdx *s)
     s->pieces = NULL;
 }
 
-/* One that is not needed goes; there may be none, while all of them wait for data. */
+/* Evict a piece that is not needed; there may be none, while all of them wait for data. */
 static int make_room(struct img *image)
 {
     struct vhdx *s = vhdx_state(image);
@@ -63,13 +62,16 @@ static int read_piece(struct img *image, uint64_t number, bool aside, uint8_t *b
     int ret = vhdx_read(image, bytes, s->bat_offset + number * PIECE, PIECE);
     if (aside)
         img_step_in(image, left);
-    /* What lies behind the table stays as it is. */
+    /* Bytes after the end of the table are not changed. */
     for (uint64_t at = 0; ret == 0 && at < PIECE && number * PIECE + at < s->entries * 8; at += 8)
         img_put_le64(bytes + at, img_get_le64(bytes + at) & ENTRY_BITS);
     return ret;
 }
 
-/* With the lock released, where that may be: then somebody else may have been faster, or needed it at once. */
+/*
+ * Read it with the lock released, if allowed: then another thread may have been faster, or may have needed it at
+ * once.
+ */
 static int load(struct img *image, uint64_t number, bool aside)
 {
     struct vhdx *s = vhdx_state(image);
@@ -96,7 +98,7 @@ static int load(struct img *image, uint64_t number, bool aside)
     return ret < 0 && !loading.dropped ? ret : IMG_LOOK_AGAIN;
 }
 
-/* The piece of an entry.  `looks`: nothing has been changed yet. */
+/* Get the piece of an entry.  `looks`: nothing has been changed yet. */
 static int get_piece(struct img *image, uint64_t index, bool looks, struct vhdx_piece **piece)
 {
     bool waits = looks && img_may_wait(image);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* bytes.c - checksums, reading metadata. */
+/* bytes.c - checksums; reading metadata. */
 #include "vhdx.h"
 #include <pthread.h>
 
@@ -41,7 +41,7 @@ uint32_t vhdx_checksum(uint32_t sum, const void *bytes, size_t length)
     return ~sum;
 }
 
-/* The sum of a structure whose own checksum, at offset 4, counts as 0. */
+/* The checksum of a structure whose checksum field, at offset 4, counts as 0. */
 static uint32_t sum_of(const uint8_t *bytes, size_t length)
 {
     static const uint8_t nothing[4];
@@ -78,7 +78,7 @@ int vhdx_read(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
     const struct vhdx *s = vhdx_state(image);
 
-    /* Offsets come from the image: far behind the end there is nothing. */
+    /* Offsets come from the image: far beyond the end there is nothing. */
     if (offset > INT64_MAX - length) {
         memset(buffer, 0, length);
         return 0;

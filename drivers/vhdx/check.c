@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check.c - what is wrong with the BAT: blocks behind the end of the file, over a region, and (told by a check alone)
- * over each other or over the headers.
+ * check.c - checks the BAT: blocks beyond the end of the file, overlapping a region, and (only reported by check)
+ * overlapping each other or the headers.
  */
 #include "vhdx.h"
 
@@ -9,12 +9,12 @@ enum { STEP = 1 << 20 };
 
 struct scan {
     struct img *image;
-    bool all;                       /* go on after a fault */
-    bool twice;                     /* look for blocks in one place */
+    bool all;                       /* continue after an error */
+    bool twice;                     /* look for overlapping blocks */
     uint64_t faults;
 };
 
-/* True: it is to go on. */
+/* Returns true if the scan continues. */
 static bool fault(struct scan *scan)
 {
     scan->faults++;
@@ -51,7 +51,7 @@ static bool judge_place(struct scan *scan, uint64_t index, uint64_t start, uint6
     return true;
 }
 
-/* Each MiB of the file belongs to one block. */
+/* Each MiB of the file belongs to at most one block. */
 static void judge_use(struct scan *scan, uint64_t index, uint64_t start)
 {
     struct vhdx *s = vhdx_state(scan->image);
@@ -74,7 +74,7 @@ static void judge_use(struct scan *scan, uint64_t index, uint64_t start)
     vhdx_space_take(s, start, s->block_size);
 }
 
-/* That of a sector bitmap block, which nobody needs without a parent, is judged as the others are. */
+/* A sector bitmap block, which is unused without a parent, is checked like the others. */
 static bool judge_entry(struct scan *scan, uint64_t index, uint64_t entry)
 {
     struct vhdx *s = vhdx_state(scan->image);
@@ -85,7 +85,7 @@ static bool judge_entry(struct scan *scan, uint64_t index, uint64_t entry)
     if ((entry & VHDX_STATE_MASK) != VHDX_PRESENT)
         return true;
     if (!bitmap && index - chunk == s->blocks - 1)
-        length = s->disk_size - ((index - chunk) << s->block_bits);     /* the last one may be cut short */
+        length = s->disk_size - ((index - chunk) << s->block_bits);     /* the last one may be partial */
     if (!judge_place(scan, index, start, length))
         return false;
     if (scan->twice && !bitmap)

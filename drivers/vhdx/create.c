@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * create.c - new images: headers, log, BAT, metadata, in this order and each at a multiple of 1 MiB, then 4 MiB that
- * stay free, then the blocks.  [MS-VHDX] 2.1 "Layout".
+ * create.c - new images: headers, log, BAT and metadata, in this order and each at a multiple of 1 MiB, then 4 MiB
+ * that stay free, then the blocks.  [MS-VHDX] 2.1 "Layout".
  */
 #include "vhdx.h"
 
 enum { SECTOR = 512, RESERVE = 4 << 20, STEP = 1 << 20 };
 
 struct plan {
-    struct vhdx s;                  /* the image in the making */
+    struct vhdx s;                  /* the image being created */
     bool fixed, zero_state;
-    uint64_t payload;               /* where the blocks begin */
+    uint64_t payload;               /* offset of the first block */
     uint64_t size;
 };
 
 /* ---- Options ------------------------------------------------------------------------ */
 
-/* More than the options can hold comes as the largest number; qemu-img goes on with what it was as 64 bits. */
+/* A value too large for the option parser arrives as the maximum; qemu-img continues with its 64-bit value. */
 static uint64_t number_of(int64_t given)
 {
     return given == INT64_MAX ? UINT64_MAX : given < 0 ? 0 : (uint64_t)given;
 }
 
-/* (for qemu-img the sum may overflow) */
+/* (the sum may overflow, as in qemu-img) */
 static uint64_t to_mib(uint64_t value)
 {
     return (value + VHDX_MIB - 1) & ~(uint64_t)(VHDX_MIB - 1);
@@ -104,7 +104,7 @@ static void lay_out(struct plan *plan)
     plan->payload = s->metadata_offset + VHDX_MIB + RESERVE;
 }
 
-/* "vhdxfile" and who made it, in UTF-16. */
+/* "vhdxfile" and the creator, in UTF-16. */
 static int write_signature(struct img *file)
 {
     static const char creator[] = "imgbox v" IMGBOX_VERSION;
@@ -128,7 +128,7 @@ static int write_headers(struct img *file, const struct vhdx *s)
     return ret;
 }
 
-/* (neither is marked as required, as in qemu-img: everybody knows them) */
+/* (as in qemu-img, neither is marked as required: every program knows them) */
 static int write_region_tables(struct img *file, const struct vhdx *s, struct img_error *err)
 {
     CLEANUP_FREE uint8_t *table = calloc(1, VHDX_TABLE_BYTES);
@@ -159,7 +159,7 @@ static uint64_t first_entry(const struct plan *plan, uint64_t block)
     return plan->fixed ? (plan->payload + (block << plan->s.block_bits)) | VHDX_PRESENT : VHDX_NOT_PRESENT;
 }
 
-/* What is all zeroes is a hole already. */
+/* A table of zeroes is already a hole. */
 static int write_bat(struct img *file, const struct plan *plan)
 {
     const struct vhdx *s = &plan->s;
@@ -191,7 +191,7 @@ static int write_metadata(struct img *file, const struct vhdx *s)
     return img_pwrite(file, table, s->metadata_offset, VHDX_TABLE_BYTES + VHDX_SECTOR);
 }
 
-/* The file in its full length, with holes. */
+/* Extend the file to its full length, with holes. */
 static int lengthen(struct img *file, const struct plan *plan, struct img_error *err)
 {
     struct img_error why = IMG_ERROR_INIT;
@@ -220,7 +220,7 @@ static int write_image(struct img *file, const struct plan *plan, struct img_err
         return img_error_errno(err, -ret, "Failed to write the BAT");
     if ((ret = write_metadata(file, s)) < 0)
         return img_error_errno(err, -ret, "Failed to initialize metadata");
-    /* Last: before, it is no image. */
+    /* Last: without it the file is not an image. */
     ret = write_signature(file);
     return ret < 0 ? img_error_errno(err, -ret, "Failed to write file signature") : 0;
 }

@@ -42,7 +42,7 @@ static void add_region(struct vhdx *s, uint64_t start, uint64_t length)
     IMG_VECTOR_PUSH(&s->regions, (struct vhdx_range){ start, start + length });
 }
 
-/* The valid one with the higher sequence number is the one that counts. */
+/* The valid header with the higher sequence number is current. */
 int vhdx_read_headers(struct img *image, struct img_error *err)
 {
     struct vhdx *s = vhdx_state(image);
@@ -68,7 +68,7 @@ int vhdx_read_headers(struct img *image, struct img_error *err)
     return 0;
 }
 
-/* Both are written: a reader finds the new facts also where one of them is lost. */
+/* Write both: readers then find the new values even if one header is lost. */
 int vhdx_write_headers(struct img *image)
 {
     struct vhdx *s = vhdx_state(image);
@@ -95,10 +95,13 @@ static int by_place(const void *a, const void *b)
 
     if (x->start != y->start)
         return x->start < y->start ? -1 : 1;
-    return x->end < y->end ? -1 : x->end > y->end;      /* the empty one first */
+    return x->end < y->end ? -1 : x->end > y->end;      /* empty ranges first */
 }
 
-/* They do not overlap, so their ends are in order too: of those that begin before a range ends, the last ends last. */
+/*
+ * Ranges do not overlap, so their ends are in order, too: of those that begin before a given end, the last one ends
+ * last.
+ */
 static bool may_overlap(const struct vhdx *s, uint64_t start, uint64_t end)
 {
     size_t low = 0, high = s->regions.count;
@@ -117,7 +120,7 @@ bool vhdx_overlaps(const struct vhdx *s, uint64_t start, uint64_t end, struct vh
 {
     if (s->sorted && !may_overlap(s, start, end))
         return false;
-    /* The last that was named is the first to be looked at, as in qemu-img. */
+    /* Search from the last one listed, as qemu-img does. */
     for (size_t i = s->regions.count; i-- > 0;) {
         *with = s->regions.at[i];
         if (start < with->end && with->start < end)
@@ -138,7 +141,7 @@ static bool table_good(uint8_t *table)
            img_get_le32(table + 8) <= VHDX_MAX_ENTRIES;
 }
 
-/* There are two copies; the second counts where the first is damaged. */
+/* There are two copies; the second is used if the first is damaged. */
 static int load_table(struct img *image, uint8_t *table)
 {
     int ret = vhdx_read(image, table, VHDX_REGIONS_1, VHDX_TABLE_BYTES);
@@ -173,7 +176,7 @@ static int take_entry(struct vhdx *s, const uint8_t *entry)
         s->metadata_offset = offset;
         s->metadata_length = length;
     } else if (img_get_le32(entry + 28) & 1) {
-        return -ENOTSUP;        /* required, and not known */
+        return -ENOTSUP;        /* required, but unknown */
     }
     return 0;
 }
@@ -188,7 +191,7 @@ int vhdx_read_regions(struct img *image, struct img_error *err)
     int ret = load_table(image, table);
     for (uint32_t i = 0; ret == 0 && i < img_get_le32(table + 8); i++)
         ret = take_entry(s, table + 16 + i * VHDX_TABLE_ENTRY);
-    /* Before the first MiB there are the headers: no region can be there. */
+    /* The headers are in the first MiB: no region can be there. */
     if (ret == 0 && (s->bat_offset == 0 || s->metadata_offset == 0))
         ret = -EINVAL;
     if (ret < 0)

@@ -2,17 +2,17 @@
 /*
  * journal.c - our own log.  [MS-VHDX] 2.3.1 "Log Entries".
  *
- * Pages of the BAT are written to the log first and then to their places.  Before an entry is written, all that came
- * before it is durable (data of the guest, and the pages of the entry before at their places), so each entry is its own
- * tail: it alone is to be replayed.  It takes no more than a third of the log, so that it never overwrites the one
- * before.
+ * Pages of the BAT are written to the log first and then to their places.  Before an entry is written, everything
+ * before it is durable (guest data, and the pages of the previous entry at their places).  So each entry is its own
+ * tail: only one entry is ever replayed.  It uses at most a third of the log, so it never overwrites the previous
+ * one.
  *
- * The headers name the log from the first change until the image is closed.  An empty entry stands in it before
- * they do: a log without any valid entry would be a damaged one.
+ * The headers name the log from the first change until close.  An empty entry is written before: a log without any
+ * valid entry would count as damaged.
  */
 #include "vhdx.h"
 
-/* Pages that an entry may have. */
+/* Maximum number of pages in an entry. */
 static unsigned entry_capacity(const struct vhdx *s)
 {
     return (unsigned)img_min(VHDX_ENTRY_PAGES, s->header.log_length / 3 / VHDX_SECTOR - 1);
@@ -45,7 +45,7 @@ static void put_page(const struct vhdx *s, const struct page *page, uint64_t seq
     img_put_le32(sector + VHDX_SECTOR - 4, (uint32_t)sequence);
 }
 
-/* Write an entry with these pages and make it durable. */
+/* Write an entry with these pages durably. */
 static int write_entry(struct img *image, const struct page *pages, unsigned count)
 {
     struct vhdx *s = vhdx_state(image);
@@ -75,7 +75,7 @@ static int write_entry(struct img *image, const struct page *pages, unsigned cou
 
 /* ---- From the first change to the last --------------------------------------------------- */
 
-/* What is written has to find its way back: the log and the BAT are where the specification wants them. */
+/* Only use a log and a BAT in valid places, so that what we write can be replayed. */
 static bool places_good(const struct vhdx *s)
 {
     return s->header.log_length >= VHDX_MIB && img_aligned(s->header.log_length, VHDX_MIB) &&

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log.c - the log that the last writer left: finding its active sequence and replaying it.
- * [MS-VHDX] 2.3 "Log".
+ * log.c - the log of the last writer: finds its active sequence, and replays it. [MS-VHDX] 2.3 "Log".
  *
- * The log is a ring of sectors of 4 KiB with entries of whole sectors.  Entries that follow each other with rising
- * sequence numbers are a sequence; it is valid when the tail that its last entry (the head) names lies within it, and
- * the active one is that with the newest head.  What it holds from tail to head is done again.
+ * The log is a ring of 4 KiB sectors; each entry takes whole sectors.  Consecutive entries with ascending sequence
+ * numbers form a sequence.  It is valid if it contains the tail that its last entry (the head) names; the active
+ * sequence is the valid one with the newest head.  Its updates from tail to head are replayed.
  *
- * A hostile log can make much of little: checksums are taken over a bounded number of bytes, and what is kept in
- * memory is bounded too.
+ * A small hostile log can cause much work: the number of bytes that are checksummed is bounded, and so is the
+ * memory.
  */
 #include "vhdx.h"
 
@@ -22,9 +21,9 @@ struct entry {
 struct walk {
     struct img *image;
     uint32_t log_length;
-    uint64_t sum_budget;            /* bytes that may still be summed */
-    struct entry head;              /* of the active sequence; sequence 0: there is none */
-    uint64_t limit;                 /* where what the log updates ends */
+    uint64_t sum_budget;            /* bytes that may still be checksummed */
+    struct entry head;              /* of the active sequence; sequence 0: none */
+    uint64_t limit;                 /* end of what the log updates */
     struct img_error *err;
 };
 
@@ -40,7 +39,7 @@ static int refuse_log(struct img *image, struct img_error *err)
 
 /* ---- Entries ----------------------------------------------------------------------- */
 
-/* Bytes of the ring from `at` (which may be behind its end). */
+/* Read from the ring at `at`, which may be beyond its end. */
 static int read_ring(const struct walk *walk, uint64_t at, uint8_t *buffer, size_t length)
 {
     const struct vhdx *s = vhdx_state(walk->image);
@@ -58,7 +57,7 @@ static int read_ring(const struct walk *walk, uint64_t at, uint8_t *buffer, size
     return 0;
 }
 
-/* The checksum over all of an entry. */
+/* Verify the checksum over a whole entry. */
 static int entry_sealed(struct walk *walk, const struct entry *entry, bool *sealed)
 {
     CLEANUP_FREE uint8_t *bytes = malloc(PIECE);
@@ -84,7 +83,7 @@ static int entry_sealed(struct walk *walk, const struct entry *entry, bool *seal
     return 0;
 }
 
-/* 1: an entry of this log begins at `at`, 0: none does. */
+/* Returns 1 if an entry of this log begins at `at`, 0 if none does. */
 static int read_entry(struct walk *walk, uint32_t at, struct entry *entry)
 {
     uint8_t bytes[VHDX_LOG_HEADER];
@@ -111,11 +110,11 @@ static int read_entry(struct walk *walk, uint32_t at, struct entry *entry)
 
 struct sequence {
     struct entry head;
-    uint64_t length;                /* bytes of the ring that it takes; 0: empty */
-    bool tail_inside;               /* the head names one of its entries */
+    uint64_t length;                /* bytes of the ring; 0: empty */
+    bool tail_inside;               /* it contains the tail that the head names */
 };
 
-/* Does one of the entries between `start` and the head begin at `tail`? */
+/* Does an entry between `start` and the head begin at `tail`? */
 static int find_tail(struct walk *walk, uint32_t start, const struct sequence *found, bool *inside)
 {
     struct entry entry = { .at = start };
@@ -130,13 +129,13 @@ static int find_tail(struct walk *walk, uint32_t start, const struct sequence *f
         *inside = at % walk->log_length == found->head.tail;
         entry.length = img_get_le32(bytes + 8);
         if (entry.length == 0)
-            break;                  /* it changes under our hands */
+            break;                  /* the file is changing meanwhile */
         at += entry.length;
     }
     return 0;
 }
 
-/* The sequence that begins at `start`. */
+/* Follow the sequence that begins at `start`. */
 static int follow(struct walk *walk, uint32_t start, struct sequence *found)
 {
     *found = (struct sequence){ .length = 0 };
@@ -198,12 +197,12 @@ static int update(struct walk *walk, uint64_t offset, const uint8_t *bytes, uint
         return 0;
     if (!(image->flags & IMG_RDWR))
         return keep_patch(image, offset, bytes, length);
-    /* Holes: what the log says is zero may be far more than anybody has room for. */
+    /* Punch holes: the log may zero far more than fits on the storage. */
     return bytes ? img_pwrite(image->file, bytes, offset, length)
                  : img_zero(image->file, offset, length, IMG_ZERO_MAY_UNMAP);
 }
 
-/* A data sector lacks its first 8 and its last 4 bytes, which stand in the descriptor. */
+/* A data sector lacks its first 8 and its last 4 bytes, which are in the descriptor. */
 static int restore_sector(const struct walk *walk, const struct entry *entry, uint64_t at, const uint8_t *descriptor,
                           uint8_t sector[VHDX_SECTOR])
 {
@@ -250,7 +249,7 @@ static int replay_entry(struct walk *walk, const struct entry *entry)
     return ret;
 }
 
-/* The head knows how long the file was to become. */
+/* The head stores the intended file length. */
 static int lengthen(struct walk *walk)
 {
     struct img *image = walk->image;
@@ -272,7 +271,7 @@ static int replay_active(struct walk *walk)
     uint64_t at = walk->head.tail;
     int ret = lengthen(walk);
 
-    /* Each entry ends where the next begins; the head ends it. */
+    /* Each entry ends where the next begins, up to the head. */
     for (uint64_t done = 0; ret == 0 && done <= walk->log_length; done += entry.length) {
         ret = read_entry(walk, (uint32_t)(at % walk->log_length), &entry);
         if (ret == 0)
@@ -284,7 +283,7 @@ static int replay_active(struct walk *walk)
     return ret;
 }
 
-/* Now nothing is left to replay. */
+/* Clear the log in the headers: nothing is left to replay. */
 static int forget_log(struct img *image)
 {
     struct vhdx *s = vhdx_state(image);
@@ -311,8 +310,8 @@ int vhdx_replay(struct img *image, struct img_error *err)
     walk.sum_budget = img_min(2ull * walk.log_length, 256 << 20) + (16 << 20);
     ret = find_active(&walk);
     if (ret == 0 && walk.head.sequence == 0)
-        return 0;               /* the writer died before it had written anything to it */
-    /* A check is asked what is wrong: that is this. */
+        return 0;               /* the writer died before its first entry */
+    /* A read-only check reports it as an error. */
     if (ret == 0 && image->flags & IMG_CHECK && !(image->flags & IMG_RDWR))
         return refuse_log(image, err);
     if (ret == 0)

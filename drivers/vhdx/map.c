@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* map.c - guest range to extent.  [MS-VHDX] 2.5.1.1 "Payload BAT Entry States". */
+/* map.c - maps guest ranges.  [MS-VHDX] 2.5.1.1 "Payload BAT Entry States". */
 #include "vhdx.h"
 #include "../../libimg/io/entries.h"
 
-/* Without a parent nothing else can show in a block that has no data. */
+/* Without a parent a block without data reads as zeroes. */
 bool vhdx_reads_zero(uint64_t entry)
 {
     switch (entry & VHDX_STATE_MASK) {

@@ -2,7 +2,7 @@
 /* metadata.c - the metadata table and its items.  [MS-VHDX] 2.6 "Metadata Region". */
 #include "vhdx.h"
 
-/* GUIDs as they are stored: the first three fields little-endian. */
+/* GUIDs as stored: the first three fields are little-endian. */
 const uint8_t vhdx_bat_guid[VHDX_GUID] = {
     0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0x00, 0x42, 0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08
 };
@@ -87,7 +87,7 @@ static int read_items(struct img *image, const struct table *table)
 
 uint64_t vhdx_bat_entries(uint64_t blocks, unsigned ratio_bits)
 {
-    /* (32 bits wide also where there are no blocks: such images of qemu-img have the table that this makes) */
+    /* (32 bits wide even without blocks: images from qemu-img have a table of that size) */
     return blocks + ((uint32_t)(blocks - 1) >> ratio_bits);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* open.c - the vhdx driver: its table of callbacks, opening and closing. */
+/* open.c - the vhdx driver: the vtable, open and close. */
 #include "vhdx.h"
 
 /* [MS-VHDX] 2.2.1 "File Type Identifier" */
@@ -62,7 +62,7 @@ static int vhdx_open(struct img *image, const void *parsed, struct img_doc *opti
     }
     image->size = s->disk_size & ~511ull;
     image->limits.cluster = s->block_size;
-    /* Of a new block only what is written needs to be, and it gets its place for all who write to it. */
+    /* A new block needs no copy on write, and its place is the same for all who write to it. */
     image->limits.write_unit = image->limits.lock_unit = 1;
     return 0;
 }
@@ -72,7 +72,7 @@ static int vhdx_flush(struct img *image)
     return vhdx_commit(image);
 }
 
-/* Blocks of a fixed image may have places from the beginning, in storage that was something else before. */
+/* Blocks of a fixed image may be allocated at creation, in storage with old content. */
 static bool zero_initialised(struct img *image)
 {
     return !vhdx_state(image)->keeps_blocks || img_zero_initialised(image->file);

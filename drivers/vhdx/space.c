@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * space.c - places for payload blocks.
+ * space.c - allocates payload blocks.
  *
- * A fixed image has room for all of its blocks, though none may have a place yet, and a process that was killed leaves
- * room behind: a map of the MiB in use, made from the BAT when the image is opened for writing, finds both.  It is
- * searched upwards from the regions once; behind it the file grows.
+ * A fixed image has space for all of its blocks, even if none is allocated yet, and a killed process leaks space.  A
+ * bitmap of the MiB in use, built from the BAT when the image is opened for writing, finds both.  It is searched
+ * upwards once, starting after the regions; after that the file grows.
  */
 #include "vhdx.h"
 
-enum { AFTER_REGIONS = 4 << 20 };           /* free by custom; qemu-img does not use it either */
+enum { AFTER_REGIONS = 4 << 20 };           /* free by convention; qemu-img does not use it either */
 #define MAX_MAPPED (1ull << 27)             /* MiB */
 
 static uint64_t regions_end(const struct vhdx *s)
@@ -30,7 +30,7 @@ void vhdx_space_take(struct vhdx *s, uint64_t start, uint64_t length)
         s->used[i / 8] |= (uint8_t)(1u << i % 8);
 }
 
-/* The BAT is yet to be looked at. */
+/* The BAT has not been read yet. */
 int vhdx_space_init(struct img *image)
 {
     struct vhdx *s = vhdx_state(image);
@@ -46,7 +46,7 @@ int vhdx_space_init(struct img *image)
     return s->used ? 0 : -ENOMEM;
 }
 
-/* The first run of free MiB that is long enough, at or behind next_free; 0: there is none. */
+/* The first run of free MiB of that length, at or after next_free; 0: none. */
 static uint64_t find_run(struct vhdx *s, uint64_t count)
 {
     uint64_t run = 0;
@@ -61,7 +61,7 @@ static uint64_t find_run(struct vhdx *s, uint64_t count)
     return 0;
 }
 
-/* What lies there may be anything. */
+/* Reuse old space, whose content is undefined. */
 static int take_old(struct img *image, uint64_t start, uint64_t *host)
 {
     struct vhdx *s = vhdx_state(image);
@@ -82,7 +82,7 @@ static int grow(struct img *image, uint64_t *host)
 
     if (!vhdx_host_good(s, start))
         return -EFBIG;
-    /* Nobody writes behind the end of a block that has a place, so nothing is cut off. */
+    /* Nobody writes beyond the end of the last block, so this truncates nothing. */
     int ret = img_resize_file(image->file, start + s->block_size, NULL, &err);
     img_error_clear(&err);
     if (ret == 0) {

@@ -3,15 +3,15 @@
  * vhdx.h - state shared by the files of the vhdx driver.
  * Specification: [MS-VHDX], "Virtual Hard Disk v2 (VHDX) File Format"; sections are named as there.
  *
- *   open.c       the vtable, opening and closing
+ *   open.c       the vtable, open and close
  *   header.c     headers, region tables
  *   metadata.c   metadata table and its items
- *   bat.c        BAT in memory, by pieces; map.c: guest range to extent
+ *   bat.c        caches the BAT; map.c: guest range to extent
  *   write.c      reserve, publish, zero
- *   space.c      which MiB of the file are free
- *   log.c        the log of the last writer: its active sequence, replaying it
- *   journal.c    our own log: BAT pages reach their place through it
- *   check.c      what is wrong with the BAT
+ *   space.c      allocates blocks
+ *   log.c        replays the log of the last writer
+ *   journal.c    our own log, through which BAT pages are written
+ *   check.c      checks the BAT
  *   create.c     new images
  *   bytes.c      checksums, reading metadata
  */
@@ -34,7 +34,7 @@
 #define VHDX_MAX_SIZE (64ull << 40)
 #define VHDX_MIN_BLOCK VHDX_MIB
 #define VHDX_MAX_BLOCK (256u << 20)
-#define VHDX_CHUNK_BITS 23          /* log2 of the sectors for which a sector bitmap block has the bits */
+#define VHDX_CHUNK_BITS 23          /* log2 of the number of sectors that a sector bitmap block covers */
 
 enum {
     VHDX_HEADER_BYTES = 4096, VHDX_HEADER_1 = 64 << 10, VHDX_HEADER_2 = 128 << 10,
@@ -42,21 +42,21 @@ enum {
     VHDX_MAX_ENTRIES = 2047,                /* of a region table, of the metadata table */
     VHDX_TABLE_ENTRY = 32,
     VHDX_SECTOR = 4096,                     /* of the log, and the unit that it updates */
-    VHDX_LOG_HEADER = 64, VHDX_DESCRIPTOR = 32, VHDX_ENTRY_PAGES = 126,    /* what one sector of descriptors can name */
+    VHDX_LOG_HEADER = 64, VHDX_DESCRIPTOR = 32, VHDX_ENTRY_PAGES = 126,    /* maximum for one sector of descriptors */
     VHDX_GUID = 16
 };
 
-/* Payload blocks; 5 is "unmapped" of drafts of the specification, 7 (partially present) needs a parent. */
+/* States of payload blocks; 5 is "unmapped" in drafts of the specification, 7 (partially present) needs a parent. */
 enum { VHDX_NOT_PRESENT = 0, VHDX_UNDEFINED = 1, VHDX_ZERO = 2, VHDX_UNMAPPED = 3, VHDX_UNMAPPED_OLD = 5,
        VHDX_PRESENT = 6, VHDX_STATE_MASK = 7 };
-/* In memory only, in a bit that is reserved: the block has a place, and none of its bytes have been published yet. */
+/* In memory only, in a reserved bit: the block is allocated, and none of its bytes has been published yet. */
 #define VHDX_RESERVED 8ull
 #define VHDX_OFFSET_MASK (~0xfffffull)
 
 enum { VHDX_LEAVE_ALLOCATED = 1, VHDX_HAS_PARENT = 2 };     /* file parameters */
 enum { VHDX_ITEM_DISK = 2, VHDX_ITEM_REQUIRED = 4 };
 
-struct vhdx_header {                /* section 2.2.2, what changes or is to be looked at */
+struct vhdx_header {                /* section 2.2.2: the fields that change or are checked */
     uint64_t sequence;
     uint8_t file_id[VHDX_GUID], data_id[VHDX_GUID], log_id[VHDX_GUID];
     uint16_t log_version, version;
@@ -66,7 +66,7 @@ struct vhdx_header {                /* section 2.2.2, what changes or is to be l
 
 struct vhdx_range { uint64_t start, end; };
 
-/* An update of the log that was not written to the file, as the image is only read. bytes NULL: zeroes */
+/* An update from the log that was not written to the file, because the image is read-only.  bytes NULL: zeroes */
 struct vhdx_patch {
     uint64_t offset, length;
     uint8_t *bytes;
@@ -74,17 +74,17 @@ struct vhdx_patch {
 
 /* A piece of the BAT. */
 struct vhdx_piece {
-    uint8_t *bytes;                 /* NULL: not read */
-    struct img_loading *loading;    /* somebody reads it */
-    uint16_t dirty;                 /* a bit for each page of it */
-    uint32_t reserved;              /* entries that are VHDX_RESERVED */
+    uint8_t *bytes;                 /* NULL: not read yet */
+    struct img_loading *loading;    /* being read */
+    uint16_t dirty;                 /* one bit per page */
+    uint32_t reserved;              /* number of VHDX_RESERVED entries */
 };
 
 struct vhdx {
     struct vhdx_header header;
-    unsigned current;               /* which of the two headers it is */
-    IMG_VECTOR(struct vhdx_range) regions;      /* the log and what the region table names */
-    struct vhdx_range *sorted;      /* the same by their places, once all are known */
+    unsigned current;               /* index of the current header */
+    IMG_VECTOR(struct vhdx_range) regions;      /* the log and the regions in the region table */
+    struct vhdx_range *sorted;      /* the same sorted by offset, once all are known */
     uint64_t bat_offset, metadata_offset;
     uint32_t bat_length, metadata_length;
 
@@ -93,24 +93,24 @@ struct vhdx {
     unsigned block_bits, ratio_bits;            /* log2 of the block size, and of the chunk ratio */
     uint32_t logical_sector;
     bool keeps_blocks;              /* a fixed image */
-    uint64_t blocks, entries;       /* payload blocks; entries of the BAT, those of sector bitmap blocks included */
+    uint64_t blocks, entries;       /* payload blocks; entries of the BAT, including those of sector bitmap blocks */
 
-    bool replayed;                  /* the log of the last writer had to be, in the file */
-    IMG_VECTOR(struct vhdx_patch) patches;      /* or here */
+    bool replayed;                  /* the log of the last writer was replayed, into the file */
+    IMG_VECTOR(struct vhdx_patch) patches;      /* or into memory */
     uint64_t patch_bytes;
-    uint64_t file_end;              /* of the file, with what the log adds to it */
+    uint64_t file_end;              /* of the file, including what the log adds */
 
     struct vhdx_piece *pieces;
     size_t piece_count, loaded, next_victim;
-    bool dirty;                     /* pages of the BAT are */
+    bool dirty;                     /* some page of the BAT is dirty */
 
     /* Writing. */
     bool writing;                   /* the headers name our log, and the identifiers are new */
-    uint32_t log_at;                /* where the next entry goes */
+    uint32_t log_at;                /* where to write the next entry */
     uint64_t log_sequence;
-    uint8_t *used;                  /* space.c: a bit for each MiB of the file; NULL: not known */
-    uint64_t used_count;            /* MiB that it knows */
-    uint64_t next_free;             /* no room for a block below this MiB */
+    uint8_t *used;                  /* space.c: one bit per MiB of the file; NULL: not known */
+    uint64_t used_count;            /* number of MiB in it */
+    uint64_t next_free;             /* there is no space for a block below this MiB */
 };
 
 static inline struct vhdx *vhdx_state(const struct img *image)
@@ -119,12 +119,12 @@ static inline struct vhdx *vhdx_state(const struct img *image)
 }
 
 /* bytes.c ------------------------------------------------------------------------ */
-/* CRC-32C (section 2.2.2.1 and others): of `sum` and what follows; start from 0. */
+/* CRC-32C (section 2.2.2.1 and others) of more bytes, after `sum`; start with 0. */
 uint32_t vhdx_checksum(uint32_t sum, const void *bytes, size_t length);
-/* Is the checksum at offset 4 that of the structure?  And setting it. */
+/* Verify, or set, the checksum at offset 4 of a structure. */
 bool vhdx_sealed(uint8_t *bytes, size_t length);
 void vhdx_seal(uint8_t *bytes, size_t length);
-/* Read metadata, with the updates of a log that is not in the file.  Zeroes behind the end of the file. */
+/* Read metadata, including updates from a log that is not in the file.  Beyond the end of the file they are zeroes. */
 int vhdx_read(struct img *image, void *buffer, uint64_t offset, size_t length);
 /* "Could not open 'x': ..." */
 int vhdx_refuse(struct img *image, int code, struct img_error *err);
@@ -132,47 +132,47 @@ int vhdx_refuse(struct img *image, int code, struct img_error *err);
 /* header.c */
 int vhdx_read_headers(struct img *image, struct img_error *err);
 int vhdx_read_regions(struct img *image, struct img_error *err);
-/* Where header 0 or 1 lies, and its bytes. */
+/* The file offset of header 0 or 1, and its bytes. */
 uint64_t vhdx_header_place(unsigned which);
 void vhdx_build_header(const struct vhdx_header *header, uint8_t bytes[VHDX_HEADER_BYTES]);
-/* Both headers, one after the other, each durable before the other is touched. */
+/* Write both headers, one after the other, each durably before the other is touched. */
 int vhdx_write_headers(struct img *image);
-/* Does the range overlap a region?  *with is the one that is told. */
+/* Does the range overlap a region?  *with is the one to report. */
 bool vhdx_overlaps(const struct vhdx *s, uint64_t start, uint64_t end, struct vhdx_range *with);
 void vhdx_tell_overlap(uint64_t start, uint64_t end, const struct vhdx_range *with);
 
 /* metadata.c */
 extern const uint8_t vhdx_bat_guid[VHDX_GUID], vhdx_metadata_guid[VHDX_GUID];
 int vhdx_read_metadata(struct img *image, struct img_error *err);
-/* The table and the items of a new image; `table` is VHDX_TABLE_BYTES + VHDX_SECTOR long and zeroed. */
+/* Build the table and the items of a new image; `table` is VHDX_TABLE_BYTES + VHDX_SECTOR long and zeroed. */
 void vhdx_build_metadata(const struct vhdx *s, uint8_t *table);
-/* Entries of the BAT that a disk needs. */
+/* Number of BAT entries that a disk needs. */
 uint64_t vhdx_bat_entries(uint64_t blocks, unsigned ratio_bits);
 
 /* log.c */
-/* Replay the log where there is one: into the file, or where the image is only read, in memory. */
+/* Replay the log, if any: into the file, or into memory if the image is read-only. */
 int vhdx_replay(struct img *image, struct img_error *err);
-/* Data are read from the file itself: a log that is about more than BAT and metadata is to be replayed there. */
+/* Data are read from the file itself, so a log that updates more than BAT and metadata must be replayed there. */
 int vhdx_check_patches(struct img *image, struct img_error *err);
 
 /* journal.c */
-/* Before the first change: new identifiers, and a log of our own. */
+/* Before the first change: write new identifiers, and start our own log. */
 int vhdx_begin(struct img *image);
-/* All dirty pages of the BAT, through the log, to their places. */
+/* Write all dirty pages of the BAT, through the log. */
 int vhdx_commit(struct img *image);
-/* Nothing is left to be replayed. */
+/* At close: leave nothing to replay. */
 int vhdx_end(struct img *image);
 
 /* bat.c */
 int vhdx_bat_init(struct img *image);
 void vhdx_bat_free(struct vhdx *s);
-/* The entry of a payload block; reserved bits are cleared, but for VHDX_RESERVED.  get may end with IMG_LOOK_AGAIN. */
+/* The entry of a payload block, without reserved bits except VHDX_RESERVED.  get may return IMG_LOOK_AGAIN. */
 int vhdx_bat_get(struct img *image, uint64_t block, uint64_t *entry);
 int vhdx_bat_put(struct img *image, uint64_t block, uint64_t entry);
-/* The next dirty page at or behind `page`, as it is to be on disk; false: there is none. */
+/* The next dirty page, at or after `page`, in its on-disk form; false: none. */
 bool vhdx_bat_next_dirty(struct vhdx *s, uint64_t *page, uint8_t bytes[VHDX_SECTOR]);
 void vhdx_bat_clean(struct vhdx *s, uint64_t page);
-/* Where in the BAT the entry of a block is. */
+/* Index in the BAT of a block's entry. */
 static inline uint64_t vhdx_bat_index(const struct vhdx *s, uint64_t block)
 {
     return block + (block >> s->ratio_bits);
@@ -180,9 +180,9 @@ static inline uint64_t vhdx_bat_index(const struct vhdx *s, uint64_t block)
 
 /* map.c */
 int vhdx_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
-/* Blocks of that state read as zeroes. */
+/* Do blocks of that state read as zeroes? */
 bool vhdx_reads_zero(uint64_t entry);
-/* The host offset is one that a block can have. */
+/* Is it a valid host offset for a block? */
 bool vhdx_host_good(const struct vhdx *s, uint64_t host);
 
 /* write.c */
@@ -193,11 +193,11 @@ int vhdx_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flag
 /* space.c */
 int vhdx_space_init(struct img *image);
 void vhdx_space_take(struct vhdx *s, uint64_t start, uint64_t length);
-/* A place for a block, which reads as zeroes and lies within the file. */
+/* Allocate a block, which reads as zeroes and lies within the file. */
 int vhdx_allocate(struct img *image, uint64_t *host);
 
 /* check.c */
-/* Look at all entries of the BAT, up to the first that is wrong: opening does. */
+/* Check all entries of the BAT, up to the first error: for open. */
 int vhdx_scan_bat(struct img *image, struct img_error *err);
 int vhdx_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
 

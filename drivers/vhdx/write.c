@@ -2,10 +2,10 @@
 /*
  * write.c - guest writes.  [MS-VHDX] 2.5 "BAT".
  *
- * A block without data gets a place that reads as zeroes, and lies within the file: what is not written of it needs no
- * copying.  From then on its entry in memory is VHDX_RESERVED, so that another writer into the same block finds
- * the same place; readers see zeroes, and so does the disk, until the first of them publishes it.  A write that
- * failed leaves the place reserved for the next one.
+ * A block without data is allocated where the file reads as zeroes, so its unwritten part needs no copy.  From then
+ * on its entry in memory is VHDX_RESERVED, so that another writer to the same block finds the same place.  Readers
+ * see zeroes, and the entry on disk does not change, until the first of them publishes it.  After a failed write the
+ * next one uses the reserved place.
  */
 #include "vhdx.h"
 
@@ -21,7 +21,7 @@ static int reserve_new(struct img *image, uint64_t block, uint64_t old, uint64_t
     return ret < 0 ? ret : vhdx_bat_put(image, block, *host | VHDX_RESERVED | (old & VHDX_STATE_MASK));
 }
 
-/* How far blocks with data lie next to each other. */
+/* How far are blocks with data adjacent? */
 static int extend(struct img *image, uint64_t end, struct img_reservation *to)
 {
     const struct vhdx *s = vhdx_state(image);
@@ -75,8 +75,8 @@ int vhdx_publish(struct img *image, struct img_reservation *at)
 }
 
 /*
- * In blocks with data the file below gets the zeroes (as a hole, where it can have one) and the block keeps its place;
- * others become ZERO, which unlike the states before says so for sure.
+ * Blocks with data stay allocated, and zeroes are written to the file below (as a hole, if possible).  Others become
+ * ZERO, the only state that guarantees zeroes.
  */
 int vhdx_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is wrong with an image: grains that have no place in the file of their extent.  Like qemu-img's this stops at
- * the first of them and mends nothing.
+ * Checks an image for grains beyond the end of their extent's file.  Like qemu-img, it stops at the first error and
+ * repairs nothing.
  */
 #include "vmdk.h"
 #include <inttypes.h>
@@ -24,7 +24,7 @@ static int check_grain(struct img *image, struct vmdk_extent *extent, uint64_t i
     return (kind == IMG_DATA || kind == IMG_CODED) && host >= img_size(extent->file) ? behind_end(offset) : 0;
 }
 
-/* The grains of one table, which need not be there. */
+/* Check the grains of one table, if present. */
 static int check_table(struct img *image, struct vmdk_extent *extent, uint64_t first, uint64_t grains)
 {
     uint64_t table, last = img_min(grains, first + extent->table_entries);
@@ -52,7 +52,7 @@ static int check_extent(struct img *image, struct vmdk_extent *extent)
 
     for (uint64_t first = 0; first < known && ret == 0; first += extent->table_entries)
         ret = check_table(image, extent, first, grains);
-    /* What the directory has no entry for cannot be told. */
+    /* Grains without a directory entry cannot be checked. */
     if (ret == 0 && grains > all)
         ret = check_grain(image, extent, all, extent->start + all * extent->grain);
     return ret;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Content ids.  An image changes its own when it is first written to after it was opened, and a child remembers that of
- * its parent: so it is seen that the parent was changed under it.
+ * Content ids.  An image changes its id at the first write after open, and a child stores that of its parent: this
+ * shows whether the parent was changed later.
  * Specification: "The Descriptor File" (CID, parentCID, parentFileNameHint).
  */
 #include "vmdk.h"
@@ -31,7 +31,7 @@ int vmdk_read_ids(struct img *image, const char *text, struct img_error *err)
 {
     struct vmdk *s = vmdk_state(image);
 
-    /* Without a key of its own "CID" is found in "parentCID": what qemu-img shows then. */
+    /* Without a "CID" key this matches the one in "parentCID", which is what qemu-img shows. */
     if (read_hint(image, text) < 0 || !vmdk_text_number(text, "CID", &s->cid) ||
         !vmdk_text_number(text, "parentCID", &s->parent_cid))
         return img_error_errno(err, EINVAL, "Could not open '%s'", img_filename(image));
@@ -50,7 +50,7 @@ uint32_t vmdk_new_id(void)
     return id;
 }
 
-/* ---- Our own ----------------------------------------------------------------------------- */
+/* ---- The image's id ---------------------------------------------------------------------- */
 
 char *vmdk_text_with_id(const char *text, uint32_t cid)
 {
@@ -60,7 +60,7 @@ char *vmdk_text_with_id(const char *text, uint32_t cid)
                  : NULL;
 }
 
-/* One write, so that the text is the old or the new one. */
+/* Written at once, so that the text is either the old or the new one. */
 static int write_text(struct img *image, char *text, uint64_t old_length)
 {
     const struct vmdk *s = vmdk_state(image);
@@ -74,7 +74,7 @@ static int write_text(struct img *image, char *text, uint64_t old_length)
     bytes = malloc(room);
     if (!bytes)
         return -ENOMEM;
-    /* A text that has become shorter: blank lines in a file of its own. */
+    /* Pad a shorter text: with blank lines in a separate descriptor file. */
     memset(bytes, s->embedded ? '\0' : '\n', room);
     memcpy(bytes, text, length);
     return img_pwrite(image->file, bytes, s->descriptor_at, room);
@@ -102,7 +102,7 @@ int vmdk_renew_id(struct img *image)
     return 0;
 }
 
-/* ---- The parent's ---------------------------------------------------------------------------- */
+/* ---- The parent's id ------------------------------------------------------------------------- */
 
 void vmdk_check_parent(struct img *image)
 {

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Compressed grains in.  An image without grains becomes a stream: header, descriptor, grains with their tables, and
- * when it is closed directory and footer; before that it cannot be opened.  In one that has grains already they are
- * added at the end and linked in at once.
+ * Writes compressed grains.  An image without grains becomes a stream: header, descriptor, grains with their tables,
+ * and on close the directory and the footer; before that it cannot be opened.  An image that has grains already gets
+ * new ones at the end, which are linked in at once.
  * Specification: "Stream-Optimized Compressed".
  */
 #include "vmdk.h"
 #include <string.h>
 
 enum { TAG_EXTENT, TAG_INDEX, TAG_HOST, TAG_LENGTH };
-/* Where a grain should not become larger than qemu-img makes it: libdeflate's levels. */
+/* A libdeflate level at which grains are no larger than qemu-img's. */
 enum { CODING_LEVEL = 5 };
 
 int64_t vmdk_encode(struct img *image, const void *plain, size_t length, void *coded, size_t capacity)
 {
     static const struct img_codec_how how = { .level = CODING_LEVEL };
 
-    /* Grains of the other subformats are never compressed: written with -c they are plain. */
+    /* Grains of the other subformats are never compressed, not even with -c. */
     if (!image->coded_only)
         return -ENOSPC;
     return img_encode_as(IMG_CODEC_ZLIB, &how, plain, length, coded, capacity);
@@ -34,7 +34,7 @@ static int read_file(void *context, void *bytes, uint64_t offset, size_t length)
     return vmdk_read(context, bytes, offset, length);
 }
 
-/* No grain has a place, and the image is what create makes: one extent, grains of the usual size, room for the text. */
+/* Is the image as create leaves it: no grains, one extent, the usual grain size, and space for the text? */
 static int can_restart(struct img *image, bool *can)
 {
     struct vmdk *s = vmdk_state(image);
@@ -62,7 +62,7 @@ static int can_restart(struct img *image, bool *can)
     return ret;
 }
 
-/* From here on the file is a stream that lacks its end. */
+/* From here on the file is a stream without an end. */
 static int restart(struct img *image)
 {
     struct vmdk *s = vmdk_state(image);
@@ -103,7 +103,7 @@ int vmdk_finish_stream(struct img *image)
     bool fresh = false;
     int ret = 0;
 
-    /* A disk of zeroes is a stream without grains. */
+    /* A disk of zeroes becomes a stream without grains. */
     if (!s->stream && !s->renewed && image->coded_only && image->flags & IMG_RDWR)
         ret = can_restart(image, &fresh);
     if (ret == 0 && fresh)
@@ -111,11 +111,11 @@ int vmdk_finish_stream(struct img *image)
     return ret == 0 && s->stream && !s->failed ? vmdk_stream_end(s->stream) : ret;
 }
 
-/* ---- Grains at the end of an image that has some ------------------------------------------------- */
+/* ---- Appending grains ---------------------------------------------------------------------------- */
 
 /*
- * A stream that gets more grains has its footer no longer at the end: before that the header itself says where the
- * directory is.
+ * A stream that gets more grains no longer has its footer at the end: first store the directory's place in the
+ * header.
  */
 static int settle_header(struct vmdk_extent *extent)
 {
@@ -206,7 +206,7 @@ int vmdk_reserve_coded(struct img *image, uint64_t offset, size_t coded_length, 
     return 0;
 }
 
-/* The marker in front, and zeroes up to the end of the sector behind; in a stream something always follows. */
+/* Write the marker before the grain, and zeroes to the end of its last sector; in a stream more always follows. */
 static int write_frame(const struct vmdk_extent *extent, const struct img_reservation *at, bool in_stream)
 {
     static const uint8_t nothing = 0;
@@ -217,7 +217,7 @@ static int write_frame(const struct vmdk_extent *extent, const struct img_reserv
     vmdk_put_grain_marker(marker, at->offset / VMDK_SECTOR, (uint32_t)at->tag[TAG_LENGTH]);
     if (extent->markers)
         ret = img_pwrite(extent->file, marker, at->tag[TAG_HOST], sizeof marker);
-    /* Behind the end of the file there are zeroes without being written. */
+    /* Beyond the end of the file there are zeroes already. */
     if (ret == 0 && !in_stream && padding && img_size(extent->file) < end + padding)
         ret = img_pwrite(extent->file, &nothing, end + padding - 1, 1);
     return ret;

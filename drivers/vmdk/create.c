@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * New images: the files of the extents, and the descriptor in one of its own or within the sparse extent.  A sparse
- * extent begins as header, descriptor, redundant directory with its tables, directory with its tables, all of it known
- * beforehand.
+ * New images: the files of the extents, and the descriptor, in a separate file or within the sparse extent.  A
+ * sparse extent begins with header, descriptor, redundant directory with its tables, directory with its tables, all
+ * at known places.
  * Specification: "Hosted Sparse Extents", "The Descriptor File".
  */
 #include "vmdk.h"
@@ -18,7 +18,7 @@ enum { CHUNK_ENTRIES = 16384 };
 struct making {
     struct vmdk_plan plan;
     const struct img_create *request;
-    IMG_VECTOR(char *) made;            /* names of the files, to be removed after an error */
+    IMG_VECTOR(char *) made;            /* files to remove after an error */
     struct img_strbuf lines;
 };
 
@@ -29,7 +29,7 @@ static bool is_split(const struct vmdk_plan *plan)
 
 /* ---- The parent ------------------------------------------------------------------------------ */
 
-/* The words of the failure alone, as qemu-img has them here. */
+/* Only the error itself, as qemu-img prints it here. */
 static int failed_to_open(const char *name, struct img_error *err)
 {
     CLEANUP_FREE char *prefix = img_xasprintf("Could not open '%s': ", name);
@@ -68,7 +68,7 @@ static int read_parent(struct making *making, struct img_error *err)
 
 static int make_file(struct making *making, const char *name, uint64_t size, struct img **file, struct img_error *err)
 {
-    /* Options of the protocol hold for all files. */
+    /* The protocol options apply to all files. */
     struct img_doc *rest = img_doc_copy(making->request->rest);
     int ret = img_create_file(name, size, IMG_PERM_ALL, rest, file, err);
 
@@ -87,7 +87,7 @@ static int close_file(struct img *file, int ret, struct img_error *err)
     return ret < 0 ? ret : closed;
 }
 
-/* A file that could not be finished is not left behind; a device is. */
+/* Do not leave unfinished files behind; a device stays. */
 static void remove_made(const struct making *making)
 {
     struct stat status;
@@ -101,7 +101,7 @@ static void remove_made(const struct making *making)
 
 /* ---- Sparse extents ------------------------------------------------------------------------------ */
 
-/* A directory at `sector`, its tables one behind the other after it. */
+/* Write a directory at `sector`, followed by its tables. */
 static int write_directory(struct img *file, uint64_t sector, uint64_t tables)
 {
     uint64_t first = sector + img_div_up(tables * 4, VMDK_SECTOR);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The descriptor: a text of KEY=VALUE lines and of lines for the extents.  It may have been written by anybody: every
- * length is bounded, nothing in it is trusted.
+ * The descriptor: a text of KEY=VALUE lines and lines for the extents.  It is untrusted: every length is bounded.
  * Specification: "The Descriptor File".
  */
 #include "vmdk.h"
@@ -24,7 +23,7 @@ int vmdk_read_text(struct img *file, uint64_t offset, uint64_t room, char **text
     return ret;
 }
 
-/* What follows KEY and `skip` more characters; NULL: the text ends before. */
+/* The text after KEY and `skip` more characters; NULL: the text ends before. */
 static const char *behind(const char *text, const char *key, size_t skip)
 {
     const char *at = strstr(text, key);
@@ -70,7 +69,7 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-/* A word of at most `size` - 1 characters; what is longer goes on as the next field. */
+/* Take a word of at most `size` - 1 characters; the rest of a longer one is the next field. */
 static bool take_word(const char **at, const char *end, char *word, size_t size)
 {
     const char *from = skip_blanks(*at, end), *to = from;
@@ -83,7 +82,7 @@ static bool take_word(const char **at, const char *end, char *word, size_t size)
     return to > from;
 }
 
-/* A decimal number; what is too large becomes the largest. */
+/* Take a decimal number; one too large becomes the maximum. */
 static bool take_number(const char **at, const char *end, int64_t *number)
 {
     const char *from = skip_blanks(*at, end), *to;
@@ -136,7 +135,7 @@ static void read_line(const char *at, const char *end, struct vmdk_line *line)
         line->fields++;
 }
 
-/* Words that only the line of an extent begins with. */
+/* Does the line begin with an access mode, as only those of extents do? */
 static bool is_extent(const struct vmdk_line *line)
 {
     static const char *const accesses[] = { "RW", "RDONLY", "NOACCESS" };

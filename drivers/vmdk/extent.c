@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The extents of an image: one in the same file as the descriptor, or those that the descriptor lists, each in a file
- * of its own beside it.
+ * The extents of an image: one in the same file as the descriptor, or those that the descriptor lists, each in a
+ * file beside it.
  * Specification: "The Descriptor File" (extent descriptions).
  */
 #include "vmdk.h"
 #include <string.h>
 
-/* Sectors of a grain: qemu-img's bound. */
+/* Sectors per grain: qemu-img's limit. */
 enum { MAX_GRAIN_SECTORS = 1 << 21, OLD_COWD_VERSION = 3, OLD_COWD_TABLE_ENTRIES = 512 };
 /* Of any image. */
 #define MAX_LENGTH (INT64_MAX - (1ull << 30) + 1)
@@ -69,8 +69,8 @@ int vmdk_add_extent(struct img *image, const struct vmdk_extent *extent, uint64_
 /* ---- One file ------------------------------------------------------------------------------- */
 
 /*
- * An ESX extent without its descriptor.  Where it may be the delta of a snapshot, its holes are not zeroes, and nothing
- * in it tells of what; only what says that it is a disk of its own is opened.
+ * Open an ESX extent without its descriptor.  It could be the delta of a snapshot, whose holes are not zeroes, and
+ * nothing in it names the parent.  So open it only if it says that it is a complete disk.
  */
 static int open_bare_cowd(struct img *image, struct vmdk_extent *extent, struct img_error *err)
 {
@@ -114,7 +114,7 @@ int vmdk_open_monolithic(struct img *image, struct img_error *err)
     return vmdk_read_ids(image, text, err);
 }
 
-/* ---- Files of their own ------------------------------------------------------------------------- */
+/* ---- Separate files ----------------------------------------------------------------------------- */
 
 static const char *known_type(const char *type)
 {
@@ -127,7 +127,7 @@ static const char *known_type(const char *type)
     return NULL;
 }
 
-/* How many fields a line of that type has, and that it can be read at all. */
+/* Does the line have all fields of its type, and can the type be read? */
 static bool is_whole(const struct vmdk_line *line, const char *type)
 {
     if (line->sectors < 0)
@@ -190,7 +190,7 @@ static int open_line(struct img *image, const struct vmdk_line *line, const stru
     } else {
         header.descriptor = 0;
         ret = vmdk_open_sparse(image, &extent, &sectors, &header, err);
-        /* Without a disk it carries a descriptor, and extents have none of their own. */
+        /* Without sectors it only carries a descriptor, and an extent must not have one. */
         if (ret == 0 && sectors == 0 && header.descriptor)
             ret = img_error_set(err, EINVAL, "invalid VMDK image descriptor");
     }

@@ -6,7 +6,7 @@
 #include "vmdk.h"
 #include <string.h>
 
-/* What a transfer that takes the file for text would change. */
+/* Bytes that a text-mode transfer would change. */
 static const uint8_t newline_test[] = { '\n', ' ', '\r', '\n' };
 
 void vmdk_put_header(uint8_t *sector, const struct vmdk_header *header)

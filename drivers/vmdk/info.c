@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* info.c - what is said of a vmdk image as "Format specific information". */
+/* info.c - the "Format specific information" of a vmdk image. */
 #include "vmdk.h"
 
 static struct img_doc *describe(const struct vmdk_extent *extent)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest range -> place in the file of an extent; compressed grains out.
+ * Maps guest ranges to the files of extents, and decodes compressed grains.
  * Specification: "Hosted Sparse Extents" (grain tables, zeroed-grain entries), "Stream-Optimized Compressed" (grain
  * markers), "Simple Extents".
  */
@@ -44,7 +44,7 @@ int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t inde
 
 /* ---- Coded grains --------------------------------------------------------------------------- */
 
-/* As many bytes as the marker in front says, as far as the file has them; the marker alone where that cannot be. */
+/* The length in the marker before the grain, cut at the end of the file; only the marker if it is invalid. */
 static int coded_length(struct img *image, const struct vmdk_extent *extent, uint64_t host, uint64_t *length)
 {
     uint8_t marker[VMDK_GRAIN_MARKER];
@@ -55,7 +55,7 @@ static int coded_length(struct img *image, const struct vmdk_extent *extent, uin
         *length = host < size ? img_min(most, size - host) : 1;
         return 0;
     }
-    /* The last that is looked at for an answer, so the lock is not needed any more. */
+    /* This is the last read for an answer, so the lock is no longer needed. */
     ret = img_within(host, sizeof marker, INT64_MAX) ? img_read_aside(image, extent->file, marker, host, sizeof marker)
                                                      : -EIO;
     *length = sizeof marker;
@@ -80,7 +80,7 @@ int vmdk_decode(struct img *image, const void *coded, size_t coded_length, void 
     }
     if (img_decode_exact(IMG_CODEC_ZLIB, bytes, coded_length, plain, length) == 0)
         return 0;
-    /* The last grain of the disk may hold no more than the disk does. */
+    /* The last grain may be cut at the end of the disk. */
     if (offset >= image->size || image->size - offset >= length)
         return -EINVAL;
     memset(plain, 0, length);
@@ -143,7 +143,7 @@ static int map_sparse(struct img *image, struct vmdk_extent *extent, uint64_t en
             break;
         }
     }
-    /* An error ends the run before it, where there is one. */
+    /* An error ends the run before it, if there is one. */
     if (ret < 0 && run->length == 0)
         return ret;
     run->host_valid = run->kind == IMG_DATA || run->kind == IMG_CODED;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The vmdk driver: which kind of file it is, open and close.
+ * The vmdk driver: finds the kind of file, opens and closes it.
  * Specification: VMware, "Virtual Disk Format 5.0".
  */
 #include "vmdk.h"
@@ -10,7 +10,7 @@ enum { MAX_DESCRIPTOR = (1 << 20) - 1, MIN_FILE = 1 };
 
 /* ---- Opening ------------------------------------------------------------------------------- */
 
-/* A file that holds the text alone, or has it at `offset`. */
+/* Open a descriptor: a file of its text alone, or a text at `offset`. */
 static int open_descriptor(struct img *image, uint64_t offset, const struct img_doc *options, struct img_error *err)
 {
     static const char *const types[] = { "monolithicFlat", "vmfs", "vmfsSparse", "seSparse", "twoGbMaxExtentSparse",
@@ -34,7 +34,7 @@ static int open_descriptor(struct img *image, uint64_t offset, const struct img_
     return ret < 0 ? ret : vmdk_read_ids(image, text, err);
 }
 
-/* The largest grain; 0 where grains do not lie at multiples of their size, a power of two each. */
+/* The largest grain size; 0 if the grains are not all aligned to powers of two. */
 static uint64_t common_unit(const struct vmdk *s, bool *same)
 {
     uint64_t unit = 1;
@@ -53,8 +53,8 @@ static uint64_t common_unit(const struct vmdk *s, bool *same)
 }
 
 /*
- * The unit of the image.  Coded grains are decoded by it, and two writers are kept apart by it, so whoever wants one of
- * these needs an image that has one.
+ * Set the unit of the image.  Compressed grains are decoded by unit, and writers are separated by it, so these need
+ * an image with one unit.
  */
 static int set_units(struct img *image, struct img_error *err)
 {
@@ -98,7 +98,7 @@ static void release(struct img *image)
     s->extents.count = 0;
 }
 
-/* A sparse header without a disk only carries the descriptor. */
+/* Does a sparse header without sectors only carry the descriptor? */
 static bool only_carries(const uint8_t *sector, uint64_t *descriptor)
 {
     struct vmdk_header header;
@@ -166,7 +166,7 @@ static bool vmdk_zero_initialised(struct img *image)
 const struct img_driver img_driver_vmdk = {
     IMG_ROW(
         .name = "vmdk", .kind = IMG_FORMAT, .precedence = 2,
-        /* A sparse extent of either kind, or a descriptor of its own. */
+        /* A sparse extent of either kind, or a separate descriptor. */
         .marks = IMG_MARKS(IMG_AT(0, "KDMV"), IMG_OR, IMG_AT(0, "COWD"), IMG_OR,
                            IMG_LINE("version=1"), IMG_OR, IMG_LINE("version=2"), IMG_OR, IMG_LINE("version=3"))
     ),

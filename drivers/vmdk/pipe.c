@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pipe.c - streamOptimized into a pipe: the driver's callbacks for an image that is written in order, on top of
+ * pipe.c - streamOptimized into a pipe: the driver callbacks for an image that is written in order, on top of
  * stream.c.
  * Specification: "Stream-Optimized Compressed".
  */
@@ -19,7 +19,7 @@ static struct vmdk_pipe *pipe_of(const struct img *image)
     return image->state;
 }
 
-/* Tables and the like: their bytes are gone afterwards. */
+/* Metadata: the caller's buffer does not outlive the call. */
 static int write_metadata(void *context, const void *bytes, uint64_t offset, size_t length)
 {
     struct vmdk_pipe *pipe = context;
@@ -33,7 +33,7 @@ static int write_metadata(void *context, const void *bytes, uint64_t offset, siz
 static int pipe_open(struct img *image, const void *create_options, bool compress, struct img_error *err)
 {
     struct vmdk_pipe *pipe = pipe_of(image);
-    /* The extent line wants a name; that of the pipe says nothing. */
+    /* The extent line needs a name, and a pipe has none. */
     int ret = vmdk_plan(&pipe->plan, create_options, "disk.vmdk", err);
 
     (void)compress;                 /* always */

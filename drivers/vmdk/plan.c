@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the options of a new image come to: checked in qemu-img's order, and the descriptor that they make.
+ * The plan of a new image: its options, checked in qemu-img's order, and its descriptor.
  * Specification: "The Descriptor File".
  */
 #include "vmdk.h"
 #include <inttypes.h>
 #include <string.h>
 
-#define TOOLS_VERSION "2147483647"      /* unknown, and not to be updated by the tools */
+#define TOOLS_VERSION "2147483647"      /* unknown version, which tools do not update */
 
 static const char *const subformats[] = { "monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse",
                                           "twoGbMaxExtentFlat", "streamOptimized", NULL };
 static const char *const adapters[] = { "ide", "buslogic", "lsilogic", "legacyESX", NULL };
 
-/* The index of the value, that of the first where none was given. */
+/* The index of the value; of the first one if none was given. */
 static int choose(const char *value, const char *const *choices, unsigned *index, struct img_error *err)
 {
     for (*index = 0; value && strcmp(value, choices[*index]) != 0; ) {

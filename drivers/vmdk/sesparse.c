@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * seSparse extents (snapshots of ESXi 6.5 and later), read only.  No specification is published: the places of the
- * fields were found out by trying what qemu-img says of files with other numbers in them.
+ * seSparse extents (snapshots of ESXi 6.5 and later), read only.  No specification is published: the fields were
+ * found by changing numbers in files and observing qemu-img.
  *
- * A constant header in sector 0 and a volatile one, numbers of 64 bits throughout.  The directory names tables by
- * number, they lie one behind the other; a table names grains by number in the same way.
+ * A constant header is in sector 0, then a volatile one; all numbers have 64 bits.  The directory refers to tables
+ * by number; the tables are consecutive.  A table refers to grains in the same way.
  */
 #include "vmdk.h"
 #include <inttypes.h>
 #include <string.h>
 
 enum { WORDS = VMDK_SECTOR / 8, GRAIN_SECTORS = 8, TABLE_SECTORS = 64, TABLE_BYTES = TABLE_SECTORS * VMDK_SECTOR };
-/* Words of the constant header. */
+/* Word indexes in the constant header. */
 enum { MAGIC, VERSION, CAPACITY, GRAIN_SIZE, TABLE_SIZE, FLAGS, RESERVED, VOLATILE_AT = 10, DIRECTORY_AT = 16,
        DIRECTORY_SIZE, TABLES_AT, GRAINS_AT = 24, CONSTANT_END = 26 };
-/* Words of the volatile header. */
+/* Word indexes in the volatile header. */
 enum { REPLAY = 3, VOLATILE_END };
-/* The highest four bits of an entry of a table. */
+/* The top four bits of a table entry. */
 enum { FREE, UNMAPPED, ZEROED, ALLOCATED };
 
 #define CONSTANT_MAGIC 0xcafebabeull
 #define VOLATILE_MAGIC 0xcafecafeull
 #define KNOWN_VERSION 0x200000001ull
-#define TABLE_PRESENT 0x10000000ull         /* upper half of an entry of the directory */
+#define TABLE_PRESENT 0x10000000ull         /* upper half of a directory entry */
 
 static bool all_zero(const uint64_t *words, unsigned from)
 {
@@ -99,7 +99,7 @@ int vmdk_open_sesparse(struct vmdk_extent *extent, uint64_t *sectors, struct img
     return 0;
 }
 
-/* `number` units of `size` bytes behind `start`, where a file can be that long. */
+/* The offset of unit `number` of `size` bytes after `start`, if a file can be that long. */
 static int locate(uint64_t start, uint64_t number, uint64_t size, uint64_t *place)
 {
     uint64_t behind;
@@ -119,7 +119,7 @@ int vmdk_sesparse_table(const struct vmdk_extent *extent, uint64_t entry, uint64
 
 int vmdk_sesparse_grain(const struct vmdk_extent *extent, uint64_t entry, enum img_extent_kind *kind, uint64_t *host)
 {
-    /* The number's lowest twelve bits stand above the others. */
+    /* The lowest twelve bits of the number are above the others. */
     uint64_t number = (entry >> 48 & 0xfff) | (entry & 0xffffffffffffull) << 12;
 
     *kind = IMG_ZERO;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The headers of sparse extents: KDMV, of hosted products and streams, and COWD, of ESX.
- * Specification: "Hosted Sparse Extents", "ESXi Host Sparse Extents", "Stream-Optimized Compressed"; for COWD also the
- * documentation of libvmdk ("The COWD sparse extent data file").
+ * The headers of sparse extents: KDMV (hosted products and streams) and COWD (ESX).
+ * Specification: "Hosted Sparse Extents", "ESXi Host Sparse Extents", "Stream-Optimized Compressed"; for COWD also
+ * the documentation of libvmdk ("The COWD sparse extent data file").
  */
 #include "vmdk.h"
 #include <inttypes.h>
@@ -12,7 +12,7 @@ enum { FOOTER_SECTORS = 3 };            /* marker, footer, end of stream */
 
 /* ---- KDMV -------------------------------------------------------------------------------- */
 
-/* The last three sectors of a stream: there the header knows where the directory is. */
+/* Read the footer from the last three sectors of a stream: its header has the place of the directory. */
 static int read_footer(const struct vmdk_extent *extent, struct vmdk_header *header, struct img_error *err)
 {
     uint8_t bytes[FOOTER_SECTORS * VMDK_SECTOR], *end = bytes + 2 * VMDK_SECTOR;
@@ -31,7 +31,7 @@ static int read_footer(const struct vmdk_extent *extent, struct vmdk_header *hea
 static int check_header(const struct img *image, const struct vmdk_extent *extent, const struct vmdk_header *header,
                         struct img_error *err)
 {
-    /* As long as qemu-img counts: in 64 bits, whatever overflows. */
+    /* Computed as in qemu-img: in 64 bits, with overflow. */
     uint64_t overhead = header->overhead * VMDK_SECTOR;
 
     if (header->version > MAX_VERSION)
@@ -47,7 +47,7 @@ static int check_header(const struct img *image, const struct vmdk_extent *exten
     return 0;
 }
 
-/* Bytes from sectors; what no file has becomes the largest number, which reading refuses. */
+/* Convert sectors to bytes; an impossible place becomes the maximum, which reads refuse. */
 static uint64_t place(uint64_t sector)
 {
     uint64_t bytes;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * streamOptimized from front to back: header, descriptor, grains, their tables behind them, directory, footer, end
- * marker.  Nothing is read back and nothing points at a grain before the footer is there.
- * Specification: "Stream-Optimized Compressed"; the order is the one that importers of OVF files expect.
+ * Writes streamOptimized from front to back: header, descriptor, grains, each table after its grains, directory,
+ * footer, end marker.  Nothing is read back, and nothing refers to a grain before the footer is written.
+ * Specification: "Stream-Optimized Compressed"; importers of OVF files expect this order.
  */
 #include "vmdk.h"
 #include <string.h>
 
 enum { TABLE_BYTES = VMDK_GT_ENTRIES * 4, STREAM_VERSION = 3 };
 #define NO_TABLE UINT64_MAX
-/* Entries of tables and directory are 32 bits. */
+/* Entries of tables and of the directory have 32 bits. */
 #define MAX_SECTORS ((uint64_t)UINT32_MAX)
 
 int vmdk_stream_init(struct vmdk_stream *stream, uint64_t size)
@@ -60,7 +60,7 @@ static int take_sectors(struct vmdk_stream *stream, uint64_t count, uint64_t *fi
     return 0;
 }
 
-/* Metadata behind its marker, padded to whole sectors. */
+/* Write metadata after their marker, padded to whole sectors. */
 static int put_marked(struct vmdk_stream *stream, enum vmdk_marker type, const uint32_t *entries, uint64_t count,
                       uint64_t at)
 {
@@ -115,7 +115,7 @@ static int turn_to(struct vmdk_stream *stream, uint64_t index)
     return 0;
 }
 
-/* The entry for a guest offset, in the current table from then on. */
+/* The entry for a guest offset; makes its table current. */
 static int find_entry(struct vmdk_stream *stream, uint64_t offset, uint32_t **entry)
 {
     uint64_t grain = offset / VMDK_GRAIN;

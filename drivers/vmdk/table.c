@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Grain directories and grain tables.  They are held by pages, each of one directory or table, so that what is written
- * back holds entries alone, whatever else lies between tables; up to a bound for all extents together.
- * Specification: "Hosted Sparse Extents" (grain directory, grain tables, redundant ones), "ESXi Host Sparse Extents".
+ * Grain directories and grain tables.  They are cached by pages; each page belongs to one directory or table, so
+ * writing it back writes only entries, whatever lies between tables.  The cache has one limit for all extents.
+ * Specification: "Hosted Sparse Extents" (grain directory, grain tables, redundant ones), "ESXi Host Sparse
+ * Extents".
  */
 #include "vmdk.h"
 
 /* A page is a table of the usual size. */
 enum { PAGE = VMDK_GT_ENTRIES * 4, MEMORY = 1 << 20 };
 
-/* Data first: what a table names is to be there before it does. */
+/* Flush data first: they must be durable before a table refers to them. */
 static int settle_data(struct img *image)
 {
     struct vmdk *s = vmdk_state(image);
@@ -34,7 +35,7 @@ void vmdk_open_tables(struct img *image)
 
 /* ---- Entries --------------------------------------------------------------------------------- */
 
-/* The entry at byte `at` of the directory or table that begins at byte `start` of the file. */
+/* Get the entry at byte `at` of the directory or table at file offset `start`. */
 static int find_entry(struct img *image, const struct vmdk_extent *extent, uint64_t start, uint64_t at, bool looks,
                       uint8_t **found)
 {
@@ -57,7 +58,7 @@ static int get_entry(struct img *image, const struct vmdk_extent *extent, uint64
     return ret;
 }
 
-/* Whole sectors are written: they hold nothing else. */
+/* Write whole sectors: they contain only entries. */
 static int put_entry(struct img *image, const struct vmdk_extent *extent, uint64_t start, uint64_t index,
                      uint32_t entry)
 {
@@ -74,7 +75,7 @@ static int put_entry(struct img *image, const struct vmdk_extent *extent, uint64
 
 /* ---- From grain to entry ------------------------------------------------------------------ */
 
-/* Where the directory at `directory` has the table of grain `index`, 0: nowhere. */
+/* Find the table of grain `index` in the directory at `directory`, 0: none. */
 static int look_up(struct img *image, const struct vmdk_extent *extent, uint64_t directory, uint64_t index,
                    uint64_t *table)
 {
@@ -90,7 +91,7 @@ static int look_up(struct img *image, const struct vmdk_extent *extent, uint64_t
     return 0;
 }
 
-/* Zeroes behind the end of the file, where a write that failed may have left bytes. */
+/* Add a table of zeroes at the end of the file, where a failed write may have left bytes. */
 static int add_table(struct img *image, struct vmdk_extent *extent, uint64_t directory, uint64_t index,
                      uint64_t *table)
 {

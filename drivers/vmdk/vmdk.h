@@ -7,15 +7,15 @@
  *   options.c     the option table
  *   header.c      sparse extent header and markers as bytes ("Hosted Sparse Extents", "Stream-Optimized Compressed")
  *   descriptor.c  the descriptor as text: values, extent lines ("The Descriptor File")
- *   cid.c         content ids: the parent's is checked, our own renewed on the first write; another backing file
+ *   cid.c         content ids: check the parent's, renew our own on the first write; change the backing file
  *   open.c        the vtable, open and close
  *   extent.c      the extents: their nodes; sparse.c, sesparse.c: the headers of sparse ones
- *   table.c       grain directories and grain tables, in memory with a bound
+ *   table.c       caches grain directories and grain tables
  *   map.c         guest range -> extent of the file that holds it; decode
  *   write.c       reserve, publish, zero; coded.c: the same for compressed grains
  *   stream.c      grains, tables and footer in the order of a stream; pipe.c: into a pipe
- *   create.c      new images; plan.c: what their options come to, and their descriptor
- *   check.c       what is wrong; info.c: format specific information
+ *   create.c      new images; plan.c: their options and their descriptor
+ *   check.c       consistency check; info.c: format specific information
  */
 #ifndef VMDK_H
 #define VMDK_H
@@ -35,36 +35,36 @@
 
 enum {
     VMDK_SECTOR = 512,
-    VMDK_MAX_TABLES = 1 << 25,          /* of an extent: qemu-img's bound */
+    VMDK_MAX_TABLES = 1 << 25,          /* of an extent: qemu-img's limit */
     VMDK_GRAIN_SECTORS = 128, VMDK_GRAIN = VMDK_GRAIN_SECTORS * VMDK_SECTOR,
     VMDK_GT_ENTRIES = 512, VMDK_GT_SECTORS = 4,
     VMDK_DESCRIPTOR_SECTOR = 1, VMDK_DESCRIPTOR_SECTORS = 20,
-    VMDK_GRAIN_MARKER = 12              /* bytes in front of a compressed grain */
+    VMDK_GRAIN_MARKER = 12              /* bytes before a compressed grain */
 };
 /* Flags of a sparse extent header. */
 enum { VMDK_NEWLINE_TEST = 1, VMDK_REDUNDANT_GD = 2, VMDK_ZEROED_GRAIN = 4, VMDK_COMPRESSED = 1 << 16,
        VMDK_MARKERS = 1 << 17 };
-enum { VMDK_ZEROED_ENTRY = 1 };         /* of a table, where VMDK_ZEROED_GRAIN is set */
+enum { VMDK_ZEROED_ENTRY = 1 };         /* of a table, if VMDK_ZEROED_GRAIN is set */
 enum { VMDK_DEFLATE = 1 };              /* compressAlgorithm: an RFC 1950 stream */
 enum vmdk_marker { VMDK_MARKER_END, VMDK_MARKER_TABLE, VMDK_MARKER_DIRECTORY, VMDK_MARKER_FOOTER };
 
 /* ---- header.c ------------------------------------------------------------------ */
 
-struct vmdk_header {                    /* SparseExtentHeader in host byte order; in sectors where it is a place */
+struct vmdk_header {                    /* SparseExtentHeader in host byte order; offsets are in sectors */
     uint32_t version, flags;
     uint64_t capacity, grain;
     uint64_t descriptor, descriptor_sectors;
     uint32_t table_entries;
     uint64_t redundant_directory, directory;
-    uint64_t overhead;                  /* the first grain, or marker, begins here */
+    uint64_t overhead;                  /* start of the first grain, or marker */
     bool unclean;
     uint16_t compression;
 };
-/* All 512 bytes of it. */
+/* Write all 512 bytes. */
 void vmdk_put_header(uint8_t *sector, const struct vmdk_header *header);
-/* False: not that magic number. */
+/* Returns false if the magic does not match. */
 bool vmdk_get_header(const uint8_t *sector, struct vmdk_header *header);
-/* A marker that stands alone in its sector; `sectors` of metadata follow it. */
+/* A marker alone in its sector; `sectors` of metadata follow it. */
 void vmdk_put_marker(uint8_t *sector, enum vmdk_marker type, uint64_t sectors);
 /* The VMDK_GRAIN_MARKER bytes before the compressed grain of guest sector `lba`. */
 void vmdk_put_grain_marker(uint8_t *bytes, uint64_t lba, uint32_t length);
@@ -75,37 +75,37 @@ enum vmdk_kind { VMDK_FLAT, VMDK_ZERO, VMDK_SPARSE, VMDK_SESPARSE };
 
 struct vmdk_extent {
     enum vmdk_kind kind;
-    const char *type;                   /* as the descriptor calls it; "" where it has no line of its own */
+    const char *type;                   /* as in the descriptor; "" if it has no line */
     struct img *file;                   /* NULL: ZERO */
     uint64_t start, end;                /* guest bytes */
-    uint64_t host;                      /* FLAT: byte of the file where `start` lies */
-    /* Sparse; places are bytes of the file. */
+    uint64_t host;                      /* FLAT: file offset of `start` */
+    /* Sparse; offsets are in bytes of the file. */
     uint32_t version;
     uint64_t grain;                     /* bytes, 0: not sparse */
     unsigned entry_size;                /* of tables and directory: 4 or 8 bytes */
     uint32_t table_entries;
-    uint64_t tables;                    /* entries of the directory */
-    uint64_t directory, redundant;      /* redundant 0: none is kept */
-    uint64_t tables_at, grains_at;      /* SESPARSE: entries count tables, and grains, from there */
+    uint64_t tables;                    /* number of directory entries */
+    uint64_t directory, redundant;      /* redundant == 0: there is none */
+    uint64_t tables_at, grains_at;      /* SESPARSE: base of the table and grain numbers */
     bool zeroed;                        /* an entry of 1 is a grain of zeroes */
     bool compressed, markers;
-    bool at_end;                        /* the header on disk leaves the directory to a footer */
-    uint64_t next;                      /* behind all that has a place */
-    bool written;                       /* data that tables may name and that need not be on the storage yet */
+    bool at_end;                        /* the directory is named by a footer, not by the header on disk */
+    uint64_t next;                      /* end of everything allocated */
+    bool written;                       /* there are data that may not be durable yet, but tables may refer to */
 };
 
 struct vmdk {
     IMG_VECTOR(struct vmdk_extent) extents;
     char create_type[128];
     uint32_t cid, parent_cid;
-    uint64_t descriptor_at, descriptor_room;    /* bytes of image->file; room: up to what may follow */
+    uint64_t descriptor_at, descriptor_room;    /* in image->file, in bytes; room: maximum length */
     bool embedded;
-    bool markers;                       /* compressed grains have them */
-    bool renewed;                       /* the content id was, since the image is open */
+    bool markers;                       /* compressed grains have markers */
+    bool renewed;                       /* the content id was changed since open */
     bool parent_known;                  /* the backing file was compared with parent_cid */
     struct img_pages *pages;            /* directories and tables of all extents */
-    struct vmdk_stream *stream;         /* streamOptimized that is being written from front to back */
-    bool failed;                        /* it lacks a grain, and gets no end */
+    struct vmdk_stream *stream;         /* a streamOptimized image being written from front to back */
+    bool failed;                        /* a grain is missing, so do not write the end */
 };
 
 static inline struct vmdk *vmdk_state(const struct img *image)
@@ -113,58 +113,58 @@ static inline struct vmdk *vmdk_state(const struct img *image)
     return image->state;
 }
 
-/* The extent at a guest offset. */
+/* The extent that contains a guest offset. */
 struct vmdk_extent *vmdk_extent_at(const struct img *image, uint64_t offset);
-/* Read metadata; img_pread_padded with -EIO for a place that no file has. */
+/* Read metadata: img_pread_padded, but -EIO for an impossible offset. */
 int vmdk_read(struct img *file, void *bytes, uint64_t offset, size_t length);
 
 /* descriptor.c: the text is hostile, and ends at its first NUL. */
-/* At most `room` bytes of the file from `offset` on, with a NUL behind them; caller frees. */
+/* Read at most `room` bytes of the file from `offset`, and append a NUL; caller frees. */
 int vmdk_read_text(struct img *file, uint64_t offset, uint64_t room, char **text);
-/* What stands in quotes behind the first KEY= , also within a comment, as qemu-img has it.  False: nothing, or longer
- * than `size` allows. */
+/* The quoted text after the first KEY= , also within a comment, as in qemu-img.  False: none, or longer than `size`
+ * allows. */
 bool vmdk_text_value(const char *text, const char *key, char *value, size_t size);
 bool vmdk_text_number(const char *text, const char *key, uint32_t *number);
 
 struct vmdk_line {                      /* RW 4192256 SPARSE "test-s001.vmdk" 0 */
     char access[11], type[11], name[512];
     int64_t sectors, offset;
-    int fields;                         /* how many of the five there are */
+    int fields;                         /* how many of the five are present */
 };
-/* Take the next line that begins as the line of an extent from *at; false: there is none.  *text: where it stands. */
+/* Take the next extent line from *at; false: none.  *text: where it starts. */
 bool vmdk_next_line(const char **at, struct vmdk_line *line, const char **text, size_t *length);
 
 /* cid.c */
 /* Read both ids and the name of the parent from the text. */
 int vmdk_read_ids(struct img *image, const char *text, struct img_error *err);
-/* Before the first change of the content. */
+/* Call it before the first change of the content. */
 int vmdk_renew_id(struct img *image);
-/* Is what shows through holes what the image was made on?  Looked at once. */
+/* Is the backing file the one that the image was made on?  Checked once. */
 void vmdk_check_parent(struct img *image);
 uint32_t vmdk_new_id(void);
 /* The text with another content id; caller frees.  NULL: it has none. */
 char *vmdk_text_with_id(const char *text, uint32_t cid);
 
 /* extent.c */
-/* Open the one extent of a file that begins as a sparse extent. */
+/* Open the single extent of a file that begins as a sparse extent. */
 int vmdk_open_monolithic(struct img *image, struct img_error *err);
-/* Open the extents that the descriptor lists; `options`: "extents" of the caller of open, or NULL. */
+/* Open the extents that the descriptor lists; `options`: "extents" from the caller of open, or NULL. */
 int vmdk_open_extents(struct img *image, const char *text, const struct img_doc *options, struct img_error *err);
-/* Add it behind the others, `sectors` long. */
+/* Append an extent of `sectors` sectors. */
 int vmdk_add_extent(struct img *image, const struct vmdk_extent *extent, uint64_t sectors, struct img_error *err);
-/* sparse.c: read the header of a sparse extent, of either kind, into *extent and *sectors; *header: as it stands in the
- * file, where that is a KDMV one. */
+/* sparse.c: read the header of a sparse extent, of either kind, into *extent and *sectors; *header: its raw fields,
+ * if it is a KDMV one. */
 int vmdk_open_sparse(struct img *image, struct vmdk_extent *extent, uint64_t *sectors, struct vmdk_header *header,
                      struct img_error *err);
 /* sesparse.c: the same for a seSparse extent. */
 int vmdk_open_sesparse(struct vmdk_extent *extent, uint64_t *sectors, struct img_error *err);
-/* Where the table of a directory entry lies, 0: nowhere; what an entry of a table means.  -EIO: nothing. */
+/* The offset of the table of a directory entry, 0: none; the meaning of a table entry.  -EIO: invalid. */
 int vmdk_sesparse_table(const struct vmdk_extent *extent, uint64_t entry, uint64_t *table);
 int vmdk_sesparse_grain(const struct vmdk_extent *extent, uint64_t entry, enum img_extent_kind *kind, uint64_t *host);
 
-/* table.c: s->pages is written behind the data that they name. */
+/* table.c: s->pages is written after the data that it refers to. */
 void vmdk_open_tables(struct img *image);
-/* Where the table of grain `index` lies, 0: nowhere. */
+/* The offset of the table of grain `index`, 0: none. */
 int vmdk_find_table(struct img *image, const struct vmdk_extent *extent, uint64_t index, uint64_t *table);
 /* How many grains from `index` on have nothing in one step: by entries of `table`; or, table 0, by those of the directory,
  * from the first grain of that table on.  0: unknown, or there is something. */
@@ -172,16 +172,16 @@ uint64_t vmdk_count_empty(struct img *image, const struct vmdk_extent *extent, u
 /* The same, and of the redundant one (*again, 0: none is kept); what is not there is made.  For this and the put below
  * `extent` is sparse with entries of 4 bytes. */
 int vmdk_need_tables(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t *table, uint64_t *again);
-/* The entry of grain `index`, 0 where it has no table; put: in the redundant table too. */
+/* The entry of grain `index`, 0 if it has no table; put also writes the redundant table. */
 int vmdk_get_entry(struct img *image, const struct vmdk_extent *extent, uint64_t index, uint64_t *entry);
 int vmdk_put_entry(struct img *image, struct vmdk_extent *extent, uint64_t index, uint32_t entry);
-/* Grains below this one may have tables: the file holds their entries of the directory. */
+/* Only grains below this one can have tables: their directory entries are inside the file. */
 uint64_t vmdk_known_grains(const struct vmdk_extent *extent);
 
 /* map.c */
-/* What an entry means: hole, zeroes, or data or coded bytes at *host.  -EIO: nothing. */
+/* The meaning of an entry: hole, zeroes, or data or coded bytes at *host.  -EIO: invalid. */
 int vmdk_entry_means(const struct vmdk_extent *extent, uint64_t entry, enum img_extent_kind *kind, uint64_t *host);
-/* The same for the grain at `index`; a hole where it has no table. */
+/* The same for the grain at `index`; a hole if it has no table. */
 int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t index, enum img_extent_kind *kind,
                     uint64_t *host);
 int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
@@ -198,7 +198,7 @@ int64_t vmdk_encode(struct img *image, const void *plain, size_t length, void *c
 int vmdk_reserve_coded(struct img *image, uint64_t offset, size_t coded_length, struct img_reservation *to);
 int vmdk_publish_coded(struct img *image, struct img_reservation *at);
 void vmdk_cancel_coded(struct img *image, struct img_reservation *at);
-/* Write the end of a stream; an image without grains becomes one. */
+/* Write the end of a stream; an image without grains becomes a stream. */
 int vmdk_finish_stream(struct img *image);
 
 int vmdk_create(const struct img_create *request, struct img_error *err);
@@ -224,17 +224,17 @@ struct vmdk_plan {
     uint64_t size;                      /* bytes */
     uint32_t cid, parent_cid;
     const char *hwversion, *adapter, *toolsversion;
-    const char *base_name;              /* part of the name behind the last "/", for the extent lines */
+    const char *base_name;              /* the part of the name after the last "/", for the extent lines */
 };
 static inline bool vmdk_is_flat(const struct vmdk_plan *plan)
 {
     return plan->subformat == VMDK_MONOLITHIC_FLAT || plan->subformat == VMDK_SPLIT_FLAT;
 }
 
-/* Check the options, in qemu-img's order and words; no file is touched or opened.  cid is random. */
+/* Check the options, with qemu-img's order and messages; no file is touched or opened.  cid is random. */
 int vmdk_plan(struct vmdk_plan *plan, const struct vmdk_create_options *given, const char *name,
               struct img_error *err);
-/* The header of a sparse extent of `size` bytes as it is created, empty. */
+/* The header of a new, empty sparse extent of `size` bytes. */
 void vmdk_plan_header(const struct vmdk_plan *plan, uint64_t size, struct vmdk_header *header);
 /* The whole text of the descriptor; `extents`: the lines of the extents, each with its newline.  Caller frees. */
 char *vmdk_plan_descriptor(const struct vmdk_plan *plan, const char *extents);
@@ -242,43 +242,43 @@ char *vmdk_plan_descriptor(const struct vmdk_plan *plan, const char *extents);
 /* ---- stream.c: streamOptimized in the order of a stream ----------------------------- */
 
 /*
- * The layout, in sectors:  0 header (directory GD_AT_END), 1..20 descriptor, zeroes up to 128, then for each grain
- * table with grains its grains (marker + zlib stream, padded to a sector) followed by table marker and table (4);
+ * Layout, in sectors:  0 header (directory GD_AT_END), 1..20 descriptor, zeroes up to 128; then, for each grain
+ * table with grains, its grains (marker + zlib stream, padded to a sector), a table marker and the table (4);
  * directory marker and directory; footer marker and footer (the header with the real place of the directory); end
- * marker.  Grains may come in any order; a table that gets more of them after it was written is written again in its
- * place, so only grains in order of the disk make a stream that is written once from front to back.
+ * marker.  Grains may arrive in any order, but a table that gets more grains after it was written is rewritten in
+ * place.  So only grains in disk order make a stream that is written once, from front to back.
  */
 struct vmdk_stream {
-    /* What is to be at byte `offset` of the file: called in rising order, without overlap, for grains in order. */
+    /* Write bytes at `offset` of the file.  If grains are in order, calls are in ascending order, without overlap. */
     int (*write)(void *context, const void *bytes, uint64_t offset, size_t length);
-    int (*read)(void *context, void *bytes, uint64_t offset, size_t length);   /* NULL: grains come in order */
+    int (*read)(void *context, void *bytes, uint64_t offset, size_t length);   /* NULL: grains arrive in order */
     void *context;
     struct vmdk_header header;
-    uint64_t next;                      /* sector behind what has its place */
+    uint64_t next;                      /* end of what is allocated, in sectors */
     uint32_t *directory;                /* sectors of the tables, 0: none */
-    uint64_t tables;                    /* entries of it */
-    uint64_t current;                   /* table in `table`; UINT64_MAX: none */
-    bool changed;                       /* it is newer than the one written */
+    uint64_t tables;                    /* number of its entries */
+    uint64_t current;                   /* index of the table in `table`; UINT64_MAX: none */
+    bool changed;                       /* it is newer than in the file */
     uint32_t table[VMDK_GT_ENTRIES];
 };
-/* Fill in the header for a disk of `size` bytes and make the directory. -ENOMEM. */
+/* Fill in the header for a disk of `size` bytes, and allocate the directory.  -ENOMEM. */
 int vmdk_stream_init(struct vmdk_stream *stream, uint64_t size);
 void vmdk_stream_free(struct vmdk_stream *stream);
 /* Write header and descriptor, up to the first grain (sector 128). */
 int vmdk_stream_begin(struct vmdk_stream *stream, const char *descriptor);
 /*
- * A place for the grain at guest byte `offset`, whose zlib stream has `length` bytes: *host is the byte where
- * its marker goes; behind it come the stream and zeroes up to the next sector, which the caller writes.  The table
- * before is written where this grain begins another one.
+ * Reserve space for the grain at guest byte `offset`, whose zlib stream has `length` bytes.  The caller writes its
+ * marker at *host, then the zlib stream, and zeroes up to the next sector.  If the grain starts another table, the
+ * previous one is written.
  */
 int vmdk_stream_place(struct vmdk_stream *stream, uint64_t offset, uint32_t length, uint64_t *host);
-/* Where that grain was put; 0: nowhere. */
+/* The place of that grain; 0: none. */
 int vmdk_stream_find(struct vmdk_stream *stream, uint64_t offset, uint64_t *host);
-/* Forget the place of a grain that could not be written. */
+/* Forget the place of a grain whose write failed. */
 int vmdk_stream_drop(struct vmdk_stream *stream, uint64_t offset);
-/* Write what is left: table, directory, footer, end.  stream->next is then the length of the file in sectors. */
+/* Write the rest: table, directory, footer, end.  stream->next is then the length of the file in sectors. */
 int vmdk_stream_end(struct vmdk_stream *stream);
-/* pipe.c: the driver's callbacks for an image that is written in order, on top of it. */
+/* pipe.c: the driver callbacks for an image that is written in order, on top of it. */
 extern const struct img_stream_ops vmdk_stream_ops;
 
 #endif

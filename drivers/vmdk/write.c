@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest writes: where the bytes go, and linking grains in once they are there.  New grains lie behind everything else
- * in the file of their extent, so a process that is killed leaves at most some that nothing names.
+ * Guest writes: allocates grains, and links them in once they are written.  New grains are appended to the file of
+ * their extent, so a killed process leaves at most some leaked grains.
  * Specification: "Hosted Sparse Extents" (grain tables, redundant grain tables, zeroed-grain entries).
  */
 #include "vmdk.h"
 #include <string.h>
 
-/* What publish and cancel find in tag[]. */
+/* tag[] of a reservation, for publish and cancel. */
 enum { TAG_EXTENT, TAG_INDEX, TAG_COUNT, TAG_HOST };
 
 static int reserve_flat(struct vmdk_extent *extent, uint64_t offset, uint64_t end, struct img_reservation *to)
@@ -19,8 +19,8 @@ static int reserve_flat(struct vmdk_extent *extent, uint64_t offset, uint64_t en
     return 0;
 }
 
-/* How many grains from `index` on are allocated one behind the other; or, where the first has no place, how many have
- * none (*host 0). */
+/* How many grains from `index` on are allocated consecutively; or, if the first is unallocated, how many are (*host
+ * 0). */
 static int find_run(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t limit, uint64_t *count,
                     uint64_t *host)
 {
@@ -39,7 +39,7 @@ static int find_run(struct img *image, struct vmdk_extent *extent, uint64_t inde
     return ret;
 }
 
-/* A run of new grains behind everything else. */
+/* Allocate consecutive grains at the end. */
 static int allocate(struct vmdk_extent *extent, uint64_t count, uint64_t *host)
 {
     uint64_t rest = extent->next % extent->grain, end;
@@ -68,7 +68,7 @@ static int reserve_sparse(struct img *image, struct vmdk_extent *extent, uint64_
     to->file = extent->file;
     to->published = host != 0;
     if (host == 0) {
-        /* Its tables first, so that publishing allocates nothing. */
+        /* Get the tables first, so that publish allocates nothing. */
         ret = vmdk_need_tables(image, extent, index, &table, &again);
         if (ret == 0)
             ret = allocate(extent, count, &host);
@@ -104,7 +104,7 @@ int vmdk_reserve(struct img *image, uint64_t offset, uint64_t length, struct img
 
 /* ---- Linking in ------------------------------------------------------------------------------ */
 
-/* The last grain of a disk that ends inside it is whole in the file, so that the next one does not lie in it. */
+/* If the disk ends inside its last grain, the file still has all of it, so that the next grain cannot overlap it. */
 static int fill_grain(struct vmdk_extent *extent, uint64_t end)
 {
     static const uint8_t nothing = 0;
@@ -141,7 +141,7 @@ void vmdk_cancel(struct img *image, struct img_reservation *at)
 
 /* ---- Zeroes ------------------------------------------------------------------------------------ */
 
-/* Whole grains.  What had a place loses it: there is no list of free grains. */
+/* Zero whole grains.  Allocated ones are leaked: there is no list of free grains. */
 static int zero_sparse(struct img *image, struct vmdk_extent *extent, uint64_t offset, uint64_t end)
 {
     uint64_t index = (offset - extent->start) / extent->grain;
@@ -164,7 +164,7 @@ static int zero_sparse(struct img *image, struct vmdk_extent *extent, uint64_t o
     return ret;
 }
 
-/* Could all of the range become zeroes without data? */
+/* Could the whole range be zeroed without writing data? */
 static bool can_zero(const struct img *image, uint64_t offset, uint64_t end)
 {
     for (; offset < end; offset = vmdk_extent_at(image, offset)->end) {

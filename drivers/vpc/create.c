@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All options of the vpc driver, and new disks.
+ * Options of the vpc driver, and new disks.
  * Specification: "Hard Disk Footer Format", "Dynamic Disk Header Format".
  */
 #include "vpc.h"
@@ -9,7 +9,7 @@
 #include <time.h>
 
 enum { TABLE_OFFSET = VPC_FOOTER_BYTES + VPC_HEADER_BYTES, AZURE_UNIT = 1 << 20 };
-/* The first second of the year 2000, from which disks count the time. */
+/* The first second of the year 2000, the epoch of the format. */
 enum { EPOCH = 946684800 };
 
 #define NEW(kind, key, member, text) \
@@ -53,7 +53,7 @@ static int choose_size(const struct vpc_create_options *given, struct vpc_plan *
     if (plan->sectors > VPC_MAX_SECTORS)
         return img_error_set(err, EFBIG, "The image size is too large for file format 'vpc'");
     plan->geometry = plan->exact ? vpc_largest : vpc_geometry_for(plan->sectors);
-    /* Guests see the geometry's size; with the largest one they ask for the bytes. */
+    /* Guests see the size of the geometry; at the largest one, the size in bytes. */
     uint64_t seen = vpc_geometry_sectors(plan->geometry);
     if (seen != vpc_geometry_sectors(vpc_largest))
         plan->sectors = seen;
@@ -96,7 +96,7 @@ int vpc_plan_disk(const struct vpc_create_options *given, struct vpc_plan *plan,
 
 /* ---- Writing ---------------------------------------------------------------------- */
 
-/* Copy of the footer, header, BAT without an entry, footer; at most 4 MiB. */
+/* Write the copy of the footer, header, empty BAT, footer; at most 4 MiB. */
 static int write_dynamic(struct img *file, const struct vpc_plan *plan)
 {
     uint32_t entries = (uint32_t)img_div_up(plan->sectors, VPC_BLOCK / VPC_SECTOR);
@@ -132,7 +132,7 @@ int vpc_create(const struct img_create *request, struct img_error *err)
 
     if (status < 0)
         return status;
-    /* The length first, so that it may be preallocated. */
+    /* Set the length first, so that it can be preallocated. */
     status = img_create_file(request->name, plan.fixed ? plan.sectors * VPC_SECTOR + VPC_FOOTER_BYTES : 0, IMG_PERM_ALL,
                              request->rest, &file, err);
     if (status < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dynamic disks: the header, the block allocation table, and what is where.
+ * Dynamic disks: the header, the block allocation table, and map.
  * Specification: "Dynamic Disk Header Format", "Block Allocation Table and Data Blocks".
  */
 #include "vpc.h"
@@ -9,12 +9,12 @@
 #include <inttypes.h>
 
 enum { ENTRY = 4, SCAN_BYTES = 64 << 10, PAGE_BYTES = 4096, TABLE_MEMORY = 1 << 20 };
-/* qemu-img's bounds of a table: an array that an int counts, read in one request. */
+/* qemu-img's limits of a table: an array indexed by an int, read in one request. */
 enum { MAX_ENTRIES = INT32_MAX / ENTRY, MAX_TABLE_BYTES = INT32_MAX / VPC_SECTOR * VPC_SECTOR };
 
 /* ---- Opening ------------------------------------------------------------------ */
 
-/* The header, and what it says of itself; the checksum is not looked at, as in qemu-img. */
+/* Read and validate the header; like qemu-img, ignore the checksum. */
 static int read_header(struct img *image, struct img_error *err)
 {
     struct vpc *s = vpc_state(image);
@@ -31,9 +31,9 @@ static int read_header(struct img *image, struct img_error *err)
     s->block_size = img_get_be32(header + VPC_BLOCK_SIZE);
     if (!img_power_of_two(s->block_size) || s->block_size < VPC_SECTOR)
         return img_error_set(err, EINVAL, "Invalid block size %" PRIu32, s->block_size);
-    /* A bit for each sector; blocks that are too small for a byte of bits have none, as in qemu-img. */
+    /* One bit per sector; blocks too small for a byte of bits have none, as in qemu-img. */
     s->bitmap_bytes = (uint32_t)img_align_up(s->block_size / VPC_SECTOR / 8, VPC_SECTOR);
-    /* A number that an int cannot hold passes here, as in qemu-img, and is what the next one is for. */
+    /* A number that exceeds an int passes here, as in qemu-img; the next check is for it. */
     if (s->entries <= INT32_MAX && (uint64_t)s->entries * s->block_size < image->size)
         return img_error_set(err, EINVAL, "Page table too small");
     if (s->entries > MAX_ENTRIES)
@@ -46,7 +46,7 @@ static uint64_t block_end(const struct vpc *s, uint32_t entry)
     return (uint64_t)entry * VPC_SECTOR + s->bitmap_bytes + s->block_size;
 }
 
-/* Take a part of the table into account. */
+/* Update the end of the last block from a part of the table. */
 static uint64_t scan_entries(const struct vpc *s, const uint8_t *bytes, size_t length, uint64_t end)
 {
     for (size_t i = 0; i < length; i += ENTRY) {
@@ -57,7 +57,7 @@ static uint64_t scan_entries(const struct vpc *s, const uint8_t *bytes, size_t l
     return end;
 }
 
-/* Bytes from `at` on that lie in a hole of the file, which may be far larger than anything that is stored. */
+/* Find bytes from `at` on in a hole of the file, which may be far larger than the stored data. */
 static int find_hole(struct img *image, uint64_t at, uint64_t length, uint64_t *hole)
 {
     struct img_extent extent;
@@ -67,7 +67,7 @@ static int find_hole(struct img *image, uint64_t at, uint64_t length, uint64_t *
     return status;
 }
 
-/* Go through the part of the table that the file has. */
+/* Scan the part of the table inside the file. */
 static int scan_table(struct img *image, uint64_t bytes, uint64_t *end)
 {
     const struct vpc *s = vpc_state(image);
@@ -92,7 +92,7 @@ static int scan_table(struct img *image, uint64_t bytes, uint64_t *end)
     return status;
 }
 
-/* Where the last block ends, and nothing is behind it. */
+/* Find the end of the last block. */
 static int find_end(struct img *image, struct img_error *err)
 {
     struct vpc *s = vpc_state(image);
@@ -105,7 +105,7 @@ static int find_end(struct img *image, struct img_error *err)
     int status = scan_table(image, there, &s->free_offset);
     if (status < 0)
         return img_error_set(err, -status, "Error reading pagetable");
-    /* Entries behind the end of the file read as 0, which is a place. */
+    /* Entries beyond the end of the file read as 0, which is a valid place. */
     if (there < bytes)
         s->free_offset = img_max(s->free_offset, block_end(s, 0));
     if (s->free_offset > img_align_up(size, VPC_SECTOR))
@@ -129,7 +129,7 @@ int vpc_open_dynamic(struct img *image, struct img_error *err)
     return 0;
 }
 
-/* ---- What is where --------------------------------------------------------------- */
+/* ---- Mapping --------------------------------------------------------------------- */
 
 int vpc_find_block(struct img *image, uint64_t index, uint64_t *host)
 {
@@ -156,7 +156,7 @@ int vpc_set_block(struct img *image, uint64_t index, uint64_t place)
     return 0;
 }
 
-/* The bits of the sectors are not asked: a dynamic disk has no parent, so all of a block is its own. */
+/* Ignore the sector bitmap: a dynamic disk has no parent, so all sectors of a block are its own. */
 static int look(struct img *image, uint64_t table, uint64_t guest, struct img_extent *block)
 {
     const struct vpc *s = vpc_state(image);

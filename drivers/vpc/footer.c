@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The footer, and the size of the disk that it tells twice: in bytes, and as a geometry of cylinders, heads and
- * sectors, which is all that some guests believe.
+ * The footer, which stores the disk size twice: in bytes, and as a geometry of cylinders, heads and sectors, which
+ * is all that some guests use.
  * Specification: "Hard Disk Footer Format", "Appendix: CHS Calculation".
  */
 #include "vpc.h"
@@ -22,7 +22,7 @@ uint64_t vpc_geometry_sectors(struct vpc_geometry geometry)
     return (uint64_t)geometry.cylinders * geometry.heads * geometry.sectors;
 }
 
-/* The rule itself.  What it gives may have less room, by up to a cylinder. */
+/* The calculation of the specification.  The result may be smaller than the disk, by up to a cylinder. */
 static struct vpc_geometry geometry_by_rule(uint64_t sectors)
 {
     uint64_t tracks, heads, per_track;
@@ -60,7 +60,7 @@ struct vpc_geometry vpc_geometry_for(uint64_t sectors)
     return geometry;
 }
 
-/* These count by geometry; everybody else by bytes. */
+/* These creators use the geometry; all others the bytes. */
 static bool counts_by_geometry(const uint8_t *creator)
 {
     return memcmp(creator, "vpc ", 4) == 0 || memcmp(creator, "qemu", 4) == 0;
@@ -73,7 +73,7 @@ uint64_t vpc_disk_sectors(const uint8_t *footer, const char *calc)
     uint64_t by_geometry = vpc_geometry_sectors(geometry);
     bool wanted = calc ? strcmp(calc, "chs") == 0 : counts_by_geometry(footer + VPC_CREATOR);
 
-    /* The largest geometry stands for all disks that are larger. */
+    /* The largest geometry stands for all larger disks. */
     if (!wanted || by_geometry == vpc_geometry_sectors(vpc_largest))
         return img_get_be64(footer + VPC_CURRENT_SIZE) / VPC_SECTOR;
     return by_geometry;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The driver's table of callbacks, and opening: which footer counts, and what disk it describes.
+ * The vtable, and open: finds the valid footer, and the disk that it describes.
  * Specification: "Overview of Virtual Hard Disk Image Types", "Hard Disk Footer Format".
  */
 #include "vpc.h"
@@ -12,13 +12,13 @@ int vpc_read(struct img *image, void *buffer, uint64_t offset, size_t length)
     return img_within(offset, length, VPC_MAX_OFFSET) ? img_pread_padded(image->file, buffer, offset, length) : -EIO;
 }
 
-/* An error that qemu-img leaves without words of its own. */
+/* An error for which qemu-img has no message. */
 static int wordless(const struct img *image, int code, struct img_error *err)
 {
     return img_error_errno(err, code, "Could not open '%s'", img_filename(image->file));
 }
 
-/* Find the footer that counts: the copy at the beginning, or else the one at the end of a fixed disk. */
+/* Find the valid footer: the copy at the beginning, or else the one at the end of a fixed disk. */
 static int read_footer(struct img *image, bool *in_front, struct img_error *err)
 {
     struct vpc *s = vpc_state(image);
@@ -31,7 +31,7 @@ static int read_footer(struct img *image, bool *in_front, struct img_error *err)
         return img_error_set(err, -status, "Unable to read VHD header");
     *in_front = vpc_is_footer(s->footer);
     if (!*in_front) {
-        /* A footer of 511 bytes, of old versions, is found by the rounding. */
+        /* The rounding also finds a footer of 511 bytes, from old versions. */
         if ((status = vpc_read(image, s->footer, size - VPC_FOOTER_BYTES, VPC_FOOTER_BYTES)) < 0)
             return wordless(image, -status, err);
         if (!vpc_is_footer(s->footer) || img_get_be32(s->footer + VPC_TYPE) != VPC_TYPE_FIXED)
@@ -84,7 +84,7 @@ static bool vpc_zero_initialised(struct img *image)
 const struct img_driver img_driver_vpc = {
     IMG_ROW(
         .name = "vpc", .kind = IMG_FORMAT, .precedence = 2,
-        /* Only a dynamic disk can be told by its beginning. */
+        /* Only a dynamic disk can be recognised by its beginning. */
         .marks = IMG_MARKS(IMG_AT(0, "conectix"))
     ),
     .state_size = sizeof(struct vpc),

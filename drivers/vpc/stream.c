@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fixed disk into a pipe: its bytes from front to back, then the footer.
+ * Writes a fixed disk into a pipe: its bytes from front to back, then the footer.
  * Specification: "Fixed Hard Disk Image".
  */
 #include "vpc.h"
@@ -40,7 +40,7 @@ static int stream_put(struct img *image, const struct img_run *runs, size_t coun
     return status;
 }
 
-/* The disk may be larger than what was copied. */
+/* The disk may be larger than the copied data. */
 static int stream_end(struct img *image, struct img_sink *sink)
 {
     const struct vpc_plan *plan = image->state;

@@ -3,9 +3,9 @@
  * vpc - virtual hard disks (VHD) of Virtual PC, Hyper-V and Azure.
  * Specification: "Virtual Hard Disk Image Format Specification", Microsoft, version 1.0 of October 11, 2006.
  *
- * A fixed disk is its bytes with a footer behind them.  A dynamic disk begins with a copy of the footer and a
- * header; a block allocation table (BAT) says where the blocks are, each behind a bitmap of its sectors.
- * All numbers are big-endian.
+ * A fixed disk is its bytes followed by a footer.  A dynamic disk begins with a copy of the footer and a header; a
+ * block allocation table (BAT) has the places of the blocks, each of which follows a bitmap of its sectors.  All
+ * numbers are big-endian.
  */
 #ifndef IMG_VPC_H
 #define IMG_VPC_H
@@ -25,9 +25,9 @@ enum {
     VPC_MAX_GIB = 2040
 };
 #define VPC_MAX_SECTORS ((uint64_t)VPC_MAX_GIB << 21)
-/* qemu-img's bound of an offset in a file. */
+/* qemu-img's limit of a file offset. */
 #define VPC_MAX_OFFSET 0x7fffffffc0000000ull
-/* Entry of the BAT: the block is not there. */
+/* BAT entry of an unallocated block. */
 #define VPC_UNUSED 0xffffffffu
 
 /* "Hard Disk Footer Format": offsets of its fields. */
@@ -58,12 +58,12 @@ struct vpc_create_options {
 
 struct vpc {
     bool fixed;
-    uint8_t footer[VPC_FOOTER_BYTES];   /* as read: it is written behind each new block */
-    /* the rest is of dynamic disks */
+    uint8_t footer[VPC_FOOTER_BYTES];   /* as read: it is rewritten after each new block */
+    /* the rest is for dynamic disks */
     uint64_t header_offset, table_offset;
     uint32_t entries;                   /* of the BAT */
     uint32_t block_size, bitmap_bytes;
-    uint64_t free_offset;               /* where the next block goes */
+    uint64_t free_offset;               /* place of the next block */
     uint64_t marked;                    /* place of the block whose bitmap was written last; 0: none */
     struct img_pages *table;            /* pages of the BAT */
 };
@@ -79,26 +79,29 @@ static inline bool vpc_is_footer(const uint8_t *bytes)
 }
 
 /* footer.c */
-/* Of a footer or header whose field for it is at `field`. */
+/* Checksum of a footer or header, whose checksum field is at `field`. */
 uint32_t vpc_checksum(const uint8_t *bytes, size_t length, size_t field);
 uint64_t vpc_geometry_sectors(struct vpc_geometry geometry);
-/* The smallest geometry by the rule of the specification that has room for so many sectors, or the largest there is. */
+/* The smallest geometry, by the specification, with room for that many sectors; or the largest there is. */
 struct vpc_geometry vpc_geometry_for(uint64_t sectors);
 extern const struct vpc_geometry vpc_largest;
-/* Sectors of the disk that a footer describes; `calc`: how the user wants it counted, NULL: as its creator does. */
+/*
+ * Number of sectors of the disk that a footer describes; `calc`: how the user wants it computed, NULL: as its
+ * creator does.
+ */
 uint64_t vpc_disk_sectors(const uint8_t *footer, const char *calc);
 
 /* open.c */
 extern const struct img_driver img_driver_vpc;
-/* What is behind the end of the file reads as zeroes, also where another format lies below. */
+/* Beyond the end of the file bytes read as zeroes, also if another format lies below. */
 int vpc_read(struct img *image, void *buffer, uint64_t offset, size_t length);
 
 /* dynamic.c */
 /* Read header and BAT, and find the end of the blocks. */
 int vpc_open_dynamic(struct img *image, struct img_error *err);
-/* 1: the data of block `index` begin at *host; 0: it is not there; negative errno. */
+/* Returns 1 if the data of block `index` begin at *host; 0: unallocated; negative errno. */
 int vpc_find_block(struct img *image, uint64_t index, uint64_t *host);
-/* The bitmap of a block is at `place` now. */
+/* Set the place of a block's bitmap to `place`. */
 int vpc_set_block(struct img *image, uint64_t index, uint64_t place);
 int vpc_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
@@ -115,7 +118,7 @@ struct vpc_plan {
     uint8_t footer[VPC_FOOTER_BYTES];
 };
 extern const struct img_option vpc_options[];
-/* What becomes of these options; no file is touched. */
+/* Derive the disk from these options; touches no file. */
 int vpc_plan_disk(const struct vpc_create_options *given, struct vpc_plan *plan, struct img_error *err);
 int vpc_create(const struct img_create *request, struct img_error *err);
 

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest writes.  A new block goes where the last one ends.
+ * Guest writes.  New blocks are appended.
  * Specification: "Block Allocation Table and Data Blocks".
  *
- * The footer is written behind the place of a new block first, then the block's bitmap over the footer that was there:
- * whenever the process ends there is a footer at the end of the file.  A new block is a hole of the file, so it reads
- * as before, and it does not matter whether its entry reaches the BAT before or after its data; but an entry must not
- * point behind the end of a file that did not become longer, so entries wait until that is on the storage.
+ * First the footer is written after the place of the new block, then the block's bitmap over the old footer: so the
+ * file always ends with a footer, even if the process is killed.  A new block is a hole in the file, so it reads as
+ * before, and its entry may reach the BAT before or after its data.  But an entry must not point beyond the end of
+ * the file, so entries wait until the new length is durable.
  */
 #include "vpc.h"
 
 enum { ONES_BYTES = 4096 };
 
-/* All sectors of a block are there: what was not written reads as zeroes. */
+/* Mark all sectors of a block as present: unwritten ones read as zeroes. */
 static int write_bitmap(struct img *image, uint64_t place)
 {
     struct vpc *s = vpc_state(image);
@@ -27,7 +27,10 @@ static int write_bitmap(struct img *image, uint64_t place)
     return status;
 }
 
-/* What a process that was killed left behind the last block; and the old footer, where no bitmap covers it. */
+/*
+ * Clear bytes that a killed process left after the last block, and the part of the old footer that the bitmap does
+ * not cover.
+ */
 static int clear_place(struct img *image, uint64_t data, uint64_t end)
 {
     return data < end ? img_zero(image->file, data, end - data, IMG_ZERO_MAY_UNMAP) : 0;
@@ -52,7 +55,7 @@ static int allocate_block(struct img *image, uint64_t index, uint64_t *host)
     return 0;
 }
 
-/* Is a block where the header or the BAT are?  Then it was not put there by anybody who writes disks. */
+/* Does a block overlap the header or the BAT?  Then no disk tool has put it there. */
 static bool in_metadata(const struct vpc *s, uint64_t place, uint64_t end)
 {
     uint64_t table_end = s->table_offset + (uint64_t)s->entries * 4;
@@ -61,7 +64,7 @@ static bool in_metadata(const struct vpc *s, uint64_t place, uint64_t end)
            (place < table_end && end > s->table_offset);
 }
 
-/* The place of an allocated block that is to be written to. */
+/* Check the place of an allocated block before writing to it. */
 static int check_block(const struct vpc *s, uint64_t host)
 {
     return in_metadata(s, host - s->bitmap_bytes, host + s->block_size) ? -EIO : 0;
@@ -82,7 +85,7 @@ static int use_block(struct img *image, uint64_t index, uint64_t *host)
     return status;
 }
 
-/* Of a fixed disk: what may be written before the footer is reached, which may name a larger disk than there is. */
+/* On a fixed disk, writes must stop before the footer, which may describe a larger disk than the file holds. */
 static uint64_t before_footer(const struct img *image, uint64_t offset, uint64_t length)
 {
     uint64_t end = img_size(image->file) - VPC_FOOTER_BYTES;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Compressed units.  Deflate by libdeflate where it is built in (one call a unit, several times as
- * fast as zlib), else by zlib; zstd by its own library.  What libdeflate will not take goes to zlib too,
- * which also gives what comes before the end of a unit when the stream is longer or its end is damaged.  What
- * a library wants to keep between calls (hash tables, work space) is kept once a thread and freed when it ends;
- * what it makes anew for each unit is scratch memory.
+ * Compressed units.  Deflate uses libdeflate if it is built in (one call per unit, several times as fast as zlib),
+ * otherwise zlib; zstd uses its own library.  Streams that libdeflate refuses are passed to zlib, which also decodes
+ * up to the end of the unit if the stream is longer or damaged at its end.  State that a library keeps between calls
+ * (hash tables, workspace) is kept per thread and freed when the thread ends; state that it needs for one unit is
+ * scratch memory.
  */
 #include "codec.h"
 #include "util/checked.h"
@@ -39,7 +39,7 @@
 #endif
 
 #if defined HAVE_LIBDEFLATE || defined HAVE_ZSTD
-/* ---- What a thread keeps ------------------------------------------------------------ */
+/* ---- State of a thread -------------------------------------------------------------- */
 
 struct workspace {
 #ifdef HAVE_LIBDEFLATE

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench.c - many requests of one size on one image, several in flight at
- * once: each is a thread that issues one request after the other.
+ * bench.c - issues many requests of one size on one image, several in flight at once: one thread per request in flight.
  */
 #include "driver.h"
 #include "util/checked.h"
@@ -20,7 +19,7 @@ struct bench_job {
     struct img *image;
     const struct img_bench *what;
 
-    pthread_mutex_t lock;          /* all below */
+    pthread_mutex_t lock;          /* protects all below */
     pthread_cond_t changed;
     uint64_t left, offset;
     unsigned busy;                 /* requests in flight */
@@ -45,7 +44,7 @@ static void fail(struct bench_job *job, int error)
     pthread_cond_broadcast(&job->changed);
 }
 
-/* False: there is nothing left to do. */
+/* False: no work is left. */
 static bool take(struct bench_job *job, struct request *request)
 {
     const struct img_bench *what = job->what;

@@ -28,13 +28,13 @@ enum {
     BUFFER_ALIGNMENT = 4096,
     MOST_WORKERS = 64,
     MOST_HELPERS = 256,
-    MOST_MEMORY = 64 << 20             /* of all workers, where their number is ours to choose */
+    MOST_MEMORY = 64 << 20             /* limit for all workers, where we choose their number */
 };
 
 int copy_fail(struct copy_job *job, enum img_copy_stage stage, uint64_t offset, int error)
 {
     LOCK_SCOPE(&job->turn_lock);
-    /* Who was woken because of a failure has not failed. */
+    /* A worker woken because of a failure has not failed itself. */
     if (error == -ECANCELED && job->error)
         return error;
     if (!job->error || offset < job->fault.offset) {
@@ -76,7 +76,7 @@ void copy_give_turn(struct copy_worker *worker, const struct copy_window *window
     pthread_cond_broadcast(&job->turn_changed);
 }
 
-/* The window is done: pass the turn on if that has not been done, and report progress. */
+/* The window is done: pass the turn on if not done yet, and report progress. */
 static int finish_window(struct copy_worker *worker, const struct copy_window *window)
 {
     struct copy_job *job = worker->job;
@@ -252,8 +252,8 @@ static int look_ahead(struct copy_job *job)
 }
 
 /*
- * Is the next window looked at before it is given out?  A far source would be asked for each with nothing else going
- * on, so there the worker does it, except where holes may be stepped over at once.
+ * Does the cursor map the next window before it is given out?  With a far source that would be one round trip after
+ * another, so there the worker maps it, except where several holes may be skipped at once.
  */
 static bool asks_ahead(struct copy_job *job)
 {
@@ -382,7 +382,7 @@ static uint64_t floor_power_of_two(uint64_t value)
     return 1ull << (63 - __builtin_clzll(value));
 }
 
-/* A raw file is the same in whatever order it is written. */
+/* A raw file is the same in any order of writing. */
 static bool order_matters(const struct img_copy *what)
 {
     return !what->target || what->grow_target || !(what->target->driver->traits & IMG_PASS_THROUGH) ||
@@ -417,9 +417,9 @@ static uint64_t total_length(const struct img_copy *what)
     return what->length ? what->length : total > what->source_offset ? total - what->source_offset : 0;
 }
 
-/* ---- How many at a time ------------------------------------------------------------- */
+/* ---- Concurrency -------------------------------------------------------------------- */
 
-/* What the storages of a job are like: the most of all of them. */
+/* The storages of a job combined: the maximum of each property. */
 struct reach {
     uint32_t requests;
     bool round_trip;
@@ -443,7 +443,7 @@ static unsigned processors(void)
     return cpus > 8 ? 8 : (unsigned)cpus;
 }
 
-/* Bytes of buffers that a worker has. */
+/* Bytes of buffers per worker. */
 static uint64_t memory_of_worker(const struct copy_job *job)
 {
     return job->window_size * (job->what->rebase ? 2 : 1) + (job->what->compress ? job->coded_size : 0);
@@ -466,7 +466,7 @@ static unsigned count_workers(const struct copy_job *job, const struct reach *re
     return (unsigned)count;
 }
 
-/* Whoever waits for something that may not come can be woken. */
+/* Make waits that may never end interruptible. */
 static int start_waiting(struct copy_job *job, struct img_stop *stop, const struct reach *reach)
 {
     int ret;
@@ -481,7 +481,7 @@ static int start_waiting(struct copy_job *job, struct img_stop *stop, const stru
         img_node_set_stop(job->what->sources[i], stop);
     if (job->what->target)
         img_node_set_stop(job->what->target, stop);
-    /* Without it the requests of a window go one after the other. */
+    /* Without a crew the requests of a window go one after the other. */
     if (reach->round_trip)
         job->crew = img_crew_new((unsigned)img_min(reach->requests, MOST_HELPERS), STACK);
     return 0;
@@ -499,12 +499,12 @@ static void end_waiting(struct copy_job *job)
     img_stop_end(job->stop);
 }
 
-/* A filter in front of the target that compresses: the workers do it, each its own clusters. */
+/* A filter that compresses in front of the target: let the workers compress, each its own clusters. */
 static struct img_copy without_compressor(const struct img_copy *what)
 {
     struct img_copy own = *what;
 
-    /* An image that can only hold coded clusters is always compressed. */
+    /* An image that can hold only compressed clusters is always compressed. */
     if (own.target && own.target->coded_only)
         own.compress = true;
     while (own.target && own.target->driver->traits & IMG_COMPRESSES && !own.target->detect_zeroes) {

@@ -43,27 +43,27 @@ struct copy_cluster {
     size_t coded_length;
 };
 
-/* Part of a window that has its place in the target. */
+/* Part of a window whose place in the target is reserved. */
 struct placed {
     struct img_reservation at;
-    struct span span;              /* what goes there */
+    struct span span;              /* what to write there */
 };
 
 /* Lists that a worker needs for each window: they keep their memory from one window to the next. */
 struct copy_lists {
-    struct spans spans, next;      /* what the window is made of, and what a step makes of that */
+    struct spans spans, next;      /* the parts of the window; scratch for the next step */
     IMG_VECTOR(struct placed) placed;
     IMG_VECTOR(struct img_run) runs;
     IMG_VECTOR(struct copy_cluster) clusters;
 };
 
-/* An image that is written in order: what there is of it before, and while, it is written (stream.c). */
+/* An image that is written in order: its state before and during writing (stream.c). */
 struct img_stream {
     struct img *image;
     void *parsed;                  /* creation options */
 };
 
-/* What to do with a window: write it, or, for a stream, plan it: by its map only, or by its data. */
+/* What to do with a window: write it, or plan a stream, from its map only or from its data. */
 enum copy_pass { COPY_WRITE, COPY_PLAN_BY_MAP, COPY_PLAN_BY_BYTES };
 
 struct copy_worker {
@@ -95,11 +95,11 @@ struct copy_job {
     bool places;                   /* the target allocates separately from writing (img_place); not while it grows,
                                       because nobody may write to it then */
 
-    bool far;                      /* answers of a source travel: nothing is asked under the cursor's lock that can be
-                                      asked by the worker */
-    bool holes_come;               /* far: the last window had no data, so it is worth asking how far that goes; atomic */
-    struct img_crew *crew;         /* requests of one window side by side; NULL: one after the other */
-    struct img_stop *stop;         /* wakes who waits for a stream or a far storage after a failure; NULL: nobody waits */
+    bool far;                      /* map of a source takes a round trip: do not call it under the cursor's lock if the
+                                    * worker can call it */
+    bool holes_come;               /* far: the last window had no data, so ask how far that continues; atomic */
+    struct img_crew *crew;         /* runs the requests of one window in parallel; NULL: one after the other */
+    struct img_stop *stop;         /* wakes waiters for a stream or a far storage after a failure; NULL: none */
 
     pthread_mutex_t cursor_lock;   /* position ... stream_end */
     uint64_t position, next_sequence;
@@ -109,7 +109,7 @@ struct copy_job {
     pthread_mutex_t turn_lock;     /* turn, done, written, fault, error */
     pthread_cond_t turn_changed;
     uint64_t turn, done, written;
-    uint64_t digest_turn;          /* the window that is hashed next */
+    uint64_t digest_turn;          /* next window to hash */
     struct timespec started;
     struct img_copy_fault fault;
     int error;
@@ -134,8 +134,8 @@ void copy_account(struct copy_job *job, uint64_t bytes);
 
 /* window.c: process one window: read, detect zeroes, encode, take the turn, write. */
 int copy_do_window(struct copy_worker *worker, struct copy_window *window);
-/* Its steps, for the other files.  Those that can fail record it (copy_fail), but for copy_read_source. */
-/* An empty list for a step to fill, and let it take the place of the worker's spans. */
+/* Its steps, for the other files.  Those that can fail record the error (copy_fail), except copy_read_source. */
+/* Get an empty list for a step to fill; then let it replace the worker's spans. */
 struct spans *copy_next_spans(struct copy_worker *worker);
 void copy_replace_spans(struct copy_worker *worker);
 void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum img_extent_kind kind);
@@ -150,8 +150,8 @@ int copy_write_data(struct copy_job *job, const void *bytes, uint64_t offset, ui
 int copy_grow_target(struct copy_job *job, const struct copy_window *window);
 /* offload.c: can the kernel copy between the storages in this job? */
 enum copy_offload copy_choose_offload(const struct img_copy *what);
-/* Is the data at the start of this extent left unread for that?  Shortens the extent to whole allocation units of the
- * target, or to the part before the first unit. */
+/* Leave the data at the start of this extent unread, for offloading?  Shortens the extent to whole allocation units of
+ * the target, or to the part before the first unit. */
 bool copy_leaves_data(const struct copy_job *job, struct img_extent *extent);
 /* Let the kernel copy `length` bytes at `host` of `from`. */
 bool copy_offload(struct copy_job *job, struct img *from, uint64_t host, struct img *to, uint64_t to_host,
@@ -161,22 +161,22 @@ int copy_fetch(struct copy_worker *worker, const struct copy_window *window, con
 /* rebase-pass.c: decide from the maps whether *extent of the source at guest offset `inside` may have to be written;
  * HOLE if the target keeps reading the same.  Shortens the extent. */
 int copy_settle_rebase(const struct copy_job *job, uint64_t inside, struct img_extent *extent);
-/* Units of the window that the target will show anyway become holes. */
+/* Units of the window that the target will read anyway become holes. */
 int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window);
-/* copy-place.c: write the spans of a window to an image, in its turn; where `places`, only the giving out of places. */
+/* place.c: write the spans of a window to an image, in its turn; if `places`, only allocation needs the turn. */
 int copy_write_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
-/* stream-pass.c: the whole copy to an image that is written in order; one window of it, in its turn. */
+/* stream-pass.c: the whole copy to an image that is written in order; and one window of it, in its turn. */
 int copy_to_stream(const struct img_copy *what, uint64_t *copied, struct img_copy_fault *fault);
 int copy_stream_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
 /* copy.c: one pass over the source. */
 int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *sink, uint64_t *copied,
              struct img_copy_fault *fault);
-/* copy-compress.c: read what the clusters of a window lack, and encode them, into the worker's list. */
+/* compress.c: read what the clusters of a window lack, and encode them into the worker's list. */
 int copy_encode_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
-/* The same way as any window's, from the spans on. */
+/* The same as for any window, starting from its spans. */
 int copy_compress_window(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans);
-/* digest-pass.c: hash a window after it was read, in its turn; allocate and free what a worker needs for that.  Without
- * a digest these do nothing. */
+/* digest-pass.c: hash a window after it was read, in its turn; allocate and free the state of a worker.  Without a
+ * digest these do nothing. */
 int copy_digest_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans);
 int copy_digest_prepare(struct copy_worker *worker);
 void copy_digest_release(struct copy_worker *worker);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * offload.c - data that the kernel copies between the storages, without passing through this process.
+ * offload.c - lets the kernel copy data between the storages, without passing them through this process.
  *
- * By default only by sharing blocks: copying in the kernel was measured to be slower than reading and writing in
- * pieces that stay in the processor's cache.  Such data is left unread when a window is read, and
- * read later if offloading fails.
+ * By default only by sharing blocks: copying in the kernel was measured to be slower than reading and writing in pieces
+ * that stay in the processor's cache.  Offloaded data are not read with their window, but later if offloading fails.
  */
 #include "internal.h"
 #include "driver.h"

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * place.c - a window that is written uncompressed to an image.
+ * place.c - writes a window to an image, uncompressed.
  *
- * If the image allocates places, only the allocation must be in guest order to make the file the same every time.
- * It takes microseconds.  The data is written while the next window already has its turn, so workers write in
- * parallel.
+ * If the image allocates places, only the allocation must be in guest order to make the file the same every time.  It
+ * takes microseconds.  The data are written while the next window already has its turn, so workers write in parallel.
  */
 #include "internal.h"
 #include "driver.h"
@@ -12,7 +11,7 @@
 #include "node/trace.h"
 #include "util/checked.h"
 
-/* The places of a window: a list of the worker's. */
+/* The places of a window, in a list of the worker's. */
 struct pending {
     struct copy_worker *worker;
     const struct copy_window *window;
@@ -47,7 +46,7 @@ static int fill_one(struct pending *pending, struct placed *one, int error)
     return 0;
 }
 
-/* Places that are filled side by side; after the first error the others are given back. */
+/* Places that are filled in parallel; after the first error the others are cancelled. */
 struct filling {
     struct pending *pending;
     int error;                     /* atomic */
@@ -64,7 +63,7 @@ static int fill_beside(void *context, size_t index)
     return 0;
 }
 
-/* Write what has its place, or give the places back after an error.  Returns the first error. */
+/* Fill the pending places, or cancel them after an error.  Returns the first error. */
 static int fill(struct pending *pending, int error)
 {
     struct copy_lists *lists = &pending->worker->lists;
@@ -80,7 +79,7 @@ static int fill(struct pending *pending, int error)
     return filling.error;
 }
 
-/* A cluster that waits for its data would be allocated again, so requests that touch it come after the data. */
+/* A cluster whose data are still pending would be allocated again, so requests that touch it must wait for the data. */
 static int settle_before(struct pending *pending, uint64_t offset)
 {
     const struct copy_lists *lists = &pending->worker->lists;
@@ -132,7 +131,10 @@ static int place(struct pending *pending, const struct span *span)
         one.span.length = one.at.length;
         done += one.at.length;
         IMG_VECTOR_PUSH(&pending->worker->lists.placed, one);
-        /* What it gives free is there for the next one, or is not: that must not be left to chance. */
+        /*
+         * Freed space may be reused by the next reservation or not, depending on timing: publish now, to exclude
+         * chance.
+         */
         if (one.at.replaces && (ret = fill(pending, 0)) < 0)
             return ret;
     }

@@ -13,7 +13,7 @@
 
 enum content { CONTENT_ZERO, CONTENT_SHARED, CONTENT_DATA };
 
-/* `extent` is an extent of a chain mapped down to `shared`; shortened where the meaning of a hole changes. */
+/* `extent` comes from a chain mapped down to `shared`.  It is shortened where the meaning of a hole changes. */
 static enum content content_of(struct img *shared, uint64_t offset, struct img_extent *extent)
 {
     uint64_t size = shared ? img_size(shared) : 0;
@@ -112,7 +112,7 @@ static bool shown_already(const struct copy_worker *worker, const struct copy_wi
     return kind == IMG_ZERO ? img_is_zero(then, length) : img_is_equal(now, then, length);
 }
 
-/* Units that stay the same become holes: the target is left alone there. */
+/* Units that stay the same become holes: the target is not written there. */
 int copy_drop_shown(struct copy_worker *worker, const struct copy_window *window)
 {
     const struct spans *spans = &worker->lists.spans;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rebase.c - keep the content of an image the same with another backing file.
+ * rebase.c - keeps the content of an image the same when its backing file changes.
  *
- * The two chains may end in the same images.  These have the same content in both, so only
- * the images above the first of them are compared.
+ * The two chains may end in the same images.  These have the same content in both, so only the images above the first
+ * of them are compared.
  */
 #include "copy.h"
 #include "io/io.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream-pass.c - the copy to an image that is written strictly in order.
+ * stream-pass.c - copies to an image that is written strictly in order.
  *
- * A format whose tables precede the data must know all of them first.  So there are two passes over the source
- * with the same windows.  The first tells the driver what will be written: from the map only, without reading; or, if
- * clusters are compressed or zeroes are detected, from the data, read and encoded by all workers as in any copy.
- * The second pass writes.  A driver whose tables follow the data needs no first pass.
+ * A format whose tables precede the data must know all of them first.  So there are two passes over the source with the
+ * same windows.  The first tells the driver what will be written: from the map only, without reading; or, if clusters
+ * are compressed or zeroes are detected, from the data, read and encoded by all workers as in any copy.  The second
+ * pass writes.  A driver whose tables follow the data needs no first pass.
  */
 #include "internal.h"
 #include "io/io.h"
@@ -28,7 +28,7 @@ static void add_run(struct copy_worker *worker, const struct copy_window *window
                                                         .bytes = bytes });
 }
 
-/* Whole units of one kind each: what is a part of a unit only makes it data. */
+/* Make runs of whole units, each of one kind: a unit with any data is data. */
 static int find_runs(struct copy_worker *worker, const struct copy_window *window, const struct spans *spans)
 {
     uint64_t unit = worker->job->write_unit, end = window->offset + window->length, at = window->offset;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream.c - an image that is written in order: its options, which are checked before anything is read or written.
- * The copy is in stream-pass.c.
+ * stream.c - an image that is written in order: checks its options before anything is read or written.  The copy is in
+ * stream-pass.c.
  */
 #include "internal.h"
 #include "io/io.h"
@@ -31,7 +31,7 @@ char *img_stream_formats(void)
 static int read_options(struct img_stream *stream, const struct img_doc *options, struct img_error *err)
 {
     const struct img_driver *driver = stream->image->driver;
-    /* There is no file below that could know others. */
+    /* There is no protocol below that could know other options. */
     const struct img_option *tables[] = { driver->options };
     struct img_doc *own;
     int ret = img_options_check(tables, 1, IMG_AT_CREATE, options, err);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * window.c - processing one window of the copy: map, read, detect
- * zeroes, take the turn, write.
+ * window.c - processes one window of the copy: map, read, detect zeroes, take the turn, write.
  *
- * A window is described by spans (data, zero, hole).  Adjacent spans of data
- * are read next to each other into the worker's buffer, so that a fragmented
- * source is still written in long pieces.
+ * A window is described by spans (data, zero, hole).  Adjacent spans of data are read next to each other into the
+ * worker's buffer, so that a fragmented source is still written in long pieces.
  */
 #include "internal.h"
 #include "driver.h"
@@ -123,7 +121,7 @@ static int map_piece(struct copy_job *job, uint64_t offset, uint64_t length, str
     return ret < 0 ? copy_fail(job, IMG_COPY_MAPPING, offset, ret) : 0;
 }
 
-/* Data of a window, to be read side by side. */
+/* Data of a window, to be read in parallel. */
 struct piece {
     struct img_extent extent;
     unsigned char *buffer;
@@ -143,7 +141,7 @@ static int read_piece(void *context, size_t index)
     return read_extent(pieces->job, &piece->extent, piece->buffer, piece->extent.length);
 }
 
-/* Now, or where several of them can travel at a time, when all are known. */
+/* Read it now; or, if reads can run in parallel, when all pieces are known. */
 static int take_piece(struct pieces *pieces, const struct img_extent *extent, unsigned char *buffer)
 {
     struct piece piece = { .extent = *extent, .buffer = buffer };
@@ -154,7 +152,7 @@ static int take_piece(struct pieces *pieces, const struct img_extent *extent, un
     return 0;
 }
 
-/* Say what is where, and read the data or put down what is to be read. */
+/* Build the spans from the map, and read the data or queue the reads. */
 static int map_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans,
                       struct pieces *pieces)
 {
@@ -194,7 +192,7 @@ static bool has_data(const struct spans *spans)
     return false;
 }
 
-/* Read all data of the window and say what is where. */
+/* Build the spans of the window, and read all its data. */
 static int read_window(struct copy_worker *worker, const struct copy_window *window, struct spans *spans)
 {
     struct copy_job *job = worker->job;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* amend.c - other options for an image that stands: which there are, and whether they are what they should be. */
+/* amend.c - changes options of an existing image: lists them, and checks their values. */
 #include "graph.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"

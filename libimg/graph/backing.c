@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * backing.c - the backing file of an image that is being opened: what the image stores of it and what
- * the options change in that; and opening it again for writing.
- */
+/* backing.c - opens the backing file, as stored in the image and changed by the options; reopens it for writing. */
 #include "chain.h"
 #include "util/cleanup.h"
 #include <string.h>
 
-/* Far above any chain in use, below what file descriptors and stack would bear. */
+/* Far more than any chain in use, fewer than file descriptors and the stack allow. */
 enum { MAX_CHAIN = 200 };
 
 void chain_take_no_backing(struct img *image, struct img_doc *options)
@@ -23,7 +20,7 @@ void chain_take_no_backing(struct img *image, struct img_doc *options)
     image->flags |= IMG_NO_BACKING;
 }
 
-/* An image that (through others) backs itself would be opened for ever. */
+/* An image that backs itself, perhaps through others, would be opened forever. */
 static int check_loop(const struct above *above, const char *name, struct img_error *err)
 {
     struct img_error ignored = IMG_ERROR_INIT;
@@ -40,7 +37,7 @@ static int check_loop(const struct above *above, const char *name, struct img_er
     return 0;
 }
 
-/* Prepare the request from what the image stores and what the options change in it. */
+/* Fill the request from the stored backing file and the options that change it. */
 static int describe_backing(struct img *image, struct request *child, char **resolved, struct img_error *err)
 {
     int ret;
@@ -49,7 +46,7 @@ static int describe_backing(struct img *image, struct request *child, char **res
         return 0;
     if (!img_doc_get(child->options, "driver"))
         child->format = image->backing_format;
-    /* Anything less than another file only adds to what the image names. */
+    /* Options that name no other file only add to the stored name. */
     if (img_doc_get(img_doc_get(child->options, "file"), "filename"))
         return 0;
     ret = img_gate_check(image, "backing", image->backing_name, err);

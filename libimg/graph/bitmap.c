@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Persistent bitmaps of any format: by name, with the rules that all formats share.
- * Bits cross between images as ranges of guest bytes where granularities or formats differ.
+ * bitmap.c - persistent bitmaps of any format: finds them by name, and applies the rules that all formats share.  Bits
+ * are copied between images as guest ranges, since granularities and formats may differ.
  */
 #include "driver.h"
 #include "util/checked.h"
@@ -71,7 +71,7 @@ static int need_writable(const struct img *image, const struct img_bitmap *bitma
     return img_error_set(err, EROFS, "Bitmap '%s' is readonly and cannot be modified", bitmap->name);
 }
 
-/* To be changed, which is more than to be removed. */
+/* Changing a bitmap needs more than removing it. */
 static int need_changeable(const struct img *image, const struct img_bitmap *bitmap, struct img_error *err)
 {
     int status = need_consistent(bitmap, err);
@@ -162,7 +162,7 @@ static int merge_runs(struct img *image, size_t index, struct img *source, size_
         status = source->driver->bitmaps->next(source, source_index, at, &start, &length);
         if (status < 0 || length == 0 || start >= size)
             break;
-        length = img_min(length, size - start);     /* a snapshot is shown with the bitmaps of the whole disk */
+        length = img_min(length, size - start);     /* a snapshot lists the bitmaps of the active disk */
         status = image->driver->bitmaps->mark(image, index, start, length);
     }
     return status;

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * chain.c - opening: a format node over a protocol node, with child.c its data file and with
- * backing.c its backing chain.
+ * chain.c - opens a format node over a protocol node, its data file (child.c) and its backing chain (backing.c).
  *
- * A node is asked for with a struct request: a name as the user (or an image)
- * wrote it, or options, or both.  The options object travels down: each node
- * takes what is its own, hands the nested objects "file", "backing" and
- * "data-file" to its children, and refuses the rest.
+ * A struct request describes the node to open: a name from the user or from an image, or options, or both.  The options
+ * object travels down: each node takes its own options, passes the nested objects "file", "backing" and "data-file" to
+ * its children, and refuses the rest.
  */
 #include "chain.h"
 #include "node/trace.h"
@@ -14,7 +12,7 @@
 #include "util/strbuf.h"
 #include <string.h>
 
-/* Far above what is in use, below what the stack would bear. */
+/* Far more than in use, less than the stack allows. */
 enum { MAX_NESTING = 16 };
 
 static int open_filter(struct img **opened, const struct img_driver *driver, const char *plain, struct request *request,
@@ -22,7 +20,7 @@ static int open_filter(struct img **opened, const struct img_driver *driver, con
 
 /* ---- Names and options ------------------------------------------------------ */
 
-/* Merge what a json: name says into the options; the name is gone then. */
+/* Merge the content of a json: name into the options, and drop the name. */
 static int unfold_json(struct request *request, struct img_error *err)
 {
     struct img_doc *parsed;
@@ -32,7 +30,7 @@ static int unfold_json(struct request *request, struct img_error *err)
     parsed = img_doc_parse_options(request->name + 5, err);
     if (!parsed)
         return -err->code;
-    /* What came beside the name wins. */
+    /* Options beside the name win. */
     for (size_t i = 0; i < img_doc_count(request->options); i++)
         img_doc_put(parsed, img_doc_key_at(request->options, i), img_doc_copy(img_doc_at(request->options, i)));
     img_doc_free(request->options);
@@ -41,7 +39,7 @@ static int unfold_json(struct request *request, struct img_error *err)
     return 0;
 }
 
-/* The driver that options or caller name; *driver is NULL when neither does. */
+/* Find the driver that the options or the caller name; *driver is NULL if neither does. */
 static int named_driver(struct request *request, const struct img_driver **driver, struct img_error *err)
 {
     CLEANUP_FREE char *name = NULL;
@@ -58,7 +56,7 @@ static int named_driver(struct request *request, const struct img_driver **drive
     return img_driver_need(*driver, err);
 }
 
-/* NULL with *err set: the graph has as many nodes as it may have. */
+/* Create the node.  NULL with *err set: the graph has too many nodes. */
 static struct img *start_node(const struct img_driver *driver, const struct request *request, struct img_error *err)
 {
     struct img *image = img_node_new(driver, request->flags, request->cache, request->gate);
@@ -71,7 +69,7 @@ static struct img *start_node(const struct img_driver *driver, const struct requ
     return NULL;
 }
 
-/* Options that describe this node alone, as they were given. */
+/* Keep the options that describe this node itself, unchanged. */
 static void keep_options(struct img *image, const struct img_doc *options)
 {
     image->options = img_doc_copy(options);
@@ -82,7 +80,7 @@ static void keep_options(struct img *image, const struct img_doc *options)
     img_doc_remove(image->options, "filename");
 }
 
-/* Hand the driver its parsed options and let it open; then take the locks.  It is open after that, or closed. */
+/* Pass the parsed options to the driver's open, then take the locks.  On failure the node is closed. */
 static int call_open(struct img *image, struct img_doc *options, struct img_error *err)
 {
     const struct img_driver *driver = image->driver;
@@ -118,7 +116,7 @@ static int call_open(struct img *image, struct img_doc *options, struct img_erro
     return ret;
 }
 
-/* The node did not come to life whole. */
+/* Opening failed: close what is open. */
 static int give_up(struct img *image, bool opened, struct img_error *err)
 {
     if (opened && image->driver->close)
@@ -127,7 +125,7 @@ static int give_up(struct img *image, bool opened, struct img_error *err)
     return -err->code;
 }
 
-/* One node below, whose size and name it has. */
+/* Does the driver have one node below, with the same size and name? */
 static bool stands_in_front(const struct img_driver *driver)
 {
     return driver->kind == IMG_FILTER || driver->kind == IMG_ADAPTER;
@@ -135,7 +133,7 @@ static bool stands_in_front(const struct img_driver *driver)
 
 /* ---- Protocols ---------------------------------------------------------------- */
 
-/* A folder that is an image: the file in it takes its place. */
+/* A folder may be an image: open the file in it instead. */
 static void enter_folder(struct img *image)
 {
     for (size_t i = 0; img_drivers[i]; i++) {
@@ -149,7 +147,7 @@ static void enter_folder(struct img *image)
     }
 }
 
-/* The name that the node gets, and the folder to which it keeps. */
+/* Set the name of the node, and the folder that it must stay in. */
 static int set_place(struct img *image, const struct request *request, struct img_error *err)
 {
     const char *filename = img_doc_string_at(request->options, "filename");
@@ -183,7 +181,7 @@ static int open_protocol(struct img **opened, const struct img_driver *driver, c
         plain = NULL;
     }
     keep_options(image, request->options);
-    /* A path that was told apart by "file:" must not look like another protocol from now on. */
+    /* A path that needed "file:" must not be taken for another protocol later. */
     if (plain && plain != request->name && driver->probe && img_name_prefix(plain) != SIZE_MAX)
         plain = guarded = img_xasprintf("./%s", plain);
     if (plain)
@@ -220,7 +218,7 @@ int chain_open_storage(struct img **image, struct request *request, struct img_e
             return -err->code;
         driver = driver ? driver : by_name;
     } else if (!driver && filename) {
-        /* A name among options is taken as it stands. */
+        /* A filename option is used literally. */
         driver = img_protocol_for_plain(filename);
     }
     if (!driver)
@@ -234,7 +232,9 @@ int chain_open_storage(struct img **image, struct request *request, struct img_e
 
 /* ---- Children -------------------------------------------------------------------- */
 
-/* The node below.  `probing`: it is only looked at until the format, and with it the right permissions, are known. */
+/*
+ * Open the node below.  `probing`: open it for reading only, until the format and the permissions it needs are known.
+ */
 static int open_file_child(struct img *image, struct request *request, bool probing, struct img_error *err)
 {
     struct request child = chain_child_request(image, IMG_ROLE_FILE, request);
@@ -264,7 +264,7 @@ static int open_file_child(struct img *image, struct request *request, bool prob
 
 /* ---- Filters --------------------------------------------------------------------------- */
 
-/* The name of the node below as a text, which stands for a nested object: "x-image". Caller frees; NULL: none. */
+/* Take the name of the child as a string, in place of a nested object: "x-image".  Caller frees; NULL: none. */
 static char *take_child_name(const struct img_driver *driver, struct img_doc *options)
 {
     CLEANUP_FREE char *key = img_xasprintf("x-%s", img_child_key(driver));
@@ -315,7 +315,7 @@ fail:
 
 /* ---- Formats -------------------------------------------------------------------------- */
 
-/* Find out the format of `image`, which has been started as some format, from its storage, which stays open. */
+/* Probe the format of `image`, which was started as another format.  The storage stays open. */
 static int find_format(struct img *image, struct request *request, struct img_error *err)
 {
     const struct img_driver *driver;
@@ -343,7 +343,7 @@ static int find_format(struct img *image, struct request *request, struct img_er
 static int open_format(struct img **opened, const struct img_driver *driver, struct request *request,
                        struct img_error *err)
 {
-    /* Until the format is known, the plain one stands for it. */
+    /* Start as raw until the format is known. */
     const struct img_driver *first = driver ? driver : img_driver_find(IMG_PLAIN_FORMAT);
     struct img *image;
     bool alive = false;

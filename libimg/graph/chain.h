@@ -1,57 +1,56 @@
 /* SPDX-License-Identifier: MIT */
-/* chain.h - shared by the files that open and close: open.c, chain.c, child.c, backing.c, lock.c, close.c. */
+/* chain.h - shared by the files that open and close nodes: open.c, chain.c, child.c, backing.c, lock.c, close.c. */
 #ifndef IMG_CHAIN_H
 #define IMG_CHAIN_H
 
 #include "graph.h"
 
 struct request {
-    const char *name;               /* NULL: all is in options */
-    struct img_doc *options;        /* belongs to the one who opens; NULL: none */
-    const char *format;             /* NULL: options or a probe tell */
+    const char *name;               /* NULL: the options say it all */
+    struct img_doc *options;        /* owned by the caller; NULL: none */
+    const char *format;             /* NULL: from the options or by probing */
     enum img_role role;
     unsigned flags, perm, shared;
     enum img_cache cache;
     enum img_gate gate;
-    struct img_graph *graph;        /* that the node is to belong to, NULL: one of its own */
-    const char *within;             /* the folder that the storage has to lie in, NULL: anywhere */
-    unsigned nesting;               /* nodes above in the same image */
-    bool inherits;                  /* perm and shared are those of the node above */
-    bool refused_user;              /* out: a lock was refused that the user of the whole chain asks for */
-    unsigned backing_flags;         /* flags that only the backing file gets, when it is opened again */
+    struct img_graph *graph;        /* the graph to join; NULL: a new one */
+    const char *within;             /* folder that must contain the storage; NULL: anywhere */
+    unsigned nesting;               /* number of nodes above in the same image */
+    bool inherits;                  /* perm and shared are those of the parent */
+    bool refused_user;              /* out: a lock that the user of the whole chain needs was refused */
+    unsigned backing_flags;         /* flags for the backing file only, when it is reopened */
     const struct above *above;      /* images above in the chain */
 };
 
-/* One image of the chain that is being opened, for finding loops. */
+/* One image of the chain being opened, to detect loops. */
 struct above {
     const struct img *image;
     const struct above *next;
     unsigned depth;
 };
 
-/* chain.c: an image; the driver may be a format, a protocol, or have to be found out. */
+/* chain.c: open an image; its driver may be a format, a protocol, or unknown yet. */
 int chain_open_node(struct img **image, struct request *request, struct img_error *err);
-/* A child that holds bytes: its driver is a protocol unless the options say otherwise. */
+/* Open a child that holds bytes: its driver is a protocol unless the options say otherwise. */
 int chain_open_storage(struct img **image, struct request *request, struct img_error *err);
 
-/* child.c: what is asked of a child of `parent`, but for its name and options.  `from`: the request for the parent
- * where the two are one image, or NULL. */
+/* child.c: the request for a child of `parent`, without its name and options.  `from`: the request for the parent if
+ * both are one image, else NULL. */
 struct request chain_child_request(const struct img *parent, enum img_role role, const struct request *from);
-/* Take the object, or the reference, that describes a child: *child is NULL when there is none.  `named`: there is a
- * file name for it too. */
+/* Take the object, or the reference, that describes a child; *child is NULL if there is none.  `named`: the child has a
+ * file name too. */
 int chain_take_child(struct img_doc *options, const char *role, bool named, struct img_doc **child,
                      struct img_error *err);
 
-/* lock.c: the children are open with fewer permissions than the node needs by now: take those.  *refused_user: see
- * struct request. */
+/* lock.c: take the permissions that the node needs of its open children by now.  *refused_user: see struct request. */
 int chain_lock_children(struct img *image, bool *refused_user, struct img_error *err);
 
-/* close.c: close what lies below, and end the node.  The first error counts. */
+/* close.c: close the children, then free the node.  Returns the first error. */
 int chain_end_node(struct img *image);
 
-/* backing.c: `backing` may be null, or "" as of old: no backing file then. */
+/* backing.c: take a `backing` of null, or the older "": no backing file. */
 void chain_take_no_backing(struct img *image, struct img_doc *options);
-/* Open the backing file that the options name, or the image, if there is one. */
+/* Open the backing file that the options or the image name, if any. */
 int chain_open_backing(struct img *image, struct request *request, struct img_error *err);
 
 #endif

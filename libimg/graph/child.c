@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* child.c - what a node asks of those below it, and the files that images name: data files and extents. */
+/* child.c - options for the children of a node, and the files that images name: data files and extents. */
 #include "chain.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
@@ -53,8 +53,8 @@ int chain_take_child(struct img_doc *options, const char *role, bool named, stru
 
 /* ---- Files that an image names ------------------------------------------------- */
 
-/* A node that an image names and `options` may describe.  1: nothing at all is said about it, so that the stored name
- * counts; 0; -errno with *err set.  The options of the request are to be freed. */
+/* Describe a node that the image names and `options` may change.  Returns 1 if the options say nothing about it, so
+ * that the stored name applies; else 0, or -errno with *err set.  Caller frees the options of the request. */
 static int describe_named(struct request *child, const struct img *parent, const char *role,
                           const struct img_doc *options, struct img_error *err)
 {
@@ -80,7 +80,7 @@ int img_open_child(struct img *parent, const char *role, const char *name, const
         child.name = name;
     }
     child.format = format;
-    /* A stored name is a file's name, never a json: description of whatever its writer had in mind. */
+    /* A stored name is always a file name, never parsed as json:. */
     if (ret == 0)
         ret = chain_open_storage(opened, &child, err);
     img_doc_free(child.options);

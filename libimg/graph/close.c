@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* close.c - the end of a node and of all that lies below it. */
+/* close.c - closes a node and everything below it. */
 #include "chain.h"
 #include "node/trace.h"
 
@@ -31,7 +31,7 @@ int img_close(struct img *image, struct img_error *err)
     IMG_TRACE(close, image, image->size, image->flags);
     if (image->flags & IMG_RDWR)
         ret = img_flush(image);
-    /* A format that gave up over fatal damage said so then. */
+    /* A format that gave up over fatal damage has already reported it. */
     if (ret == -ENOMEDIUM && image->file)
         ret = img_flush(image->file);
     if (image->driver->close) {

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * create.c - new images.  The options of one request belong to the format and
- * to the protocol below it; the format's table takes its own, the rest goes down with
- * img_create_file, and what neither knows is refused before anything is touched.
+ * create.c - creates images.  The options of one request belong to the format and to its protocol.  The format's option
+ * table takes its own, img_create_file passes on the rest, and unknown ones are refused before anything is touched.
  */
 #include "graph.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 #include <string.h>
 
-/* The tables that serve a new image of `driver` at `name`: format first, then protocol. */
+/* Find the drivers for a new image of `driver` at `name`: format first, then protocol. */
 static int find_tables(const struct img_driver *driver, const char *name, const struct img_option *tables[2],
                        struct img_error *err)
 {
@@ -62,7 +61,7 @@ char *img_create_help(const struct img_driver *driver, const char *name, struct 
                          "Specify the target filename to include those options.\n", driver->name, lines);
 }
 
-/* Let a driver's table take what it knows out of `options`, then let the driver create. */
+/* Let the driver's option table take what it knows out of `options`, then call the driver. */
 static int call_create(const struct img_driver *driver, const char *name, struct img_doc *options, unsigned shared,
                        bool last, struct img_error *err)
 {

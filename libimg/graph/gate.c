@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate.c - the one place that decides whether a file may be opened because an
- * image names it, and where it has to lie.  The user's own names never come here.
+ * gate.c - decides whether a file that an image names may be opened, and where it must lie.  Names that the user gives
+ * do not pass here.
  */
 #include "graph.h"
 #include "util/cleanup.h"
@@ -39,6 +39,6 @@ char *img_gate_folder(const struct img *image)
     length = folder ? strlen(folder) : 0;
     if (length == 0)
         return img_xstrdup(".");
-    /* Without the slash at the end, but for the root. */
+    /* Drop the trailing slash, except of the root. */
     return img_xstrndup(folder, length - (length > 1));
 }

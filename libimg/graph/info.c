@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* info.c - what there is to know about an open image, and the calls that go straight to its driver. */
+/* info.c - information about an open image, and calls that only forward to its driver. */
 #include "graph.h"
 #include "node/trace.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include <string.h>
 
-/* Of any image: qemu-img's bound. */
+/* qemu-img's limit, for every format. */
 #define MAX_LENGTH (INT64_MAX - (1ull << 30) + 1)
 
 int64_t img_allocated(struct img *image)

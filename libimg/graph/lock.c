@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lock.c - permissions of nodes that are open.  A storage is opened once, for a look and without locks; when the look
- * has told the format, what that needs is asked for here, down to the storage, which has the locks.
+ * lock.c - permissions of open nodes.  A storage is opened once, for probing, without locks.  When the format is known,
+ * the permissions that it needs are taken here, down to the storage, which holds the locks.
  */
 #include "chain.h"
 

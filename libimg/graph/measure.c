@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* measure.c - the room that a new image needs: options as for creating it, but nothing is made. */
+/* measure.c - computes the size of a new image: takes the options of create, but creates nothing. */
 #include "graph.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 
-/* A target that has no name yet is a file. */
+/* A target without a name is a file. */
 static void find_tables(const struct img_driver *driver, const struct img_option *tables[2])
 {
     const struct img_driver *file = img_protocol_for_plain("");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* open.c - the calls that open an image, by name or by options. */
+/* open.c - opens an image by name or by options. */
 #include "chain.h"
 #include <string.h>
 

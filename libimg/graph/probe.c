@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe.c - the format of an image by its content (and, for want of a mark, by its name); and the
- * rule that keeps a raw image, whose format was only guessed, from being turned by its
- * guest into something that the next guess takes for another format.
+ * probe.c - finds the format of an image by its content, or else by its name.  Also keeps a guest from turning a raw
+ * image whose format was guessed into something that the next probe takes for another format.
  */
 #include "graph.h"
 #include "node/node.h"
@@ -10,11 +9,11 @@
 #include "util/checked.h"
 #include <string.h>
 
-/* No more, as in qemu-img: what a probe looks for further behind is not found. */
+/* As in qemu-img: a mark further on is not found. */
 enum { PROBE_BYTES = 512 };
 
-/* The format whose marks show.  Where there are those of two, qemu-img's choice is ours (img_driver.precedence), or what
- * one of the tools looked at would not be what the other one opens. */
+/* Find the format whose marks match.  If two match, choose as qemu-img does (img_driver.precedence); otherwise the two
+ * tools would open different formats. */
 static const struct img_driver *best_of(const uint8_t head[PROBE_BYTES], const char *name)
 {
     const struct img_driver *best = NULL;
@@ -41,7 +40,7 @@ const struct img_driver *img_probe(struct img *file, const char *name, struct im
         img_error_errno(err, -ret, "Could not read image for determining its format");
         return NULL;
     }
-    /* What a short file does not have counts as zeroes; one without a byte has no format, whatever its name. */
+    /* Bytes that a short file lacks count as zeroes; an empty file has no format, whatever its name. */
     driver = best_of(head, length ? name : "");
     if (driver)
         driver = img_driver_load(driver);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* snapshot.c - internal snapshots: listing, showing, creating, applying and deleting them. */
+/* snapshot.c - lists, shows, creates, applies and deletes internal snapshots. */
 #include "graph.h"
 #include "util/cleanup.h"
 
 #include <string.h>
 
-/* Raw or a filter over a format with snapshots: those of that format. */
+/* Raw or a filter over a format with snapshots: use that format's. */
 static struct img *owner(struct img *image)
 {
     while (!image->driver->snapshots && img_shows_below(image))
@@ -56,7 +56,7 @@ int img_snapshot_apply(struct img *image, const char *id_or_name, struct img_err
 {
     struct img *top = image;
 
-    /* qemu-img goes to the node below by opening the image once more, and says so. */
+    /* qemu-img opens the image once more to reach the node below, so it repeats the warning. */
     if (!image->driver->snapshot_apply && image->probed)
         img_probe_warn(image);
     image = owner(image);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * answers.c - extents of a storage, kept in a ring: the oldest makes room.  There are few, so looking through them costs
- * nothing beside a round trip.
+ * answers.c - keeps the extents of a storage in a ring, where a new one replaces the oldest.  There are few, so a
+ * linear search costs nothing compared with a round trip.
  */
 #include "answers.h"
 #include "util/checked.h"
@@ -32,7 +32,7 @@ bool img_answers_find(struct img *image, uint64_t offset, uint64_t end, struct i
     return false;
 }
 
-/* What somebody else may write to does not stay a hole; data that became one read the same. */
+/* Where others may write (IMG_SHARE), a hole may be filled.  Data that became a hole still reads the same. */
 static bool stays(const struct img *image, const struct img_extent *extent)
 {
     return extent->kind == IMG_DATA || !(image->flags & IMG_SHARE);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* chunk-cache.c - chunks that are decoded once for many reads, several of them at a time. */
+/* chunk-cache.c - caches decoded chunks, so that many reads share one decode; decodes several chunks at once. */
 #include "chunk-cache.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 #include <string.h>
 
-/* What is kept: so many bytes, in so many chunks; two at the least, so that two threads get on. */
+/* Limits of the cache, in bytes and in chunks.  At least two slots, so that two threads can make progress. */
 enum { KEPT_BYTES = 64 << 20, SLOTS_MIN = 2, SLOTS_MAX = 32 };
-/* By so many bytes the coded ones of a chunk may be more than the largest chunk has. */
+/* The coded form of a chunk may exceed the largest decoded chunk by this much. */
 enum { CODED_MORE = 64 << 10 };
 
 enum slot_state { SLOT_FREE, SLOT_BUSY, SLOT_READY };
@@ -16,7 +16,7 @@ enum slot_state { SLOT_FREE, SLOT_BUSY, SLOT_READY };
 struct slot {
     enum slot_state state;
     uint64_t chunk, stamp;
-    unsigned readers;               /* that copy from it now */
+    unsigned readers;               /* readers copying from it now */
     struct img_scratch plain, coded;
 };
 
@@ -85,7 +85,7 @@ static struct slot *find(struct img_chunk_cache *cache, uint64_t chunk)
     return NULL;
 }
 
-/* A slot for `chunk`: a free one, else the one that was not used for longest, of those before `limit`.  NULL: none. */
+/* Find a slot for `chunk`: a free one, else the least recently used one with a chunk before `limit`.  NULL: none. */
 static struct slot *take(struct img_chunk_cache *cache, uint64_t chunk, uint64_t limit)
 {
     struct slot *best = NULL;
@@ -104,7 +104,7 @@ static struct slot *take(struct img_chunk_cache *cache, uint64_t chunk, uint64_t
     return best;
 }
 
-/* An image may name far more coded bytes than a chunk has: those are not kept with it. */
+/* A hostile image may name far more coded bytes than a chunk needs: do not keep such a buffer. */
 static void drop_excess(struct img_scratch *coded, size_t largest)
 {
     if (coded->capacity <= largest + CODED_MORE)
@@ -113,7 +113,7 @@ static void drop_excess(struct img_scratch *coded, size_t largest)
     *coded = (struct img_scratch){ 0 };
 }
 
-/* Decode into the slot, or right into `whole`; the lock is given up meanwhile. */
+/* Decode into the slot, or directly into `whole`.  Releases the lock while decoding. */
 static int fill(struct img_chunk_cache *cache, struct slot *slot, void *whole)
 {
     int ret = -ENOMEM;
@@ -141,7 +141,7 @@ static void copy_out(struct img_chunk_cache *cache, struct slot *slot, size_t fr
         pthread_cond_broadcast(&cache->changed);
 }
 
-/* While another thread decodes `chunk`: the next one that nobody has begun, in the place of one before it. */
+/* While another thread decodes `chunk`, decode the next one that nobody has started, in the slot of an earlier one. */
 static bool work_ahead(struct img_chunk_cache *cache, uint64_t chunk)
 {
     for (uint64_t next = chunk + 1; next <= chunk + cache->count / 2; next++) {
@@ -179,7 +179,7 @@ int img_chunk_cache_read(struct img_chunk_cache *cache, uint64_t chunk, size_t f
         int ret = fill(cache, slot, whole ? buffer : NULL);
         if (ret < 0 || whole)
             return ret;
-        /* It is not given away before the lock is: nobody else has had it since. */
+        /* No other thread can take the slot before the lock is released. */
         copy_out(cache, slot, from, buffer, length);
         return 0;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * coded.c - compressed clusters in two steps: encoded by any thread at any time,
- * given a place and written in order later.
+ * coded.c - writes compressed clusters in two steps: any thread encodes at any time; allocation and writing happen
+ * later, in order.
  */
 #include "io.h"
 #include "waiting.h"
@@ -14,7 +14,7 @@ size_t img_coded_bound(const struct img *image)
 {
     size_t unit = image->limits.cluster;
 
-    /* What does not shrink grows by the headers of blocks that are stored as they are. */
+    /* Incompressible data grow by the headers of stored blocks. */
     return image->coded_only ? unit + unit / 256 + 256 : unit;
 }
 
@@ -25,12 +25,12 @@ int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, 
 
     if (!image->driver->encode)
         return -ENOTSUP;
-    /* As long as the plain bytes or longer is no gain. */
+    /* Output as long as the input is no gain. */
     if (!image->coded_only && capacity >= image->limits.cluster)
         capacity = image->limits.cluster - 1;
     if (length == image->limits.cluster)
         return image->driver->encode(image, plain, length, coded, capacity);
-    /* The short cluster at the end of the disk is coded as a whole one. */
+    /* The short cluster at the end of the disk is encoded as a full one. */
     padded = img_scratch_get_zeroed(image->limits.cluster);
     if (!padded)
         return -ENOMEM;
@@ -53,7 +53,7 @@ static int reserve_one(struct img *image, const struct coded_cluster *cluster, s
     return ret;
 }
 
-/* Places for a run of clusters: for all of them or for none. */
+/* Allocate a run of clusters: all of them or none. */
 static int reserve_run(struct img *image, const struct coded_cluster *clusters, size_t count,
                        struct img_reservation *places)
 {
@@ -70,7 +70,7 @@ static int reserve_run(struct img *image, const struct coded_cluster *clusters, 
     return 0;
 }
 
-/* Bytes that follow each other in memory and on the host go out in one write. */
+/* Bytes that are adjacent in memory and on the host are written at once. */
 static int write_run(const struct coded_cluster *clusters, size_t count, const struct img_reservation *places)
 {
     for (size_t i = 0; i < count; ) {
@@ -119,7 +119,7 @@ int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, si
     places = img_scratch_get_zeroed(count * sizeof *places);
     if (!places)
         return -ENOMEM;
-    /* In rising order, as whoever gave them took them from the disk. */
+    /* The clusters are in ascending order. */
     img_hold_units(image, &range, clusters[0].offset, clusters[count - 1].offset + 1 - clusters[0].offset);
     ret = write_clusters(image, clusters, count, places);
     img_release_units(image, &range);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * decoded.c - reading compressed clusters.  A cluster can only be decoded whole;
- * a caller that wants all of it gets it decoded straight into its buffer, one
- * that reads in small pieces finds it in a small cache.  Decoding runs without any lock.
+ * decoded.c - reads compressed clusters.  A cluster can only be decoded whole.  A read of a whole cluster decodes it
+ * directly into the caller's buffer; smaller reads use a small cache.  Decoding holds no lock.
  */
 #include "io.h"
 #include "util/checked.h"
@@ -11,20 +10,20 @@
 #include "util/strbuf.h"
 #include <string.h>
 
-/* As many as there are likely to be sequential readers on one image. */
+/* About the number of sequential readers that one image is likely to have. */
 enum { SLOTS = 4 };
 
 struct slot {
     bool valid;
-    uint64_t cluster, host, stamp;      /* guest offset and host offset name what is in `plain` */
+    uint64_t cluster, host, stamp;      /* guest and host offset identify the cluster in `plain` */
     unsigned char *plain;
 };
 
 struct img_decoded {
     pthread_mutex_t lock;
-    uint64_t clock, generation;         /* generation: counts what was forgotten */
+    uint64_t clock, generation;         /* generation: counts invalidations */
     struct slot slots[SLOTS];
-    unsigned char *spare[SLOTS];        /* clusters that no slot needs now, for the next to be decoded into */
+    unsigned char *spare[SLOTS];        /* unused buffers, for the next clusters to be decoded */
 };
 
 struct img_decoded *img_decoded_new(void)
@@ -111,7 +110,7 @@ static bool find(struct img *image, const struct img_extent *extent, uint64_t cl
     return false;
 }
 
-/* Keep `plain` in the place of the least recently used; what was there is handed back. */
+/* Keep `plain` in the least recently used slot.  Returns the buffer that it replaces. */
 static unsigned char *keep(struct img *image, const struct img_extent *extent, uint64_t cluster,
                            unsigned char *plain, uint64_t generation)
 {
@@ -135,7 +134,6 @@ static unsigned char *keep(struct img *image, const struct img_extent *extent, u
     return old;
 }
 
-/* Read the coded bytes and decode them into a whole cluster. */
 static int decode(struct img *image, const struct img_extent *extent, void *plain)
 {
     uint64_t limit = 2 * (uint64_t)image->limits.cluster + 4096;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* entries.c - guest range to extent, entry by entry (see entries.h). */
+/* entries.c - builds an extent from table entries (see entries.h). */
 #include "entries.h"
 #include "waiting.h"
 #include "util/checked.h"
 
-/* An answer is given under a lock, and the caller may need only the beginning of it. */
+/* The lock is held while an answer is built, and the caller may need only its beginning. */
 enum { MAX_LOOKED_AT = 65536 };
 
-/* The table that was found last. */
+/* The last table found. */
 struct table {
-    uint64_t place, end;            /* end: of what is below it on the guest disk */
+    uint64_t place, end;            /* end: of the guest range that it maps */
 };
 
 /* Guest bytes below the empty entries behind that of `guest`, each for `step` bytes. */
@@ -45,8 +45,8 @@ static int look_once(struct img *image, const struct img_entries *entries, uint6
     return ret;
 }
 
-/* An answer is good for one moment only, so that a run is put together at several of them does no harm; but a table that
- * was found before the lock was released is looked for anew. */
+/* The entries of a run may be read at different moments, since an answer holds for one moment only.  But a table found
+ * before the lock was released must be looked up again. */
 static int look_at(struct img *image, const struct img_entries *entries, uint64_t guest, struct table *table,
                    struct img_extent *unit)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * entries.h - what is where, for formats whose tables have an entry for each unit (cluster, block) of the guest disk:
- * how an answer of `map` is put together from them.
+ * entries.h - builds a `map` answer, for formats whose tables have one entry for each unit (cluster, block) of the
+ * guest disk.
  */
 #ifndef IMG_ENTRIES_H
 #define IMG_ENTRIES_H
@@ -9,13 +9,13 @@
 #include "driver.h"
 
 struct img_entries {
-    uint64_t unit;                  /* guest bytes of an entry; a power of two */
-    uint64_t span;                  /* guest bytes below a table; a power of two */
-    /* Both may end with IMG_LOOK_AGAIN (waiting.h).
-     * Where the table for `guest` is; 0: nowhere, and all below it is a HOLE.  NULL: there is one table, always. */
+    uint64_t unit;                  /* guest bytes per entry; a power of two */
+    uint64_t span;                  /* guest bytes per table; a power of two */
+    /* Both may return IMG_LOOK_AGAIN (waiting.h).
+     * Find the table for `guest`; 0: there is none, and its whole range is a HOLE.  NULL: there is only one table. */
     int (*find_table)(struct img *image, uint64_t guest, uint64_t *table);
-    /* What the entry for `guest` says: kind; for bytes in a file host_valid, file, recurse, and host, which is that of
-     * `guest`; of a CODED unit its host and host_length.  The rest of *unit is set already, and it is a HOLE. */
+    /* Decode the entry for `guest`: set kind; for bytes in a file also host_valid, file, recurse and host (the offset
+     * of `guest`); for a CODED unit host and host_length.  The rest of *unit is already set, and its kind is HOLE. */
     int (*look)(struct img *image, uint64_t table, uint64_t guest, struct img_extent *unit);
     /*
      * An entry of zero has nothing: that of which table (table 0: of the directory) for `guest`, and how many there are
@@ -25,8 +25,8 @@ struct img_entries {
     uint64_t (*count_empty)(struct img *image, uint64_t table, uint64_t guest);
 };
 
-/* The run of units that begins at `offset`, of a bounded number of entries; a CODED one is a run of its own.  An error
- * behind the first unit ends the run: it is for whoever begins there. */
+/* Map a run of units from `offset`, looking at a bounded number of entries.  A CODED unit is a run by itself.  An error
+ * after the first unit ends the run: the next call reports it. */
 int img_map_entries(struct img *image, const struct img_entries *entries, uint64_t offset, uint64_t length,
                     struct img_extent *extent);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * flush.c - what was written reaches the storage.
+ * flush.c - flushes writes to stable storage.
  *
- * A storage counts its writes when they are done, before they are answered.  A flush covers all that were counted when
- * it began: a write that runs beside it is counted later, so the next flush does not take it for flushed.  Flushes
- * of one storage run one after the other, and one that waited finds its writes flushed already.
+ * A storage counts a write when it is complete, before it is acknowledged.  A flush covers every write counted before
+ * the flush began.  A write that runs beside it is counted later, so the next flush does not skip it.  Flushes of one
+ * storage run one at a time; one that waited may find its writes already flushed.
  */
 #include "io.h"
 #include "node/trace.h"
@@ -20,7 +20,7 @@ static uint64_t writes_of(const struct img_node *node)
     return __atomic_load_n(&node->written, __ATOMIC_ACQUIRE);
 }
 
-/* A flush that failed may have lost what it was to write, so no later one can say that all is well. */
+/* A failed flush may have lost writes, so every later flush must fail too. */
 static int flush_storage(struct img *image)
 {
     struct img_node *node = img_node_of(image);

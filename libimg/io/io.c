@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * io.c - guest bytes: reading through map, writing through reserve and publish.
+ * io.c - guest bytes: reads through map, writes through reserve and publish.
  *
- * The lock of a format node is held around calls of its driver only, never
- * while bytes move.  A write puts its data in place first and is linked in
- * afterwards, so what is cut short shows the old content.
+ * The lock of a format node is held around driver calls only, never while data move.  A write stores its data first and
+ * links them in afterwards, so an interrupted write leaves the old content.
  */
 #include "io.h"
 #include "request.h"
@@ -15,7 +14,7 @@
 #include "util/scratch.h"
 #include <string.h>
 
-/* Up to here the bytes around a write go out with it in one piece. */
+/* Up to this size, a write and the old bytes around it are written at once. */
 enum { MERGE_LIMIT = 256 << 10 };
 
 static bool is_format(const struct img *image)
@@ -36,7 +35,7 @@ void img_grew_to(struct img *image, uint64_t end)
                                                       __ATOMIC_RELAXED)) { }
 }
 
-/* ---- Units that are one writer's at a time ---------------------------------------- */
+/* ---- Locking units ---------------------------------------------------------------- */
 
 uint64_t img_lock_unit(const struct img *image)
 {
@@ -111,7 +110,7 @@ static int read_mapped(struct img *image, unsigned char *buffer, uint64_t offset
     return 0;
 }
 
-/* Guest bytes of a format; whoever may not be disturbed by writers holds the range. */
+/* Read guest bytes of a format.  A caller that must exclude writers holds the range. */
 static int read_guest(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
     if (!image->driver->pread)
@@ -122,7 +121,7 @@ static int read_guest(struct img *image, void *buffer, uint64_t offset, size_t l
     return image->driver->pread(image, buffer, offset, length);
 }
 
-/* What was mapped must not be freed, and given to another write, before it is read. */
+/* Hold the range: a mapped cluster must not be freed and reused before it is read. */
 static int read_beside_writers(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
     struct img_range range;
@@ -163,13 +162,13 @@ int img_check_writable(const struct img *image, uint64_t offset, uint64_t length
 {
     if (img_read_only(image))
         return -EPERM;
-    /* Storage becomes longer by what is written behind its end, also through a filter. */
+    /* Writing beyond the end extends a storage, also through a filter. */
     if (img_behind_filters(image)->driver->kind == IMG_FORMAT)
         return img_within(offset, length, image->size) ? 0 : -EINVAL;
     return img_within(offset, length, INT64_MAX) ? 0 : -EINVAL;
 }
 
-/* The new bytes with the old ones around them, in one write. */
+/* Write the new bytes, and the old ones around them, at once. */
 static int write_merged(struct img *image, const struct img_reservation *at, const void *buffer)
 {
     size_t head = (size_t)at->head, tail = (size_t)at->tail, length = (size_t)at->length;
@@ -189,7 +188,7 @@ static int write_merged(struct img *image, const struct img_reservation *at, con
     return img_pwrite(at->file, all, at->host - head, head + length + tail);
 }
 
-/* Old guest bytes to their new place. */
+/* Copy old guest bytes to their new place. */
 static int copy_old(struct img *image, struct img *file, uint64_t offset, uint64_t host, uint64_t length)
 {
     size_t capacity = (size_t)img_min(length, MERGE_LIMIT);
@@ -332,7 +331,7 @@ static int write_through(struct img *image, const unsigned char *buffer, uint64_
     return ret;
 }
 
-/* detect-zeroes: 0 when that did it. */
+/* detect-zeroes.  Returns 0 if the range was zeroed. */
 static int write_as_zeroes(struct img *image, const void *buffer, uint64_t offset, size_t length)
 {
     unsigned flags = IMG_ZERO_NO_FALLBACK | (image->detect_zeroes == IMG_DETECT_UNMAP ? IMG_ZERO_MAY_UNMAP : 0u);
@@ -340,7 +339,7 @@ static int write_as_zeroes(struct img *image, const void *buffer, uint64_t offse
     return img_is_zero(buffer, length) ? img_zero(image, offset, length, flags) : -ENOTSUP;
 }
 
-/* An image of nothing but coded clusters. */
+/* An image that has compressed clusters only. */
 static int write_coded(struct img *image, const unsigned char *buffer, uint64_t offset, size_t length)
 {
     int ret = 0;
@@ -370,7 +369,7 @@ static int write_guest(struct img *image, const void *buffer, uint64_t offset, s
     return ret;
 }
 
-/* Storage and filters: what they have in their hands is passed on as it is. */
+/* Storage and filters: pass the bytes on unchanged. */
 static int write_bytes(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
     struct img_range range;
@@ -382,12 +381,12 @@ static int write_bytes(struct img *image, const void *buffer, uint64_t offset, s
     ret = img_request_write(image, buffer, offset, length, flags);
     if (alone)
         img_release_units(image, &range);
-    /* Also what failed may have changed a part. */
+    /* A failed write may have changed a part. */
     img_written(image);
     return ret;
 }
 
-/* Does the driver see to IMG_WRITE_FUA, or the nodes that it passes the request on to? */
+/* Does the driver, or do the nodes below it, handle IMG_WRITE_FUA? */
 static bool writes_fua(const struct img *image)
 {
     unsigned traits = image->driver->traits;

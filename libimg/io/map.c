@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * map.c - what is where: one image's own answer, and the walk through the
- * backing chain and down into the storage.
- */
+/* map.c - maps a node, its backing chain, and the storage below. */
 #include "io.h"
 #include "request.h"
 #include "waiting.h"
@@ -16,7 +13,7 @@ int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_exte
     int ret;
 
     if (driver->kind == IMG_FILTER) {
-        /* What is below is known there, how to ask for the bytes is known here. */
+        /* The node below knows what is there; only this node may read it. */
         ret = driver->map ? driver->map(image, offset, length, extent) : img_map(image->file, offset, length, extent);
         extent->via = image;
         return ret;
@@ -26,7 +23,7 @@ int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_exte
     IMG_TRACE(map, image, offset, length);
     *extent = (struct img_extent){ .offset = offset, .length = length, .layer = image };
     if (!driver->map && !driver->map_list) {
-        /* Bytes that only the driver can read: data that lies nowhere else. */
+        /* Without map, all of it is data that only this driver can read. */
         extent->kind = IMG_DATA;
         extent->host_valid = img_is_storage(image);
         extent->file = image;
@@ -47,7 +44,7 @@ int img_map(struct img *image, uint64_t offset, uint64_t length, struct img_exte
     return ret;
 }
 
-/* The storage may know that bytes which the image calls data are a hole. */
+/* Where the image has data, the storage may have a hole. */
 static int look_below(struct img_extent *extent)
 {
     struct img_extent below;
@@ -57,7 +54,7 @@ static int look_below(struct img_extent *extent)
     int ret;
 
     if (extent->host >= size) {
-        /* Metadata may point behind the end of a file: nothing is there. */
+        /* Metadata may point beyond the end of a file: nothing is there. */
         extent->kind = IMG_ZERO;
         return 0;
     }
@@ -67,7 +64,7 @@ static int look_below(struct img_extent *extent)
         return ret;
     extent->length = below.length;
     if (through && !img_is_storage(file)) {
-        /* Raw over another format: what is below is what is here; coded bytes only that format can read. */
+        /* Raw over another format: take its answer.  Only that format can read coded bytes. */
         extent->kind = below.kind;
         extent->host_valid = below.kind != IMG_CODED && below.host_valid;
         if (!extent->via && (below.via || below.kind == IMG_CODED))
@@ -93,7 +90,7 @@ int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_
     for (;;) {
         struct img *next;
         int ret;
-        /* From the first filter on all bytes come through it. */
+        /* From the first filter on, all bytes must be read through it. */
         if (!via && layer->driver->kind == IMG_FILTER)
             via = layer;
         for (; layer->driver->kind == IMG_FILTER; layer = layer->file) {
@@ -114,7 +111,7 @@ int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_
             return 0;
         length = extent->length;
         if (offset >= next->size) {
-            /* Zeroes for good, whatever lies further down. */
+            /* Zeroes hide all layers below. */
             if (base)
                 extent->kind = IMG_ZERO;
             return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pages.c - tables of a format in memory.  A page has its place in one of a few slots, by file and offset; the one
- * unused for longest makes room.  When that has changed all changed ones are written, so that the ordering that `ready`
- * asks for is paid once for many.
+ * pages.c - caches the tables of a format.  Each page has its place in a small set of slots, chosen by file and offset;
+ * the least recently used slot is reused.  If that slot is dirty, all dirty pages are written, so that one call of
+ * `ready` orders many of them.
  */
 #include "pages.h"
 #include "waiting.h"
@@ -16,9 +16,9 @@ enum { WAYS = 4, MOST_SETS = 1024 };
 struct slot {
     struct img *file;               /* NULL: free */
     uint64_t offset, stamp;
-    uint32_t from, to;              /* changed bytes; to 0: none */
+    uint32_t from, to;              /* dirty bytes; to == 0: clean */
     uint8_t *bytes;
-    struct img_loading *loading;    /* on its way: its bytes are not here yet; else NULL */
+    struct img_loading *loading;    /* being read, without bytes yet; else NULL */
 };
 
 struct img_pages {
@@ -56,7 +56,7 @@ void img_pages_free(struct img_pages *pages)
     free(pages);
 }
 
-/* What is on its way is not wanted here any more. */
+/* Abandon a page that is being read. */
 static void drop_load(struct slot *slot)
 {
     if (slot->loading)
@@ -125,7 +125,7 @@ int img_pages_write(struct img_pages *pages)
 
 static struct slot *set_of(struct img_pages *pages, const struct img *file, uint64_t offset)
 {
-    /* Nodes lie apart in memory, so their addresses tell the sets of files apart. */
+    /* Node addresses differ, so they spread the files over the sets. */
     uint64_t hash = (offset / pages->page_size + ((uintptr_t)file >> 6)) * 0x9e3779b97f4a7c15ull >> 20;
 
     return &pages->slots[hash % (pages->count / WAYS) * WAYS];
@@ -139,7 +139,7 @@ static struct slot *find(struct slot *set, const struct img *file, uint64_t offs
     return NULL;
 }
 
-/* The one that goes first: free, or unused for longest, or (the last choice) on its way. */
+/* Choose a slot to reuse: a free one, else the least recently used one, else (last choice) one being read. */
 static struct slot *victim(struct slot *set)
 {
     struct slot *best = set;
@@ -152,7 +152,7 @@ static struct slot *victim(struct slot *set)
     return best;
 }
 
-/* A slot for a page that is not there, free of changes and with memory. */
+/* Get a clean slot, with memory, for a page that is not cached. */
 static int make_room(struct img_pages *pages, struct slot *set, bool waits, struct slot **room)
 {
     struct slot *slot = victim(set);
@@ -174,7 +174,7 @@ static int make_room(struct img_pages *pages, struct slot *set, bool waits, stru
     return 0;
 }
 
-/* A format that lies below has no bytes behind its end: what is missing is zero. */
+/* A format below has no bytes beyond its end: zero the rest. */
 static int load(struct img_pages *pages, struct slot *slot, struct img *file, uint64_t offset)
 {
     IMG_EVENT(file, l2_load);
@@ -187,7 +187,7 @@ static int load(struct img_pages *pages, struct slot *slot, struct img *file, ui
     return ret;
 }
 
-/* The same with the lock released: whoever has it meanwhile may take the slot away. */
+/* The same with the lock released; meanwhile another thread may take the slot away. */
 static int load_aside(struct img_pages *pages, struct slot *slot, struct img *file, uint64_t offset)
 {
     struct img_loading loading = { .bytes = slot->bytes };

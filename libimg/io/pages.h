@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pages.h - tables of a format (maps of clusters, grains, blocks) in memory, by pieces, for format drivers.
+ * pages.h - caches the tables of a format (maps of clusters, grains, blocks), for format drivers.
  *
- * Tables may be far larger than what is used of them, so a page of a table is what is read and kept, and of a
- * page that has changed only the changed bytes are written back.  For one thread at a time: under image->lock.
+ * A table may be far larger than the part in use, so tables are read and kept page by page, and only the dirty bytes of
+ * a page are written back.  Not thread-safe: the caller holds image->lock.
  *
- * The functions with `look` in their name are for map and reserve before they have changed anything: they may release
- * image->lock while the page is read, and end with IMG_LOOK_AGAIN then (waiting.h).  The others never do.
+ * The functions with `look` in their name are for map and for reserve, before they have changed anything.  They may
+ * release image->lock while a page is read, and then return IMG_LOOK_AGAIN (waiting.h).  The others never do.
  */
 #ifndef IMG_PAGES_H
 #define IMG_PAGES_H
@@ -16,23 +16,23 @@
 struct img_pages;
 
 /*
- * Pages of `page_size` bytes of the file below `image`, at most `memory` bytes of them at a time.  Before changed
- * ones are written `ready` is called (NULL: nothing is): what they refer to has to be on the storage then.
+ * Cache pages of `page_size` bytes of the file below `image`, at most `memory` bytes of them.  `ready` (may be NULL) is
+ * called before dirty pages are written: it must put what they refer to on stable storage.
  */
 struct img_pages *img_pages_new(struct img *image, uint32_t page_size, size_t memory, int (*ready)(struct img *image));
-void img_pages_free(struct img_pages *pages);           /* what was not written is lost; NULL is fine */
+void img_pages_free(struct img_pages *pages);           /* drops dirty pages; NULL is fine */
 
-/* The page at host `offset`, always asked for by the same offset; zeroes behind the end of the file.  The pointer is
- * good until the next call. */
+/* Get the page at host `offset`; a page must always be named by the same offset.  Beyond the end of the file it is
+ * zero.  The pointer is valid until the next call. */
 int img_pages_get(struct img_pages *pages, uint64_t offset, uint8_t **bytes);
-/* [from, from+length) of the page that was got last has changed. */
+/* [from, from+length) of the page got last is dirty. */
 void img_pages_changed(struct img_pages *pages, uint32_t from, uint32_t length);
-/* The entry at byte `at` of a table, and what follows it in its page.  The table is at host offset `table`, where its
- * pages begin; their size is a power of two. */
+/* Get the entry at byte `at` of a table, and the rest of its page.  Pages start at the host offset `table` of the
+ * table; their size is a power of two. */
 int img_pages_entry(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry);
-/* The same where tables lie in several files: of the one in this node. */
+/* The same for a table in `file`, where tables lie in several files. */
 int img_pages_entry_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry);
-/* The same two, only to look at it. */
+/* The same two, for reading only. */
 int img_pages_look(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry);
 int img_pages_look_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry);
 /* How many of the next `length` bytes of that table, from byte `at` on, are known to be zero without reading more than
@@ -41,7 +41,7 @@ uint64_t img_pages_zeroes_of(struct img_pages *pages, struct img *file, uint64_t
 uint64_t img_pages_zeroes(struct img_pages *pages, uint64_t table, uint64_t at, uint64_t length);
 /* `length` bytes from there on have changed; it was got last. */
 void img_pages_entry_changed(struct img_pages *pages, const uint8_t *entry, uint32_t length);
-int img_pages_write(struct img_pages *pages);           /* all that has changed, in ascending order of each file */
-void img_pages_forget(struct img_pages *pages);         /* all, without writing */
+int img_pages_write(struct img_pages *pages);           /* write all dirty pages, in ascending order per file */
+void img_pages_forget(struct img_pages *pages);         /* drop all pages, without writing */
 
 #endif

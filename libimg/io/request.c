@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* request.c - requests within the limits of a node (see request.h). */
+/* request.c - splits and aligns requests to the limits of a node (see request.h). */
 #include "request.h"
 #include "answers.h"
 #include "io.h"
@@ -7,12 +7,12 @@
 #include "util/scratch.h"
 #include <string.h>
 
-/* A bounce buffer is no longer: more is moved in several requests. */
+/* Largest bounce buffer; a longer request is split. */
 #define BOUNCE_BYTES (1u << 20)
-/* Extents in one answer of a storage. */
+/* Maximum number of extents per answer of a storage. */
 enum { ASKED_FOR = 32 };
 
-/* ---- What the node takes ------------------------------------------------------ */
+/* ---- Limits of the node ------------------------------------------------------- */
 
 static uint64_t bound(uint64_t length, uint64_t most)
 {
@@ -29,7 +29,7 @@ static bool memory_fits(const struct img *image, const void *buffer)
     return ((uintptr_t)buffer & (image->limits.memory_alignment - 1)) == 0;
 }
 
-/* So much of a request goes through a bounce buffer at a time. */
+/* How much of a request goes through a bounce buffer at once. */
 static size_t bounce_length(const struct img *image, uint64_t length)
 {
     const struct img_limits *limits = &image->limits;
@@ -38,7 +38,7 @@ static size_t bounce_length(const struct img *image, uint64_t length)
     return (size_t)img_min(img_align_up(length, limits->request_alignment), most);
 }
 
-/* ---- Calls of the driver ---------------------------------------------------------- */
+/* ---- Driver calls ----------------------------------------------------------------- */
 
 static void event(struct img *image, enum img_event what)
 {
@@ -83,8 +83,8 @@ static int call_write(struct img *image, const void *buffer, uint64_t offset, si
 /* ---- Reading ------------------------------------------------------------------------ */
 
 /*
- * Whole blocks, of which the last may reach behind the end of the node: there are zeroes.  A storage knows that, but the
- * node below a filter may be one that ends where it ends.
+ * Read whole blocks.  The last one may extend beyond the end of the node: that part is zero.  A storage does this
+ * itself, but the node below a filter may end at the unaligned end.
  */
 static int read_blocks(struct img *image, char *blocks, uint64_t start, size_t length)
 {
@@ -118,7 +118,7 @@ static int read_bounced(struct img *image, char *buffer, uint64_t offset, size_t
     return ret;
 }
 
-/* What lies behind the end of the storage reads as zeroes: metadata may point there.  Of a filter that is asked below. */
+/* Beyond the end, a storage reads as zeroes, since metadata may point there.  A filter asks the node below. */
 static size_t before_end(const struct img *image, uint64_t offset, size_t length)
 {
     uint64_t size = img_size(image);
@@ -142,13 +142,13 @@ int img_request_read(struct img *image, void *buffer, uint64_t offset, size_t le
 
 /* ---- Writing ------------------------------------------------------------------------- */
 
-/* The end of what is written back of a block: no longer than the node was, or is to be. */
+/* Where the write-back of a block ends: at the old or the new end of the node at the latest. */
 static uint64_t end_of_block(const struct img *image, uint64_t start, uint64_t end)
 {
     return img_min(start + image->limits.request_alignment, img_max(img_size(image), end));
 }
 
-/* Bytes within one block, which is the caller's alone. */
+/* Write bytes within one block, which the caller has locked for itself. */
 static int write_edge(struct img *image, const void *bytes, uint64_t offset, size_t length, unsigned flags, bool head)
 {
     uint32_t unit = image->limits.request_alignment;
@@ -169,7 +169,7 @@ static int write_edge(struct img *image, const void *bytes, uint64_t offset, siz
     return ret;
 }
 
-/* Whole blocks, or up to the end of the node. */
+/* Write whole blocks, or up to the end of the node. */
 static int write_body(struct img *image, const char *bytes, uint64_t offset, size_t length, unsigned flags)
 {
     size_t capacity;
@@ -194,7 +194,7 @@ static int write_body(struct img *image, const char *bytes, uint64_t offset, siz
     return ret;
 }
 
-/* A request that begins and ends with whole blocks, or ends where the node does, needs nothing of what was there. */
+/* Does the request need no old bytes, since it covers whole blocks, or ends at the end of the node? */
 static bool whole_blocks(const struct img *image, uint64_t offset, uint64_t end)
 {
     return aligned_to(image, offset) && (aligned_to(image, end) || end >= img_size(image));
@@ -219,8 +219,8 @@ static int write_blocks(struct img *image, const char *bytes, uint64_t offset, s
 }
 
 /*
- * Hold the blocks of a range: for oneself alone where one is written in part.  Whole blocks are written beside each
- * other, and never beside somebody who has read one of them and is about to write it back.
+ * Lock the blocks of a range, exclusively if one is written in part.  Writes of whole blocks may run beside each other,
+ * but never between the read and the write-back of a partial one.
  */
 static void hold_blocks(struct img *image, struct img_range *range, uint64_t offset, uint64_t end, bool alone)
 {
@@ -234,7 +234,7 @@ static void let_go(struct img *image, struct img_range *range)
     img_range_release(&img_node_of(image)->ranges, range);
 }
 
-/* The new end is known before the blocks are let go: whoever comes next reads up to it. */
+/* Set the new end before the blocks are unlocked: the next request reads up to it. */
 static int done_to(struct img *image, uint64_t end, int ret)
 {
     if (ret == 0)
@@ -242,7 +242,7 @@ static int done_to(struct img *image, uint64_t end, int ret)
     return ret;
 }
 
-/* What was known of the range is so no longer, also where it failed on the way. */
+/* Drop cached answers for the range, also after a failure. */
 static int changed(struct img *image, uint64_t offset, uint64_t length, int ret)
 {
     if (image->limits.round_trip)
@@ -257,7 +257,7 @@ static int write_range(struct img *image, const void *buffer, uint64_t offset, s
 
     if (image->limits.request_alignment == 1)
         return done_to(image, offset + length, write_body(image, buffer, offset, length, flags));
-    /* Where the node ends can change meanwhile, so who is not aligned has the blocks alone. */
+    /* The end of the node can move meanwhile, so an unaligned request locks its blocks exclusively. */
     hold_blocks(image, &range, offset, offset + length, !aligned_to(image, offset | length));
     ret = done_to(image, offset + length, write_blocks(image, buffer, offset, length, flags));
     let_go(image, &range);
@@ -276,7 +276,7 @@ static uint64_t zero_unit(const struct img *image)
     return img_max(image->limits.write_zeroes_alignment, image->limits.request_alignment);
 }
 
-/* Pieces of at most `most` bytes, which are whole units where that is longer than one. */
+/* Length of the next piece: at most `most` bytes, and a multiple of the unit if longer than one. */
 static uint64_t piece_of(uint64_t length, uint64_t most, uint64_t unit)
 {
     if (most > unit)
@@ -299,11 +299,11 @@ static int call_zero(struct img *image, uint64_t offset, uint64_t length, unsign
         length -= part;
     }
     event(image, IMG_EVENT_pwritev_done);
-    /* A storage knows whether it has become longer: a hole behind the end does not do that. */
+    /* A storage knows its own length: a hole beyond the end does not extend it. */
     return image->driver->kind == IMG_FILTER ? done_to(image, img_size(image->file), ret) : ret;
 }
 
-/* Part of a block. */
+/* Zero part of a block. */
 static int zero_edge(struct img *image, uint64_t offset, size_t length, unsigned flags, bool head)
 {
     char *zeroes;
@@ -326,7 +326,7 @@ static int zero_blocks(struct img *image, uint64_t offset, uint64_t length, unsi
     uint64_t last = whole_blocks(image, first, end) ? end : img_max(img_align_down(end, unit), first);
     int ret = 0;
 
-    /* What cannot be had without writing is known before anything is written. */
+    /* Return -ENOTSUP before anything is written. */
     if (last > first)
         ret = call_zero(image, first, last - first, flags);
     else if (flags & IMG_ZERO_NO_FALLBACK)
@@ -406,9 +406,9 @@ int img_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint6
     return ret;
 }
 
-/* ---- What is where ---------------------------------------------------------------------------- */
+/* ---- Mapping ---------------------------------------------------------------------------------- */
 
-/* The end of a run inside a block: a block with any data is data. */
+/* Round the end of a run to a block: a block with any data is data. */
 static void round_run(const struct img *image, uint64_t start, struct img_extent *extent)
 {
     uint32_t unit = image->limits.request_alignment;
@@ -434,7 +434,7 @@ static int call_map(struct img *image, uint64_t offset, uint64_t length, struct 
     return ret < 0 ? ret : 1;
 }
 
-/* In whole blocks, or to the end of the node. */
+/* Map whole blocks, or up to the end of the node. */
 static int ask_map(struct img *image, uint64_t offset, uint64_t end, struct img_extent *extent)
 {
     uint32_t unit = image->limits.request_alignment;
@@ -451,7 +451,7 @@ static int ask_map(struct img *image, uint64_t offset, uint64_t end, struct img_
     return 0;
 }
 
-/* Extents in whole blocks: where one ends inside a block the rest is asked for again. */
+/* Round extents to whole blocks: where one ends inside a block, drop the rest, which is asked for again. */
 static int whole_extents(const struct img *image, struct img_extent *extents, int count)
 {
     uint32_t unit = image->limits.request_alignment;
@@ -465,7 +465,7 @@ static int whole_extents(const struct img *image, struct img_extent *extents, in
     return good + 1;
 }
 
-/* A question that travels is asked for all that may come next, and all of the answer is kept. */
+/* Where map takes a round trip, ask for all that may be needed next, and keep the whole answer. */
 static int ask_once(struct img *image, uint64_t offset, uint64_t end, struct img_extent *extent)
 {
     uint64_t start = img_align_down(offset, image->limits.request_alignment);

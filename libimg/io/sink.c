@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sink.c - a file that is only written forward.  Small pieces are put together, large ones go out from where they lie,
- * and what follows each other in memory goes out as one.
+ * sink.c - writes a file strictly forward.  Small pieces are gathered, large ones are written from the caller's memory,
+ * and pieces that are adjacent in memory are written at once.
  */
 #include "sink.h"
 #include "driver.h"
@@ -37,7 +37,7 @@ int img_sink_flush(struct img_sink *sink)
     return ret;
 }
 
-/* Room for `length` bytes, at most IMG_SINK_BUFFER, behind all that waits; NULL with *ret set. */
+/* Make room for `length` bytes, at most IMG_SINK_BUFFER, after the pending ones; NULL with *ret set on failure. */
 static unsigned char *take_room(struct img_sink *sink, uint64_t length, int *ret)
 {
     unsigned char *at;

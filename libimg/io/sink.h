@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* sink.h - bytes on their way into a pipe, for the copy engine; drivers see the functions of driver.h. */
+/* sink.h - a stream of bytes into a pipe, for the copy engine; drivers use the functions of driver.h. */
 #ifndef IMG_SINK_H
 #define IMG_SINK_H
 
@@ -10,15 +10,15 @@ enum { IMG_SINK_BUFFER = 128 << 10 };
 
 struct img_sink {
     int fd;
-    uint64_t position;              /* with what waits */
-    unsigned char *buffer;          /* small pieces wait here, `used` bytes; */
+    uint64_t position;              /* including pending bytes */
+    unsigned char *buffer;          /* small pending pieces, `used` bytes; */
     size_t used;
-    const unsigned char *large;     /* behind them a piece that waits where its owner has it */
+    const unsigned char *large;     /* after them a large pending piece, in its owner's memory */
     uint64_t large_length;
 };
 
 int img_sink_open(struct img_sink *sink, int fd);
-/* What waits is dropped; the file stays open. */
+/* Drop pending bytes; the file stays open. */
 void img_sink_close(struct img_sink *sink);
 
 #endif

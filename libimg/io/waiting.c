@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* waiting.c - giving up image->lock while a table is read (see waiting.h). */
+/* waiting.c - releases image->lock while a table is read (see waiting.h). */
 #include "waiting.h"
 
-/* Whoever takes the lock next is not armed. */
+/* The next holder of the lock is not armed. */
 static unsigned disarm(struct img *image)
 {
     unsigned left = image->patience - 1;

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * zero-range.c - ranges without data: writing zeroes by the cheapest way that the
- * node knows, and discarding.
- */
+/* zero-range.c - writes zeroes in the cheapest way that the node supports, and discards. */
 #include "io.h"
 #include "request.h"
 #include "node/trace.h"
@@ -15,7 +12,7 @@ enum { ZERO_BUFFER = 1 << 20 };
 
 typedef int write_fn(struct img *image, const void *bytes, uint64_t offset, size_t length);
 
-/* By hand, from a buffer of zeroes. */
+/* Write zeroes from a buffer. */
 static int write_zeroes(struct img *image, uint64_t offset, uint64_t length, write_fn *write)
 {
     size_t capacity = (size_t)img_min(length, ZERO_BUFFER);
@@ -33,13 +30,13 @@ static int write_zeroes(struct img *image, uint64_t offset, uint64_t length, wri
     return ret;
 }
 
-/* Who zeroes units holds them; coded clusters are held one by one, by whoever writes them. */
+/* A caller that zeroes units already holds them.  Compressed clusters are held one by one, by their writer. */
 static write_fn *writer_of(const struct img *image)
 {
     return image->coded_only ? img_pwrite : img_pwrite_held;
 }
 
-/* The way of a format. */
+/* For formats. */
 static int call_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     int ret;
@@ -64,7 +61,7 @@ static int zero_or_write(struct img *image, uint64_t offset, uint64_t length, un
     return ret;
 }
 
-/* Does the range read as zeroes by what the metadata say? */
+/* Do the metadata say that the range reads as zeroes? */
 static bool known_zero(struct img *image, uint64_t offset, uint64_t length)
 {
     while (length > 0) {
@@ -79,7 +76,7 @@ static bool known_zero(struct img *image, uint64_t offset, uint64_t length)
     return true;
 }
 
-/* A piece of one unit: where the rest of the unit is zero as well, the whole becomes a zero unit. */
+/* Zero a part of one unit.  If the rest of the unit is zero too, the whole becomes a zero unit. */
 static int zero_piece(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     uint64_t unit = img_write_unit(image), start = img_align_down(offset, unit);
@@ -138,7 +135,7 @@ static int zero_below(struct img *image, uint64_t offset, uint64_t length, unsig
     return ret;
 }
 
-/* Storage and filters. */
+/* For storage and filters. */
 static int zero_bytes(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     int ret = img_request_zero(image, offset, length, flags);
@@ -198,7 +195,7 @@ static int discard_below(struct img *image, uint64_t offset, uint64_t length)
     return ret;
 }
 
-/* Advice: what is no whole cluster stays. */
+/* Advisory: partial clusters are kept. */
 static int discard_clusters(struct img *image, uint64_t offset, uint64_t end)
 {
     uint64_t unit = image->limits.cluster ? image->limits.cluster : 1, first = img_align_up(offset, unit);

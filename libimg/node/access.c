@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* access.c - what a node knows of itself and of its neighbours, without a call of a driver. */
+/* access.c - properties of a node and its neighbours that need no driver call. */
 #include "node.h"
 
 const struct img_driver *img_driver_of(const struct img *image)
@@ -27,7 +27,7 @@ bool img_encrypted(const struct img *image)
     return image->encrypted;
 }
 
-/* The node whose properties the image has: raw over a format with clusters is written best in these. */
+/* The node whose properties the image has: raw over a format with clusters has those of the format. */
 static const struct img *shown(const struct img *image)
 {
     while (img_shows_below(image) && image->file)
@@ -63,7 +63,7 @@ struct img *img_child_at(const struct img *image, size_t index, const char **nam
             return children[i];
         }
     }
-    /* The last extent first, as qemu-img has them. */
+    /* qemu-img lists the last extent first. */
     if (index < image->extent_count) {
         struct img *extent = image->extents[image->extent_count - 1 - index];
         *name = extent->child_name;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* driver.c - the drivers of the table, by name, by prefix and by what they can do. */
+/* driver.c - finds drivers by name, by prefix and by what they can do. */
 #include "module.h"
 #include "node.h"
 #include <string.h>
@@ -128,7 +128,7 @@ const struct img_driver *img_protocol_for_plain(const char *name)
     return best;
 }
 
-/* Is it one of the words of `list`? */
+/* Is it a word of `list`? */
 static bool has_word(const char *list, const char *word, size_t length)
 {
     while (list && *list) {
@@ -168,7 +168,7 @@ const struct img_driver *img_protocol_for_name(const char *name, const char **pl
         img_error_set(err, EINVAL, "Unknown protocol '%.*s'", (int)prefix, name);
         return NULL;
     }
-    /* A driver of paths sees the path; one with addresses of its own sees all of it. */
+    /* A driver of paths gets the path; one with addresses gets the whole name. */
     if (driver->probe)
         *plain = name + prefix + 1;
     return driver;

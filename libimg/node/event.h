@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * event.h - points in the work of a format driver that a blkdebug node below it may be told to act on.
- * The names are those of the QMP reference, BlkdebugEvent; blkdebug knows the rest of them too, which
- * no driver here comes across.
+ * event.h - events in a format driver that a blkdebug node below it may act on.  The names are those of BlkdebugEvent
+ * in the QMP reference.  blkdebug also accepts the other names, which no driver here raises.
  */
 #ifndef IMG_EVENT_H
 #define IMG_EVENT_H
@@ -23,9 +22,9 @@
 enum img_event { IMG_EVENTS(IMG_EVENT_MEMBER) };
 
 struct img;
-/* Tell `node`, the one that the next request goes to. */
+/* Tell `node` of an event; `node` gets the next request. */
 void img_event_at(struct img *node, enum img_event event);
-/* IMG_EVENT(image->file, l2_load): costs a look at the driver where no blkdebug lies below. */
+/* IMG_EVENT(image->file, l2_load): without blkdebug below, this only looks at the driver. */
 #define IMG_EVENT(node, name) img_event_at((node), IMG_EVENT_##name)
 
 #endif

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * filename.c - names: "proto:rest", names relative to the image that stores
- * them, and the name under which a node is shown: the plain one where it says all, else json:{...}.
+ * filename.c - names: "proto:rest", names relative to the image that stores them, and the name shown for a node: a
+ * plain one if that says it all, else json:{...}.
  */
 #include "node.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 #include <string.h>
 
-/* What qemu-img shows of a longer json: name ends in "...". */
+/* qemu-img truncates longer json: names, with "..." at the end. */
 enum { MAX_JSON_NAME = 4095 };
 
 size_t img_name_prefix(const char *name)
@@ -18,7 +18,7 @@ size_t img_name_prefix(const char *name)
     return name[length] == ':' ? length : SIZE_MAX;
 }
 
-/* Length of the part of `base` that stays when another name takes the place of the last one. */
+/* Length of the directory part of `base`. */
 static size_t directory_length(const char *base)
 {
     const char *slash = strrchr(base, '/');
@@ -46,11 +46,11 @@ char *img_name_beside(const char *beside, const char *name)
     return img_name_is_relative(name) ? img_name_combine(beside, name) : img_xstrdup(name);
 }
 
-/* The plain name nearest to the image: its own, or that of what it lies in. */
+/* The nearest plain name: the image's, or that of the node below. */
 static const char *name_of_place(const struct img *image)
 {
     for (; image; image = image->file) {
-        /* "blkdebug::DIR/FILE" is no path. */
+        /* "blkdebug::DIR/FILE" is not a path. */
         if (image->filename && *image->filename && !(image->file && image->file->driver->kind == IMG_FILTER))
             return image->filename;
     }
@@ -119,7 +119,7 @@ bool img_has_strong_options(const struct img *image, const char *but)
     return any;
 }
 
-/* The backing file is another one than the image names. */
+/* Does the image have another backing file than it names? */
 static bool has_other_backing(const struct img *image)
 {
     struct img_error unused = IMG_ERROR_INIT;
@@ -141,7 +141,7 @@ static bool has_other_backing(const struct img *image)
     return strcmp(img_filename(image->backing), plain) != 0 && strcmp(img_filename(image->backing), stored) != 0;
 }
 
-/* Keys come in the order in which qemu-img's hash table holds them. */
+/* The order in which qemu-img's hash table yields these keys. */
 static const char *const key_order[] = {
     "set-state.1.event", "inject-error.*.state", "opt-write-zero", "inject-error.*.immediately", "set-state.0.event",
     "inject-error.*.once", "max-write-zero", "image", "max-transfer", "set-state.1.new_state", "encrypt.key-secret",
@@ -152,7 +152,7 @@ static const char *const key_order[] = {
 
 static void put_member(const struct img *image, const char *key, const struct img_doc *strong, struct img_doc *options);
 
-/* "inject-error.*.state" for any number in the middle. */
+/* "inject-error.*.state" matches any number in the middle. */
 static bool key_matches(const char *pattern, const char *key)
 {
     size_t head = strcspn(pattern, "*");
@@ -170,7 +170,7 @@ static void put_matching(const char *pattern, const struct img_doc *strong, stru
     }
 }
 
-/* Everything that it takes to open the node again. */
+/* All options that are needed to open the node again. */
 static struct img_doc *full_options(const struct img *image)
 {
     struct img_doc *options = img_doc_object(), *strong = strong_options(image);

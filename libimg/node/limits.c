@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* limits.c - the limits of a node: what those below it can do, as a start for what its driver says. */
+/* limits.c - the limits of a node: it inherits those of its children, and its driver refines them. */
 #include "node.h"
 #include "util/checked.h"
 
@@ -8,7 +8,7 @@ static uint64_t tighter(uint64_t a, uint64_t b)
     return a == 0 || (b && b < a) ? b : a;
 }
 
-/* What becomes of a request on its way down does not change with the node that it comes through. */
+/* The limits of a transfer hold for every node that a request passes on its way down. */
 static void take_transfers(struct img_limits *limits, const struct img_limits *below)
 {
     limits->opt_transfer = below->opt_transfer;
@@ -47,7 +47,7 @@ void img_limits_inherit(struct img *image)
     }
 }
 
-/* What is asked for at once is whole blocks. */
+/* Requests are whole blocks. */
 static uint64_t whole_blocks(const struct img_limits *limits, uint64_t most)
 {
     return most ? img_max(img_align_down(most, limits->request_alignment), limits->request_alignment) : 0;

@@ -3,7 +3,7 @@
 #include "mark.h"
 #include <string.h>
 
-/* The end of the comment or of the line of blanks at `at`; `at` itself when it is neither. */
+/* The end of the comment or blank line at `at`; `at` itself if it is neither. */
 static const char *skip_line(const char *at, const char *end)
 {
     const char *line = at;

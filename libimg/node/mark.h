@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mark.h - how an image of a format is known, as data, so that the build can keep it where the driver is left out.
+ * mark.h - describes the marks of a format as data, so that the build can keep them where the driver is left out.
  *
- * A list of marks is an array that ends with IMG_MARK_END (IMG_MARKS adds it).  All marks up to the next IMG_OR must
- * show, or all those between it and the one after it, and so on.  The first 512 bytes of a file are looked at; what a
- * shorter file does not have counts as zeroes.
+ * A list of marks is an array that ends with IMG_MARK_END (IMG_MARKS adds it).  IMG_OR separates alternatives; all
+ * marks of one alternative must match.  Only the first 512 bytes of a file are examined; bytes that a shorter file
+ * lacks count as zeroes.
  */
 #ifndef IMG_MARK_H
 #define IMG_MARK_H
@@ -29,24 +29,24 @@ struct img_mark {
 
 /* A list of marks. */
 #define IMG_MARKS(...)          ((const struct img_mark[]){ __VA_ARGS__, { .kind = IMG_MARK_END } })
-/* Or else what follows. */
+/* Starts the next alternative. */
 #define IMG_OR                  { .kind = IMG_MARK_OR }
-/* The bytes of a string, zeroes among them ("QED\0"), at an offset. */
+/* The bytes of a string, including zeroes ("QED\0"), at an offset. */
 #define IMG_AT(at, text)        IMG_MARK(IMG_MARK_BYTES, at, text)
-/* A big-endian number that is the one of these bytes or larger. */
+/* A big-endian number that is at least the one of these bytes. */
 #define IMG_AT_LEAST(at, text)  IMG_MARK(IMG_MARK_AT_LEAST, at, text)
-/* A text whose first line behind comments (#) and lines of blanks is this one. */
+/* A text whose first line after comments (#) and blank lines is this one. */
 #define IMG_LINE(text)          IMG_MARK(IMG_MARK_LINE, 0, text)
-/* An XML text that begins with "<" (behind a byte order mark, perhaps) and has this element. */
+/* An XML text that begins with "<", perhaps after a byte order mark, and has this element. */
 #define IMG_XML(element)        IMG_MARK(IMG_MARK_XML, 0, "<" element)
-/* The file is called so, in whatever folder. */
+/* The file has this name, in any folder. */
 #define IMG_NAMED(name)         IMG_MARK(IMG_MARK_NAME, 0, name)
-/* Its name ends so, and is longer. */
+/* The name has this suffix, and is longer. */
 #define IMG_NAME_ENDS(text)     IMG_MARK(IMG_MARK_NAME_END, 0, text)
-/* Whatever it is. */
+/* Always matches. */
 #define IMG_ANYTHING            { .kind = IMG_MARK_ANYTHING }
 
-/* Do the first `length` bytes of a file called `name` show the marks?  NULL: never.  Any thread. */
+/* Do the first `length` bytes of a file called `name` match the marks?  NULL marks never match.  Thread-safe. */
 bool img_marks_show(const struct img_mark *marks, const uint8_t *head, size_t length, const char *name);
 
 #endif

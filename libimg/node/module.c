@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * module.c - loads the module of a driver when the driver is asked for the first time.  Until then no file is looked
- * for, let alone opened.  A module stays loaded; one that was refused is refused from then on.
+ * module.c - loads the module of a driver when the driver is first asked for.  Before that no file is looked for or
+ * opened.  A module stays loaded; a module that was refused stays refused.
  */
 #include "module.h"
 #include "util/cleanup.h"
@@ -16,11 +16,11 @@
 
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 
-/* ---- Where the modules are ------------------------------------------------------- */
+/* ---- Finding modules ------------------------------------------------------------- */
 
 /*
- * The folder "modules" beside the executable.  Whoever copies the executable into a folder where others may write must
- * not run what they put beside it: the folder has to be of the same owner, and not open to all.
+ * The folder "modules" beside the executable.  The executable may be copied into a folder where others can write, and
+ * must not load what they put there: the folder must have the same owner, and not be writable by others.
  */
 static char *folder_beside(struct img_error *err)
 {
@@ -61,13 +61,13 @@ static int refuse(const struct img_module *module, const char *path, struct img_
 
     if (access(path, F_OK) < 0 && errno == ENOENT)
         return img_error_set(err, ENOTSUP, "%s support is not installed: there is no '%s'", module->row->name, path);
-    /* The loader begins with the name of the file, as we do. */
+    /* The loader's message begins with the file name, as ours does. */
     if (text && strncmp(text, path, length) == 0 && strncmp(text + length, ": ", 2) == 0)
         text += length + 2;
     return img_error_set(err, ENOEXEC, "Could not load '%s': %s", path, text ? text : "unknown error");
 }
 
-/* Is that the driver, as this program knows drivers?  `abi` and `size` are where they are in every version. */
+/* Does the file hold this driver, for this program?  `abi` and `size` have the same place in every version. */
 static int judge(const struct img_module *module, const struct img_driver *driver, const char *path,
                  struct img_error *err)
 {
@@ -122,7 +122,7 @@ const struct img_driver *img_module_driver(const struct img_driver *row, struct 
 
 #else
 
-/* No row stands for a module. */
+/* No driver of the table is in a module. */
 const struct img_driver *img_module_driver(const struct img_driver *row, struct img_error *err)
 {
     img_error_set(err, ENOTSUP, "%s support is not built in", row->name);

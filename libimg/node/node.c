@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* node.c - a node of the graph: its life, the options that every node has, and what it needs of its children. */
+/*
+ * node.c - creates and frees nodes, takes the options that every node has, and computes what a node needs of its
+ * children.
+ */
 #include "node.h"
 #include "node/trace.h"
 #include "util/cleanup.h"
@@ -8,7 +11,7 @@
 #include <string.h>
 
 enum { MAX_NODE_NAME = 32 };
-/* Far above what is in use, about what a process may open as files.  An image can name others without end. */
+/* Far more than in use, about as many as the files that a process may open.  An image can name others without end. */
 enum { MAX_NODES = 1000 };
 
 
@@ -34,7 +37,7 @@ struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum i
 /* ---- Names of nodes ----------------------------------------------------------- */
 
 static pthread_mutex_t names_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct img *named;           /* every open node that has a name, through next_named */
+static struct img *named;           /* all open nodes with a name, linked by next_named */
 
 int img_node_claim_name(struct img *image, struct img_error *err)
 {
@@ -149,7 +152,7 @@ int img_cache_parse(const char *name, enum img_cache *mode)
     return -EINVAL;
 }
 
-/* cache.direct and cache.no-flush change the mode that came from above. */
+/* cache.direct and cache.no-flush change the inherited mode. */
 static int take_cache(struct img *image, struct img_doc *options, struct img_error *err)
 {
     struct img_doc *cache = img_doc_get(options, "cache");
@@ -185,7 +188,7 @@ static bool one_of(const char *text, const char *const *choices)
     return false;
 }
 
-/* `unmaps`: without a word about it the node passes discards on. */
+/* `unmaps`: the default is to pass discards on. */
 static int take_discard(struct img *image, struct img_doc *options, bool unmaps, struct img_error *err)
 {
     static const char *const discards[] = { "ignore", "off", "unmap", "on", NULL };
@@ -221,7 +224,7 @@ static bool well_formed_name(const char *name)
     return name[length] == '\0' && length > 0 && ((name[0] | 0x20) >= 'a' && (name[0] | 0x20) <= 'z');
 }
 
-/* A node that was told to be inactive can tell of itself, and is not to be used. */
+/* An inactive node may be looked at, but not used. */
 static int check_active(const struct img *image, struct img_error *err)
 {
     static const char *const names[] = { "consistent read", "write", "write unchanged", "resize" };
@@ -345,7 +348,7 @@ void img_node_permissions(const struct img *parent, enum img_role role, unsigned
         *perm |= IMG_PERM_WRITE | IMG_PERM_RESIZE;
     if (parent->flags & IMG_SHARE)
         return;
-    /* Metadata in memory would not survive a second writer; guest data are the guest's own affair. */
+    /* A second writer would invalidate cached metadata; sharing guest data is the guest's responsibility. */
     if (role == IMG_ROLE_DATA)
         *shared &= ~(unsigned)IMG_PERM_RESIZE;
     else

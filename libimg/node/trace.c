@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* trace.c - which events are on, and the lines that they write. */
+/* trace.c - which events are enabled, and writing their lines. */
 #include "trace.h"
 #include "util/strbuf.h"
 #include <string.h>
@@ -17,7 +17,7 @@ const char *img_trace_name(size_t index)
     return index < IMG_TRACE_COUNT ? names[index] : NULL;
 }
 
-/* "*" stands for any run of characters, nothing else is special. */
+/* "*" matches any run of characters; nothing else is special. */
 static bool matches(const char *pattern, const char *name)
 {
     const char *star = NULL, *again = NULL;
@@ -72,6 +72,6 @@ void img_trace_line(enum img_trace_event event, const struct img *node, uint64_t
         img_strbuf_printf(&line, formats[event], (unsigned long long)first, (unsigned long long)second);
     }
     img_strbuf_add_char(&line, '\n');
-    fwrite(line.text, 1, line.length, stream);      /* in one write: threads do not mix */
+    fwrite(line.text, 1, line.length, stream);      /* one write, so that lines of threads do not mix */
     img_strbuf_free(&line);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* trace.h - events at the calls of the drivers, for whoever wants to see what an image is asked for (-T). */
+/* trace.h - events at driver calls, to see the requests that an image gets (-T). */
 #ifndef IMG_TRACE_H
 #define IMG_TRACE_H
 
 #include "driver.h"
 
-/* Name and what the two numbers are. */
+/* Name, and the meaning of the two numbers. */
 #define IMG_TRACES(X) \
     X(open, "size %llu flags %#llx") X(close, "size %llu flags %#llx") X(probe, "offset %llu length %llu") \
     X(map, "offset %llu length %llu") X(read, "offset %llu length %llu") X(write, "offset %llu length %llu") \
@@ -17,10 +17,10 @@
 enum img_trace_event { IMG_TRACES(IMG_TRACE_MEMBER) IMG_TRACE_COUNT };
 
 extern bool img_trace_on[IMG_TRACE_COUNT];
-/* Write the line of an event that is on. */
+/* Write the line of an enabled event. */
 void img_trace_line(enum img_trace_event event, const struct img *node, uint64_t first, uint64_t second);
 
-/* IMG_TRACE(read, image, offset, length): one branch that is never taken unless somebody asked for it. */
+/* IMG_TRACE(read, image, offset, length): costs one branch unless tracing is enabled. */
 #define IMG_TRACE(name, node, first, second) \
     do { \
         if (__builtin_expect(img_trace_on[IMG_TRACE_##name], 0)) \

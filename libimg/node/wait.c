@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* wait.c - how a driver waits: until the job that asks it is to end. */
+/* wait.c - lets a driver wait until the job that called it is stopped. */
 #include "node.h"
 #include "util/stop.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * registry.c - what the user defined with --object, of all kinds in one list: an id is one object.  Room for what is
- * defined beside the images and found by name: secrets, throttle groups, credentials.
+ * registry.c - the objects that the user defined with --object: one list for all kinds, so that an id is unique.  For
+ * things that are defined beside the images and found by name: secrets, throttle groups, credentials.
  */
 #include "object.h"
 #include "util/cleanup.h"
@@ -12,7 +12,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct img_object *objects;
 
-/* Under the lock. */
+/* The caller holds the lock. */
 static struct img_object *with_id(const char *id)
 {
     struct img_object *at = objects;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * secret.c - the secrets that the user defined: decoded and decrypted when they are defined, kept by id for
- * the formats that need a key.  Memory that has held a secret is wiped before it is given back.
+ * secret.c - the secrets that the user defined: decoded and decrypted when defined, and kept by id for the formats that
+ * need a key.  Memory that held a secret is wiped before it is freed.
  */
 #include "codec/aes.h"
 #include "codec/base64.h"
@@ -19,7 +19,7 @@
 enum { SECRET_START = 4096, SECRET_MAX = 64 << 20 };
 
 struct bytes {
-    unsigned char *at;              /* with a NUL behind */
+    unsigned char *at;              /* followed by a NUL */
     size_t length, capacity;
 };
 
@@ -36,7 +36,7 @@ static void wipe(struct bytes *bytes)
     *bytes = (struct bytes){ 0 };
 }
 
-/* Room for `capacity` bytes and the NUL.  realloc would leave behind what it moves. */
+/* Make room for `capacity` bytes and a NUL.  realloc could leave a copy of the secret behind. */
 static void enlarge(struct bytes *bytes, size_t capacity)
 {
     struct bytes larger = { img_xmalloc(capacity + 1), bytes->length, capacity + 1 };
@@ -55,7 +55,7 @@ static void copy_text(const char *text, struct bytes *out)
     memcpy(out->at, text, out->length + 1);
 }
 
-/* `value` becomes what it is the base64 of. */
+/* Decode the base64 text in `value`. */
 static int decode(struct bytes *value, struct img_error *err)
 {
     if (memchr(value->at, '\0', value->length))
@@ -113,7 +113,7 @@ static int get_iv(const char *text, uint8_t iv[IMG_AES_BLOCK], struct img_error 
     return ret;
 }
 
-/* PKCS#7: the last byte says how many there are of its kind. */
+/* PKCS#7: the last byte is the number of padding bytes, all equal. */
 static int unpad(struct bytes *value, struct img_error *err)
 {
     unsigned padding = value->length ? value->at[value->length - 1] : 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * throttle.c - groups of limits that several nodes share, each limit a leaky bucket (see docs/throttle.txt of the QEMU
- * documentation): it leaks at the average rate, and a request waits until what is in it fits the bucket.  A bucket
- * holds a tenth of a second, or `max` for `length` seconds, then with a second bucket for the burst itself.
+ * throttle.c - groups of limits that several nodes share.  Each limit is a leaky bucket (see docs/throttle.txt of the
+ * QEMU documentation): it leaks at the average rate, and a request waits until the bucket has room.  A bucket holds a
+ * tenth of a second, or `max` for `length` seconds; then a second bucket limits the burst itself.
  */
 #include "throttle.h"
 #include "object.h"
@@ -133,7 +133,7 @@ static void leak(struct img_throttle_group *group)
     }
 }
 
-/* Seconds until the bucket has room again. */
+/* Seconds until the bucket has room. */
 static double wait_of(const struct bucket *bucket)
 {
     double room = bucket->max > 0 ? bucket->max * bucket->length : bucket->average / 10;
@@ -155,7 +155,7 @@ static void count(struct bucket *bucket, double amount)
         bucket->burst += amount;
 }
 
-/* Let the request pass (0), or say how long it has to wait yet. */
+/* Let the request pass (0), or return how long it must wait. */
 static double try_to_pass(struct img_throttle_group *group, bool write, double length)
 {
     const unsigned which[] = { IMG_THROTTLE_BPS_TOTAL, write ? IMG_THROTTLE_BPS_WRITE : IMG_THROTTLE_BPS_READ,

@@ -7,10 +7,10 @@
 
 struct img_throttle_group;
 
-/* The group of that id, NULL: there is none. */
+/* The group with that id; NULL: none. */
 struct img_throttle_group *img_throttle_find(const char *id);
-/* Does the group let a request of `length` bytes pass?  0: it does, and has counted it; else the nanoseconds after which
- * to ask again.  Any thread. */
+/* Does the group let a request of `length` bytes pass?  0: yes, and it is counted; else the nanoseconds to wait before
+ * asking again.  Thread-safe. */
 uint64_t img_throttle_pass(struct img_throttle_group *group, bool write, uint64_t length);
 
 #endif

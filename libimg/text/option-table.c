@@ -131,7 +131,7 @@ static int store(const struct img_option *option, const char *text, void *into, 
         *(int8_t *)field(option, into) = (int8_t)number;
         return 0;
     }
-    /* What is too large for the field, a negative number among it, stays too large for any driver. */
+    /* A value too large for the field (or negative) stays too large for any driver. */
     int64_t value = number > INT64_MAX ? INT64_MAX : (int64_t)number;
     memcpy(field(option, into), &value, sizeof value);
     return 0;
@@ -167,7 +167,7 @@ static int read_one(const struct img_option *option, unsigned when, struct img_d
     img_doc_free(value);
     if (text)
         return store(option, text, into, err);
-    /* Amending changes what is given and nothing else. */
+    /* Amending changes only the given options. */
     if (option->standard && when != IMG_AT_AMEND)
         return store(option, option->standard, into, err);
     return 0;

@@ -90,7 +90,7 @@ static bool is_identifier(const char *text)
     return *text == '\0';
 }
 
-/* The first id=... must be a valid name, whoever reads it later. */
+/* The first id=... must be a valid name, even if nobody uses it. */
 static int check_id(const char *text, const char *implied, struct img_error *err)
 {
     int ret = 0;

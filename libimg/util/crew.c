@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* crew.c - a queue of batches; helpers and callers take the calls of a batch one by one. */
+/* crew.c - a queue of batches; helpers and callers take calls from it one by one. */
 #include "crew.h"
 #include "cleanup.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* The calls of one img_crew_run; it lies on the caller's stack. */
+/* The calls of one img_crew_run; on the caller's stack. */
 struct batch {
     int (*one)(void *context, size_t index);
     void *context;
-    size_t next, count;             /* to be begun */
+    size_t next, count;             /* next call to start, number of calls */
     size_t running;
     size_t error_index;
     int error;
@@ -19,9 +19,9 @@ struct batch {
 };
 
 struct img_crew {
-    pthread_mutex_t lock;           /* all below, and the batches */
+    pthread_mutex_t lock;           /* protects all below, and the batches */
     pthread_cond_t work;
-    struct batch *first, **last;    /* with calls that nobody has begun */
+    struct batch *first, **last;    /* those with calls not yet started */
     unsigned count, idle, most;
     size_t stack;
     bool ending;
@@ -74,7 +74,7 @@ static void unlink_batch(struct img_crew *crew, const struct batch *batch)
         crew->last = link;
 }
 
-/* No call of this batch is to be begun any more. */
+/* Start no more calls of this batch. */
 static void close_batch(struct img_crew *crew, struct batch *batch)
 {
     if (batch->next < batch->count)
@@ -82,7 +82,7 @@ static void close_batch(struct img_crew *crew, struct batch *batch)
     batch->next = batch->count;
 }
 
-/* With the lock, which is free during the call: the next call of a batch that has one. */
+/* Run the next call of a batch that has one.  The caller holds the lock, which is released during the call. */
 static void do_one(struct img_crew *crew, struct batch *batch)
 {
     size_t index = batch->next;
@@ -124,7 +124,7 @@ static void *help(void *argument)
     return NULL;
 }
 
-/* Fewer than wanted is no failure: the caller works too. */
+/* Fewer helpers than wanted is not a failure: the caller works, too. */
 static void call_helpers(struct img_crew *crew, size_t wanted)
 {
     pthread_attr_t attributes;

@@ -20,7 +20,7 @@ static bool again(int fd, short what)
     return (errno == EAGAIN || errno == EWOULDBLOCK) && (poll(&ready, 1, -1) >= 0 || errno == EINTR);
 }
 
-/* Wait for bytes, or for a word that they are not needed.  False: the latter. */
+/* Wait for bytes, or for a stop request.  Returns false on a stop request. */
 static bool bytes_come(int fd, const struct img_stop *stop)
 {
     struct pollfd either[] = { { .fd = fd, .events = POLLIN }, { .fd = img_stop_fd(stop), .events = POLLIN } };

@@ -8,10 +8,10 @@
 
 struct img_stop;
 
-/* The length read: less than `length` only where the file ends.  A negative errno: -ECANCELED when `stop` (NULL: nobody)
- * was asked while the bytes did not come. */
+/* Returns the length read, which is less than `length` only at end of file, or a negative errno: -ECANCELED if
+ * `stop` (NULL: none) was requested while waiting. */
 int64_t img_read_all(int fd, void *bytes, uint64_t length, const struct img_stop *stop);
-/* All of it.  0 or a negative errno. */
+/* Write all of it.  Returns 0 or a negative errno. */
 int img_write_all(int fd, const void *bytes, uint64_t length);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * range-lock.c - a list of ranges in the order in which they were asked for.
+ * range-lock.c - a list of ranges in the order of requests.
  *
- * There are never more of them than threads, so a list is as good as a tree, and free of allocation.  A range may be
- * entered when nothing older that touches it excludes it, held or waiting: that keeps the order fair.
+ * There are never more ranges than threads, so a list is as good as a tree, and needs no allocation.  A range is
+ * granted when no older one, held or waiting, touches and excludes it: this keeps the order fair.
  */
 #include "range-lock.h"
 #include <stddef.h>
@@ -24,7 +24,7 @@ static bool excludes(const struct img_range *a, const struct img_range *b)
     return (a->exclusive || b->exclusive) && a->start < b->end && b->start < a->end;
 }
 
-/* Does one that is older keep this one out? */
+/* Does an older range exclude this one? */
 static bool kept_out(const struct img_range *range)
 {
     for (const struct img_range *other = range->older; other; other = other->older)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* scratch.c - the buffers that a thread keeps for its next call. */
+/* scratch.c - buffers that a thread keeps for its next calls. */
 #include "scratch.h"
 #include <pthread.h>
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 #define SANITIZED 0
 #endif
 
-/* A thread has few buffers at a time, and keeps no more than this when it uses none. */
+/* A thread uses few buffers at a time, and keeps at most this much unused. */
 enum { SLOTS = 16, KEPT_BYTES = 8 << 20 };
 
 struct slot {
@@ -25,7 +25,7 @@ struct slot {
 
 struct pool {
     struct slot slots[SLOTS];
-    size_t kept;                    /* bytes of those that are not taken */
+    size_t kept;                    /* bytes in unused buffers */
 };
 
 static pthread_key_t key;
@@ -46,12 +46,12 @@ static void make_key(void)
     usable = pthread_key_create(&key, free_pool) == 0;
 }
 
-/* This thread's own; NULL: there is none, each buffer comes and goes by itself. */
+/* The pool of this thread; NULL: none, so each buffer is allocated and freed. */
 static struct pool *own_pool(bool make)
 {
     struct pool *pool;
 
-    /* Buffers that are kept would hide from the sanitizer who uses one too long, or too much of it. */
+    /* Kept buffers would hide a use after release, or beyond the end, from the sanitizer. */
     if (SANITIZED)
         return NULL;
     pthread_once(&once, make_key);
@@ -75,7 +75,7 @@ static void *allocate(size_t size)
     return posix_memalign(&bytes, IMG_SCRATCH_ALIGNMENT, size) == 0 ? bytes : NULL;
 }
 
-/* Powers of two, so that requests that differ a little find the same buffer. */
+/* Sizes are powers of two, so that similar requests share a buffer. */
 static size_t capacity_for(size_t size)
 {
     size_t capacity = IMG_SCRATCH_ALIGNMENT;
@@ -85,7 +85,10 @@ static size_t capacity_for(size_t size)
     return capacity < size ? size : capacity;
 }
 
-/* The smallest that is large enough, else one without memory, else one that is too small; NULL: all are taken. */
+/*
+ * Choose the smallest slot that is large enough, else one without memory, else one that is too small; NULL: all are
+ * in use.
+ */
 static struct slot *choose(struct pool *pool, size_t size)
 {
     struct slot *best = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* stop.c - a flag, and a pipe that wakes whoever polls. */
+/* stop.c - a flag, and a pipe that wakes threads in poll(). */
 #include "stop.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +37,7 @@ void img_stop_ask(struct img_stop *stop)
     int saved = errno;
 
     if (!__atomic_exchange_n(&stop->asked, true, __ATOMIC_SEQ_CST) && write(stop->fds[1], "", 1) < 0) {
-        /* The pipe is empty before that, so there is room. */
+        /* The pipe was empty before, so the write cannot block. */
     }
     errno = saved;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* stop.h - a word to everybody who waits that nobody needs what they wait for: once said it stays said. */
+/* stop.h - a request to all waiting threads to give up.  It cannot be taken back. */
 #ifndef IMG_UTIL_STOP_H
 #define IMG_UTIL_STOP_H
 
@@ -8,18 +8,18 @@
 
 struct img_stop {
     bool asked;                     /* atomic */
-    int fds[2];                     /* a pipe: what is read becomes ready */
+    int fds[2];                     /* a pipe: its read end becomes ready */
 };
 
-/* 0 or a negative errno; then nothing is to be ended. */
+/* Returns 0 or a negative errno; after an error call no img_stop_end. */
 int img_stop_init(struct img_stop *stop);
 void img_stop_end(struct img_stop *stop);
-/* Any thread, also in a signal handler. */
+/* Thread-safe, and safe in a signal handler. */
 void img_stop_ask(struct img_stop *stop);
 bool img_stop_asked(const struct img_stop *stop);
-/* Becomes readable when it is asked, for poll beside another descriptor; -1 of NULL. */
+/* A descriptor that becomes readable on a request, for poll(); -1 for NULL. */
 int img_stop_fd(const struct img_stop *stop);
-/* Wait so many nanoseconds.  -ECANCELED: it was asked meanwhile.  NULL: nobody will. */
+/* Wait this many nanoseconds.  -ECANCELED: requested meanwhile.  NULL: never requested. */
 int img_stop_sleep(const struct img_stop *stop, uint64_t nanoseconds);
 
 #endif

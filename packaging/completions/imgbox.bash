@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# Completion for imgbox, img-* and qemu-img.  Asks the tools themselves, so that
-# nothing is written down twice.  Install as bash-completion/completions/imgbox.
+# Completion for imgbox, img-* and qemu-img.  It asks the tools for their options, so that
+# no list is kept twice.  Install as bash-completion/completions/imgbox.
 
 # Long options of a tool, from its --help.
 _imgbox_options() {

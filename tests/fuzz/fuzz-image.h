@@ -72,7 +72,7 @@ static void fuzz_describe(struct img *image)
     img_error_clear(&err);
 }
 
-/* Every extent must move forward and stay within what was asked for. */
+/* Every extent must move forward and stay within the requested range. */
 static void fuzz_map(struct img *image)
 {
     struct img_extent extent;
@@ -115,7 +115,7 @@ static void fuzz_look(const char *name)
     fuzz_close(image);
 }
 
-/* Returns where the image's clusters end. */
+/* Returns the end of the image's clusters. */
 static uint64_t fuzz_check(const char *name, unsigned repair)
 {
     struct img_error err = IMG_ERROR_INIT;

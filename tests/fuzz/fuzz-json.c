@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Fuzz target: JSON text is parsed, printed, and what was printed must parse again. */
+/* Fuzz target: JSON text is parsed and printed, and the output must parse again. */
 #include "libimg/img.h"
 
 #include <stdlib.h>
@@ -7,13 +7,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Print, parse and print: 2.5e3 comes back as the integer 2500, but after that nothing may change any more. */
+/* Print, parse and print: 2.5e3 is read back as the integer 2500, but after that nothing may change. */
 static void again(const struct img_doc *doc, int indent)
 {
     struct img_error err = IMG_ERROR_INIT;
     char *text = img_doc_json(doc, indent);
     struct img_doc *back = img_doc_parse(text, &err);
-    /* Only an infinite number is printed as what JSON does not know. */
+    /* Only an infinite number is printed in a form that JSON does not have. */
     if (!back && !strstr(text, "inf"))
         abort();
     free(text);

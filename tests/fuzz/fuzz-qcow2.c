@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Fuzz target: the input is a qcow2 image, which has snapshots and bitmaps to be administered as well. */
+/* Fuzz target: the input is a qcow2 image, with tests of snapshots and bitmaps, too. */
 #include "fuzz-image.h"
 
-/* What the commands about snapshots and bitmaps do; where one refuses the next one goes on. */
+/* The operations of the snapshot and bitmap commands; if one is refused, the next one still runs. */
 static void administer(const char *name)
 {
     struct img_error err = IMG_ERROR_INIT;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: the input is a vhdx image of 4 MiB without its zeroes, records of
- *     offset (4 bytes), length (2 bytes), bytes
- * behind a byte of flags.  Unless the first of them is set the checksums of headers, region tables and log
- * entries are made good: behind a wrong one nothing is left to be found.
+ * Fuzz target: the input is a vhdx image of 4 MiB without its zeroes: records of offset (4 bytes), length (2 bytes)
+ * and bytes, after a byte of flags.  Unless the first flag is set, the checksums of headers, region tables and log
+ * entries are corrected: a wrong one would hide all later code.
  */
 #include "fuzz-image.h"
 #include "drivers/vhdx/vhdx.h"

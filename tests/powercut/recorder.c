@@ -61,7 +61,7 @@ static void die(const char *what)
     _exit(99);
 }
 
-/* The function of this name that stands behind ours. */
+/* The next function of this name, behind ours. */
 static void *next(const char *name)
 {
     void *function = dlsym(RTLD_NEXT, name);
@@ -98,7 +98,7 @@ static void put(const void *bytes, size_t length)
     }
 }
 
-/* Under the lock. */
+/* The caller holds the lock. */
 static void record(enum kind kind, int file, uint64_t offset, uint64_t length, uint64_t flags, const void *bytes)
 {
     uint64_t numbers[8] = { kind, (uint64_t)file, offset, length, flags };
@@ -111,7 +111,7 @@ static void record(enum kind kind, int file, uint64_t offset, uint64_t length, u
         put(bytes, (size_t)length);
 }
 
-/* Under the lock: the number of a file that is watched, or -1. */
+/* The number of a watched file, or -1.  The caller holds the lock. */
 static int watched(int fd)
 {
     char link[64], path[PATH_MAX];
@@ -149,7 +149,7 @@ static void leave(void)
     errno = error;
 }
 
-/* A file that is opened with O_DSYNC or O_SYNC: a write is durable when it returns. */
+/* For a file opened with O_DSYNC or O_SYNC, a write is durable when it returns. */
 static uint64_t write_flags(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -168,7 +168,7 @@ static void record_vector(int fd, int file, const struct iovec *vector, int coun
     }
 }
 
-/* What was copied or cloned there by the kernel is read back. */
+/* Read back what the kernel copied or cloned. */
 static void record_copied(int fd, int file, uint64_t offset, uint64_t length)
 {
     enum { PIECE = 1 << 20 };
@@ -339,7 +339,7 @@ int open(const char *path, int flags, ...)
 }
 int open64(const char *path, int flags, ...) SAME_AS("open");
 
-/* (what programs call that are built with _FORTIFY_SOURCE) */
+/* (called by programs built with _FORTIFY_SOURCE) */
 int __open_2(const char *path, int flags);
 int __open64_2(const char *path, int flags);
 int __open_2(const char *path, int flags)

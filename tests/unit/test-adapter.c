@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Adapters, as a cipher is one: a node between a format and its storage, with bytes of its own.  "xor" is a cipher that
- * nobody should use, with blocks of 512 bytes; "block" takes blocks of 64 KiB only.  Both judge what they are asked for.
- * Formats over them are written by many threads, and read back.
+ * Adapters, such as ciphers: nodes between a format and its storage that change the bytes.  "xor" is an insecure
+ * cipher with blocks of 512 bytes; "block" accepts only blocks of 64 KiB.  Both check the requests that they get.
+ * Many threads write formats over them, and the result is read back.
  */
 #include "libimg/driver.h"
 #include "libimg/node/module.h"
@@ -20,7 +20,7 @@ enum { XOR_BLOCK = 512, BLOCK = 65536, MOST = 4 * BLOCK, KEY = 0xa5, DISK = 6 <<
 
 static unsigned asked, out_of_limits;
 
-/* Whole blocks, or up to the end of the node; aligned memory; no more than the node takes at once. */
+/* Requests must be whole blocks, or end at the end of the node, in aligned memory, and not exceed the maximum. */
 static void judge(const struct img *image, const void *buffer, uint64_t offset, uint64_t length)
 {
     const struct img_limits *limits = &image->limits;
@@ -39,7 +39,7 @@ static int xor_open(struct img *image, const void *parsed, struct img_doc *optio
     return 0;
 }
 
-/* The key depends on the place, as that of a real cipher does. */
+/* The key depends on the offset, as in a real cipher. */
 static void change(unsigned char *bytes, uint64_t offset, size_t length)
 {
     for (size_t i = 0; i < length; i++)
@@ -116,7 +116,7 @@ const char img_module_folder[] = "";
 static char name[] = "/tmp/imgbox-adapter-XXXXXX";
 static unsigned char disk[DISK];        /* what the guest wrote */
 
-/* Encrypt the file as it is, or decrypt it. */
+/* Encrypt or decrypt the file in place. */
 static void change_file(void)
 {
     static unsigned char bytes[64 << 20];
@@ -242,7 +242,7 @@ int main(void)
     if (make("qcow2")) {
         change_file();
         write_beside("qcow2", "xor");
-        /* On the storage there is nothing in the clear: it is an image once it is decrypted. */
+        /* The storage holds no plain text: it is an image only after decryption. */
         struct img *plain = open_over("qcow2", "block", false);
         OK(!plain, "the file is no image without the cipher");
         change_file();

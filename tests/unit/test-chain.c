@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening, chains, maps, the gate and guest I/O on real files in a directory of their own:
- * names and their errors, short backing files, loops, the first sector of a
- * guessed raw image, copy on write against a model in memory.
+ * Opening, chains, maps, the gate and guest I/O on real files in a fresh directory: names and their errors, short
+ * backing files, loops, the first sector of a guessed raw image, copy on write against a model in memory.
  */
 #include "libimg/img.h"
 #include "test.h"

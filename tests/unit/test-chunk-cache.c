@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The cache of decoded chunks: each is decoded once for many small reads, several side by side, errors reach all. */
+/*
+ * The cache of decoded chunks: each chunk is decoded once for many small reads, several in parallel, and errors
+ * reach all readers.
+ */
 #include "libimg/io/chunk-cache.h"
 #include "libimg/util/team.h"
 #include "test.h"
@@ -7,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* No more chunks than are kept: one that is late by whole seconds still finds all that it wants. */
+/* No more chunks than the cache keeps: a reader that is seconds late still finds all of them. */
 enum { CHUNKS = 30, LENGTH = 4096, PIECE = 512, READERS = 4, BAD_CHUNK = 17, PATIENCE_MS = 60000 };
 
 static unsigned decodes[CHUNKS], running, most_running;
@@ -37,7 +40,7 @@ static int decode(struct img *image, uint64_t chunk, void *plain, struct img_scr
 
 struct reader {
     struct img_chunk_cache *cache;
-    unsigned *next;                 /* the piece that is read next, by whoever is free */
+    unsigned *next;                 /* next piece to read, by any reader */
     unsigned wrong, errors;
 };
 
@@ -59,7 +62,7 @@ static void *read_pieces(void *pointer)
     return NULL;
 }
 
-/* All pieces in order by some readers; how many reads failed. */
+/* Read all pieces in order with some readers; returns how many reads failed. */
 static unsigned read_all(struct img_chunk_cache *cache, unsigned readers)
 {
     struct reader each[READERS];
@@ -104,7 +107,7 @@ int main(void)
     OK(most_running > 1, "and several of them at a time (%u)", most_running);
     img_chunk_cache_free(cache);
 
-    /* Chunks that are so large that only two are kept. */
+    /* Chunks so large that only two are kept. */
     cache = cache_of(64 << 20);
     OK(read_all(cache, READERS) == 0, "little room: all is read");
     OK(most_running <= 2, "and no more than two are decoded at a time (%u)", most_running);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Codecs: round trips, streams that are cut, garbled, padded, too short or too long; several threads at once. */
+/* Codecs: round trips; truncated, garbled, padded, short and long streams; several threads at once. */
 #include "libimg/codec/codec.h"
 #include "test.h"
 
@@ -36,7 +36,7 @@ static void round_trip(enum img_codec codec, size_t length)
     memset(back, 0xEE, sizeof back);
     good = good && img_decode(codec, coded, (size_t)size, back, length) == 0 && memcmp(plain, back, length) == 0;
     OK(good, "%s: %zu bytes come back", names[codec], length);
-    /* As in a file: the stream ends somewhere inside of the last sector. */
+    /* As in a file: the stream ends inside the last sector. */
     memset(coded + size, 0, 512);
     good = img_decode(codec, coded, (size_t)size + 512, back, length) == 0 && memcmp(plain, back, length) == 0;
     OK(good, "%s: %zu bytes with padding", names[codec], length);
@@ -61,7 +61,7 @@ static void damaged(enum img_codec codec)
         accepted += img_decode(codec, coded, (size_t)cut, back, UNIT) != -EIO;
     OK(accepted == 0, "%s: a stream that is cut gives -EIO", names[codec]);
 
-    /* Flipped bits may go unseen (there is no checksum in all of them) but must do no harm. */
+    /* Flipped bits may go undetected (some codecs have no checksum), but must do no harm. */
     unsigned long long seed = 11;
     int odd = 0;
     for (int round = 0; round < 2000; round++) {
@@ -101,7 +101,7 @@ static void other_lengths(enum img_codec codec)
 #endif
 }
 
-/* Every level that is said to be there, every window; what is not is refused. */
+/* Every available level, every window; others are refused. */
 static void levels(enum img_codec codec)
 {
     bool zstd = codec == IMG_CODEC_ZSTD, good = true;
@@ -133,12 +133,12 @@ static void levels(enum img_codec codec)
 }
 
 #ifdef HAVE_ZLIB
-/* What repeats only far away is found by a long window alone; a reader with a window of `bits` refuses more. */
+/* Only a long window finds distant repetitions; a reader with a window of `bits` refuses longer distances. */
 static bool streams_within(int bits, size_t size)
 {
     z_stream stream = { .next_in = coded, .avail_in = (uInt)size };
     int result = inflateInit2(&stream, -bits);
-    /* In small pieces, so that the window is all that the reader remembers. */
+    /* In small pieces, so that the reader remembers only the window. */
     while (result == Z_OK) {
         unsigned char piece[64];
         stream.next_out = piece;

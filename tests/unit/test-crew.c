@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* libimg/util/crew.h and stop.h: all calls are made, side by side; the first error counts; who sleeps is woken. */
+/* libimg/util/crew.h and stop.h: all calls are made, in parallel; the first error counts; sleepers are woken. */
 #include "libimg/util/crew.h"
 #include "libimg/util/stop.h"
 #include "libimg/util/team.h"
@@ -39,7 +39,7 @@ static void *call(void *argument)
     return NULL;
 }
 
-/* Each waits until all of them are there: that ends only where they are side by side. */
+/* Each call waits for all others: this ends only if they run in parallel. */
 static pthread_barrier_t together;
 
 static int meet(void *context, size_t index)

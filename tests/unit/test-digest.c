@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Digests: published test vectors, any cut of the input, the tree against a plain way to build it, zeroes. */
+/* Digests: published test vectors, any split of the input, the tree against a simple implementation, zeroes. */
 #include "libimg/digest.h"
 #include "libimg/codec/hash.h"
 #include "libimg/util/strbuf.h"

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* What is where, entry by entry: runs over units and tables, where they end, and whose an error is. */
+/* Mapping by table entries: runs over units and tables, where they end, and which call reports an error. */
 #include "libimg/io/entries.h"
 #include "libimg/io/waiting.h"
 #include "test.h"
 
 enum { UNIT = 16, SPAN = 4 * UNIT, FAR = 1 << 20 };
 
-/* A letter a unit: '.' hole, 'z' zero, 'd' the next data in a row, 'j' data elsewhere, 'c' coded, 'e' error; a table of
- * four units is missing where they are all '-', and cannot be found where they are all 'x'.  With `away` tables and units
- * have to be waited for now and then. */
+/* One letter per unit: '.' hole, 'z' zero, 'd' the next data in a row, 'j' data elsewhere, 'c' compressed, 'e'
+ * error.  A table of four units is missing if they are all '-', and cannot be found if they are all 'x'.  With
+ * `away` tables and units must sometimes be waited for. */
 static const char *disk;
 static unsigned found;
 static unsigned asked;
 static bool away;
 
-/* Not at every third time. */
+/* False every third time. */
 static bool arrived(void)
 {
     return !away || ++asked % 3;
@@ -50,7 +50,7 @@ static int look(struct img *image, uint64_t table, uint64_t guest, struct img_ex
 static const struct img_entries two_levels = { .unit = UNIT, .span = SPAN, .find_table = find_table, .look = look };
 static const struct img_entries one_level = { .unit = UNIT, .look = look };
 
-/* Does the run from `offset` on have that length and kind? */
+/* Is there a run of that length and kind at `offset`? */
 static bool is_run(const struct img_entries *entries, const char *what, uint64_t offset, uint64_t length,
                    uint64_t expected, enum img_extent_kind kind)
 {

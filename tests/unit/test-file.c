@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The file driver under random requests: what is written, zeroed and discarded
- * through libimg reads back the same, also when nothing is aligned and the page cache is
- * by-passed, when several threads write next to each other, and when map answers from memory.
+ * The file driver under random requests: everything written, zeroed and discarded through libimg reads back the
+ * same, also with unaligned requests and without the page cache, when several threads write next to each other, and
+ * when map answers from its cache.
  */
 #include "libimg/img.h"
 #include "test.h"
@@ -92,7 +92,7 @@ static bool same_content(struct img *image, uint64_t limit)
     return img_pread(image, buffer, 0, limit) == 0 && memcmp(buffer, model, limit) == 0;
 }
 
-/* Zeroes that map promises must be zeroes, and answers must cover all. */
+/* Zeroes reported by map must be zeroes, and the answers must cover everything. */
 static bool map_is_true(struct img *image, uint64_t limit)
 {
     for (uint64_t at = 0; at < limit;) {
@@ -172,7 +172,7 @@ static void test_threads(enum img_cache cache, const char *what)
     close_image(image);
 }
 
-/* A remembered stretch of data must not outlive a hole that is punched into it. */
+/* Cached data must not outlive a hole that is punched into it. */
 static void test_map_memory(void)
 {
     struct img_extent extent;
@@ -211,8 +211,8 @@ static void resize(const char *name, const char *options, uint64_t size, const c
 }
 
 /*
- * Space that cannot be set aside.  A limit refuses it, not the size of the disk: asked for terabytes, a file
- * system takes all that it has before it says no, and for that moment every other program meets a full disk.
+ * Space that cannot be allocated.  A limit refuses it, not the size of the disk: if asked for terabytes, a file
+ * system takes all free space before it fails, and meanwhile every other program sees a full disk.
  */
 static void resize_beyond_limit(const char *options)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A flush covers each write that was answered before it was asked for, whatever runs beside it; an error of a flush is
- * told to every later one.  The storage here holds a write or a flush back until it is let go.
+ * A flush covers each write that was acknowledged before the flush was requested, whatever runs beside it; every
+ * later flush repeats the error of a failed one.  The storage in this test holds a write or a flush until it is
+ * released.
  */
 #include "libimg/driver.h"
 #include "libimg/node/module.h"
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static sem_t held, go;              /* posted when a request is held; waited for before it goes on */
+static sem_t held, go;              /* posted when a request is held; posted to release it */
 static bool hold_write, hold_flush;
 static unsigned flushes;
 static int flush_error;
@@ -115,7 +116,7 @@ int main(void)
     OK(img_flush(image) == 0 && flushes == 1, "what was written is flushed");
     OK(img_flush(image) == 0 && flushes == 1, "once");
 
-    /* A write that is not answered when the flush comes is for the next one. */
+    /* A write not acknowledged when the flush begins is left to the next flush. */
     hold_write = true;
     thread = begin(write_one);
     img_flush(image);
@@ -124,7 +125,7 @@ int main(void)
     hold_write = false;
     OK(img_flush(image) == 0 && flushes == 1, "and is flushed by the next flush");
 
-    /* So is one that is answered while the flush is on the way. */
+    /* So is one that is acknowledged during the flush. */
     write_one(NULL);
     hold_flush = true;
     thread = begin(flush_one);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A driver in a module is loaded once, whoever asks first. */
+/* A driver in a module is loaded once, whichever thread asks first. */
 #include "libimg/img.h"
 #include "test.h"
 

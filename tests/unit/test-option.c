@@ -130,7 +130,7 @@ static const struct img_option other[] = {
     { 0 }
 };
 
-/* What reading `json` says: "" is success, what is left goes to *left. */
+/* Result of reading `json`: "" is success; the rest is stored in *left. */
 static char *reading(unsigned when, const char *json, struct values *values, char **left)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -255,7 +255,7 @@ static void several_tables(void)
     free(help);
 }
 
-/* Texts that could cost much: deep keys, many keys, one key many times. */
+/* Texts that could be expensive: deep keys, many keys, one key many times. */
 static void hostile(void)
 {
     enum { LENGTH = 1 << 20 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tables by pages: under random changes with memory for far fewer pages than are used, what is read is what was put
- * there, only changed bytes reach the file, and `ready` is asked before any of them does.
+ * The page cache of tables: under random changes, with memory for far fewer pages than are used, reads return what
+ * was written, only dirty bytes reach the file, and `ready` is called before any of them does.
  */
 #include "libimg/io/pages.h"
 #include "test.h"
@@ -43,7 +43,7 @@ static struct img *open_image(const char *name)
     return image;
 }
 
-/* Change some bytes of a page; false: it does not hold what it should. */
+/* Change some bytes of a page; returns false if it has the wrong content. */
 static bool change(struct img_pages *pages)
 {
     uint64_t offset = (uint64_t)PAGE * pick(PAGES);
@@ -122,7 +122,7 @@ static void test_refusal(struct img *image)
     img_pages_free(pages);
 }
 
-/* Pages at the same places of two files, far more of them than there is memory for. */
+/* Pages at the same offsets of two files, far more than fit into memory. */
 static void test_two_files(struct img *image, struct img *other)
 {
     static unsigned char second[SIZE], found[SIZE];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* libimg/util/range-lock.h: whoever holds a range alone has it alone; nobody waits for ever. */
+/* libimg/util/range-lock.h: an exclusive lock excludes all others, and nobody starves. */
 #include "libimg/util/range-lock.h"
 #include "libimg/util/team.h"
 #include "test.h"
@@ -9,8 +9,8 @@
 
 enum { WORKERS = 8, ROUNDS = 4000, CELLS = 64 };
 
-/* Who is in a cell: -1 one alone, else how many share it.  Changed by those who hold it, so a fault of the lock is a race
- * that ThreadSanitizer sees too. */
+/* State of a cell: -1 exclusive, else the number of sharers.  The holders change it, so a fault of the lock is also
+ * a race that ThreadSanitizer sees. */
 static int cells[CELLS], plain[CELLS];
 static struct img_range_lock lock;
 static int faults;
@@ -92,7 +92,7 @@ int main(void)
     img_range_release(&lock, &second);
     img_range_release(&lock, &first);
     OK(!lock.oldest && !lock.newest, "nothing is left behind");
-    /* The time is told, not judged. */
+    /* The time is only printed. */
     printf("# an uncontended lock takes %.0f ns\n", nanoseconds_uncontended());
     img_range_lock_destroy(&lock);
     return test_end();

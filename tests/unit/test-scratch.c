@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Scratch memory: what is given back is taken again, what is taken is nobody else's. */
+/* Scratch memory: released buffers are reused, and a buffer in use is never shared. */
 #include "test.h"
 #include "util/scratch.h"
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 
-/* Under a sanitizer nothing is kept. */
+/* Sanitizer builds keep no buffers. */
 static bool keeps(void)
 {
     void *first = img_scratch_get(100000), *again;
@@ -27,11 +27,11 @@ static void reuses(void)
     OK((uintptr_t)small == at, "a buffer that is large enough is taken again");
     large = img_scratch_get(90000);
     OK((uintptr_t)large != at, "one that is taken is nobody else's");
-    img_scratch_put(small);     /* not the order of a stack */
+    img_scratch_put(small);     /* not in stack order */
     img_scratch_put(large);
 }
 
-/* More than a thread has slots for, of any size: does each keep what was written into it? */
+/* More buffers than a thread has slots, of any size: does each keep its content? */
 static bool many(void)
 {
     enum { COUNT = 40 };
@@ -68,7 +68,7 @@ static void zeroed(void)
     img_scratch_put(bytes);
 }
 
-/* Far more than is kept, and what no machine has. */
+/* Far more than is kept, and more than any machine has. */
 static void huge(void)
 {
     void *bytes = img_scratch_get((size_t)64 << 20);

@@ -124,7 +124,7 @@ static int write_letters(char *name)
     return close(fd);
 }
 
-/* Is the piece anywhere in the memory of the process, but for the stack? */
+/* Is the piece anywhere in the memory of the process, except the stack? */
 static bool in_memory(const char piece[PIECE])
 {
     FILE *maps = fopen("/proc/self/maps", "r");
@@ -141,7 +141,7 @@ static bool in_memory(const char piece[PIECE])
     return found;
 }
 
-/* In many places, as what was moved when it grew may have been written over in a part. */
+/* Check many places, since a stale copy may be partly overwritten. */
 static bool any_in_memory(bool decoded)
 {
     for (unsigned i = 0; i < LETTERS - 2 * PIECE; i += 4000) {

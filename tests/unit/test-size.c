@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* img_parse_size and img_human_size: what qemu-img was seen to take and to print. */
+/* img_parse_size and img_human_size: what qemu-img accepts and prints. */
 #include "libimg/img.h"
 #include "test.h"
 

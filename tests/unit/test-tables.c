@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tables are read with no lock held (libimg/io/waiting.h), in each format that has them in a file: those who want
- * different tables read at the same time, those who want the same one read it once, and an error is told to each.  Then
- * many threads read and write one image with memory for few tables (build/tsan looks on), and all is where it was put.
+ * Tables are read with no lock held (libimg/io/waiting.h), in each format that has tables in a file: threads that
+ * need different tables read at the same time, threads that need the same one read it once, and each gets the
+ * error.  Then many threads read and write one image with memory for few tables (also under build/tsan), and all
+ * data are correct.
  */
 #include "libimg/driver.h"
 #include "test.h"
@@ -25,12 +26,12 @@ static struct {
     pthread_cond_t changed;
     const struct img_driver *real;
     struct img_driver driver;
-    unsigned wanted;                /* readers that have to be there before any of them goes on */
+    unsigned wanted;                /* number of readers that must arrive before any continues */
     unsigned inside, most, reads;
     int answer;
 } storage = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
-/* Whoever waits in vain for others goes on in the end: the test fails, and ends. */
+/* A reader that waits in vain for others continues in the end, so the test fails instead of hanging. */
 static int meet(struct img *file, void *buffer, uint64_t offset, size_t length)
 {
     struct timespec end;
@@ -138,7 +139,7 @@ static bool all(const struct reader *readers, int result)
     return true;
 }
 
-/* Places that are `step` bytes apart are in different tables below one and the same. */
+/* Offsets `step` bytes apart are in different tables of the same parent table. */
 static void test_readers(const char *format, const char *options, uint64_t step)
 {
     struct reader readers[READERS];
@@ -175,7 +176,7 @@ static void test_readers(const char *format, const char *options, uint64_t step)
 
 /* ---- Writers ---------------------------------------------------------------------------- */
 
-/* Each has every WRITERS-th piece of the disk; `model` is what they hold. */
+/* Each writer has every WRITERS-th piece of the disk; `model` is their content. */
 struct writer {
     pthread_t thread;
     struct img *image;
@@ -260,7 +261,7 @@ int main(void)
     test_readers("vhdx", "size=80G,block_size=1M", 8192 * MIB);
     test_readers("vmdk", "size=80G", 1024 * MIB);
     test_readers("parallels", "size=80G", 8192 * MIB);
-    /* Strides by which pieces lie in far more tables than there is memory for. */
+    /* Strides at which the pieces use far more tables than fit into memory. */
     test_writers("qcow2", "size=64M,cluster_size=512", "l2-cache-size=64k,refcount-cache-size=64k,", 64 << 10);
     test_writers("vmdk", "size=64G", "", 64 * MIB);
     test_writers("vpc", "size=1000G", "", 960 * MIB);

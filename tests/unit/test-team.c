@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* libimg/util/team.h: all workers that could be made ready work, the first one in the calling thread. */
+/* libimg/util/team.h: all workers that could be prepared run, the first one in the calling thread. */
 #include "libimg/util/team.h"
 #include "test.h"
 
@@ -8,7 +8,7 @@
 
 enum { COUNT = 8 };
 
-static unsigned fails_from;     /* no memory for this worker and those behind it */
+static unsigned fails_from;     /* no memory for this worker and later ones */
 
 struct worker {
     unsigned number;

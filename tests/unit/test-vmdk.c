@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vmdk between the two steps of a write: bytes that a failed one left are no table afterwards, and a table goes out
- * behind all data that it names, also when somebody flushed while they were on their way.
+ * vmdk between the two steps of a write: bytes left by a failed write never become a table, and a table is written
+ * after all data that it refers to, even if another thread flushed while they were being written.
  */
 #include "libimg/copy/internal.h"
 #include "libimg/img.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A sparse image of 64 MiB has two tables; where the entries of its directories, and of its first table, are. */
+/* A sparse image of 64 MiB has two tables: offsets of the entries in its directories, and in its first table. */
 enum { GRAIN = 64 << 10, FAR = 40 << 20, REDUNDANT = 21 * 512, DIRECTORY = 30 * 512, TABLE = 31 * 512 };
 
 static const char path[] = "test-vmdk.vmdk", through[] = "blkdebug:test-vmdk.rules:test-vmdk.vmdk";
@@ -47,7 +47,7 @@ static int shut(struct img *image)
     return ret;
 }
 
-/* `length` bytes of the file; written when `write` is set. */
+/* `length` bytes of the file; written if `write` is set. */
 static void file_bytes(off_t offset, void *buffer, size_t length, bool write)
 {
     int fd = open(path, O_RDWR);
@@ -106,7 +106,7 @@ int main(void)
     const struct img_driver *vmdk = img_driver_find("vmdk");
     bool built = vmdk && vmdk->create;
 
-    /* As entries of a table they would name the first grain. */
+    /* As table entries they would refer to the first grain. */
     for (size_t i = 0; i < sizeof bytes; i += 4)
         bytes[i] = 0x80;
     if (built)

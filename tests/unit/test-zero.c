@@ -41,7 +41,7 @@ static void one_byte(void)
     OK(wrong == 0, "one byte that is not zero is found anywhere");
 }
 
-/* Each scanner by itself; the rest of the tests see the one that is chosen here. */
+/* Test each scanner directly; the other tests use the selected one. */
 static void scanner_by_itself(scan_fn *scan, const char *name)
 {
     int wrong = 0;
@@ -73,7 +73,7 @@ static void scanners(void)
 #endif
 }
 
-/* At the end of an allocation, for the sanitizer to see a read behind it. */
+/* At the end of an allocation, so that the sanitizer detects reads beyond it. */
 static void exact_allocation(void)
 {
     bool good = true;
@@ -85,7 +85,7 @@ static void exact_allocation(void)
     OK(good, "no read behind the buffer");
 }
 
-/* The plain way to say what img_zero_run says. */
+/* A simple implementation of img_zero_run. */
 static size_t slow_run(const unsigned char *bytes, size_t length, size_t unit, bool *zero)
 {
     size_t done = 0;

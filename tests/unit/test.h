@@ -34,7 +34,7 @@ static inline void test_same(const char *got, const char *wanted, const char *na
         printf("# got:    %s\n# wanted: %s\n", got ? got : "(null)", wanted ? wanted : "(null)");
 }
 
-/* A small generator, the same everywhere, so that a failure can be repeated. */
+/* A small generator, the same on every machine, so that failures can be repeated. */
 static inline unsigned test_random(unsigned long long *state)
 {
     *state = *state * 6364136223846793005ull + 1442695040888963407ull;

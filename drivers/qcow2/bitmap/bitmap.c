@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bitmaps that are stored in the image: the directory, and the rules of what is sound.
+ * Bitmaps stored in the image: the directory and its validation.
  * Specification: "Bitmaps extension", "Bitmap directory", "Bitmap table".
  */
 #include "../qcow2.h"
@@ -87,7 +87,7 @@ int qcow2_read_bitmap_table(struct img *image, const struct qcow2_bitmap *bitmap
     return status;
 }
 
-/* A bitmap that was not left in use must be whole. */
+/* A bitmap that is not "in use" must be intact. */
 static int check_table(struct img *image, const struct qcow2_bitmap *bitmap, struct img_error *err)
 {
     uint64_t *table;

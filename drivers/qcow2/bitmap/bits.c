@@ -3,9 +3,9 @@
  * The bits of one bitmap.
  * Specification: "Bitmap table", "Bitmap data".
  *
- * The table is in memory as a whole, the bits cluster by cluster as they are wanted.  When they take
- * too much room all go to the disk (what changed) and out of memory: the bitmap is marked in use
- * by then, so nobody relies on what its clusters hold.  Bits behind the end of the disk are kept 0.
+ * The whole table is in memory; the bits are loaded cluster by cluster.  When they use too much memory, changed ones
+ * are written and all are dropped.  The bitmap is marked in use by then, so nobody relies on its clusters.  Bits
+ * beyond the end of the disk are kept 0.
  */
 #include "../qcow2.h"
 
@@ -30,7 +30,7 @@ static uint64_t disk_bits(const struct qcow2_bitmap *bitmap, uint64_t size)
     return img_div_up(size, 1ull << bitmap->granularity_bits);
 }
 
-/* Bits of this cluster that stand for some part of a disk of this size. */
+/* Number of bits in this cluster that represent a disk of this size. */
 static uint64_t valid_bits(const struct qcow2 *s, const struct qcow2_bitmap *bitmap, uint64_t index, uint64_t size)
 {
     uint64_t all = disk_bits(bitmap, size), first = index * part_bits(s);
@@ -120,15 +120,15 @@ void qcow2_bits_written(struct qcow2_bitmap *bitmap)
     bitmap->bits->changed = false;
 }
 
-/* No bit of the part can be set: it is not in memory, and its entry says so. */
+/* Are all bits of the part known to be 0?  Then it is not loaded, and its entry says so. */
 static bool is_empty(const struct qcow2_bits *bits, uint64_t index)
 {
     return !bits->parts[index].bits && !bits->table[index];
 }
 
-/* ---- To the disk -------------------------------------------------------------------- */
+/* ---- Writing back ------------------------------------------------------------------- */
 
-/* The entry is to be without a cluster. */
+/* Set an entry that has no cluster. */
 static void set_plain(struct img *image, struct qcow2_bits *bits, uint64_t index, uint64_t value)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -182,7 +182,7 @@ int qcow2_bits_write(struct img *image, struct qcow2_bitmap *bitmap)
     return status;
 }
 
-/* Make room: what changed goes to the disk, all of it out of memory. */
+/* Free memory: write changed parts, drop all. */
 static int spill(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -200,7 +200,7 @@ static int spill(struct img *image)
 
 /* ---- Bits ------------------------------------------------------------------------------ */
 
-/* Bits behind the first `valid` become 0. */
+/* Clear the bits after the first `valid`. */
 static void mask(uint8_t *bits, size_t length, uint64_t valid)
 {
     uint64_t whole = valid / 8;
@@ -211,7 +211,7 @@ static void mask(uint8_t *bits, size_t length, uint64_t valid)
     memset(bits + whole + 1, 0, length - whole - 1);
 }
 
-/* The loaded cluster; good until the next call. */
+/* Get the loaded cluster; valid until the next call. */
 static int get_part(struct img *image, struct qcow2_bitmap *bitmap, uint64_t index, uint64_t valid, struct part **out)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -281,7 +281,7 @@ void qcow2_bits_clear(struct img *image, struct qcow2_bitmap *bitmap)
         set_plain(image, bitmap->bits, i, 0);
 }
 
-/* First bit in [from, end) that is set, or (set false) is not; `end`: none. */
+/* The first bit in [from, end) that is set (or, if set is false, clear); `end`: none. */
 static uint64_t find_bit(const uint8_t *bits, uint64_t from, uint64_t end, bool set)
 {
     uint64_t skip = set ? 0 : UINT64_MAX, word;
@@ -331,9 +331,9 @@ int qcow2_bits_next(struct img *image, struct qcow2_bitmap *bitmap, uint64_t off
     return status;
 }
 
-/* ---- Another bitmap -------------------------------------------------------------------- */
+/* ---- Merging --------------------------------------------------------------------------- */
 
-/* The bits [first, end) of both bitmaps lie in one part of each, and whole bytes of either begin there. */
+/* Merge the bits [first, end), which lie in one part of each bitmap, and begin at a whole byte in both. */
 static int merge_part(struct img *image, struct qcow2_bitmap *bitmap, struct img *source, struct qcow2_bitmap *from,
                       uint64_t first, uint64_t end)
 {
@@ -345,7 +345,7 @@ static int merge_part(struct img *image, struct qcow2_bitmap *bitmap, struct img
 
     if (status < 0 || (status = get_part(image, bitmap, index, valid, &into)) < 0)
         return status;
-    /* Loading one may have put all others of the image out of memory; the two fit in together. */
+    /* Loading one may drop all others of the image, but two fit into memory. */
     if ((status = get_part(source, from, there, known, &of)) < 0)
         return status;
     uint8_t *to = into->bits + first % part_bits(s) / 8;
@@ -355,7 +355,7 @@ static int merge_part(struct img *image, struct qcow2_bitmap *bitmap, struct img
     mask(into->bits, s->cluster_size, valid);
     into->newer = bitmap->bits->changed = true;
     if (!of->newer && end % part_bits(other) == 0)
-        drop_part(other, of);       /* nobody asks for it again */
+        drop_part(other, of);       /* it is not needed again */
     return 0;
 }
 
@@ -377,9 +377,9 @@ int qcow2_bits_merge(struct img *image, struct qcow2_bitmap *bitmap, struct img 
     return status;
 }
 
-/* ---- Another size ------------------------------------------------------------------------- */
+/* ---- Resizing ----------------------------------------------------------------------------- */
 
-/* The last cluster that both sizes have: what lay behind the end of either is 0. */
+/* Clear the bits beyond either size in the last cluster that both sizes have. */
 static int trim_last(struct img *image, struct qcow2_bitmap *bitmap, uint64_t size, uint64_t entries)
 {
     struct qcow2 *s = qcow2_state(image);

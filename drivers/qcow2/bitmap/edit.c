@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What users do with stored bitmaps: add, remove, clear, switch on and off, read and set bits.
- * All of it is in memory first and reaches the disk with qcow2_bitmaps_store().
+ * Changes of stored bitmaps by users: add, remove, clear, enable, disable, read and set bits.  All changes are made
+ * in memory; qcow2_bitmaps_store() writes them.
  */
 #include "../qcow2.h"
 
@@ -46,7 +46,7 @@ static int check_room(const struct qcow2 *s, const char *name, unsigned granular
     return 0;
 }
 
-/* New ones stand behind those of the directory, the latest first, as qemu-img writes them. */
+/* New ones come after those of the directory, the latest first, as qemu-img writes them. */
 static void insert(struct qcow2 *s, struct qcow2_bitmap bitmap)
 {
     size_t at = s->bitmaps.count;
@@ -76,7 +76,7 @@ static int add(struct img *image, const char *name, uint64_t granularity, bool e
     return 0;
 }
 
-/* What the bitmap holds is free when the directory does not name it any more.  One that cannot be read leaks. */
+/* The clusters of the bitmap become free once the directory does not refer to it.  An unreadable bitmap leaks. */
 static void give_up_clusters(struct img *image, struct qcow2_bitmap *bitmap)
 {
     struct qcow2 *s = qcow2_state(image);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stored bitmaps that follow what is written, and their way back to the disk.
+ * Stored bitmaps that track writes, and writing them back.
  * Specification: "Bitmaps extension", "Bitmap directory" (flags in_use, auto), "Bitmap table".
  *
- * Before its first change a bitmap is marked "in use" on disk.  The new bits go back when the image is closed: bits
- * and tables first, then the directory, and the mark last.  Whoever dies in between leaves a bitmap that says of itself
- * that it cannot be trusted.  A directory of other entries is a new one, which the header is switched to.  Clusters
- * that nothing needs any more are freed when nothing on disk names them.
+ * Before its first change a bitmap is marked "in use" on disk.  The new bits are written on close: first bits and
+ * tables, then the directory, and the mark last.  A process that dies in between leaves a bitmap marked as not to be
+ * trusted.  A directory with other entries is written to a new place, then the header is switched to it.  Old
+ * clusters are freed when nothing on disk refers to them.
  */
 #include "../qcow2.h"
 
 enum { ENTRY_FLAGS = 12 };
 
-/* Write the flags of a bitmap into the directory as it is on disk. */
+/* Write the flags of a bitmap into its entry in the directory on disk. */
 static int write_flags(struct img *image, const struct qcow2_bitmap *bitmap)
 {
     uint8_t raw[4];
@@ -21,7 +21,7 @@ static int write_flags(struct img *image, const struct qcow2_bitmap *bitmap)
     return qcow2_write(image, QCOW2_AT_BITMAP_DIRECTORY, raw, bitmap->entry + ENTRY_FLAGS, sizeof raw);
 }
 
-/* Load it and mark it on disk, without the barrier. */
+/* Load it and mark it on disk, without a barrier. */
 static int mark(struct img *image, struct qcow2_bitmap *bitmap)
 {
     int status = qcow2_bits_load(image, bitmap);
@@ -52,7 +52,7 @@ static bool follows(const struct qcow2_bitmap *bitmap)
     return (bitmap->flags & (QCOW2_BITMAP_AUTO | QCOW2_BITMAP_IN_USE)) == QCOW2_BITMAP_AUTO;
 }
 
-/* Mark all that follow what is written, or (`all`) all that mean anything; one barrier for them together. */
+/* Mark all bitmaps that track writes, or (`all`) all that are valid; with one barrier for all. */
 static int begin(struct img *image, bool all)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -83,7 +83,7 @@ int qcow2_bitmaps_track(struct img *image, uint64_t offset, uint64_t length)
     return status;
 }
 
-/* ---- Back to the disk ---------------------------------------------------------------- */
+/* ---- Writing back -------------------------------------------------------------------- */
 
 static uint64_t table_bytes(const struct qcow2 *s, uint64_t entries)
 {
@@ -109,7 +109,7 @@ bool qcow2_bitmap_alone(struct img *image, uint64_t offset, uint64_t length)
     return count == 1;
 }
 
-/* Bits into their clusters, and a place for the table where it has none of the right length. */
+/* Write the bits to clusters, and allocate the table unless it has one of the right length. */
 static int place(struct img *image, struct qcow2_bitmap *bitmap)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -193,7 +193,7 @@ static uint8_t *build_directory(const struct qcow2 *s, uint64_t *length)
     return directory;
 }
 
-/* The header says where the directory is, and by the autoclear bit that it counts. */
+/* Store the offset of the directory in the header, and validate it with the autoclear bit. */
 static int switch_directory(struct img *image, uint64_t offset, uint64_t length)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -268,7 +268,7 @@ static bool any_flags(const struct qcow2 *s)
     return false;
 }
 
-/* Nothing on disk names them any more.  As qemu-img does, they are punched out of the file. */
+/* Nothing on disk refers to these any more.  Like qemu-img, punch them out of the file. */
 static int empty_trash(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -284,7 +284,7 @@ int qcow2_bitmaps_store(struct img *image)
     struct qcow2 *s = qcow2_state(image);
     int status = write_bits(image);
 
-    /* The bits, and what they tell about, are to be on disk before they are said to be true. */
+    /* The bits, and the data that they describe, must be on disk before they are declared valid. */
     if (status < 0 || !(s->bitmaps_edited || any_flags(s)) || (status = qcow2_sync(image)) < 0)
         return status;
     if ((status = s->bitmaps_edited ? write_directory(image) : write_all_flags(image)) < 0)
@@ -292,7 +292,7 @@ int qcow2_bitmaps_store(struct img *image)
     return empty_trash(image);
 }
 
-/* ---- Another size --------------------------------------------------------------------- */
+/* ---- Resizing ------------------------------------------------------------------------- */
 
 int qcow2_bitmaps_before_resize(struct img *image, struct img_error *err)
 {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Other options for an image that stands: which of them are possible, and in which order they are applied.
- * Specification: "Header", "Header extensions", "Snapshots" (what version 3 wants in their table).
+ * Changes options of an existing image: which changes are possible, and the order of applying them.
+ * Specification: "Header", "Header extensions", "Snapshots" (what version 3 requires in their table).
  *
- * Version 3 comes first and version 2 last, so that what is between them has all that it needs.  The texts and
- * the order of the refusals are qemu-img's.
+ * An upgrade to version 3 is the first step and a downgrade to version 2 the last, so that the steps between can use
+ * all features.  The texts and the order of refusals are qemu-img's.
  */
 #include "../qcow2.h"
 
 enum { V2_REFCOUNT_ORDER = 4 };
 
-/* What is wanted, in the terms of the header. */
+/* The requested options, in terms of the header. */
 struct plan {
     const struct qcow2_create_options *given;
     const struct img_amend *how;
@@ -26,7 +26,7 @@ static int write_header(struct img *image, struct img_error *err)
     return 0;
 }
 
-/* ---- What is asked for -------------------------------------------------------------------------- */
+/* ---- The request -------------------------------------------------------------------------------- */
 
 static int plan_version(const struct qcow2_create_options *given, unsigned *version, struct img_error *err)
 {
@@ -94,7 +94,7 @@ static int make_plan(const struct img *image, struct plan *plan, struct img_erro
 
 /* ---- To version 3 ---------------------------------------------------------------------------------- */
 
-/* Version 3 wants the size of the disk with each snapshot. */
+/* Version 3 requires the disk size in each snapshot. */
 static bool snapshots_complete(const struct qcow2 *s)
 {
     bool complete = true;
@@ -104,7 +104,7 @@ static bool snapshots_complete(const struct qcow2 *s)
     return complete;
 }
 
-/* A complete snapshot table at a new place; the header names it when it is written next. */
+/* Write a complete snapshot table at a new place; the next header write refers to it. */
 static int rewrite_snapshots(struct img *image, struct img_error *err)
 {
     struct qcow2_range table;
@@ -139,7 +139,7 @@ static int upgrade(struct img *image, struct img_error *err)
     return status < 0 ? img_error_errno(err, -status, "Failed to update the snapshot table") : 0;
 }
 
-/* ---- What is in the header ------------------------------------------------------------------------- */
+/* ---- Header fields --------------------------------------------------------------------------------- */
 
 static int amend_refcounts(struct img *image, const struct plan *plan, struct img_error *err)
 {
@@ -202,7 +202,7 @@ static bool same_text(const char *a, const char *b)
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-/* As it is stored, name and format, it may be given. */
+/* The stored backing name and format may be given again. */
 static int refuse_backing(const struct img *image, const struct qcow2_create_options *given, struct img_error *err)
 {
     if (!given->backing_file && !given->backing_fmt)
@@ -216,7 +216,7 @@ static int refuse_backing(const struct img *image, const struct qcow2_create_opt
 static int amend_size(struct img *image, const struct qcow2_create_options *given, struct img_error *err)
 {
     if (given->size == -1 || given->size == 0)
-        return 0;       /* qemu-img takes 0 for "as it is" */
+        return 0;       /* for qemu-img 0 means "unchanged" */
     if (given->size == INT64_MAX)
         return img_error_set(err, EINVAL, "Image size cannot be negative");
     return img_resize(image, (uint64_t)given->size, NULL, err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Another backing file for an image that stands.
+ * Changes the backing file of an existing image.
  * Specification: "Header" (backing_file_offset, backing_file_size), "Header extensions" (backing file format name).
  */
 #include "../qcow2.h"
@@ -14,7 +14,7 @@ static bool storable(const struct qcow2 *s, const char *name)
 {
     if (!name || !*name)
         return true;
-    /* A raw data file reads the same without us, so nothing may show through. */
+    /* A raw data file must read the same without the qcow2 image, so it cannot have a backing file. */
     return strlen(name) <= QCOW2_MAX_BACKING_NAME && !(s->h.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Version 3 to version 2: what version 2 cannot say is refused or expressed in its terms.
+ * Version 3 to version 2: refuses or converts what version 2 cannot represent.
  * Specification: "Header" (version, additional fields), "Standard Cluster Descriptor" (the zero flag).
  *
- * Clusters that read as zeroes become clusters that hold zeroes, or unallocated ones where there is no backing file
- * to show through.  The guest sees the same before and after each of these, so they need no order among
- * themselves; the header changes the version when all are done.
+ * Clusters flagged as zero become clusters full of zeroes, or unallocated ones if there is no backing file.  The
+ * guest sees the same before and after each conversion, so they may be in any order; the header changes the version
+ * when all are done.
  */
 #include "../qcow2.h"
 
@@ -15,7 +15,7 @@ struct expansion {
     uint64_t done, total;           /* entries of L1 tables */
 };
 
-/* ---- May it be? --------------------------------------------------------------------------------- */
+/* ---- Refusals ----------------------------------------------------------------------------------- */
 
 static bool snapshots_allow(const struct img *image)
 {
@@ -70,7 +70,7 @@ static int find_any_coded(struct img *image, bool *found)
     return status;
 }
 
-/* In qemu-img's order. */
+/* In the order of qemu-img. */
 static int check(struct img *image, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -95,9 +95,9 @@ static int check(struct img *image, struct img_error *err)
                                  "compressed clusters") : 0;
 }
 
-/* ---- Zeroes that are only said ---------------------------------------------------------------------- */
+/* ---- Clusters flagged as zero ----------------------------------------------------------------------- */
 
-/* Zeroes into one host cluster; the file is made long enough. */
+/* Write zeroes to one host cluster, extending the file if needed. */
 static int clear_host(struct img *image, uint64_t offset)
 {
     uint64_t size = img_size(image->file), length = qcow2_state(image)->cluster_size;
@@ -112,7 +112,7 @@ static int clear_host(struct img *image, uint64_t offset)
     return status;
 }
 
-/* A new cluster of zeroes with that many references. */
+/* Allocate a cluster of zeroes with that refcount. */
 static int new_zeroes(struct img *image, uint64_t references, uint64_t *offset)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -130,7 +130,7 @@ static int new_zeroes(struct img *image, uint64_t references, uint64_t *offset)
     return status;
 }
 
-/* What one entry becomes.  `references`: to the table that it is in. */
+/* Convert one entry.  `references`: refcount of its table. */
 static int expand_entry(struct img *image, uint64_t references, uint64_t *entry)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -142,7 +142,7 @@ static int expand_entry(struct img *image, uint64_t references, uint64_t *entry)
                                     (unsigned long long)host);
     if (host && (status = qcow2_refcount_get(image, host >> s->h.cluster_bits, &count)) < 0)
         return status;
-    /* Nobody but this table has it, so it can hold the zeroes itself. */
+    /* Only this table refers to it, so it can hold the zeroes itself. */
     if (host && count <= references) {
         if ((status = clear_host(image, host)) < 0)
             return status;
@@ -161,7 +161,7 @@ static int expand_entry(struct img *image, uint64_t references, uint64_t *entry)
     return 0;
 }
 
-/* The zeroes are on disk before the entries that rely on them. */
+/* The zeroes must be on disk before the entries that refer to them. */
 static int settle(struct img *image)
 {
     int status = qcow2_barrier(image);
@@ -184,7 +184,7 @@ static int expand_table(struct img *image, uint64_t offset)
         uint64_t entry = img_get_be64(at);
         if (entry & QCOW2_COMPRESSED || !(entry & QCOW2_ZERO))
             continue;
-        /* Allocating leaves the L2 cache alone, so the table stays where it is. */
+        /* Allocating does not touch the L2 cache, so the table stays valid. */
         if ((status = expand_entry(image, img_max(references, 1), &entry)) == 0) {
             img_put_be64(at, entry);
             qcow2_cache_dirty(s->l2_cache, offset);
@@ -213,7 +213,7 @@ static int expand_l1(struct expansion *x, const uint64_t *l1, uint32_t size)
     return status;
 }
 
-/* Of the disk and of all snapshots. */
+/* For the disk and all snapshots. */
 static int expand(struct img *image, const struct img_amend *how)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -241,7 +241,7 @@ int qcow2_downgrade(struct img *image, const struct img_amend *how, struct img_e
     int status = check(image, err);
     if (status < 0)
         return status;
-    /* The tables of snapshots are what is written here. */
+    /* This writes to the tables of snapshots. */
     s->overlap_sections &= ~(unsigned)QCOW2_AT_INACTIVE_L2;
     status = expand(image, how);
     s->overlap_sections = sections;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Emptying an image: no guest cluster is allocated any more, the backing file shows everywhere.
+ * Empties an image: deallocates all guest clusters, so that the whole disk reads from the backing file.
  * Specification: "Cluster mapping", "Host cluster management", "Header" (dirty bit).
  *
- * An image whose clusters serve nothing but the guest disk becomes what a fresh one is: header, refcount
- * table, one refcount block, L1 table, nothing behind.  While that goes on the dirty bit is set, so that counts
- * that are wrong for a moment are mended by whoever opens the image after a crash.  Any other image gives back
- * cluster by cluster what no snapshot holds.
+ * An image whose clusters belong only to the active disk becomes like a new one: header, refcount table, one
+ * refcount block, L1 table, nothing after them.  The dirty bit is set meanwhile, so that after a crash the next
+ * program that opens the image repairs refcounts that are temporarily wrong.  Any other image frees all clusters
+ * that no snapshot refers to, one by one.
  */
 #include "../qcow2.h"
 
-/* Where things lie in a fresh image, in clusters. */
+/* Layout of a new image, in clusters. */
 enum { FRESH_REFTABLE = 1, FRESH_REFBLOCK = 2, FRESH_L1 = 3 };
 
 static uint64_t l1_clusters(const struct qcow2 *s)
@@ -18,7 +18,7 @@ static uint64_t l1_clusters(const struct qcow2 *s)
     return img_div_up((uint64_t)s->h.l1_size * 8, s->cluster_size);
 }
 
-/* ---- Like a fresh image --------------------------------------------------------------- */
+/* ---- Like a new image ----------------------------------------------------------------- */
 
 static bool can_start_over(const struct img *image)
 {
@@ -40,7 +40,7 @@ static int write_zeroes(struct img *image, uint64_t offset, uint64_t clusters)
     return status;
 }
 
-/* L1 table and refcount table as the header names them, in one write: they lie side by side there. */
+/* Set the L1 table and the refcount table in the header with one write: the fields are adjacent. */
 static int point_header(struct img *image, uint64_t l1, uint64_t reftable, uint32_t reftable_clusters)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -58,7 +58,7 @@ static int point_header(struct img *image, uint64_t l1, uint64_t reftable, uint3
     return qcow2_barrier(image);
 }
 
-/* All L1 entries go, on disk at once: what they named is leaked until the counts follow. */
+/* Clear all L1 entries on disk at once: their clusters are leaked until the refcounts follow. */
 static int clear_l1(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -74,8 +74,8 @@ static bool lies_as_fresh(const struct qcow2 *s)
            s->h.l1_offset >> s->h.cluster_bits == FRESH_L1;
 }
 
-/* Tables that lie where the new ones are to come go out of the way, to the end of the file.  Nothing is counted there;
- * the dirty bit covers it. */
+/* Move tables that are in the way of the new ones to the end of the file.  Nothing is counted there; the dirty bit
+ * covers that. */
 static int move_away(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -103,7 +103,7 @@ static int write_fresh_tables(struct img *image)
     return status < 0 ? status : img_pwrite(image->file, tables, first, 2 * (size_t)s->cluster_size);
 }
 
-/* What is in memory follows what is on disk. */
+/* Update the memory to match the disk. */
 static int forget_tables(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -150,7 +150,7 @@ static int start_over(struct img *image)
 
 /* ---- Cluster by cluster ----------------------------------------------------------------- */
 
-/* One L2 table with all that it names. */
+/* Free one L2 table and all that it refers to. */
 static int drop_l2(struct img *image, uint64_t index)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -175,13 +175,13 @@ static int drop_l2(struct img *image, uint64_t index)
 static int drop_all(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
-    int status = 0;                 /* bitmaps stay: the guest reads what it read before */
+    int status = 0;                 /* bitmaps stay: the guest reads the same as before */
 
     for (uint64_t i = 0; i < s->h.l1_size && status == 0; i++)
         status = drop_l2(image, i);
     if (status < 0 || (status = qcow2_sync(image)) < 0)
         return status;
-    /* The clusters of a data file are not counted; they may go once no table names them. */
+    /* The clusters of a data file are not counted; discard them once no table refers to them. */
     if (image->data_file && s->snapshots.count == 0 && img_size(image->data_file))
         img_discard(image->data_file, 0, img_size(image->data_file));
     return 0;
@@ -198,7 +198,7 @@ int qcow2_make_empty(struct img *image)
         return status;
     if (s->h.l1_size && can_start_over(image)) {
         status = start_over(image);
-        /* Nothing may be written any more; the dirty bit stays for the repair. */
+        /* Allow no more writes; the dirty bit stays set, for the repair. */
         s->broken = status < 0;
         return status;
     }

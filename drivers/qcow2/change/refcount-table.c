@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A larger refcount table, with the refcount blocks that come with it.
+ * Grows the refcount table, and adds refcount blocks.
  * Specification: "Host cluster management".
  *
- * The new blocks and the new table lie together in one area of the file, which they count
- * themselves.  They are written in full before the header points to them, so a crash on
- * the way leaves the old table in force.
+ * The new blocks and the new table lie together in one area of the file, which they count themselves.  They are
+ * written in full before the header points to them, so after a crash the old table is still valid.
  */
 #include "../qcow2.h"
 
@@ -49,13 +48,13 @@ int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t cluster
         *blocks = img_div_up(clusters + before, per_block);
         *table = img_div_up(*blocks, per_table);
     } while (*blocks + *table != before);
-    /* In the course of growth half as much again, so that it does not have to move soon. */
+    /* When growing, add half as much again, so that the next move is far off. */
     if (!exact)
         *table = img_div_up(*blocks + *blocks / 2, per_table);
     return *table << s->h.cluster_bits > QCOW2_MAX_REFCOUNT_TABLE_BYTES ? -EFBIG : 0;
 }
 
-/* The blocks that `table` lacks, up to `blocks`, are placed one after the other from `offset`; returns the end. */
+/* Place the blocks that `table` lacks, up to `blocks`, one after the other from `offset`.  Returns the end. */
 static uint64_t place_blocks(const struct qcow2 *s, uint64_t *table, uint64_t first, uint64_t blocks, uint64_t offset)
 {
     for (uint64_t i = first; i < blocks; i++) {
@@ -67,7 +66,7 @@ static uint64_t place_blocks(const struct qcow2 *s, uint64_t *table, uint64_t fi
     return offset;
 }
 
-/* Write the blocks of the area: new ones whole, and the counts of the area [start, end) into all. */
+/* Write the blocks of the area: new ones in full, and the counts of the area [start, end) into all. */
 static int count_area(struct img *image, const uint64_t *table, uint64_t blocks, uint64_t start, uint64_t end)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -94,7 +93,7 @@ static int count_area(struct img *image, const uint64_t *table, uint64_t blocks,
     return 0;
 }
 
-/* It could not be written.  Nothing names it, so it is free as before, and what is new of it is not to be written. */
+/* Writing failed.  Nothing refers to the area, so it is free again; drop its new blocks unwritten. */
 static void uncount_area(struct img *image, const uint64_t *table, uint64_t blocks, uint64_t start, uint64_t end)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -128,7 +127,7 @@ static int write_table(struct img *image, uint64_t *table, uint64_t clusters, ui
     return status < 0 ? status : qcow2_barrier(image);
 }
 
-/* Make the header name the table. */
+/* Switch the header to the table. */
 static int switch_table(struct img *image, uint64_t clusters, uint64_t offset)
 {
     uint8_t pointer[12];
@@ -169,7 +168,7 @@ int qcow2_write_refcount_area(struct img *image, const struct qcow2_refcount_are
         (status = write_table(image, table, clusters, table_offset)) < 0)
         uncount_area(image, table, blocks, area->start, *end);
     else
-        status = switch_table(image, clusters, table_offset);   /* what became of a header that failed is not known */
+        status = switch_table(image, clusters, table_offset);   /* after an error either may be active */
     if (status < 0) {
         free(table);
         return status;

@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Another width of the reference counts.
+ * Changes the width of refcounts.
  * Specification: "Host cluster management", "Header" (refcount_order).
  *
- * A second set of refcount blocks and a second refcount table are written into clusters that the old set
- * counts as used.  The new set counts itself and leaves the old one out.  One write of the header then
- * names the new table and the new width, so whoever is killed leaves either the one or the other in force, at
- * worst with the clusters of the new set leaked.
+ * A second set of refcount blocks and a second table are written to clusters that the old set counts as used.  The
+ * new set counts itself and omits the old one.  One header write then switches to the new table and width, so after
+ * a crash either the old or the new set is valid, at worst with the clusters of the new one leaked.
  */
 #include "../qcow2.h"
 
 struct rebuild {
-    const char *failed;             /* what to say when the step that is being done fails */
+    const char *failed;             /* error message for the current step */
     struct img *image;
-    struct qcow2 after;             /* for its width alone */
+    struct qcow2 after;             /* only for its width */
     const struct img_amend *how;
-    uint8_t *needed;                /* a flag for each stretch that a new block counts: it has something to count */
-    uint64_t *blocks;               /* where these blocks are to be; 0: nowhere yet */
+    uint8_t *needed;                /* per block of the new set: does it have anything to count? */
+    uint64_t *blocks;               /* host offsets of these blocks; 0: not placed yet */
     uint64_t stretches;
     uint64_t table_offset, table_clusters;
-    uint64_t *old_structures;       /* cluster numbers of the old blocks and table, ascending */
+    uint64_t *old_structures;       /* cluster numbers of the old blocks and the old table, ascending */
     size_t old_count;
 };
 
@@ -29,7 +28,7 @@ static void tell(const struct rebuild *r, uint64_t done, uint64_t total)
         r->how->progress(r->how->context, done, total);
 }
 
-/* ---- What is there ------------------------------------------------------------------------------- */
+/* ---- The old set --------------------------------------------------------------------------------- */
 
 static int need_stretch(struct rebuild *r, uint64_t cluster)
 {
@@ -57,7 +56,7 @@ static int need_stretch(struct rebuild *r, uint64_t cluster)
     return 0;
 }
 
-/* Every count fits the new width; the stretches with something in them are found on the way. */
+/* Check that every refcount fits the new width, and note which new blocks are needed. */
 static int scan_block(struct rebuild *r, uint64_t index, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(r->image);
@@ -94,7 +93,7 @@ static int scan(struct rebuild *r, struct img_error *err)
     return status;
 }
 
-/* ---- Room for what comes --------------------------------------------------------------------------- */
+/* ---- Allocating the new set ------------------------------------------------------------------------ */
 
 static int alloc(struct rebuild *r, uint64_t length, uint64_t *offset)
 {
@@ -106,7 +105,7 @@ static int alloc(struct rebuild *r, uint64_t length, uint64_t *offset)
     return status;
 }
 
-/* What is allocated has to be counted, too, so this goes on until nothing new is needed. */
+/* New blocks must be counted, too: repeat until no more are needed. */
 static int alloc_blocks(struct rebuild *r, bool *any)
 {
     uint32_t cluster_size = qcow2_state(r->image)->cluster_size;
@@ -189,7 +188,7 @@ static int by_number(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-/* Where the old set lies, once it does not change any more. */
+/* List the old set, once it no longer changes. */
 static int list_old(struct rebuild *r)
 {
     struct qcow2 *s = qcow2_state(r->image);
@@ -206,7 +205,7 @@ static int list_old(struct rebuild *r)
     return 0;
 }
 
-/* The first of the old structures that is not below `cluster`. */
+/* Index of the first old structure at or after `cluster`. */
 static size_t first_old(const struct rebuild *r, uint64_t cluster)
 {
     size_t low = 0, high = r->old_count;
@@ -284,7 +283,7 @@ static int switch_header(struct rebuild *r)
     return status < 0 ? status : qcow2_barrier(r->image);
 }
 
-/* The state in memory follows. */
+/* Update the state in memory. */
 static int adopt(struct rebuild *r, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(r->image);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The size of the disk.  It is in the header that the new size counts: growing writes it last, when
- * the tables can hold it, and shrinking first, before anything is taken from them.  So whoever is killed on the
- * way leaves the disk as it was or as it was to be.
+ * Changes the size of the disk.  The size in the header decides: growing writes it last, when the tables are large
+ * enough, and shrinking first, before anything is removed from them.  So after a crash the disk has its old or its
+ * new size.
  * Specification: "Header" (size), "Cluster mapping".
  */
 #include "../qcow2.h"
@@ -27,9 +27,9 @@ static int write_size(struct img *image, uint64_t size, struct img_error *err)
     return 0;
 }
 
-/* ---- What is behind the end ------------------------------------------------------ */
+/* ---- Beyond the end -------------------------------------------------------------- */
 
-/* The clusters from `from` on are not mapped any more. */
+/* Unmap the clusters from `from` on. */
 static int crop_clusters(struct img *image, uint64_t from, uint64_t to)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -68,7 +68,7 @@ static int any_mapped(struct img *image, uint64_t from, uint64_t to, bool *any)
     return status;
 }
 
-/* Clusters behind the old end, left by whoever was interrupted while shrinking or growing: they must not show. */
+/* Free clusters beyond the old end, left by an interrupted resize: the guest must not see them. */
 static int drop_leftover(struct img *image, uint64_t old, uint64_t size)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -88,19 +88,19 @@ static int drop_leftover(struct img *image, uint64_t old, uint64_t size)
 
 /* ---- Growing ------------------------------------------------------------------ */
 
-/* Does the backing file reach into what is new? */
+/* Does the backing file reach into the new range? */
 static bool backing_shows(const struct img *image, uint64_t old_size)
 {
     return image->backing ? img_size(image->backing) > old_size : image->backing_name != NULL;
 }
 
-/* Version 2 has no clusters that read as zeroes in front of a backing file, and qemu-img does not write them out. */
+/* Version 2 cannot make clusters read as zeroes over a backing file, and qemu-img does not write zeroes. */
 static bool zeroes_impossible(const struct img *image, uint64_t from, uint64_t to)
 {
     return qcow2_state(image)->h.version < 3 && from < to;
 }
 
-/* Is the rest of the cluster that the old disk ends in zero already?  Then a snapshot may go on sharing it. */
+/* Is the rest of the old disk's last cluster already zero?  Then a snapshot may keep sharing it. */
 static int shows_zeroes(struct img *image, uint64_t from, uint64_t to, bool *zero)
 {
     struct img_extent extent;
@@ -118,8 +118,8 @@ static int shows_zeroes(struct img *image, uint64_t from, uint64_t to, bool *zer
 }
 
 /*
- * Preallocation leaves out the cluster that the old disk ends in where that shows the backing file.  It gets its place by a
- * write, which brings along what shows.
+ * Preallocation omits the old disk's last cluster if that shows the backing file.  A write allocates it, and copies
+ * what it shows.
  */
 static int place_last(struct img *image, uint64_t from, uint64_t boundary, enum qcow2_preallocation mode)
 {
@@ -134,7 +134,10 @@ static int place_last(struct img *image, uint64_t from, uint64_t boundary, enum 
     return zeroes ? img_pwrite(image, zeroes, from, (size_t)(boundary - from)) : -ENOMEM;
 }
 
-/* What is new reads as zeroes: not as a backing file, nor as what lay behind the old end in its last cluster. */
+/*
+ * The new range must read as zeroes: neither as the backing file, nor as old bytes beyond the end in the last
+ * cluster.
+ */
 static int zero_new_range(struct img *image, uint64_t from, uint64_t to, enum qcow2_preallocation mode,
                           struct img_error *err)
 {
@@ -146,7 +149,7 @@ static int zero_new_range(struct img *image, uint64_t from, uint64_t to, enum qc
     if (status < 0) {
         return img_error_errno(err, -status, "Failed to zero out new clusters");
     } else if (backing_shows(image, from)) {
-        /* Fresh clusters of these two modes are zero already. */
+        /* New clusters of these two modes are already zero. */
         uint64_t end = mode >= QCOW2_PREALLOC_FALLOC && s->subclusters == 1 ? boundary : to;
         status = zeroes_impossible(image, boundary, end) ? -ENOTSUP : img_zero(image, from, end - from, 0);
     } else if (from < boundary && (status = shows_zeroes(image, from, boundary, &zero)) == 0 && !zero) {
@@ -155,7 +158,7 @@ static int zero_new_range(struct img *image, uint64_t from, uint64_t to, enum qc
     return status < 0 ? img_error_errno(err, -status, "Failed to zero out new clusters") : 0;
 }
 
-/* A data file that is longer than the disk is cut, unless it counts by itself or was given its storage. */
+/* Truncate a data file longer than the disk, unless it is raw or was preallocated. */
 static int fit_data_file(struct img *image, uint64_t size, enum qcow2_preallocation mode, struct img_error *err)
 {
     bool raw = qcow2_state(image)->h.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
@@ -205,7 +208,7 @@ static int crop_l2_tables(struct img *image, uint64_t keep)
     return qcow2_flush(image);
 }
 
-/* A refcount block that counts nothing, or nothing but itself. */
+/* Does a refcount block count nothing, or only itself? */
 static int block_unused(struct img *image, uint64_t index, bool *unused)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -222,7 +225,7 @@ static int block_unused(struct img *image, uint64_t index, bool *unused)
     return status;
 }
 
-/* The table does not name this block any more; then its cluster goes, too. */
+/* Remove the block from the table, and free its cluster. */
 static int remove_block(struct img *image, uint64_t index)
 {
     static const uint8_t none[8];
@@ -243,7 +246,7 @@ static int remove_block(struct img *image, uint64_t index)
     return (status = qcow2_barrier(image)) < 0 ? status : qcow2_free_clusters(image, offset, s->cluster_size);
 }
 
-/* From the end, since what goes there may have been all that an earlier one counted. */
+/* From the end, since a removed block may be the only cluster that an earlier one counts. */
 static int crop_refcount_blocks(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -260,7 +263,7 @@ static int crop_refcount_blocks(struct img *image)
     return status < 0 ? status : qcow2_flush(image);
 }
 
-/* Cut the file behind the last cluster that is in use. */
+/* Truncate the file after the last cluster in use. */
 static int cut_file(struct img *image, struct img_error *err)
 {
     uint64_t end;
@@ -270,10 +273,10 @@ static int cut_file(struct img *image, struct img_error *err)
         return img_error_errno(err, -status, "Failed to find the last cluster");
     if (end == 0 || end >= img_size(image->file))
         return 0;
-    /* What named the tail, a refcount block that counted nothing but itself included, is not on the disk any more. */
+    /* Everything that referred to the tail is off the disk, including a refcount block that counted only itself. */
     if ((status = qcow2_barrier(image)) < 0)
         return img_error_errno(err, -status, "Failed to find the last cluster");
-    /* The disk is as it should be; a file that stays too long is worth a warning only. */
+    /* The disk is correct; a file that stays too long only deserves a warning. */
     struct img_error cut = IMG_ERROR_INIT;
     if (img_resize_file(image->file, end, NULL, &cut) < 0)
         img_notice(IMG_WARNING, "Failed to truncate the tail of the image: %s", cut.text);
@@ -322,7 +325,7 @@ int qcow2_resize(struct img *image, uint64_t size, const char *preallocation, st
     int status = qcow2_bitmaps_before_resize(image, err);
     if (status < 0)
         return status;
-    s->bitmaps_paused = true;       /* what is new is nothing that was written */
+    s->bitmaps_paused = true;       /* the new range was not written by the guest */
     status = change_size(image, size, mode, err);
     s->bitmaps_paused = false;
     if (status < 0)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stored bitmaps: what they refer to is counted, and bits that are lost are mended.
+ * Stored bitmaps: counts their references, and repairs lost bits.
  * Specification: "Bitmaps extension", "Bitmap table".
  *
- * A bitmap says what has changed since some point in time.  Where its bits cannot be had any more, all
- * of them are set: who relies on it copies too much and misses nothing.
+ * A bitmap records what has changed since some point in time.  If its bits are lost, all of them are set: a backup
+ * then copies too much, but misses nothing.
  */
 #include "check.h"
 
@@ -17,13 +17,13 @@ static bool goes_outside(const struct qcow2_check *check, uint64_t offset, uint6
     return qcow2_check_exceeds(check, offset, length, check->file_size);
 }
 
-/* Nothing else may lie where the table is written to. */
+/* Nothing else may use the clusters of the table to be written. */
 static bool is_alone(const struct qcow2_check *check, uint64_t offset)
 {
     return qcow2_count_get(&check->counts, offset >> check->s->h.cluster_bits) == 1;
 }
 
-/* What was counted as a corruption is none any more. */
+/* Count a corruption as fixed. */
 static void count_as_fixed(struct qcow2_check *check)
 {
     check->result->corruptions--;
@@ -134,7 +134,7 @@ int qcow2_mend_bitmaps(struct qcow2_check *check)
 {
     for (size_t i = 0; i < check->lost_bitmaps.count; i++) {
         struct qcow2_bitmap *bitmap = &check->s->bitmaps.at[check->lost_bitmaps.at[i]];
-        /* The directory must be what it seems to be. */
+        /* Check that the directory is intact. */
         if (goes_outside(check, bitmap->entry, 8) || !is_alone(check, bitmap->entry))
             continue;
         int status = put_new_table(check, bitmap);

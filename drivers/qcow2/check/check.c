@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Consistency check of a qcow2 image, and the order in which it is mended.
+ * Checks the consistency of a qcow2 image, and repairs it.
  *
- * References are counted through the whole image, compared with the counts that it stores, and then the
- * COPIED bits are compared with those.  Each finding goes out as a notice, in the order and the words of
- * qemu-img, since people and scripts read them.
+ * References are counted through the whole image and compared with the stored refcounts, then the COPIED bits are
+ * compared with those.  Each error is reported as a notice, in qemu-img's order and words, since people and scripts
+ * read them.
  *
- * With `repair` the same walk mends: counts in place, or all refcount structures anew when they
- * are broken; COPIED bits; the snapshot table.  What needs new space is written there first.
+ * With `repair` the same walk repairs: refcounts in place, or, if the refcount structures are broken, by rebuilding
+ * them; COPIED bits; the snapshot table.  New tables are written to free space first.
  */
 #include "check.h"
 
@@ -17,7 +17,7 @@ static void measure_file(struct qcow2_check *check)
     check->clusters = img_div_up(check->file_size, check->s->cluster_size);
 }
 
-/* Tables are read around the caches: what those hold back must be on disk first. */
+/* Tables are read past the caches, so flush the caches first. */
 static int start(struct qcow2_check *check)
 {
     struct qcow2 *s = check->s;
@@ -56,7 +56,7 @@ static int count(struct qcow2_check *check)
     return qcow2_check_references(check);
 }
 
-/* What a rebuild mends shows in what a second walk through the image does not find any more. */
+/* Errors fixed by a rebuild are those that a second walk through the image does not find any more. */
 static int rebuild(struct qcow2_check *check)
 {
     struct img_check *result = check->result;
@@ -74,7 +74,7 @@ static int rebuild(struct qcow2_check *check)
     if (corruptions > result->corruptions)
         result->corruptions_fixed += corruptions - result->corruptions;
 
-    /* The clusters of the old structures are free now; anything else would be new, and is left to be seen. */
+    /* The clusters of the old structures are free now; any other leak would be new, and is reported. */
     uint64_t leaks_fixed = result->leaks_fixed;
     if ((status = qcow2_check_compare(check, IMG_REPAIR_LEAKS)) < 0)
         return status;
@@ -102,7 +102,7 @@ static int check_counts(struct qcow2_check *check)
     }
     if (result->leaks == 0 && result->corruptions == 0)
         return 0;
-    /* Now that it is known to be possible: once more, mending. */
+    /* Repair is possible: walk again, repairing. */
     uint64_t end = result->image_end_offset;
     *result = before;
     result->image_end_offset = end;
@@ -113,7 +113,7 @@ static int check_counts(struct qcow2_check *check)
     return qcow2_check_write_blocks(check);
 }
 
-/* Where leaked clusters were, the file need not take space, unless they are in use again. Failure does no harm. */
+/* Discard leaked clusters in the file, unless they are in use again.  Failure does no harm. */
 static void give_back(struct qcow2_check *check)
 {
     const struct qcow2 *s = check->s;
@@ -147,7 +147,7 @@ static int mend_snapshots(struct qcow2_check *check)
     return status;
 }
 
-/* Counts are right now; and when nothing at all is wrong any more, the image is sound. */
+/* The refcounts are right now; if no error is left, the image is sound. */
 static int clear_marks(struct qcow2_check *check)
 {
     struct qcow2 *s = check->s;

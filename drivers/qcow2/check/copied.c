@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The COPIED bit of L1 and L2 entries says that the refcount of what they name is exactly one,
- * so that it may be written in place.  Where it is set wrongly, a write would show in a snapshot.
+ * The COPIED bit of L1 and L2 entries says that the refcount of their cluster is exactly one, so that it may be
+ * written in place.  If it is set wrongly, a write changes a snapshot.
  * Specification: "Cluster mapping", bit 63 of both kinds of entries.
  */
 #include "check.h"
 
 #include <inttypes.h>
 
-/* What is stored for a cluster; mostly that is known from the comparison without looking. */
+/* The stored refcount of a cluster; usually known from the comparison, without reading. */
 static int stored_count(struct qcow2_check *check, uint64_t offset, uint64_t *count)
 {
     uint64_t cluster = offset >> check->s->h.cluster_bits;
@@ -20,7 +20,7 @@ static int stored_count(struct qcow2_check *check, uint64_t offset, uint64_t *co
     return 0;
 }
 
-/* Is the bit of this entry as it has to be? A count that cannot be read has been reported before. */
+/* Is the bit of this entry correct?  An unreadable refcount has been reported before. */
 static bool is_right(struct qcow2_check *check, uint64_t entry, uint64_t offset, uint64_t *count)
 {
     return stored_count(check, offset, count) < 0 || (*count == 1) == !!(entry & QCOW2_COPIED);
@@ -39,7 +39,7 @@ static int mend_l1_entry(struct qcow2_check *check, uint32_t index)
     return status;
 }
 
-/* 1: the count of the table itself cannot be read, and it is left alone. */
+/* Returns 1 if the refcount of the table cannot be read; the table is then skipped. */
 static int check_l1_entry(struct qcow2_check *check, uint32_t index, bool mend)
 {
     uint64_t entry = check->s->l1[index], count;
@@ -62,7 +62,7 @@ static int check_l1_entry(struct qcow2_check *check, uint32_t index, bool mend)
     return status;
 }
 
-/* How many entries of the table are mended in memory. */
+/* Returns the number of entries fixed in memory. */
 static uint64_t check_entries(struct qcow2_check *check, uint8_t *table, bool mend)
 {
     const struct qcow2 *s = check->s;
@@ -78,7 +78,7 @@ static uint64_t check_entries(struct qcow2_check *check, uint8_t *table, bool me
 
         if (kind != QCOW2_ENTRY_DATA && kind != QCOW2_ENTRY_ZERO_ALLOCATED)
             continue;
-        /* Clusters of a data file are not counted: each has its one user. */
+        /* Clusters of a data file are not counted: each has exactly one reference. */
         bool right = check->image->data_file ? entry & QCOW2_COPIED
                                              : is_right(check, entry, entry & QCOW2_OFFSET_MASK, &count);
         if (right)
@@ -145,10 +145,10 @@ int qcow2_check_copied(struct qcow2_check *check)
     struct qcow2_table_reader reader;
     bool mend = check->repair & IMG_REPAIR_ERRORS;
 
-    /* Each bit is set, each count is one, and each is stored so: nothing is left to be found. */
+    /* All bits are set, all counts are one, and all are stored so: no error is possible. */
     if (check->plain && !so_far->leaks && !so_far->corruptions && !so_far->check_errors)
         return 0;
-    /* The bit follows from the counts: it is mended with the leaks when those were all that was wrong. */
+    /* The bit follows from the refcount: fix it with the leaks if those were the only errors. */
     if (!mend && check->repair)
         mend = !so_far->check_errors && !so_far->corruptions && !so_far->leaks;
 

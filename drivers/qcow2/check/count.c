@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * References counted, in memory.
+ * Counts references, in memory.
  *
- * The file decides how many clusters there can be, and a sparse file can claim absurdly many: so
- * groups of counts come into being with the first reference, and their memory has a bound.
- * Nearly all counts are small; a group moves to wider ones when one of its counts needs that.
+ * The file length limits the number of clusters, and a sparse file can be absurdly long.  So a group of counts is
+ * allocated at its first reference, and their memory is bounded.  Nearly all counts are small; a group is widened
+ * when one of its counts needs that.
  */
 #include "check.h"
 
@@ -53,7 +53,7 @@ static int need_groups(struct qcow2_counts *counts, uint64_t needed)
     return 0;
 }
 
-/* Give the group counts of `width` bytes, with the values that it has. */
+/* Widen the counts of the group to `width` bytes, keeping their values. */
 static int widen(struct qcow2_counts *counts, struct qcow2_count_group *group, uint8_t width)
 {
     struct qcow2_count_group wider = { .width = width, .differs = group->differs };
@@ -108,7 +108,7 @@ uint64_t qcow2_count_free_run(const struct qcow2_counts *counts, uint64_t cluste
     return img_min(run, limit);
 }
 
-/* Eight counts at a time, none of which is 0. */
+/* Compare eight counts at a time, while none of them is 0. */
 static uint64_t used_words(const uint8_t *bytes, uint64_t limit)
 {
     uint64_t run = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * L2 tables: read ahead in batches, every entry judged and what it refers to counted.
+ * L2 tables: reads them in batches, checks every entry and counts its reference.
  * Specification: "Cluster mapping", "Extended L2 Entries", "Compressed Clusters Descriptor".
  */
 #include "check.h"
@@ -18,7 +18,7 @@ int qcow2_reader_start(struct qcow2_table_reader *reader, struct img *image, con
 
     if (tables > READ_AHEAD_TABLES)
         tables = READ_AHEAD_TABLES;
-    /* There may be very many snapshots with hardly a table each. */
+    /* There may be very many snapshots with few tables each. */
     if (tables > size)
         tables = size ? size : 1;
     *reader = (struct qcow2_table_reader){ .image = image, .l1 = l1, .l1_size = size };
@@ -111,7 +111,7 @@ enum qcow2_entry_kind qcow2_entry_kind(const struct img *image, uint64_t entry)
         return offset ? QCOW2_ENTRY_ZERO_ALLOCATED : QCOW2_ENTRY_ZERO;
     if (offset)
         return QCOW2_ENTRY_DATA;
-    /* In a data file offset 0 is a place as good as any other; the flag tells it from none. */
+    /* In a data file offset 0 is valid; the COPIED flag marks it as allocated. */
     return image->data_file && entry & QCOW2_COPIED ? QCOW2_ENTRY_DATA : QCOW2_ENTRY_NONE;
 }
 
@@ -120,10 +120,10 @@ struct place {
     uint32_t index;                 /* entry in it */
     bool active;
     uint8_t *bytes;                 /* of the entry */
-    uint64_t *next;                 /* where the next data cluster would not be a fragment; 0: unknown */
+    uint64_t *next;                 /* host offset that would continue the last data cluster; 0: unknown */
 };
 
-/* A cluster that is in use, for the numbers at the end. */
+/* Count an allocated cluster in the statistics. */
 static void note_allocated(struct qcow2_check *check, bool active, uint64_t offset, uint64_t *next)
 {
     if (active) {
@@ -162,13 +162,13 @@ static int judge_compressed(struct qcow2_check *check, const struct place *at, u
     if (at->active) {
         check->result->allocated_clusters++;
         check->result->compressed_clusters++;
-        /* Compressed clusters never lie in line with the others. */
+        /* A compressed cluster is always a fragment. */
         check->result->fragmented_clusters++;
     }
     return 0;
 }
 
-/* An allocation that no data is in can be dropped: the entry reads as before without it. */
+/* Drop an allocation that holds no data: the entry reads the same without it. */
 static int drop_allocation(struct qcow2_check *check, const struct place *at)
 {
     struct qcow2 *s = check->s;
@@ -194,7 +194,7 @@ static int drop_allocation(struct qcow2_check *check, const struct place *at)
     return 1;
 }
 
-/* 1: the entry is gone. */
+/* Returns 1 if the entry was removed. */
 static int judge_alignment(struct qcow2_check *check, const struct place *at, uint64_t entry, bool has_data)
 {
     uint64_t offset = entry & QCOW2_OFFSET_MASK;
@@ -284,7 +284,7 @@ static void fetch_count(const struct qcow2_check *check, uint64_t entry)
         __builtin_prefetch(count, 1);
 }
 
-/* One more use of an aligned cluster inside the file; false: this is for qcow2_check_refer. */
+/* Count one more reference to an aligned cluster inside the file; false: use qcow2_check_refer. */
 static bool count_first_use(struct qcow2_check *check, uint64_t offset)
 {
     uint8_t *count = qcow2_count_bytes(&check->counts, offset >> check->s->h.cluster_bits);
@@ -295,7 +295,7 @@ static bool count_first_use(struct qcow2_check *check, uint64_t offset)
     return true;
 }
 
-/* Whether the entry was one without a fault, for a cluster of its own or for none. */
+/* Count an entry that has no error, and one cluster or none.  Returns whether it is such an entry. */
 static bool count_plain(struct qcow2_check *check, uint64_t entry, bool active, uint64_t *next)
 {
     uint64_t cluster_size = check->s->cluster_size, offset = entry & QCOW2_OFFSET_MASK;

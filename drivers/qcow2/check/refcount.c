@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * References counted against the reference counts that the image stores.
+ * Compares the references counted with the stored refcounts.
  * Specification: "Host cluster management": refcount table, refcount blocks of every width.
  *
- * Blocks are read one after the other, once for all clusters that they count, and those of the usual width
- * are compared many counts at a time.
+ * Each block is read once for all clusters that it counts; in blocks of the usual width many counts are compared at
+ * a time.
  */
 #include "check.h"
 #include "../../../libimg/util/decimal.h"
@@ -13,7 +13,7 @@
 
 enum { MAX_FREED_RANGES = 1 << 20 };
 
-/* Read the block that counts `cluster` into check->block: 0, 1 when there is none, or negative. */
+/* Read the block that counts `cluster` into check->block.  Returns 0, 1 if there is none, or a negative errno. */
 static int read_block(struct qcow2_check *check, uint64_t cluster)
 {
     struct qcow2 *s = check->s;
@@ -27,7 +27,7 @@ static int read_block(struct qcow2_check *check, uint64_t cluster)
         return check->block_status = 1;
     if (img_aligned(offset, s->cluster_size))
         return check->block_status = qcow2_read(check->image, check->block, offset, s->cluster_size);
-    /* When it is going to be mended there is no reason to mark the image. */
+    /* Do not mark the image corrupt if it will be repaired. */
     if (!(check->repair & IMG_REPAIR_ERRORS))
         qcow2_signal_corrupt(check->image, true,
                              "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")", offset, index);
@@ -44,7 +44,7 @@ int qcow2_check_stored(struct qcow2_check *check, uint64_t cluster, uint64_t *co
     return status < 0 ? status : 0;
 }
 
-/* ---- Mending ------------------------------------------------------------------------ */
+/* ---- Repairing ---------------------------------------------------------------------- */
 
 static void remember_freed(struct qcow2_check *check, uint64_t cluster)
 {
@@ -57,7 +57,7 @@ static void remember_freed(struct qcow2_check *check, uint64_t cluster)
         IMG_VECTOR_PUSH(&check->freed, (struct qcow2_range){ offset, check->s->cluster_size });
 }
 
-/* Store `count`; there is a block for it, or it could not be wrong. */
+/* Store `count`; the block exists, otherwise the count could not be wrong. */
 static int store(struct qcow2_check *check, uint64_t cluster, uint64_t count)
 {
     struct qcow2 *s = check->s;
@@ -78,11 +78,11 @@ static int store(struct qcow2_check *check, uint64_t cluster, uint64_t count)
     return 0;
 }
 
-/* ---- Findings ----------------------------------------------------------------------- */
+/* ---- Messages ----------------------------------------------------------------------- */
 
 /*
- * After a lost refcount table there is one for each cluster: they are put together by hand and
- * told many at a time, before anything else is said.
+ * After the loss of a refcount table there is one line per cluster: collect the lines, and output many at a time,
+ * before any other message.
  */
 enum { LINES_BYTES = 64 << 10 };
 
@@ -146,7 +146,7 @@ static int differ(struct qcow2_check *check, uint64_t cluster, uint64_t stored, 
 
 enum { PER_COMPARISON = 64 };
 
-/* Whether these many stored counts of two bytes are the same as those counted in one. */
+/* Are these two-byte stored counts equal to the one-byte counts? */
 static bool are_equal(const uint8_t *block, const uint8_t *counts, uint8_t *any)
 {
     uint16_t stored[PER_COMPARISON], differences = 0;
@@ -161,7 +161,7 @@ static bool are_equal(const uint8_t *block, const uint8_t *counts, uint8_t *any)
     return differences == 0;
 }
 
-/* How many clusters from `cluster` on, in steps of a comparison, are as they have to be. `highest` as below. */
+/* Number of clusters from `cluster` on, in steps of a comparison, that are right.  `highest` as below. */
 static uint64_t skip_equal(const struct qcow2_check *check, uint64_t cluster, uint64_t end, uint64_t *highest)
 {
     const struct qcow2 *s = check->s;
@@ -185,7 +185,7 @@ static uint64_t skip_equal(const struct qcow2_check *check, uint64_t cluster, ui
     return n;
 }
 
-/* The clusters of [first, end), which one block counts. `highest` becomes the last one in use. */
+/* Compare the clusters of [first, end), which one block counts.  `highest` becomes the last one in use. */
 static int compare_block(struct qcow2_check *check, uint64_t first, uint64_t end, unsigned repair, uint64_t *highest)
 {
     const struct qcow2 *s = check->s;
@@ -218,7 +218,7 @@ static int compare_block(struct qcow2_check *check, uint64_t first, uint64_t end
     return 0;
 }
 
-/* Where the run of clusters ends that one block counts, or that nobody counts and nobody refers to. */
+/* End of a run of clusters that one block counts, or that no block counts and nothing refers to. */
 static uint64_t skip_unused(const struct qcow2_check *check, uint64_t cluster)
 {
     const struct qcow2 *s = check->s;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Refcount structures made anew, where they cannot be mended in place.
+ * Rebuilds the refcount structures if they cannot be repaired in place.
  * Specification: "Host cluster management".
  *
- * Each stretch of the file with a used cluster gets a block, placed in the first free cluster of that
- * stretch or behind it; then the table goes to the first run of clusters that has room for it.
- * Both take only clusters that nothing refers to, neither the image nor the old structures; the header is
- * switched over when all is on disk.  Whenever this is interrupted, the image is no worse than before.
+ * Each range of the file with a used cluster gets a block, in the first free cluster of that range or after it; then
+ * the table gets the first run of free clusters that is long enough.  Both use only clusters that neither the image
+ * nor the old structures refer to; the header is switched when everything is on disk.  If this is interrupted, the
+ * image is no worse than before.
  */
 #include "check.h"
 
@@ -14,13 +14,13 @@ enum { HEADER_REFCOUNT_TABLE = 48 };    /* offset (8 bytes) and clusters (4) of 
 
 struct rebuilt {
     struct qcow2_check *check;
-    uint64_t *table;                /* host byte order; clusters instead of bytes, 0: no block */
-    uint64_t entries;               /* used ones are below */
+    uint64_t *table;                /* host byte order; cluster numbers instead of offsets, 0: no block */
+    uint64_t entries;               /* used entries are below */
     uint64_t capacity;
-    uint64_t start, clusters;       /* of the table in the file; clusters 0: not placed yet */
-    uint64_t file_size;             /* with what is placed */
-    struct qcow2_counts spared;     /* clusters that are not counted, but not to be used either */
-    uint64_t full_from, full_to;    /* nothing is free in between: the next search need not look there again */
+    uint64_t start, clusters;       /* of the table in the file; clusters == 0: not placed yet */
+    uint64_t file_size;             /* including new blocks and the table */
+    struct qcow2_counts spared;     /* clusters that are not counted, but must not be used */
+    uint64_t full_from, full_to;    /* no cluster between is free: the next search skips them */
 };
 
 static int take(struct rebuilt *new, uint64_t cluster)
@@ -32,7 +32,7 @@ static int take(struct rebuilt *new, uint64_t cluster)
     return qcow2_count_set(&check->counts, cluster, 1);
 }
 
-/* First run of `count` clusters from `cluster` on that nothing refers to. */
+/* The first run of `count` clusters, from `cluster` on, that nothing refers to. */
 static uint64_t find_run(struct rebuilt *new, uint64_t cluster, uint64_t count)
 {
     bool known = cluster >= new->full_from && cluster < new->full_to;
@@ -49,14 +49,14 @@ static uint64_t find_run(struct rebuilt *new, uint64_t cluster, uint64_t count)
     return start;
 }
 
-/* Mark the clusters of a range, as far as they may come into question. */
+/* Spare the clusters of a range, as far as they could be used at all. */
 static int spare(struct rebuilt *new, uint64_t offset, uint64_t length)
 {
     const struct qcow2_check *check = new->check;
     uint64_t cluster_size = check->s->cluster_size, last = (offset + length - 1) / cluster_size;
     int status = 0;
 
-    /* Long tables: only what of them is inside the file. */
+    /* For long tables, only the part inside the file. */
     if (length > cluster_size && last >= check->clusters)
         last = check->clusters;
     for (uint64_t i = offset / cluster_size; status == 0 && i <= last; i++)
@@ -64,8 +64,7 @@ static int spare(struct rebuilt *new, uint64_t offset, uint64_t length)
     return status;
 }
 
-/* Keep away from what the old table names, also where it was too broken to be counted, and from all that
- * is referred to but not counted. */
+/* Spare the old structures, even if too broken to be counted, and everything that is referred to but not counted. */
 static int spare_uncounted(struct rebuilt *new)
 {
     const struct qcow2_check *check = new->check;
@@ -83,7 +82,7 @@ static int spare_uncounted(struct rebuilt *new)
     return status;
 }
 
-/* References that are inside the file now that it becomes longer count like all others. */
+/* The file has become longer: count references that are inside it now. */
 static int adopt(struct rebuilt *new)
 {
     struct qcow2_check *check = new->check;
@@ -123,7 +122,7 @@ static int need_entries(struct rebuilt *new, uint64_t entries)
     return 0;
 }
 
-/* A block for every stretch with a used cluster; blocks made here are used clusters themselves. */
+/* Place a block for every range with a used cluster; the new blocks are used clusters, too. */
 static int place_blocks(struct rebuilt *new)
 {
     struct qcow2_check *check = new->check;
@@ -149,7 +148,7 @@ static int place_blocks(struct rebuilt *new)
     return 0;
 }
 
-/* Put the table somewhere, in place of a smaller one. */
+/* Place the table, perhaps in place of a smaller one. */
 static int place_table(struct rebuilt *new)
 {
     struct qcow2_check *check = new->check;
@@ -169,7 +168,7 @@ static int place(struct rebuilt *new)
 {
     int status = spare_uncounted(new);
 
-    /* The table may need blocks for its own clusters, and those a larger table; and the file grows with them. */
+    /* The table may need blocks for its own clusters, these a larger table, and both extend the file. */
     while (status == 0) {
         uint64_t size;
         do {
@@ -184,7 +183,7 @@ static int place(struct rebuilt *new)
     return status;
 }
 
-/* Two bytes a count, from counts of one. */
+/* Convert one-byte counts to two bytes. */
 static void widen_counts(uint8_t *block, const uint8_t *counts, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
@@ -217,7 +216,7 @@ static int write_block(struct qcow2_check *check, uint64_t index, uint64_t clust
     return img_pwrite(check->image->file, check->block, offset, s->cluster_size);
 }
 
-/* The table in bytes of the file, whole clusters. */
+/* Write the table, in file byte order and whole clusters. */
 static int write_table(const struct rebuilt *new)
 {
     const struct qcow2 *s = new->check->s;
@@ -249,7 +248,7 @@ static int write_all(const struct rebuilt *new)
     return status < 0 ? status : qcow2_barrier(check->image);
 }
 
-/* From here on the new structures are the ones of the image. */
+/* From here on the new structures are active. */
 static int switch_over(const struct rebuilt *new)
 {
     struct qcow2_check *check = new->check;

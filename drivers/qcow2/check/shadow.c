@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many tables change as one: what a snapshot operation does to reference counts, copied flags and the L1 table is
- * visible as a whole or not at all, also to whoever looks after a kill or a power failure.
+ * Changes many tables atomically: after a kill or a power failure, the changes of a snapshot operation to refcounts,
+ * copied flags and the L1 table are visible either all or not at all.
  * Specification: "Header", "Host cluster management", "Cluster mapping".
  *
- * Counts and flags of the same cluster lie in different tables, so no order of writes in place is
- * consistent in between.  Therefore the tables of now are first copied behind the end of the file, with refcount
- * blocks that count the copies too, and one write of the header makes the copies the image.  The originals are
- * then leaked clusters in which anything may be written in any order.  A second write of the header makes
- * them the image again, and the copies are cut off.  At each moment the image is sound, at worst
- * with leaked clusters.
+ * The refcount and the flag of a cluster lie in different tables, so no order of in-place writes is consistent in
+ * between.  Therefore the current tables are first copied beyond the end of the file, with refcount blocks that also
+ * count the copies, and one header write makes the copies active.  The originals are then leaked clusters that may
+ * be written in any order.  A second header write makes them active again, and the copies are truncated.  The image
+ * is sound at all times, at worst with leaked clusters.
  *
- * Where the file cannot grow (a block device, a full disk) the image is marked dirty instead, as with lazy refcounts.
+ * If the file cannot grow (a block device, a full disk), the image is marked dirty instead, as with lazy refcounts.
  *
- * Tables that will be written have their room before: those in which a sparse file has holes are filled in first, so that
- * a disk that is full is met before anything is changed.
+ * Storage for the tables to be written is allocated first: holes in them are filled, so that a full disk is detected
+ * before anything changes.
  */
 #include "../qcow2.h"
 
@@ -25,21 +24,21 @@ struct pair {
 };
 
 struct qcow2_shadow {
-    bool switched;                  /* the header on disk names the copies */
+    bool switched;                  /* the header on disk refers to the copies */
     bool marked_dirty;
-    bool lazy;                      /* what it was, and what the next fields were */
+    bool lazy;                      /* its old value, and those of the next fields */
     uint64_t size, snapshots_offset;
     uint32_t snapshot_count;
     uint64_t *l1;
     uint64_t file_end;
-    IMG_VECTOR(struct pair) pairs;  /* tables of one cluster each that were copied */
+    IMG_VECTOR(struct pair) pairs;  /* the tables copied, of one cluster each */
 
     /* The layout, in clusters: L2 tables, L1 table, refcount blocks, refcount table. */
     uint64_t base, total, first_block, last_block;
     uint64_t l1_copy, refcount_table_copy, refcount_table_clusters;
 };
 
-/* Writes one table behind the other. */
+/* Writes tables one after the other. */
 struct sink {
     struct img *image;
     uint64_t at;
@@ -56,7 +55,7 @@ static int drain(struct sink *sink)
     return status;
 }
 
-/* Room for the next cluster; *place is where it goes in the file. */
+/* Get the buffer for the next cluster; *place is its offset in the file. */
 static int next_cluster(struct sink *sink, uint8_t **bytes, uint64_t *place)
 {
     uint32_t size = qcow2_state(sink->image)->cluster_size;
@@ -70,7 +69,7 @@ static int next_cluster(struct sink *sink, uint8_t **bytes, uint64_t *place)
 
 /* ---- The layout -------------------------------------------------------------------- */
 
-/* Blocks that there are; -EINVAL where the table cannot be right. */
+/* Number of blocks; -EINVAL: the table is invalid. */
 static int count_blocks(const struct img *image, uint64_t *count)
 {
     const struct qcow2 *s = qcow2_state(image);
@@ -94,7 +93,7 @@ static int plan(struct img *image, struct qcow2_shadow *shadow, size_t l2_tables
     if (status < 0 || (status = count_blocks(image, &blocks)) < 0)
         return status;
     if (l2_tables > shadow->file_end >> cluster_bits)
-        return -EINVAL;             /* tables that are named more than once */
+        return -EINVAL;             /* some tables are referred to more than once */
     shadow->base = img_align_up(shadow->file_end, s->cluster_size);
     shadow->first_block = shadow->base >> (cluster_bits + s->refblock_bits);
     shadow->refcount_table_clusters = s->h.refcount_table_clusters;
@@ -132,7 +131,7 @@ static int copy_table(struct sink *sink, struct qcow2_shadow *shadow, uint64_t o
     return status;
 }
 
-/* The L2 tables that will change, and the L1 table with the places of their copies. */
+/* Copy the L2 tables that will change, and the L1 table with the offsets of the copies. */
 static int copy_mapping(struct sink *sink, struct qcow2_shadow *shadow, const uint32_t *indexes, size_t count)
 {
     struct qcow2 *s = qcow2_state(sink->image);
@@ -146,7 +145,7 @@ static int copy_mapping(struct sink *sink, struct qcow2_shadow *shadow, const ui
         l1[i] = IMG_BE64(s->l1[i]);
     for (size_t i = 0; status == 0 && i < count; i++) {
         status = copy_table(sink, shadow, s->l1[indexes[i]] & QCOW2_OFFSET_MASK, &bytes);
-        /* Nobody shares the copy, also of a table that a snapshot shares. */
+        /* The copy is not shared, even if a snapshot shares the original. */
         if (status == 0)
             l1[indexes[i]] = IMG_BE64(shadow->pairs.at[shadow->pairs.count - 1].copy | QCOW2_COPIED);
     }
@@ -163,7 +162,7 @@ static int copy_mapping(struct sink *sink, struct qcow2_shadow *shadow, const ui
     return status;
 }
 
-/* One use for each cluster of the copies that this block counts. */
+/* Count each cluster of the copies that this block counts. */
 static void count_copies(const struct qcow2 *s, const struct qcow2_shadow *shadow, uint64_t index, uint8_t *block)
 {
     uint64_t per_block = 1ull << s->refblock_bits, start = index << s->refblock_bits;
@@ -222,7 +221,7 @@ static int write_copies(struct img *image, struct qcow2_shadow *shadow, const ui
     return sink.at == shadow->base + (shadow->total << s->h.cluster_bits) ? 0 : -EIO;
 }
 
-/* ---- Room for the originals --------------------------------------------------------------- */
+/* ---- Storage for the originals ------------------------------------------------------------ */
 
 static bool has_hole(struct img *image, uint64_t offset, uint64_t length)
 {
@@ -235,7 +234,7 @@ static bool has_hole(struct img *image, uint64_t offset, uint64_t length)
     return img_map(image->file, offset, length, &extent) == 0 && (extent.kind != IMG_DATA || extent.length < length);
 }
 
-/* Its own content, so that a later write finds its place taken. */
+/* Rewrite the content, so that its storage is allocated and a later write cannot fail. */
 static int fill_in(struct img *image, uint64_t offset, uint64_t length)
 {
     CLEANUP_FREE uint8_t *bytes = NULL;
@@ -262,7 +261,7 @@ static int fill_in_tables(struct img *image, const uint32_t *indexes, size_t cou
 
 /* ---- The header ------------------------------------------------------------------------- */
 
-/* Size, L1 table, refcount table and snapshots: neighbours in the first sector, so one write changes them together. */
+/* Size, L1 table, refcount table and snapshots are adjacent in the first sector, so one write changes them together. */
 static int write_pointers(struct img *image, const struct qcow2_shadow *copies)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -282,7 +281,10 @@ static int write_pointers(struct img *image, const struct qcow2_shadow *copies)
     return status < 0 ? status : qcow2_barrier(image);
 }
 
-/* The copies are no part of the image (any more).  What a failed write has left of them does not show in the size. */
+/*
+ * The copies are not (or no longer) part of the image.  The file size does not include the remains of a failed
+ * write.
+ */
 static void cut_off(struct img *image, const struct qcow2_shadow *shadow)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -339,7 +341,7 @@ int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count,
         }
         shadow->switched = true;
     } else if (s->h.version >= 3) {
-        /* (fails where the disk is beyond use) */
+        /* (fails if the disk cannot be used at all) */
         if ((status = qcow2_mark_dirty(image)) < 0 || (status = qcow2_barrier(image)) < 0) {
             release(image, shadow);
             return status;
@@ -352,7 +354,7 @@ int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count,
     return 0;
 }
 
-/* ---- The two ends ---------------------------------------------------------------------------- */
+/* ---- Commit and rollback --------------------------------------------------------------------- */
 
 int qcow2_shadow_commit(struct img *image, struct qcow2_shadow *shadow)
 {
@@ -388,7 +390,7 @@ static int restore(struct img *image, const struct qcow2_shadow *shadow)
     for (size_t i = 0; status == 0 && i < shadow->pairs.count; i++) {
         const struct pair *pair = &shadow->pairs.at[i];
         status = qcow2_read(image, bytes, pair->copy, s->cluster_size);
-        /* The copies of the last blocks count the copies. */
+        /* The blocks at the end also count the copies. */
         for (uint64_t index = shadow->first_block; index <= shadow->last_block; index++) {
             if (qcow2_refblock_at(s, index) != pair->original)
                 continue;
@@ -419,13 +421,13 @@ void qcow2_shadow_rollback(struct img *image, struct qcow2_shadow *shadow)
         qcow2_cache_clear(s->l2_cache);
         s->l1_dirty_from = s->l1_dirty_to = 0;
         memcpy(s->l1, shadow->l1, (size_t)s->h.l1_size * 8);
-        /* Where this fails too, the copies stay the image. */
+        /* If this fails too, the copies stay active. */
         if (restore(image, shadow) == 0 && write_pointers(image, NULL) == 0)
             cut_off(image, shadow);
         else
             s->broken = true;
     } else {
-        /* Counted too high at worst; the dirty bit stays, whoever writes next mends it. */
+        /* Refcounts are too high at worst; the dirty bit stays set, so the next writer repairs them. */
         qcow2_flush(image);
     }
     s->free_cluster_index = 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The snapshot table: read as it stands, with every entry judged, and rewritten when it has to be mended.
+ * The snapshot table: reads it, checks every entry, and rewrites it if it must be repaired.
  * Specification: "Snapshots".
  *
- * A mended table goes to free space before the header is switched to it.
+ * A repaired table is written to free space before the header is switched to it.
  */
 #include "check.h"
 
@@ -15,8 +15,8 @@ enum { HEADER_SNAPSHOTS = 60 };         /* count (4 bytes) and offset (8) of the
 
 struct cursor {
     struct qcow2_check *check;
-    uint64_t offset;                /* of the next entry, from the start of the table */
-    uint64_t kept;                  /* length of a table with what is kept so far */
+    uint64_t offset;                /* of the next entry, relative to the start of the table */
+    uint64_t kept;                  /* length of a table with the entries kept so far */
     bool mend;
 };
 
@@ -38,7 +38,7 @@ static char *read_text(struct qcow2_check *check, uint64_t offset, size_t length
     return text;
 }
 
-/* The extra data as far as we keep it: *kept is less than `length` when there is too much. */
+/* Read the extra data that we keep: *kept is less than `length` if there is too much. */
 static int read_extra(struct cursor *at, uint64_t offset, size_t index, uint32_t length,
                       struct qcow2_snapshot *snapshot)
 {
@@ -61,7 +61,7 @@ static int read_extra(struct cursor *at, uint64_t offset, size_t index, uint32_t
     return kept ? qcow2_read(at->check->image, snapshot->extra, offset, kept) : 0;
 }
 
-/* One entry, appended to the snapshots of the image. */
+/* Read one entry, and append it to the snapshots of the image. */
 static int read_entry(struct cursor *at, size_t index)
 {
     struct qcow2 *s = at->check->s;
@@ -103,7 +103,7 @@ static int too_large(const char *prefix, uint32_t surplus)
     return -EFBIG;
 }
 
-/* More snapshots than there can be: the header says so, the rest is cut off. */
+/* The header has more snapshots than allowed: drop the rest. */
 static int cut_count(struct qcow2_check *check, bool mend)
 {
     struct qcow2 *s = check->s;
@@ -164,7 +164,7 @@ int qcow2_check_snapshot_table(struct qcow2_check *check)
         status = read_entries(check, mend);
     if (status < 0)
         return status;
-    /* Version 3 asks for the size of the disk in each of them. */
+    /* Version 3 requires the disk size in each of them. */
     for (size_t i = 0; s->h.version >= 3 && i < s->snapshots.count; i++) {
         if (s->snapshots.at[i].extra_length >= EXTRA_NEEDED)
             continue;
@@ -176,7 +176,7 @@ int qcow2_check_snapshot_table(struct qcow2_check *check)
 
 /* ---- Rewriting ------------------------------------------------------------------------ */
 
-/* Free clusters that are no part of the old table, even if that is not counted as used. */
+/* Find free clusters outside the old table, even if that is not counted as used. */
 static int find_place(struct qcow2_check *check, uint64_t length, uint64_t *offset)
 {
     struct qcow2 *s = check->s;
@@ -214,7 +214,7 @@ static int put_table(struct qcow2_check *check, const uint8_t *table, uint64_t l
     return 0;
 }
 
-/* The old table is not needed any more.  What could not be counted as its own is not its own to free. */
+/* The old table is no longer needed.  Free only the clusters that were counted as its own. */
 static void free_old(struct qcow2_check *check, uint64_t offset)
 {
     struct qcow2 *s = check->s;

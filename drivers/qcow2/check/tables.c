@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Everything in an image that refers to host clusters, and the counting of it:
- * header, L1 and L2 tables of the active state and of snapshots, the snapshot table,
- * encryption header and the refcount structures themselves; bitmaps are in check-bitmaps.c.
+ * Counts everything in an image that refers to host clusters: header, L1 and L2 tables of the active state and of
+ * snapshots, the snapshot table, the encryption header and the refcount structures themselves; bitmaps are in
+ * bitmaps.c.
  * Specification: "General", "Host cluster management", "Cluster mapping", "Snapshots".
  *
- * References to what is behind the end of the file are reported and not counted, so that
- * no number in an image can make the counts larger than its file.
+ * References beyond the end of the file are reported but not counted, so that no number in an image makes the counts
+ * larger than its file.
  */
 #include "check.h"
 
 #include <inttypes.h>
 
-/* How far behind the end of the file, and how many such references, a rebuild pays heed to. */
+/* How far beyond the end of the file, and how many such references, a rebuild considers. */
 #define OUTSIDE_WINDOW (4ull << 30)
 enum { MAX_OUTSIDE = 1 << 18 };
 
@@ -33,7 +33,7 @@ bool qcow2_check_exceeds(const struct qcow2_check *check, uint64_t offset, uint6
     return !img_add(offset, length, &end) || (end > file_size && end - file_size >= check->s->cluster_size);
 }
 
-/* Not counted, but a rebuild may make the file longer, and must not put anything there. */
+/* Not counted, but a rebuild may extend the file, and must not put anything there. */
 static void remember_outside(struct qcow2_check *check, uint64_t offset, uint64_t length)
 {
     uint64_t end;
@@ -140,7 +140,7 @@ static int check_snapshot(struct qcow2_check *check, const struct qcow2_snapshot
         check->result->corruptions++;
         return 0;
     }
-    /* What is behind the end of the file reads as zeroes: not worth reading. */
+    /* Bytes beyond the end of the file read as zeroes: do not read them. */
     uint64_t left = snapshot->l1_offset < check->file_size ? check->file_size - snapshot->l1_offset : 0;
     uint32_t readable = (uint32_t)img_min(snapshot->l1_size, left / 8);
     int status = qcow2_read_l1(check->image, snapshot->l1_offset, readable, &l1);
@@ -173,7 +173,7 @@ static int check_snapshots(struct qcow2_check *check)
 
 /* ---- Refcount structures ------------------------------------------------------------ */
 
-/* Make the file long enough for a block that its table names. */
+/* Extend the file to hold a block that the table refers to. */
 static int grow_to_block(struct qcow2_check *check, uint64_t offset)
 {
     const struct qcow2 *s = check->s;
@@ -183,7 +183,7 @@ static int grow_to_block(struct qcow2_check *check, uint64_t offset)
 
     if (offset > (uint64_t)INT64_MAX - s->cluster_size)
         return -EINVAL;
-    /* Beyond that no refcount table could say anything about it. */
+    /* No refcount table could count a cluster beyond that. */
     if (offset >> s->h.cluster_bits >> s->refblock_bits >= most)
         status = img_error_errno(&err, EFBIG, "Could not resize file");
     else

@@ -2,10 +2,9 @@
 /*
  * New qcow2 images.
  *
- * All options are looked at before any file is touched, in qemu-img's order, so that of
- * several mistakes the same one is reported.  The image starts as header, refcount table and one
- * refcount block for a disk of size 0; then it grows through the same code as any image does, which
- * puts everything where qemu-img puts it.
+ * All options are checked before any file is touched, in qemu-img's order, so that of several mistakes the same one
+ * is reported.  The image starts with header, refcount table and one refcount block, for a disk of size 0.  Then it
+ * is resized by the same code as any image, which gives the same layout as qemu-img's.
  */
 #include "../qcow2.h"
 
@@ -14,7 +13,7 @@
 
 enum { SECTOR = 512, MIN_EXTENDED_CLUSTER = 16384, L2_CACHE_BYTES = 1 << 20, REFBLOCK_CACHE_BYTES = 1 << 20 };
 
-/* The largest size that libimg's layers can address. */
+/* The largest size that libimg can address. */
 #define MAX_SIZE (INT64_MAX & ~((1ull << 30) - 1))
 
 /* ---- Options ------------------------------------------------------------------- */
@@ -64,7 +63,7 @@ static int choose_compression(struct qcow2_new *plan, struct img_error *err)
         plan->state.h.compression = QCOW2_ZSTD;
     else
         return qcow2_bad_choice(err, "compression-type", type);
-    /* Kept by nobody: the tool hands both to the image that it opens for writing. */
+    /* Not stored: the tool passes both on when it opens the image for writing. */
     return qcow2_choose_coding(plan->state.h.compression, plan->given->compression_level,
                                plan->given->compression_window, &plan->state.coding, err);
 }
@@ -162,7 +161,7 @@ static int check_size(struct qcow2_new *plan, struct img_error *err)
     return 0;
 }
 
-/* Features, from what was chosen; then everything that follows from the header. */
+/* Set the features from the options, then everything that depends on the header. */
 static void set_features(struct qcow2_new *plan)
 {
     const struct qcow2_create_options *given = plan->given;
@@ -210,7 +209,7 @@ static int check_options(struct qcow2_new *plan, struct img_error *err)
 
 /* ---- Files ------------------------------------------------------------------------- */
 
-/* A file that could not be finished is not left behind; a device is. */
+/* Do not leave an unfinished file behind; a device stays. */
 static void remove_file(const struct img *file)
 {
     struct stat status;
@@ -231,7 +230,7 @@ static int open_data_file(struct qcow2_new *plan, struct img_error *err)
         const struct img_open how = { .format = "raw", .flags = IMG_RDWR | IMG_RESIZE, .cache = IMG_CACHE_UNSAFE };
         status = img_open(node, given->data_file, &how, err);
     } else {
-        /* Options of the protocol hold for both files. */
+        /* The protocol options apply to both files. */
         struct img_doc *rest = img_doc_copy(plan->rest);
         status = img_create_file(given->data_file, 0, IMG_PERM_ALL, rest, node, err);
         img_doc_free(rest);
@@ -268,7 +267,7 @@ int qcow2_new_header(struct qcow2_new *plan, uint8_t **header, struct img_error 
 
 /* ---- The first clusters --------------------------------------------------------------- */
 
-/* Header, refcount table and first refcount block, in this order and each counted. */
+/* Write header, refcount table and first refcount block, in this order, each counted. */
 static int write_first_clusters(struct qcow2_new *plan, const uint8_t *header, const char **what)
 {
     struct qcow2 *s = &plan->state;
@@ -312,7 +311,7 @@ static int write_image(struct qcow2_new *plan, const uint8_t *header, struct img
 
     if (status < 0)
         return img_error_errno(err, -status, "%s", what);
-    /* There are files that take everything and keep nothing. */
+    /* Some files accept everything and store nothing. */
     if ((status = qcow2_read(&plan->image, magic, 0, sizeof magic)) < 0)
         return img_error_errno(err, -status, "Could not read qcow2 header");
     if (img_get_be32(magic) != QCOW2_MAGIC)
@@ -363,7 +362,7 @@ int qcow2_new_begin(struct qcow2_new *plan, const struct qcow2_create_options *g
     plan->image.driver = &img_driver_qcow2;
     plan->image.state = &plan->state;
     plan->image.flags = IMG_RDWR | IMG_RESIZE;
-    /* Nobody relies on a half made image: no order to keep while it is written. */
+    /* Nobody relies on an unfinished image: skip the ordering while writing it. */
     plan->image.cache = IMG_CACHE_UNSAFE;
     pthread_mutex_init(&plan->image.lock, NULL);
     return check_options(plan, err);

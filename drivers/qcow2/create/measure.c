@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The room that a qcow2 image needs.  Specification: "Cluster mapping", "Host cluster management",
- * "Bitmaps extension"; for the LUKS header that encryption puts in front: LUKS1 On-Disk Format Specification.
+ * Computes the size of a qcow2 image.
+ * Specification: "Cluster mapping", "Host cluster management", "Bitmaps extension"; for the LUKS header of encrypted
+ * images: LUKS1 On-Disk Format Specification.
  */
 #include "../qcow2.h"
 
@@ -16,7 +17,7 @@ struct plan {
     unsigned refcount_bits;
     unsigned version;
     enum qcow2_preallocation preallocation;
-    uint64_t crypto_size;           /* whole clusters of the LUKS header */
+    uint64_t crypto_size;           /* LUKS header, in whole clusters */
 };
 
 /* ---- Options ------------------------------------------------------------------------ */
@@ -43,7 +44,7 @@ static int plan_refcounts(const struct qcow2_create_options *given, struct plan 
     return 0;
 }
 
-/* Bytes of a key of the cipher; 0 after an error. */
+/* Key size of the cipher in bytes; 0 on error. */
 static unsigned key_bytes(const char *cipher, struct img_error *err)
 {
     static const struct { const char *name; unsigned bytes; } ciphers[] = {
@@ -63,7 +64,7 @@ static unsigned key_bytes(const char *cipher, struct img_error *err)
     return 0;
 }
 
-/* Header and eight areas of key material, each an anti-forensic split of the key. */
+/* The header and eight areas of key material, each an anti-forensic split of the key. */
 static int plan_luks(const struct qcow2_create_options *given, struct plan *plan, struct img_error *err)
 {
     static const char *const modes[] = { "xts", "ecb", "cbc", "ctr" };
@@ -107,7 +108,7 @@ static int plan_image(const struct qcow2_create_options *given, struct plan *pla
 
 /* ---- Metadata ------------------------------------------------------------------------- */
 
-/* Refcount blocks and their table for `clusters` others; they count themselves too. */
+/* Number of refcount block and table clusters for `clusters` others and themselves. */
 static uint64_t refcount_clusters(const struct plan *plan, uint64_t clusters)
 {
     uint64_t counts = plan->cluster_size * 8 / plan->refcount_bits, blocks = 0, table = 0;
@@ -122,7 +123,7 @@ static uint64_t refcount_clusters(const struct plan *plan, uint64_t clusters)
     }
 }
 
-/* Clusters that are no data, for a disk of `data` clusters that are all in use; 0: no such image. */
+/* Number of metadata clusters for a disk of `data` clusters, all allocated; 0: no such image is possible. */
 static uint64_t metadata_clusters(const struct plan *plan, uint64_t data)
 {
     uint64_t l2 = img_div_up(data, plan->cluster_size / plan->entry_size);
@@ -135,10 +136,10 @@ static uint64_t metadata_clusters(const struct plan *plan, uint64_t data)
 
 /* ---- Data and bitmaps -------------------------------------------------------------------- */
 
-/* Bytes of the clusters that hold any data of the source, as far as that is known without reading. */
+/* Bytes in clusters that hold data of the source, as far as known without reading. */
 static int count_data(struct img *source, uint64_t cluster_size, uint64_t *bytes, struct img_error *err)
 {
-    uint64_t size = img_size(source), counted = 0;      /* clusters before `counted` are done with */
+    uint64_t size = img_size(source), counted = 0;      /* clusters before `counted` are counted */
     struct img_extent extent;
 
     *bytes = 0;
@@ -157,7 +158,7 @@ static int count_data(struct img *source, uint64_t cluster_size, uint64_t *bytes
     return 0;
 }
 
-/* Bytes of the bits, tables and directory of all bitmaps of the source. */
+/* Bytes of the bits, tables and directory for all bitmaps of the source. */
 static uint64_t count_bitmaps(struct img *source, const struct plan *plan)
 {
     struct img_bitmap *list;
@@ -191,7 +192,7 @@ int qcow2_measure(const void *create_options, struct img *source, uint64_t size,
         return img_error_set(err, EFBIG, "The image size is too large (try using a larger cluster size)");
 
     if (plan.preallocation >= QCOW2_PREALLOC_FALLOC || (source && given->backing_file))
-        data = clusters * plan.cluster_size;    /* what the backing file will show is not known here */
+        data = clusters * plan.cluster_size;    /* the content of the backing file is not known here */
     else if (source && (status = count_data(source, plan.cluster_size, &data, err)) < 0)
         return status;
     result->fully_allocated = plan.crypto_size + (metadata + clusters) * plan.cluster_size;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All options of the qcow2 driver: of creation, in the order in which "Formatting ..." shows
- * them, then of opening.
+ * The options of the qcow2 driver: first for create, in the order in which "Formatting ..." shows them, then for
+ * open.
  */
 #include "../qcow2.h"
 
@@ -15,7 +15,7 @@
     { .name = "overlap-check." key, .help = text, .type = IMG_OPT_BOOL, .when = IMG_AT_OPEN, \
       .offset = OPEN_AT(overlap) + (bit) }
 
-/* Settled when the image is made; or to be changed later with amend, too. */
+/* FIXED at creation; LATER: amend can change it, too. */
 enum { FIXED = IMG_AT_CREATE | IMG_AT_MEASURE, LATER = FIXED | IMG_AT_AMEND };
 
 const struct img_option qcow2_options[] = {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Preallocation: guest clusters get their host clusters before anything is written to them.
+ * Preallocation: allocates the host clusters of guest clusters before they are written.
  *
- *   metadata  L2 tables and reference counts only; the file is made long enough
- *   falloc    the refcount structures first, for all that comes, then one run of data that the
- *   full      file system sets aside (or that is written with zeroes), then the L2 tables
+ *   metadata  L2 tables and refcounts only; the file is extended
+ *   falloc    first all refcount structures, then one run of data that the file system
+ *   full      allocates (or that is written with zeroes), then the L2 tables
  *
  * With an external data file each guest cluster lies at its own offset there.
  */
 #include "../qcow2.h"
 
-/* Work is cut here as qemu-img cuts it, so that new refcount blocks come to lie at the same places. */
+/* Work is split as qemu-img splits it, so that new refcount blocks get the same places. */
 enum { SLICE_BYTES = 64 << 10 };
 
 int qcow2_preallocation_parse(const char *name, enum qcow2_preallocation *mode)
@@ -32,13 +32,13 @@ static const char *file_mode(enum qcow2_preallocation mode)
     return mode == QCOW2_PREALLOC_FALLOC ? "falloc" : mode == QCOW2_PREALLOC_FULL ? "full" : "off";
 }
 
-/* Where guest clusters are to be put. */
+/* Where to place guest clusters. */
 struct placing {
-    bool fixed;                     /* at `next` and on from there; otherwise first fit */
-    bool reserved;                  /* the clusters there are ours already */
+    bool fixed;                     /* only at `next`; otherwise first fit */
+    bool reserved;                  /* the clusters there are already allocated */
     uint64_t next;
-    uint64_t end;                   /* host end of what was placed last */
-    struct img_error *err;          /* of a file that cannot be made longer */
+    uint64_t end;                   /* host end of the last placed cluster */
+    struct img_error *err;          /* error message of a failed resize */
 };
 
 static uint32_t unused_entries(const struct qcow2 *s, const struct qcow2_l2 *l2, uint32_t limit)
@@ -50,7 +50,7 @@ static uint32_t unused_entries(const struct qcow2 *s, const struct qcow2_l2 *l2,
     return n;
 }
 
-/* Clusters that were in use before must not show what is in them. */
+/* Clusters that were in use before must not expose their old content. */
 static int clear_reused(struct img *image, uint64_t host, uint64_t length, uint64_t file_size)
 {
     if (host >= file_size)
@@ -59,8 +59,8 @@ static int clear_reused(struct img *image, uint64_t host, uint64_t length, uint6
 }
 
 /*
- * Before an L2 table on disk names these clusters the file reaches to their end, and they read as zeroes: they
- * count as published.
+ * Before an L2 table on disk refers to these clusters, the file must include them, and they must read as zeroes:
+ * they count as published.
  */
 static int reach_end(struct img *image, struct placing *at)
 {
@@ -72,7 +72,7 @@ static int reach_end(struct img *image, struct placing *at)
     return img_resize_file(file, at->end, NULL, at->err);
 }
 
-/* Host clusters for `count` guest clusters; fewer when the run that it goes on with is not free that far. */
+/* Allocate host clusters for `count` guest clusters; fewer if the run to be continued is not free that far. */
 static int place(struct img *image, struct placing *at, uint64_t guest, uint64_t *count, uint64_t *host)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -91,7 +91,10 @@ static int place(struct img *image, struct placing *at, uint64_t guest, uint64_t
     return status;
 }
 
-/* Place what the slice of the L2 table at `guest` covers of [guest, end); *done moves to where it stopped. */
+/*
+ * Place the clusters of [guest, end) within one slice of the L2 table; *done becomes the guest offset where it
+ * stopped.
+ */
 static int place_slice(struct img *image, struct placing *at, uint64_t guest, uint64_t end, uint64_t *done)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -106,10 +109,10 @@ static int place_slice(struct img *image, struct placing *at, uint64_t guest, ui
     here = (uint32_t)img_min(here, img_div_up(end - base, s->cluster_size));
     uint64_t count = unused_entries(s, &l2, here);
     if (count == 0) {
-        *done = img_min(end, base + s->cluster_size);       /* has its place already */
+        *done = img_min(end, base + s->cluster_size);       /* already allocated */
         return 0;
     }
-    /* Allocating may take tables, so the L2 table is looked up again. */
+    /* Allocating may evict tables, so look up the L2 table again. */
     if ((status = place(image, at, base, &count, &host)) < 0)
         return status;
     if (count == 0) {
@@ -130,7 +133,7 @@ static int place_slice(struct img *image, struct placing *at, uint64_t guest, ui
     return reach_end(image, at);
 }
 
-/* One request: first fit for its first part, the others have to follow on. */
+/* Place one request: its first part by first fit, the rest directly after it. */
 static int place_window(struct img *image, struct placing *at, uint64_t guest, uint64_t end, uint64_t *done)
 {
     bool fixed = at->fixed;
@@ -174,7 +177,7 @@ static int preallocate_metadata(struct img *image, uint64_t guest, uint64_t end,
     return 0;
 }
 
-/* Guest clusters from `guest` on that have no place yet: all but the first at most. */
+/* Skip guest clusters from `guest` on that are already allocated. */
 static int skip_placed(struct img *image, uint64_t *guest, uint64_t end)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -195,13 +198,13 @@ static int skip_placed(struct img *image, uint64_t *guest, uint64_t end)
     return 0;
 }
 
-/* The room for the data, from `start` on. */
+/* Extend the file from `start`, for the data. */
 static int grow_file(struct img *file, uint64_t start, uint64_t bytes, enum qcow2_preallocation mode,
                      struct img_error *err)
 {
     struct img_error cut = IMG_ERROR_INIT;
 
-    /* What is behind the last cluster in use, if anything, is not to become data; a device cannot be cut. */
+    /* Bytes after the last cluster in use must not become data; a device cannot be truncated. */
     if (img_size(file) > start)
         img_resize_file(file, start, NULL, &cut);
     img_error_clear(&cut);
@@ -217,7 +220,7 @@ static int preallocate_data(struct img *image, uint64_t guest, uint64_t end, enu
     struct placing at = { .fixed = true, .reserved = true };
     int status;
 
-    /* Looking may have copied an L2 table that a snapshot shares: it, too, is to lie inside the file. */
+    /* Looking may have copied an L2 table that a snapshot shares: the file must include that, too. */
     if ((status = skip_placed(image, &guest, end)) < 0 || (status = qcow2_flush(image)) < 0)
         return img_error_errno(err, -status, "Failed to flush the L2 table cache");
     if ((status = qcow2_end_of_use(image, &area.start)) < 0 || area.start == 0)
@@ -228,7 +231,7 @@ static int preallocate_data(struct img *image, uint64_t guest, uint64_t end, enu
         return img_error_errno(err, -status, "Failed to resize refcount structures");
     if ((status = grow_file(image->file, at.next, bytes, mode, err)) < 0)
         return status;
-    /* The data before the tables, which then lie around it. */
+    /* Allocate the data before the tables, which then lie around them. */
     if (count > 0 && ((status = qcow2_alloc_at(image, at.next, &bytes)) < 0 || bytes >> s->h.cluster_bits != count))
         return img_error_errno(err, status < 0 ? -status : EIO, "Failed to allocate data clusters");
     uint64_t run_end = at.next + bytes;
@@ -245,14 +248,14 @@ int qcow2_preallocate(struct img *image, uint64_t offset, uint64_t end, enum qco
     struct qcow2 *s = qcow2_state(image);
     bool raw = s->h.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 
-    /* The start of the cluster that the old disk ends in may still show the backing file. */
+    /* The start of the old disk's last cluster may still show the backing file. */
     if ((image->backing || image->backing_name) && !img_aligned(offset, s->cluster_size)) {
         offset = img_align_up(offset, s->cluster_size);
         if (offset >= end && !image->data_file)
             return 0;
     }
     if (image->data_file) {
-        /* One that is longer already keeps what it has. */
+        /* A data file that is already longer stays so. */
         if (img_size(image->data_file) < end) {
             int status = img_resize_file(image->data_file, end, file_mode(mode), err);
             if (status < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a stream will hold, in two bits a unit and, compressed, four bytes a cluster; and where it goes.
+ * The plan of a stream: two bits per unit and, if compressed, four bytes per cluster; and the placement of clusters.
  * Specification: "Cluster mapping", "Compressed Clusters Descriptor".
  */
 #include "stream.h"
@@ -129,7 +129,7 @@ static void place_whole(struct qcow2_placer *placer, uint64_t cluster)
     placer->host = host + placer->plan->s->cluster_size;
 }
 
-/* Directly behind the one before, as long as the host cluster that they share can be counted so often. */
+/* Place it directly after the previous one, as long as the refcount of their shared host cluster allows it. */
 static void place_coded(struct qcow2_placer *placer, uint64_t cluster)
 {
     const struct qcow2 *s = placer->plan->s;
@@ -146,8 +146,8 @@ static void place_coded(struct qcow2_placer *placer, uint64_t cluster)
 }
 
 /*
- * What is compressed and what is not are put together: between the two bytes are lost up to the next cluster.  A piece
- * begins with the kind that needs no such gap.
+ * Compressed and uncompressed clusters are grouped: between the two, the rest of a host cluster is lost.  A piece
+ * begins with the kind that avoids this gap.
  */
 void qcow2_place_piece(struct qcow2_placer *placer, uint64_t first)
 {

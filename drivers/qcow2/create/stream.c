@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An image that is written from front to back, into a pipe: the driver's callbacks for it, and the metadata.
+ * Writes an image from front to back, into a pipe: the driver callbacks, and the metadata.
  * Specification: "Header", "Host cluster management", "Cluster mapping".
  */
 #include "stream.h"
 #include <stdlib.h>
 
 struct qcow2_stream {
-    struct qcow2_new fresh;         /* first: what takes the state for that of an open image finds the right one */
+    struct qcow2_new fresh;         /* must be first: code that expects the state of an open image finds it there */
     uint8_t *header;
     bool backed;                    /* holes show a backing file */
     struct qcow2_plan plan;
-    struct qcow2_placer placer;     /* of the data, while they are written */
-    uint64_t first_table, first_data;   /* host offset of the L2 tables, of the data */
+    struct qcow2_placer placer;     /* for the data, while they are written */
+    uint64_t first_table, first_data;   /* host offset of the L2 tables, and of the data */
 };
 
 static struct qcow2_stream *stream_of(const struct img *image)
@@ -63,7 +63,7 @@ static void stream_close(struct img *image)
 
 /* ---- The plan -------------------------------------------------------------------------- */
 
-/* What a run of zeroes has to be in this image. */
+/* The kind of a run of zeroes in this image. */
 static enum img_extent_kind kind_of_zeroes(const struct qcow2_stream *stream)
 {
     if (!stream->backed)
@@ -84,7 +84,7 @@ static int stream_plan(struct img *image, const struct img_run *runs, size_t cou
     return status;
 }
 
-/* The first piece at or behind cluster *first in which anything is planned; false: there is none. */
+/* Find the first piece, at cluster *first or later, with planned data; false: none. */
 static bool next_piece(const struct qcow2_plan *plan, uint64_t *first)
 {
     const struct qcow2 *s = plan->s;
@@ -103,7 +103,7 @@ static bool next_piece(const struct qcow2_plan *plan, uint64_t *first)
 
 /* ---- Metadata ---------------------------------------------------------------------------- */
 
-/* The sizes of all parts of the file, into the header. */
+/* Set the sizes of all parts of the file in the header. */
 static int lay_out(struct qcow2_stream *stream)
 {
     struct qcow2 *s = &stream->fresh.state;
@@ -128,7 +128,7 @@ static int lay_out(struct qcow2_stream *stream)
     s->h.l1_offset = (1 + table + blocks) << s->h.cluster_bits;
     stream->first_table = s->h.l1_offset + (l1 << s->h.cluster_bits);
     stream->first_data = stream->first_table + (plan->used_tables << s->h.cluster_bits);
-    /* The fields of a compressed cluster have room for so much. */
+    /* Largest host offset that the entry of a compressed cluster can hold. */
     if (plan->coded && (stream->first_data + placer.host) >> (62 - (s->h.cluster_bits - 8)))
         return -EFBIG;
     return qcow2_placer_init(&stream->placer, plan, stream->first_data);
@@ -142,7 +142,7 @@ static int write_number(struct img_sink *sink, uint64_t number)
     return img_sink_write(sink, raw, sizeof raw);
 }
 
-/* The table, with its blocks behind it. */
+/* Write the table, then its blocks. */
 static int write_refcount_table(struct qcow2_stream *stream, struct img_sink *sink)
 {
     const struct qcow2 *s = &stream->fresh.state;
@@ -159,7 +159,7 @@ struct counter {
     const struct qcow2 *s;
     struct img_sink *sink;
     uint8_t *block;
-    uint64_t first;                 /* cluster that it begins with */
+    uint64_t first;                 /* first cluster that it counts */
 };
 
 static int write_block(struct counter *counter)
@@ -173,7 +173,7 @@ static int write_block(struct counter *counter)
     return status;
 }
 
-/* Once more for the clusters of [host, +length); they only go up. */
+/* Count the clusters of [host, +length) once more; calls must ascend. */
 static int count(struct counter *counter, uint64_t host, uint64_t length)
 {
     const struct qcow2 *s = counter->s;
@@ -225,7 +225,7 @@ static int write_l1(struct qcow2_stream *stream, struct img_sink *sink)
 
 /* ---- L2 tables ------------------------------------------------------------------------------ */
 
-/* Clusters that are put into tables together: whole pieces, whole tables. */
+/* Clusters that are entered into tables together: whole pieces, whole tables. */
 struct region {
     const struct qcow2_plan *plan;
     uint64_t first, clusters;
@@ -330,7 +330,7 @@ static int stream_begin(struct img *image, struct img_sink *sink)
 
 /* ---- Data --------------------------------------------------------------------------------------- */
 
-/* Is the part of a run that lies in this unit as planned?  Else the source was changed in between. */
+/* Does the part of a run in this unit match the plan?  If not, the source has changed meanwhile. */
 static bool as_planned(const struct qcow2_stream *stream, const struct img_run *run, uint64_t unit, uint64_t unit_size)
 {
     enum img_extent_kind kind = qcow2_plan_kind(&stream->plan, unit);
@@ -342,7 +342,7 @@ static bool as_planned(const struct qcow2_stream *stream, const struct img_run *
         return true;
     if (kind == IMG_DATA)
         return zero;
-    /* Zeroes were planned, unless what is below was to show. */
+    /* Zeroes were planned, unless the backing file should show. */
     if (kind == IMG_HOLE && stream->backed)
         return false;
     if (run->kind != IMG_DATA)
@@ -370,7 +370,7 @@ static bool all_as_planned(const struct qcow2_stream *stream, const struct img_r
     return true;
 }
 
-/* The run at `offset`; *index is where the search begins. */
+/* The run at `offset`; the search begins at *index. */
 static const struct img_run *run_at(const struct img_run *runs, size_t *index, uint64_t offset)
 {
     if (runs[*index].offset > offset)
@@ -428,7 +428,7 @@ static int stream_put(struct img *image, const struct img_run *runs, size_t numb
     return status;
 }
 
-/* Compressed bytes are read in whole sectors. */
+/* Compressed clusters are read in whole sectors. */
 static int stream_end(struct img *image, struct img_sink *sink)
 {
     return img_sink_advance(sink, img_align_up(stream_of(image)->placer.host, 512));

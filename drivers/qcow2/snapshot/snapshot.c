@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Internal snapshots: the table, listing, and showing one instead of the active disk; snapshot-write.c changes them.
+ * Internal snapshots: the table, listing, and showing one instead of the active disk; write.c changes them.
  * Specification: "Snapshots", "Snapshot table".
  */
 #include "../qcow2.h"
 
 enum { MAX_EXTRA = 1024, EXTRA_DISK_SIZE = 16 };
-enum { ID_SHOWN = 127, NAME_SHOWN = 255 };     /* bytes of a longer one that qemu-img shows */
+enum { ID_SHOWN = 127, NAME_SHOWN = 255 };     /* longer ones are truncated as in qemu-img */
 
 static int too_big(const struct qcow2 *s, uint32_t index, struct img_error *err)
 {
@@ -20,7 +20,7 @@ static int cannot_read(int status, struct img_error *err)
     return img_error_errno(err, -status, "Failed to read snapshot table");
 }
 
-/* A string of the table as a C string; what follows a NUL in it is not shown. */
+/* Read a string of the table as a C string; the part after a NUL is not shown. */
 static int read_text(struct img *image, uint64_t offset, uint16_t length, char **text)
 {
     *text = img_xcalloc(1, (size_t)length + 1);
@@ -48,7 +48,7 @@ void qcow2_parse_snapshot(const struct qcow2 *s, const uint8_t *entry, struct qc
     }
 }
 
-/* Read the entry at *at; the pointers it owns are set even on failure. */
+/* Read the entry at *at; its pointers are set even on failure. */
 static int read_entry(struct img *image, uint32_t index, uint64_t *at, struct qcow2_snapshot *snapshot,
                       struct img_error *err)
 {
@@ -162,7 +162,7 @@ int qcow2_check_snapshot_l1(const struct qcow2 *s, const struct qcow2_snapshot *
     return 0;
 }
 
-/* Show the snapshot with that id or, where it is NULL, that name.  The disk keeps the size that it has now. */
+/* Show the snapshot with that id or, if NULL, that name.  The disk keeps its current size. */
 static int load_one(struct img *image, const char *id, const char *name, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -198,9 +198,9 @@ int qcow2_snapshot_load(struct img *image, const char *id, const char *name, str
     return status;
 }
 
-/* ---- The table for the disk ----------------------------------------------------------------------- */
+/* ---- Building the table --------------------------------------------------------------------------- */
 
-/* Of an entry with that much extra data. */
+/* Length of an entry with that much extra data. */
 static uint64_t entry_length(const struct qcow2_snapshot *snapshot, uint64_t extra)
 {
     return QCOW2_SNAPSHOT_ENTRY + extra + strlen(snapshot->shown.id) + strlen(snapshot->shown.name);
@@ -215,7 +215,7 @@ uint64_t qcow2_snapshot_table_length(const struct qcow2 *s)
     return at;
 }
 
-/* A new entry has all that we know. */
+/* A new entry has all extra data that we know. */
 static uint32_t new_extra(const struct qcow2_snapshot *snapshot)
 {
     return (uint32_t)img_max(snapshot->extra_length, QCOW2_SNAPSHOT_EXTRA);

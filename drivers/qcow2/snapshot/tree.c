@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All clusters that an L1 table leads to, of the active disk or of a snapshot: one use more or less of
- * each, and the copied flags that follow from it.
- * Specification: "Snapshots" (each table that leads to a cluster counts as a use), "Cluster mapping" (copied flag:
- * the count is exactly one; accurate in the active tables only).
+ * Adds or removes one reference to each cluster that an L1 table leads to, of the active disk or of a snapshot, and
+ * updates the copied flags.
+ * Specification: "Snapshots" (each table that leads to a cluster counts as a reference), "Cluster mapping" (copied
+ * flag: the refcount is exactly one; accurate in the active tables only).
  */
 #include "../qcow2.h"
 
-enum { MAX_FREED = 1 << 20 };       /* ranges to discard; what goes beyond stays allocated on the storage */
+enum { MAX_FREED = 1 << 20 };       /* ranges to discard; more stay allocated on the storage */
 
 struct walk {
     struct img *image;
     struct qcow2_tree *tree;
-    uint64_t run_start, run_length; /* host clusters side by side whose counts are still to be changed */
+    uint64_t run_start, run_length; /* adjacent host clusters whose refcounts must still change */
     uint8_t *table;
     uint64_t table_offset;
 };
@@ -52,7 +52,7 @@ static int end_run(struct walk *walk)
     return status;
 }
 
-/* One use of a whole cluster; neighbours are changed together. */
+/* Count one whole cluster; adjacent ones are changed together. */
 static int add_to_run(struct walk *walk, uint64_t host)
 {
     uint32_t size = qcow2_state(walk->image)->cluster_size;
@@ -116,7 +116,7 @@ static int set_flags(struct walk *walk)
                        s->cluster_size);
 }
 
-/* An L2 table that others share has no entry of a count of one. */
+/* In a shared L2 table no entry has a refcount of one. */
 static int needs_table(struct walk *walk, bool *needed)
 {
     uint64_t count;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Creating, applying and deleting internal snapshots.
+ * Creates, applies and deletes internal snapshots.
  * Specification: "Snapshots".
  *
- * What has to be allocated (a copy of the L1 table, a new snapshot table) is allocated and written first; then
- * counts, flags and the L1 table change under a shadow (shadow.c), whose end makes the new state visible; then
- * what is not used any more goes.
+ * First the necessary clusters are allocated and written (a copy of the L1 table, a new snapshot table).  Then
+ * refcounts, flags and the L1 table change under a shadow (shadow.c), whose end makes the new state visible.  Then
+ * unused clusters are freed.
  */
 #include "../qcow2.h"
 
 enum { NAME_MOST = 255 };
-#define SIZE_MOST 0x7fffffffc0000000ull     /* what qemu-img takes for the size of a disk */
+#define SIZE_MOST 0x7fffffffc0000000ull     /* qemu-img's maximum disk size */
 
-/* ---- Bytes at new places ------------------------------------------------------------------------- */
+/* ---- Writing to new clusters --------------------------------------------------------------------- */
 
 static int put(struct img *image, const void *bytes, uint64_t length, uint64_t *offset)
 {
@@ -40,7 +40,7 @@ int qcow2_put_snapshot_table(struct img *image, const struct qcow2_snapshot *mor
     return status < 0 ? status : put(image, table, at->length, &at->offset);
 }
 
-/* ---- What is not used any more -------------------------------------------------------------------- */
+/* ---- Freeing -------------------------------------------------------------------------------------- */
 
 static struct qcow2_range table_range(const struct qcow2 *s)
 {
@@ -51,12 +51,12 @@ static void discard(struct img *image, const struct qcow2_range *range)
 {
     struct qcow2 *s = qcow2_state(image);
 
-    /* A wish, not a duty. */
+    /* Advisory. */
     if (s->discards[QCOW2_DISCARD_SNAPSHOT] && range->length)
         img_discard(image->file, range->offset, img_align_up(range->length, s->cluster_size));
 }
 
-/* Free a table; what cannot be counted down is damage, and stays. */
+/* Free a table; a refcount that cannot be decreased is damage, and stays. */
 static void free_table(struct img *image, const struct qcow2_range *range)
 {
     int status = range->length ? qcow2_free_clusters(image, range->offset, range->length) : 0;
@@ -74,7 +74,7 @@ static int by_offset(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Neighbours together: the storage gives back whole blocks of its own only. */
+/* Discard adjacent ranges together: the storage frees only whole blocks. */
 static void discard_all(struct img *image, struct qcow2_tree *tree)
 {
     struct qcow2_range run = { 0, 0 };
@@ -96,7 +96,7 @@ static void discard_all(struct img *image, struct qcow2_tree *tree)
 
 /* ---- Creating ---------------------------------------------------------------------------------------- */
 
-/* One more than the largest, read as numbers in the way of strtoul(3). */
+/* The largest id plus one, where ids are parsed as by strtoul(3). */
 static char *new_id(const struct qcow2 *s)
 {
     uint64_t most = 0;
@@ -119,7 +119,7 @@ static struct qcow2_snapshot describe(const struct img *image, const struct img_
     return made;
 }
 
-/* The copied flags tell about the active table only. */
+/* The copied flags are valid in the active table only. */
 static int copy_l1(struct img *image, uint64_t *offset)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -133,7 +133,7 @@ static int copy_l1(struct img *image, uint64_t *offset)
     return put(image, raw, length, offset);
 }
 
-/* Tables of the active disk that nobody shares: their entries may carry the flag. */
+/* Tables that only the active disk refers to: their entries may have the flag. */
 static uint32_t *private_tables(const struct qcow2 *s, size_t *count)
 {
     uint32_t *indexes = img_xcalloc((size_t)s->h.l1_size + 1, sizeof *indexes);
@@ -153,7 +153,7 @@ static bool is_empty(const uint64_t *l1, uint32_t entries)
     return true;
 }
 
-/* From the active disk to one that shares all of it with the new snapshot, the last of `count` in the table. */
+/* Make the active disk share everything with the new snapshot, the last of `count` in the table. */
 static int share_active(struct img *image, const struct qcow2_range *table, uint32_t count)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -235,7 +235,7 @@ int qcow2_snapshot_create(struct img *image, struct img_snapshot *what, struct i
 
 /* ---- Applying ------------------------------------------------------------------------------------------ */
 
-/* Can the disk get the size that it had?  What is wrong is said as resizing it would say it. */
+/* Can the disk get its old size?  Errors have the texts of resize. */
 static int check_size(const struct img *image, uint64_t size)
 {
     const struct qcow2 *s = qcow2_state(image);
@@ -263,7 +263,7 @@ static int check_size(const struct img *image, uint64_t size)
     return what ? status : 0;
 }
 
-/* The snapshot's tree takes the place of the active one; `l1` has as many entries as the active table. */
+/* Replace the active tree by the snapshot's; `l1` has as many entries as the active table. */
 static int switch_tree(struct img *image, uint64_t *l1, uint64_t size)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -310,7 +310,7 @@ static int apply(struct img *image, const struct qcow2_snapshot *snapshot)
     free(read);
     if (!l1)
         return -ENOMEM;
-    /* Where the tables are gone through all the same, the sizes are right in the header too. */
+    /* Since all tables are walked anyway, set the size in the header, too. */
     return switch_tree(image, l1, size == image->size ? s->h.size : size);
 }
 
@@ -336,7 +336,7 @@ int qcow2_snapshot_apply(struct img *image, const char *id_or_name, struct img_e
 
 /* ---- Deleting -------------------------------------------------------------------------------------------- */
 
-/* Tables of the active disk in which entries may be used once only after the snapshot `l1` is gone. */
+/* Tables of the active disk that may have entries with a single reference once the snapshot `l1` is gone. */
 static int affected_tables(struct img *image, const uint64_t *l1, uint32_t *indexes, size_t *count)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -355,7 +355,7 @@ static int affected_tables(struct img *image, const uint64_t *l1, uint32_t *inde
     return 0;
 }
 
-/* The tree of `gone` is not used any more; its snapshot is out of the list already. */
+/* Drop the tree of `gone`, whose snapshot is already off the list. */
 static int drop_tree(struct img *image, uint64_t *gone, uint32_t entries, const struct qcow2_range *table)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -389,7 +389,7 @@ static bool no_room(int status)
     return status == -ENOSPC || status == -EDQUOT || status == -EFBIG;
 }
 
-/* Drop the tree and switch to the new table; a tree that is damaged is left behind.  Without room all stays as it is. */
+/* Drop the tree and switch to the new table; a damaged tree is leaked.  Without space nothing changes. */
 static int delete_listed(struct img *image, const struct qcow2_snapshot *gone, const struct qcow2_range *table,
                          struct img_error *err)
 {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The bytes of growing Bochs images, versions 1 and 2."""
+"""Makes growing Bochs images, versions 1 and 2."""
 import struct
 
 UNALLOCATED = 0xffffffff

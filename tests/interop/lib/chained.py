@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Cases of formats with backing files: what qemu-io wrote is read, copied, rebased and committed by both tools."""
+"""Cases of formats with backing files: both tools read, copy, rebase and commit what qemu-io wrote."""
 import os
 import shutil
 
@@ -15,7 +15,7 @@ class ChainedCase(ImageCase):
     compressed, checked = False, True
 
     def sides(self, words, name):
-        """A command that changes `name`, by both tools on copies; both results, and ours in its place."""
+        """Run a command that changes `name` with both tools, on copies; returns both results, and keeps our file."""
         shutil.copyfile(self.path(name), self.path('before'))
         ours = self.run(IMG, words)
         shutil.move(self.path(name), self.path('ours'))
@@ -27,7 +27,7 @@ class ChainedCase(ImageCase):
         return peer.code == 0
 
     def same_made(self, words, name):
-        """A new image, byte by byte; whether there is one."""
+        """Compare new images byte by byte; returns whether there is one."""
         ours, made = self.run(IMG, words), None
         if ours.code == 0:
             made = self.read(name)
@@ -37,7 +37,7 @@ class ChainedCase(ImageCase):
         return ours.code == 0 and peer.code == 0
 
     def base(self, name):
-        """Some image to be backing file; its format, None: none."""
+        """Make an image for a backing file; returns its format, or None if there is none."""
         rng, form = self.rng, self.rng.choice([None, None, 'raw', 'qcow2', 'qed', 'qcow'])
         if form == 'raw':
             self.raw(name, 2 * MEGA)
@@ -69,7 +69,7 @@ class ChainedCase(ImageCase):
         return int.from_bytes(header[24:32], 'big')
 
     def fill(self, name, form):
-        """Writes of qemu-io."""
+        """Write with qemu-io."""
         size, words = self.size_of(name, form), []
         if form == 'qcow':
             self.cluster = 1 << self.read(name)[32]
@@ -83,7 +83,7 @@ class ChainedCase(ImageCase):
     # ---- kinds of cases
 
     def play(self, new, sizes, options, *special):
-        """Any kind: `new` and `sizes` are for create, options(rng) for the rest; `special` kinds get the case."""
+        """Run a case: `new` and `sizes` are for create, options(rng) for the rest; `special` kinds get the case."""
         kind = self.rng.choice([self.created, self.read_theirs, self.write_ours, self.write_into_theirs,
                                 self.administer, *special])
         if kind == self.created:
@@ -100,7 +100,7 @@ class ChainedCase(ImageCase):
         return f"create {','.join(options)}"
 
     def made(self, options):
-        """An image that qemu-io has written to, over a backing file or not."""
+        """Make an image and write to it with qemu-io, with or without a backing file."""
         base = self.base('b')
         words = ['create', '-q', '-f', self.form] + (['-o', ','.join(options)] if options else [])
         words += ['-b', 'b', '-F', base] if base else []
@@ -116,7 +116,7 @@ class ChainedCase(ImageCase):
         return f"read {','.join(options)} over {base}"
 
     def write_ours(self, options):
-        """A new image of ours; then what is changed in it."""
+        """Make an image with our tool, then change it."""
         size = self.raw('r', self.rng.choice([MEGA // 4, 4 * MEGA]))
         words = ['convert', '-O', self.form, '-f', 'raw'] + (['-o', ','.join(options)] if options else [])
         words += self.rng.choice([[], ['-S', '0'], ['-W'], ['-m', '1'], ['-t', 'none'], ['-t', 'writeback'],
@@ -146,7 +146,7 @@ class ChainedCase(ImageCase):
         return f"-n into {','.join(options)} over {base}"
 
     def administer(self, options):
-        """What changes the image as a whole; the contents are those that qemu-img makes."""
+        """Change the image as a whole; the contents must be those of qemu-img."""
         base = self.made(options)
         other = self.base('c')
         words = self.rng.choice([
@@ -171,7 +171,7 @@ class ChainedCase(ImageCase):
         return f"{' '.join(words)}: {','.join(options)} over {base}"
 
     def commit(self, words, base):
-        """Two files change."""
+        """A commit changes two files."""
         results = []
         names = [name for name in ('b', 'x') if os.path.exists(self.path(name))]
         before = {name: self.read(name) for name in names}

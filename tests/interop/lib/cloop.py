@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compressed loop device images of version 2.0, sound or not."""
+"""Makes compressed loop device images of version 2.0, valid or not."""
 import struct
 import zlib
 
@@ -7,7 +7,7 @@ SCRIPT = b'#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso966
 
 
 def image(blocks, block_size, count=None, offsets=None, script=SCRIPT, gap=0):
-    """`blocks` are the coded ones; `offsets` changes the table, `count` the number in the header."""
+    """`blocks` are the compressed blocks; `offsets` changes the table, `count` the number in the header."""
     at, table = 136 + 8 * (len(blocks) + 1) + gap, []
     for block in blocks + [b'']:
         table.append(at)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writing the seeds of fuzz targets, where they belong or into the folder that the command line names."""
+"""Writes the seeds of fuzz targets to their folder, or to the one on the command line."""
 import os
 import sys
 
@@ -7,7 +7,7 @@ CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../fuzz/co
 
 
 def save(form, seeds):
-    """`seeds`: the bytes of each file by its name."""
+    """`seeds`: file names and their bytes."""
     folder = os.path.join(sys.argv[1] if len(sys.argv) > 1 else CORPUS, form)
     os.makedirs(folder, exist_ok=True)
     for name, data in seeds.items():

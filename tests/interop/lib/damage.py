@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The bytes of a qcow2 image, and every kind of damage that its metadata can take.
+"""The bytes of a qcow2 image, and every kind of damage to its metadata.
 
-DAMAGES is a list of (group, name, function); a function changes an Image in place at a place of the
-random generator's choice and raises Skip where the image has nothing that could be damaged so.
+DAMAGES is a list of (group, name, function); a function changes an Image in place, at a random
+place, and raises Skip if the image has nothing to damage in this way.
 """
 import struct
 
@@ -252,7 +252,7 @@ def copied_of_a_snapshot(rng, image):
 # ---- L1 and L2 entries ---------------------------------------------------------------------------
 
 def aim(image, place, offset):
-    """Let an entry point elsewhere, with its flags as they are."""
+    """Make an entry point elsewhere, with the same flags."""
     image.put(place, image.get(place) & ~OFFSET | offset)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Apple disk images (UDIF) of any kind of chunk, sound or not.
+"""Makes Apple disk images (UDIF) with any kind of chunk, valid or not.
 
-A chunk is (type, sector, sectors, offset, length), as its table entry holds them.  Written from the description of
+A chunk is (type, sector, sectors, offset, length), as in its table entry.  Written from the description of
 the format at https://keramics.github.io (udif, adc).
 """
 import base64
@@ -60,7 +60,7 @@ def mish(chunks, start=0, sectors=None, data_offset=0, **head):
 
 
 def plist(tables, data='Data'):
-    """The XML around them."""
+    """The property list with these tables."""
     text = ['<?xml version="1.0" encoding="UTF-8"?>',
             '<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">',
             '<plist version="1.0">', '<dict>', '\t<key>resource-fork</key>', '\t<dict>', '\t\t<key>blkx</key>',
@@ -91,7 +91,7 @@ def resource_fork(tables):
 
 
 def koly(**fields):
-    """The trailer; names are those of its fields."""
+    """The footer; the arguments are its fields."""
     get = fields.get
     trailer = struct.pack('>4sIIIQQQQQII16sII128xQQ120xII128xIQ12x', get('magic', b'koly'), 4, 512, get('flags', 1), 0,
                           get('data_offset', 0), get('data_length', 0), get('rsrc_offset', 0), get('rsrc_length', 0),
@@ -102,7 +102,7 @@ def koly(**fields):
 
 
 def image(data, tables, how='xml', sectors=0, **fields):
-    """A whole file: the data fork, the tables, the trailer."""
+    """A whole file: the data fork, the tables, the footer."""
     if how == 'xml':
         text = plist(tables)
         fields = dict(dict(xml_offset=len(data), xml_length=len(text)), **fields)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What the interop programs share: the tools, running them side by side, TAP.
+"""Shared by the interop programs: the tools, running them side by side, TAP.
 
 environment: IMG    tool to test (build/bin/qemu-img)
              PEER   reference tool of version 10.0, PEER_IO its qemu-io, PEER72 that of 7.2
-             SEED   first seed, COUNT number of cases; case N is SEED=N COUNT=1 alone
-             TIMES  so many times the cases that a program has by itself (1)
+             SEED   first seed, COUNT number of cases; SEED=N COUNT=1 runs case N only
+             TIMES  multiplies the number of cases (1)
              KEEP   folder that keeps the files of failed cases
 """
 import os
@@ -32,8 +32,8 @@ PEER_IO = installed('PEER_IO', os.path.join(os.path.dirname(PEER), 'qemu-io') if
 PEER72 = installed('PEER72', PEERS + '/7.2/usr/bin/qemu-img')
 IMG_IS_PEER = bool(os.environ.get('IMG_IS_PEER'))
 KEEP = os.environ.get('KEEP')
-TIMEOUT = 900           # seconds by the clock, on a machine that has other work too
-# What the file system says of the room that a file takes changes by itself, some time after a write.
+TIMEOUT = 900           # seconds of wall-clock time, on a busy machine
+# The file system may change the allocated size of a file some time after a write.
 FIGURES_OF_THE_MOMENT = r'(disk size: )[\d.e+]+ \w+', r'("actual-size": )\d+'
 
 
@@ -44,7 +44,7 @@ class Result:
         self.code, self.out, self.err = code, out, err
 
     def differs(self, other):
-        """The parts that are not the same, as text; empty when all are."""
+        """The differing parts, as text; empty if there are none."""
         found = []
         for what in 'code', 'out', 'err':
             a, b = getattr(self, what), getattr(other, what)
@@ -54,7 +54,7 @@ class Result:
 
 
 def run(tool, arguments, cwd, compat=None, stdin=None):
-    """Run a tool under the name qemu-img, so that messages are the same; without the figures of the moment."""
+    """Run a tool under the name qemu-img, so that messages are equal; removes figures that vary."""
     environment = dict(os.environ, LC_ALL='C', TZ='UTC')
     environment.pop('IMGBOX_COMPAT', None)
     if compat:
@@ -70,19 +70,19 @@ def run(tool, arguments, cwd, compat=None, stdin=None):
 
 
 def must(tool, arguments, cwd):
-    """What a case needs before anything is compared."""
+    """Run a command that must succeed before anything is compared."""
     result = run(tool, arguments, cwd)
     if result.code:
         raise RuntimeError('%s: %s' % (' '.join(arguments), result.err))
 
 
 def can_make(form):
-    """Whether the tool under test makes images of a format."""
+    """Can the tool under test create images of this format?"""
     return run(IMG, ['create', '-f', form, '-o', 'help'], '/').code == 0
 
 
 def make_qcow2(folder, name, options, size, steps):
-    """The bytes of an image that the reference tool makes; steps: snapshot NAME, bitmap GRANULARITY NAME, qemu-io's."""
+    """An image of the reference tool, as bytes; steps: snapshot NAME, bitmap GRANULARITY NAME, or qemu-io's."""
     must(PEER, ['create', '-q', '-f', 'qcow2'] + (['-o', options] if options else []) + [name, str(size)], folder)
     for step in steps:
         words = step.split()
@@ -97,7 +97,7 @@ def make_qcow2(folder, name, options, size, steps):
 
 
 def killed(words, folder, delay):
-    """Run our tool and kill it after `delay` seconds; whether it was still running."""
+    """Run our tool and kill it after `delay` seconds; returns whether it was still running."""
     process = subprocess.Popen(['qemu-img'] + words, executable=IMG, cwd=folder,
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(delay)
@@ -143,7 +143,7 @@ class Tap:
 
 
 def cases(name, default):
-    """Seeds to run, and where to report them; ends here where there is no reference tool."""
+    """The seeds to run, and a Tap to report them; exits if there is no reference tool."""
     seed = int(os.environ.get('SEED', '1'))
     count = int(os.environ.get('COUNT', default * int(os.environ.get('TIMES', '1'))))
     tap = Tap(name, count)
@@ -174,7 +174,7 @@ class Folder:
 
 
 def each(name, default, one, *more):
-    """All cases, each in a folder of its own: one(seed, folder, *more) gives title, problems and perhaps a journal."""
+    """Run all cases, each in a fresh folder: one(seed, folder, *more) returns title, problems and perhaps a journal."""
     seeds, tap = cases(name, default)
     for seed in seeds:
         with Folder(f'{name}-{seed}') as folder:
@@ -196,7 +196,7 @@ def write(path, content):
 
 
 def without(text, *patterns):
-    """Text with the parts that may differ replaced by 0."""
+    """Replace the parts of a text that may differ by 0."""
     for pattern in patterns:
         text = re.sub(pattern, lambda match: match.group(1) + '0', text)
     return text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A case of a random test of one format: the two tools in one folder, and what they say compared."""
+"""A random test of one format: runs the two tools in one folder, and compares their output."""
 import filecmp
 import os
 import random
@@ -14,7 +14,7 @@ VIEWS = [['info'], ['info', '--output=json'], ['map'], ['map', '--output=json'],
 
 
 class ImageCase:
-    """`form` is the format; problems are collected, and the commands so that they can be repeated."""
+    """`form` is the format; collects problems, and the commands for repeating them."""
 
     def __init__(self, form, seed, folder):
         self.form, self.folder = form, folder
@@ -43,7 +43,7 @@ class ImageCase:
         return result.code == code
 
     def same(self, words, *mask):
-        """Both tools say the same; whether they say that it went well.  `mask`: see without()."""
+        """Both tools must print the same; returns whether they succeed.  `mask`: see without()."""
         ours, peer = self.run(IMG, words), self.run(PEER, words)
         for result in ours, peer:
             result.out, result.err = without(result.out, *mask), without(result.err, *mask)
@@ -51,7 +51,7 @@ class ImageCase:
         return peer.code == 0
 
     def agree(self, words, ours, peer):
-        """Whether both results of a command are the same."""
+        """Are both results of a command equal?"""
         difference = ours.differs(peer)
         if difference:
             self.problems.append(f"{' '.join(words)}: {difference}")
@@ -62,7 +62,7 @@ class ImageCase:
             self.problems.append(f'{a} and {b} differ')
 
     def views(self, name, contents=True):
-        """Every command that only looks, and with `contents` what is read."""
+        """Compare all commands that only read; with `contents`, also the guest data."""
         for words in VIEWS:
             self.same(words[:1] + ['-f', self.form] + words[1:] + [name])
         self.same(['info', name])
@@ -75,7 +75,7 @@ class ImageCase:
             self.same(['compare', '-f', self.form, '-F', 'raw', name, 'peer.raw'])
 
     def raw(self, name, most, size=None):
-        """A raw image of whole sectors with random contents; its size."""
+        """Make a raw image of whole sectors with random contents; returns its size."""
         image = raw_image(self.rng, name, most)
         if size:
             image['size'] = size
@@ -87,7 +87,7 @@ class ImageCase:
         return size
 
     def write_by_io(self, name, size, unit, kinds, most=7):
-        """Fewer than `most` commands of qemu-io, of these kinds, at random places of the disk."""
+        """Run fewer than `most` commands of qemu-io, of these kinds, at random places of the disk."""
         words = []
         for _ in range(self.rng.randrange(most)):
             offset, length = pick_range(self.rng, size, unit)
@@ -98,7 +98,7 @@ class ImageCase:
             must(PEER_IO, words, self.folder)
 
     def write_over(self, name, size):
-        """Small writes of ours at random places of the disk: only these change."""
+        """Make small writes with our tool at random places of the disk: nothing else may change."""
         must(PEER, ['convert', '-f', self.form, '-O', 'raw', name, 'want'], self.folder)
         for _ in range(self.rng.randrange(1, 5)):
             length = 512 * self.rng.randrange(1, max(2, min(size // 512, self.rng.choice([3, 300, 3000]))))
@@ -114,7 +114,7 @@ class ImageCase:
         self.expect(PEER, ['compare', '-f', self.form, '-F', 'raw', name, 'want'])
 
     def read_by_7zz(self, name, want, kind):
-        """A reader of other people, which calls the format `kind`: the bytes of `want`, and zeroes behind them."""
+        """7zz, where the format is called `kind`, must read the bytes of `want`, followed by zeroes."""
         if not shutil.which('7zz'):
             return
         out = subprocess.run(['7zz', 'x', '-so', '-t' + kind, self.path(name)], stdout=subprocess.PIPE,

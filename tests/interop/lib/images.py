@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Random images: what they are made of as plain data, and making them with the reference tools.
+"""Random images: describes them as plain data, and makes them with the reference tools.
 
 An image is a dict: name, format, size, options (for -o), backing (a name or
 None) and steps.  A step is a list of words: `snapshot NAME`, `raw KIND OFFSET LENGTH`,
@@ -22,7 +22,7 @@ def pick_size(rng, most):
 
 
 def pick_range(rng, size, unit):
-    """Somewhere inside, mostly small, often aligned to `unit`."""
+    """A random range, mostly small, often aligned to `unit`."""
     align = rng.choice([512, 4 * KILO, unit, unit])
     if align > size:
         align = 512
@@ -56,7 +56,7 @@ def some_disk(rng, length, longest):
 
 
 def creation_options(rng, name, backing, compressed=None):
-    """Options of qcow2 that go together, most of the time."""
+    """Options of qcow2, mostly compatible with each other."""
     options = []
     cluster = 65536
     if rng.random() < 0.6:
@@ -151,7 +151,7 @@ def fill_raw(path, image):
 
 
 def make(image, folder, journal):
-    """Make one image in `folder`; False when the reference tool refuses its options."""
+    """Make one image in `folder`; returns False if the reference tool refuses its options."""
     path = os.path.join(folder, image['name'])
     if image['format'] == 'raw':
         fill_raw(path, image)

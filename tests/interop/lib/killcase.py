@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""An image of one format, and our tool killed while it writes to it: afterwards each sector is the old or the new one.
+"""Kills our tool while it writes to an image: afterwards each sector must be the old or the new one.
 
-The functions are the parts of such a case.  KillCase is the whole of it for formats that differ in little; a program
-with more choices of its own puts the parts together itself.
+The functions are the parts of such a case.  KillCase combines them for similar formats; a program with more choices
+combines the parts itself.
 """
 import os
 import random
@@ -18,7 +18,7 @@ def read(folder, name):
 
 
 def scattered_source(path, size, rng):
-    """Data in most megabytes, in each from somewhere on."""
+    """Data in most megabytes, each from a random offset on."""
     with open(path, 'wb') as file:
         for at in range(0, size, MEGA):
             if rng.random() < 0.7:
@@ -43,13 +43,13 @@ def mixed_source(path, size):
 
 
 def ways_to_copy(rng):
-    """Words of convert that choose the order and the time of its writes."""
+    """Options of convert that choose the order and the time of its writes."""
     return ['-t', rng.choice(['writeback', 'unsafe', 'none', 'writethrough'])] + \
         rng.choice([[], ['-m', '1'], ['-m', '16'], ['-W'], ['-W', '-m', '16']])
 
 
 def write_some(form, folder, name, size, rng):
-    """Data and zeroes at random places of an image, by the reference tool."""
+    """Write data and zeroes at random places of an image, with the reference tool."""
     steps = []
     for _ in range(rng.randrange(12)):
         kind = rng.choice([f'write -P {rng.randrange(1, 255)}', 'write -P 7', 'write -z'])
@@ -59,13 +59,13 @@ def write_some(form, folder, name, size, rng):
 
 
 def contents(tool, form, folder, name, to='now.raw'):
-    """The guest's bytes, which stay in `to`; or, as text, what the tool says instead."""
+    """The guest's bytes, also kept in `to`; or the tool's error message."""
     result = run(tool, ['convert', '-f', form, '-O', 'raw', name, to], folder)
     return f'cannot be read: exit {result.code}: {result.err}' if result.code else read(folder, to)
 
 
 def neither(got, old, new):
-    """Problems: `got` could not be read, or it has a sector that is neither the old nor the new one."""
+    """Problems: `got` is an error, or has a sector that is neither the old nor the new one."""
     for what in got, old:
         if isinstance(what, str):
             return [what]
@@ -82,10 +82,10 @@ def neither(got, old, new):
 
 
 def kill(words, folder, rng, span, prepare):
-    """Run our tool and kill it at a random moment; what prepare() gave, and the moment as text.
+    """Run our tool and kill it at a random moment; returns the result of prepare(), and the moment as text.
 
-    `span` holds the time that such a run took lately; it adapts to the machine.  A run that had ended is repeated and
-    killed sooner, with nothing in the folder but `source` and what prepare() makes.
+    `span` is the recent duration of such runs, adapted to the machine.  A run that has ended is repeated and
+    killed sooner, with only `source` and the files of prepare() in the folder.
     """
     longest = rng.random() * span[0]
     for delay in [longest / 2 ** number for number in range(5)]:
@@ -103,25 +103,25 @@ def kill(words, folder, rng, span, prepare):
 class KillCase:
     """Convert into a new image t.img, or convert or bench over one that holds data.
 
-    A format gives what is its own: `form`, `size`, `new_options` of convert into a new image, `stride`, which bounds
-    the sectors from one write of bench to the next, and the three functions.
+    A format defines `form`, `size`, `new_options` of convert into a new image, `stride`, the maximum number of
+    sectors from one write of bench to the next, and the three functions.
     """
     form, size, new_options, stride = '', 0, [], 4000
 
     def old_options(self, rng):
-        """Options of create for the image that is written over."""
+        """Options of create for the image to be overwritten."""
         raise NotImplementedError
 
     def complete(self, path):
-        """Whether a new image has what makes it one; there is nothing to see before that."""
+        """Is a new image complete enough to be opened?"""
         raise NotImplementedError
 
     def judge(self, folder, old, new):
-        """Problems of what is left; `old` and `new` are the contents that a sector may have."""
+        """Problems of the remaining image; `old` and `new` are the contents that a sector may have."""
         raise NotImplementedError
 
     def bench(self, path, rng):
-        """Words for many small writes with a flush behind each; what they write stands all over `path`."""
+        """Arguments for many small writes, each followed by a flush; fills `path` with the bytes they write."""
         with open(path, 'wb') as file:
             file.write(b'\xa5' * self.size)
         return ['bench', '-w', '-f', self.form, '-c', '400', '-d', '1', '-s', '20k',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An encoder for LZFSE and LZVN streams, all kinds of blocks, simple and slow: what the tests need.
+"""Encodes LZFSE and LZVN streams with all kinds of blocks; simple and slow, for tests.
 
 Written from the description of the format at https://keramics.github.io (lzfse, lzvn).
 """
@@ -42,7 +42,7 @@ def matches(data, start, window, longest, shortest=4):
 # ---- Finite state entropy ------------------------------------------------------------------
 
 class Bits:
-    """Bits that are read from the last one pushed to the first."""
+    """Bits that are read in reverse order, from the last one pushed."""
 
     def __init__(self):
         self.value = self.count = 0
@@ -57,7 +57,7 @@ class Bits:
 
 
 def normalise(counts, states):
-    """Frequencies that add up to `states`, none of a symbol that occurs being 0."""
+    """Scale frequencies to add up to `states`; a symbol that occurs keeps at least 1."""
     total = sum(counts) or 1
     result = [max(1, count * states // total) if count else 0 for count in counts]
     while sum(result) != states:
@@ -67,7 +67,7 @@ def normalise(counts, states):
 
 
 class Coder:
-    """The states of one table: where each symbol leads, backwards."""
+    """The states of one table, for encoding backwards."""
 
     def __init__(self, frequencies, states):
         self.state, self.into, at = 0, {}, 0
@@ -112,7 +112,7 @@ def pack_frequencies(tables):
 
 
 def fse_block(triples, raw, version):
-    """One bvx1 or bvx2 block of these triples, which stand for `raw` bytes."""
+    """One bvx1 or bvx2 block of these triples, which decode to `raw` bytes."""
     literals = b''.join(triple[0] for triple in triples)
     literals += literals[:1] * (-len(literals) % 4)
     coded, previous = [], None
@@ -226,7 +226,7 @@ def lzvn_codes(data):
 
 
 def valid_small(count, length):
-    """Opcodes 0x70 to 0x7f, 0xa0 to 0xbf and 0xd0 to 0xff mean something else."""
+    """Opcodes 0x70 to 0x7f, 0xa0 to 0xbf and 0xd0 to 0xff have other meanings."""
     code = count << 6 | (length - 3) << 3
     return not (0x70 <= code < 0x80 or 0xa0 <= code < 0xc0 or code >= 0xd0)
 

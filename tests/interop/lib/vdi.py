@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The bytes of VDI images as VirtualBox and others make them, and of such that nobody should make."""
+"""Makes VDI images like those of VirtualBox and other programs, and invalid ones."""
 import struct
 
 BLOCK = 1 << 20
@@ -21,7 +21,7 @@ def header(**given):
 
 
 def image(entries, data=b'', length=None, **given):
-    """The bytes; `entries` is the block map, `data` what stands at data_offset."""
+    """The bytes; `entries` is the block map, `data` the bytes at data_offset."""
     f = dict(FIELDS, blocks=len(entries), **given)
     head = header(**f)
     at = min(f['map_offset'], 1 << 16)

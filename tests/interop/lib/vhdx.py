@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VHDX images as plain bytes: reading and writing of their structures ([MS-VHDX], section 2).
+"""Reads and writes the structures of VHDX images ([MS-VHDX], section 2).
 
 A File wraps a path; everything is read and written in place, so that sparse files stay sparse.
 """
@@ -40,7 +40,7 @@ def crc32c(data):
 
 
 def seal(block):
-    """The same bytes with the checksum at 4 that belongs to them."""
+    """Set the checksum at offset 4."""
     block = bytearray(block)
     struct.pack_into('<I', block, 4, 0)
     struct.pack_into('<I', block, 4, crc32c(block))
@@ -119,7 +119,7 @@ class File:
             self.write(REGION_TABLES[number], seal(raw) if valid else raw)
 
     def metadata(self):
-        """Items: place of the entry, offset and length in the file, flags."""
+        """Items: offset of the entry, offset and length in the file, flags."""
         start = self.regions()[METADATA][0]
         count = self.get(start + 10, '<H')
         found = {}

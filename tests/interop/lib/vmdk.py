@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The bytes of vmdk images: sparse extents of each kind, streams, descriptors.  Places are sectors, as in the format."""
+"""Makes vmdk images: sparse extents of each kind, streams, descriptors.  Offsets are in sectors, as in the format."""
 import struct
 import zlib
 
@@ -43,7 +43,7 @@ def marker(kind, sectors):
 
 
 def stream(grains, count, grain=8, text=None, footer=True, **fields):
-    """A streamOptimized extent as products write it; grains: {number: bytes}."""
+    """A streamOptimized extent as VMware products write it; grains: {number: bytes}."""
     capacity = fields.pop('capacity', count * grain)
     text = descriptor('streamOptimized', [f'RW {capacity} SPARSE "x"']) if text is None else text
     fields = dict(dict(version=3, flags=0x30001, compression=1, overhead=3), **fields)

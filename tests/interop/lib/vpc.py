@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The bytes of VHD images as their programs make them, and of such that nobody should make."""
+"""Makes VHD images like those of other programs, and invalid ones."""
 import struct
 
 SECTOR, BLOCK = 512, 2 << 20
@@ -40,7 +40,7 @@ def bitmap_bytes(block_size):
 
 
 def plain(data):
-    """An image without what differs from one to the next: time, checksum and UUID of each footer."""
+    """An image without the fields that always differ: time, checksum and UUID of each footer."""
     data = bytearray(data)
     at = data.find(b'conectix')
     while at >= 0:
