@@ -159,6 +159,8 @@ struct qcow2 {
     /* Guest writes (reserve.c, refcount.c, overlap.c).  All empty after qcow2_flush, so close needs nothing more than that. */
     unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against; open sets qcow2_overlap_template() */
     uint64_t l1_dirty_from, l1_dirty_to;    /* L1 entries that are newer in memory than on disk: [from, to) */
+    uint64_t l1_changes, l1_writes; /* how often they changed, and were written */
+    bool flushing;                  /* a flush is under way that releases the lock */
     IMG_VECTOR(struct qcow2_dropped) dropped;   /* host ranges whose count goes down once no table on disk names them */
     uint64_t next_guest, next_host; /* a write that was answered in part goes on here, best there; next_host 0: unknown */
     uint64_t *metadata_filter;      /* overlap.c; free() in close */
@@ -243,6 +245,9 @@ int qcow2_cache_new_table(struct qcow2_cache *cache, uint64_t offset, uint8_t **
 void qcow2_cache_dirty(struct qcow2_cache *cache, uint64_t offset);
 void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset);   /* drop without writing */
 int qcow2_cache_write(struct qcow2_cache *cache);       /* all dirty ones, in order */
+/* The same, with image->lock released while what they rely on is synced (io/waiting.h): what they are when it begins is
+ * written.  One call at a time. */
+int qcow2_cache_write_aside(struct qcow2_cache *cache);
 void qcow2_cache_clear(struct qcow2_cache *cache);      /* drop all without writing */
 
 /* map.c ----------------------------------------------------------------------- */
@@ -270,10 +275,11 @@ int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t cluster
 int qcow2_check_refblocks(struct img *image);
 
 /* refcount.c -------------------------------------------------------------------- */
-/* What was written is to be durable before what comes next. */
+/* What was written is to be durable before what comes next.  `aside`: image->lock is released meanwhile (io/waiting.h). */
 int qcow2_barrier(struct img *image);
+int qcow2_barrier_aside(struct img *image);
 /* The guest bytes of all that was published are to be durable before what comes next: the L2 entries that show them. */
-int qcow2_data_barrier(struct img *image);
+int qcow2_data_barrier(struct img *image, bool aside);
 int qcow2_read_refcount_table(struct img *image, struct img_error *err);
 /* Raw access to entry `index` of a refcount block of this width. */
 uint64_t qcow2_refcount_at(const struct qcow2 *s, const uint8_t *block, uint64_t index);
@@ -350,6 +356,8 @@ void qcow2_cancel(struct img *image, struct img_reservation *at);
 int qcow2_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int qcow2_discard(struct img *image, uint64_t offset, uint64_t length);
 int qcow2_flush(struct img *image);
+/* The same with image->lock released while the file is synced (io/waiting.h); the driver's callback. */
+int qcow2_flush_aside(struct img *image);
 /* The same, and durable: counts are on disk before anything new names what they count. */
 int qcow2_sync(struct img *image);
 int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact);

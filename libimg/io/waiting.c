@@ -38,6 +38,21 @@ int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t of
     return ret;
 }
 
+int img_barrier_aside(struct img *image, struct img *file)
+{
+    unsigned left;
+    int ret;
+
+    if (img_cache_unsafe(image->cache))
+        return 0;
+    if (!img_may_wait(image))
+        return img_flush(file);
+    left = img_step_out(image);
+    ret = img_flush(file);
+    img_step_in(image, left);
+    return ret;
+}
+
 int img_wait_for_table(struct img *image)
 {
     unsigned left = disarm(image);

@@ -6,12 +6,15 @@
  * anything, may release image->lock while a table is read.  When it is there the state may be another, so the call ends
  * with IMG_LOOK_AGAIN and is made again by libimg; then the table is found in memory.
  *
- * Two have to agree: libimg arms a call with patience (so it is 0 in zero, discard, publish and flush, and where one
+ * Two have to agree: libimg arms a call with patience (so it is 0 in zero, discard and publish, and where one
  * thread is alone), and the driver asks for the table by a function that says so.  Each wait takes some of the patience.
  * Without any left tables are read under the lock, so every call ends, however small the memory for tables is.
  *
  * The table that is being read has its place, marked with a struct img_loading.  Others that want it wait.  Who may
  * not wait takes the place away and reads for itself; the first reader sees that its result is not wanted any more.
+ *
+ * A flush is armed as well: it may release the lock while a storage is synced (img_barrier_aside).  Others change tables
+ * meanwhile, so what is written behind such a barrier are copies of the tables as they were before it.
  */
 #ifndef IMG_WAITING_H
 #define IMG_WAITING_H
@@ -21,7 +24,7 @@
 /* No errno. */
 enum { IMG_LOOK_AGAIN = -4096 };
 /* A map goes on where it was, whatever the number of tables that it looks at; a reserve begins anew. */
-enum { IMG_MAP_PATIENCE = 2048, IMG_RESERVE_PATIENCE = 32 };
+enum { IMG_MAP_PATIENCE = 2048, IMG_RESERVE_PATIENCE = 32, IMG_FLUSH_PATIENCE = 1024 };
 
 /* A table on its way, of the thread that reads it. */
 struct img_loading {
@@ -40,6 +43,8 @@ void img_step_in(struct img *image, unsigned left);
 
 /* img_pread_padded from `file`, in an armed call with image->lock released. */
 int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t offset, size_t length);
+/* img_barrier for what was written to `file`, in an armed call with image->lock released. */
+int img_barrier_aside(struct img *image, struct img *file);
 /* Until some table of the image is there.  Always IMG_LOOK_AGAIN. */
 int img_wait_for_table(struct img *image);
 /* A table is there, or will not come: wakes those who wait. */
