@@ -57,6 +57,7 @@ struct parallels {
     uint64_t extension;             /* where the format extension lies; 0: there is none */
     struct img_pages *bat;
     uint64_t changed_from, changed_to;  /* bytes of the table that are newer in memory; empty when equal */
+    uint64_t changes;               /* how often entries changed */
     uint64_t known_from, known_to;  /* there the file is known to have data, or a hole */
     bool known_hole;
 
@@ -111,7 +112,8 @@ int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place);
 /* The first cluster from `from` on, before `to`, that has a place.  1: there is one; 0: none, and *index is `to`;
  * IMG_LOOK_AGAIN: none up to *index. */
 int parallels_bat_next(struct parallels *p, uint32_t from, uint32_t to, uint32_t *index, uint64_t *place);
-int parallels_bat_write(struct parallels *p);
+/* What has changed of the table.  `aside`: for a flush, as img_pages_write_aside. */
+int parallels_bat_write(struct parallels *p, bool aside);
 
 /* space.c ------------------------------------------------------------------------ */
 /* Learn from the BAT what is taken.  `twice` (may be NULL) is told of each cluster whose place another one has. */

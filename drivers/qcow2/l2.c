@@ -196,10 +196,10 @@ int qcow2_flush_aside(struct img *image)
     struct qcow2 *s = qcow2_state(image);
     struct flush flush = { .dropped = NULL };
 
-    while (s->flushing && img_may_wait(image))
-        img_wait_for_table(image);
-    if (s->flushing || !img_may_wait(image))
+    if (!img_may_wait(image))
         return qcow2_flush(image);
+    while (s->flushing)
+        img_wait_turn(image);
     s->flushing = true;
     int status = begin_flush(image, &flush);
     if (status == 0)

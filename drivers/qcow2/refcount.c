@@ -51,7 +51,7 @@ static int flush_published(struct img *image, struct img *file, bool aside)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t published = s->published;
-    int status = aside ? img_barrier_aside(image, file) : img_flush(file);
+    int status = aside ? img_flush_aside(image, file) : img_flush(file);
 
     if (status == 0 && file == qcow2_data_node(image))
         s->durable = img_max(s->durable, published);

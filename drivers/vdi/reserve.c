@@ -8,6 +8,7 @@
  * crash has lost are found again.
  */
 #include "vdi.h"
+#include "../../libimg/io/waiting.h"
 
 /* What publish and cancel find in tag[]. */
 enum { TAG_BLOCK, TAG_PLACE };
@@ -125,7 +126,7 @@ int vdi_settle(struct img *image)
             return status;
         s->counted = s->end;
     }
-    return img_barrier(image);
+    return img_barrier_aside(image);
 }
 
 void vdi_cancel(struct img *image, struct img_reservation *at)

@@ -5,6 +5,7 @@
  * Specification: "Hosted Sparse Extents" (grain directory, grain tables, redundant ones), "ESXi Host Sparse Extents".
  */
 #include "vmdk.h"
+#include "../../libimg/io/waiting.h"
 
 /* A page is a table of the usual size. */
 enum { PAGE = VMDK_GT_ENTRIES * 4, MEMORY = 1 << 20 };
@@ -19,10 +20,13 @@ static int settle_data(struct img *image)
         int ret;
         if (!extent->written)
             continue;
-        ret = img_flush(extent->file);
-        if (ret < 0)
-            return ret;
+        /* What is written from now on may come too late for it. */
         extent->written = false;
+        ret = img_flush_aside(image, extent->file);
+        if (ret < 0) {
+            extent->written = true;
+            return ret;
+        }
     }
     return 0;
 }

@@ -17,7 +17,8 @@ struct img_pages;
 
 /*
  * Pages of `page_size` bytes of the file below `image`, at most `memory` bytes of them at a time.  Before changed
- * ones are written `ready` is called (NULL: nothing is): what they refer to has to be on the storage then.
+ * ones are written `ready` is called (NULL: nothing is): what they refer to has to be on the storage then.  It may use the
+ * functions of waiting.h.
  */
 struct img_pages *img_pages_new(struct img *image, uint32_t page_size, size_t memory, int (*ready)(struct img *image));
 void img_pages_free(struct img_pages *pages);           /* what was not written is lost; NULL is fine */
@@ -38,6 +39,8 @@ int img_pages_look_of(struct img_pages *pages, struct img *file, uint64_t table,
 /* `length` bytes from there on have changed; it was got last. */
 void img_pages_entry_changed(struct img_pages *pages, const uint8_t *entry, uint32_t length);
 int img_pages_write(struct img_pages *pages);           /* all that has changed, in ascending order of each file */
+/* The same for a flush (waiting.h): `ready` may release the lock, and what had changed before it is written. */
+int img_pages_write_aside(struct img_pages *pages);
 void img_pages_forget(struct img_pages *pages);         /* all, without writing */
 
 #endif

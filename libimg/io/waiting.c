@@ -3,18 +3,11 @@
 #include "waiting.h"
 
 /* Whoever takes the lock next is not armed. */
-static unsigned disarm(struct img *image)
+unsigned img_step_out(struct img *image)
 {
     unsigned left = image->patience - 1;
 
     image->patience = 0;
-    return left;
-}
-
-unsigned img_step_out(struct img *image)
-{
-    unsigned left = disarm(image);
-
     pthread_mutex_unlock(&image->lock);
     return left;
 }
@@ -38,13 +31,11 @@ int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t of
     return ret;
 }
 
-int img_barrier_aside(struct img *image, struct img *file)
+int img_flush_aside(struct img *image, struct img *file)
 {
     unsigned left;
     int ret;
 
-    if (img_cache_unsafe(image->cache))
-        return 0;
     if (!img_may_wait(image))
         return img_flush(file);
     left = img_step_out(image);
@@ -53,12 +44,24 @@ int img_barrier_aside(struct img *image, struct img *file)
     return ret;
 }
 
-int img_wait_for_table(struct img *image)
+int img_barrier_aside(struct img *image)
 {
-    unsigned left = disarm(image);
+    return img_cache_unsafe(image->cache) ? 0 : img_flush_aside(image, image->file);
+}
 
+void img_wait_turn(struct img *image)
+{
+    unsigned left = image->patience;
+
+    image->patience = 0;
     pthread_cond_wait(&image->table_arrived, &image->lock);
     image->patience = left;
+}
+
+int img_wait_for_table(struct img *image)
+{
+    image->patience--;
+    img_wait_turn(image);
     return IMG_LOOK_AGAIN;
 }
 

@@ -43,8 +43,11 @@ void img_step_in(struct img *image, unsigned left);
 
 /* img_pread_padded from `file`, in an armed call with image->lock released. */
 int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t offset, size_t length);
-/* img_barrier for what was written to `file`, in an armed call with image->lock released. */
-int img_barrier_aside(struct img *image, struct img *file);
+/* img_flush of `file`, and img_barrier, in an armed call with image->lock released. */
+int img_flush_aside(struct img *image, struct img *file);
+int img_barrier_aside(struct img *image);
+/* Until somebody else has done what only one may do at a time, in an armed call. */
+void img_wait_turn(struct img *image);
 /* Until some table of the image is there.  Always IMG_LOOK_AGAIN. */
 int img_wait_for_table(struct img *image);
 /* A table is there, or will not come: wakes those who wait. */

@@ -336,9 +336,18 @@ int main(void)
     test_readers("vmdk", "size=80G", 1024 * MIB);
     test_readers("parallels", "size=80G", 8192 * MIB);
     test_flush("qcow2", "size=80G", 1024 * MIB);
+    test_flush("qed", "size=80G", 1024 * MIB);
+    test_flush("qcow", "size=80G", 1024 * MIB);
+    test_flush("vdi", "size=80G", 1024 * MIB);
+    test_flush("vpc", "size=80G", 1024 * MIB);
+    test_flush("vhdx", "size=80G,block_size=1M", 1024 * MIB);
+    test_flush("vmdk", "size=80G", 1024 * MIB);
+    test_flush("parallels", "size=80G", 1024 * MIB);
     /* Strides by which pieces lie in far more tables than there is memory for. */
     test_writers("qcow2", "size=64M,cluster_size=512", "l2-cache-size=64k,refcount-cache-size=64k,", 64 << 10);
     test_writers("vmdk", "size=64G", "", 64 * MIB);
     test_writers("vpc", "size=1000G", "", 960 * MIB);
+    test_writers("vhdx", "size=1000G,block_size=1M", "", 960 * MIB);
+    test_writers("qed", "size=1000G", "", 960 * MIB);
     return test_end();
 }
