@@ -23,7 +23,8 @@
  * publish, cancel, zero, discard and flush of one node of a FORMAT are
  * serialised by libimg with image->lock, so their code is written as for one
  * thread; but map and reserve may release image->lock while they wait for a
- * table (io/waiting.h), before they have changed anything.  Between reserve
+ * table, before they have changed anything, and flush while a storage is synced
+ * (io/waiting.h).  Between reserve
  * and publish nobody else reserves in the same lock unit (limits.lock_unit).
  * decode and encode run concurrently and must not touch state that the others
  * write.  pread, pwrite, zero, discard and map of all other kinds run

@@ -33,6 +33,7 @@ int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place)
         return status;
     img_put_le32(entry, (uint32_t)(place / parallels_unit(p)));
     img_pages_entry_changed(p->bat, entry, ENTRY);
+    p->changes++;
     p->changed_from = p->changed_to ? img_min(p->changed_from, at) : at;
     p->changed_to = img_max(p->changed_to, at + ENTRY);
     return 0;
@@ -42,9 +43,11 @@ int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place)
 static int ready(struct img *image)
 {
     struct parallels *p = parallels_disk(image);
-    int status = p->reused ? img_flush(p->file) : 0;
+    bool reused = p->reused;
 
-    p->reused = status < 0;
+    p->reused = false;
+    int status = reused ? img_flush_aside(image, p->file) : 0;
+    p->reused |= status < 0;
     return status;
 }
 
@@ -53,14 +56,15 @@ void parallels_bat_open(struct parallels *p, struct img *image)
     p->bat = img_pages_new(image, PAGE, MEMORY, ready);
 }
 
-int parallels_bat_write(struct parallels *p)
+int parallels_bat_write(struct parallels *p, bool aside)
 {
+    uint64_t changes = p->changes;
     int status;
 
     if (p->changed_to == 0)
         return 0;
-    status = img_pages_write(p->bat);
-    if (status == 0)
+    status = aside ? img_pages_write_aside(p->bat) : img_pages_write(p->bat);
+    if (status == 0 && p->changes == changes)
         p->changed_from = p->changed_to = 0;
     p->known_to = 0;
     return status;

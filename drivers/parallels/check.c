@@ -222,7 +222,7 @@ static int run(struct check *c, struct img_error *err)
         (status = check_leak(c, high ? high + p->cluster : reach, err)) < 0 || (status = check_twice(c)) < 0 ||
         (status = count_clusters(c)) < 0)
         return status;
-    return parallels_bat_write(p);
+    return parallels_bat_write(p, false);
 }
 
 int parallels_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err)

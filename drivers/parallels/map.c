@@ -109,7 +109,7 @@ int parallels_reserve(struct img *image, uint64_t offset, uint64_t length, struc
 
 int parallels_flush(struct img *image)
 {
-    return parallels_bat_write(parallels_disk(image));
+    return parallels_bat_write(parallels_disk(image), true);
 }
 
 /* ---- Zeroes ------------------------------------------------------------------------ */

@@ -56,8 +56,9 @@ struct parallels {
     bool bad_data_off, unclean;     /* the header must be repaired */
     uint64_t extension;             /* offset of the format extension; 0: none */
     struct img_pages *bat;
-    uint64_t changed_from, changed_to;  /* bytes of the table that are newer in memory; empty if equal */
-    uint64_t known_from, known_to;  /* range of the file known to be data, or a hole */
+    uint64_t changed_from, changed_to;  /* bytes of the table that are newer in memory; empty when equal */
+    uint64_t changes;               /* how often entries changed */
+    uint64_t known_from, known_to;  /* there the file is known to have data, or a hole */
     bool known_hole;
 
     /* Writing. */
@@ -111,7 +112,8 @@ int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place);
 /* Find the first allocated cluster from `from` on, before `to`.  Returns 1 if found; 0 if not, with *index == `to`;
  * IMG_LOOK_AGAIN if there is none up to *index. */
 int parallels_bat_next(struct parallels *p, uint32_t from, uint32_t to, uint32_t *index, uint64_t *place);
-int parallels_bat_write(struct parallels *p);
+/* What has changed of the table.  `aside`: for a flush, as img_pages_write_aside. */
+int parallels_bat_write(struct parallels *p, bool aside);
 
 /* space.c ------------------------------------------------------------------------ */
 /*

@@ -160,7 +160,7 @@ static int prepare(struct parallels *p, uint64_t place, uint64_t end)
 
     if (place < p->fresh) {
         if (p->given_back) {
-            status = parallels_bat_write(p);
+            status = parallels_bat_write(p, false);
             if (status == 0)
                 status = img_flush(p->file);
             p->given_back = status < 0;

@@ -6,6 +6,7 @@
  * them, and L2 tables before the L1 table does.
  */
 #include "qcow.h"
+#include "../../libimg/io/waiting.h"
 
 enum { L1_PAGE = 4096, L1_MEMORY = 1 << 20, L2_MEMORY = 16 << 20 };
 
@@ -83,9 +84,9 @@ int qcow_need_table(struct img *image, uint64_t guest, uint64_t *table)
 /* L2 tables are durable before the L1 table refers to them. */
 static int before_l1(struct img *image)
 {
-    int status = img_pages_write(qcow_state(image)->l2);
+    int status = img_pages_write_aside(qcow_state(image)->l2);
 
-    return status < 0 ? status : img_barrier(image);
+    return status < 0 ? status : img_barrier_aside(image);
 }
 
 void qcow_open_tables(struct img *image)
@@ -93,13 +94,13 @@ void qcow_open_tables(struct img *image)
     struct qcow *s = qcow_state(image);
 
     s->l1 = img_pages_new(image, L1_PAGE, L1_MEMORY, before_l1);
-    s->l2 = img_pages_new(image, s->l2_bytes, L2_MEMORY, img_barrier);
+    s->l2 = img_pages_new(image, s->l2_bytes, L2_MEMORY, img_barrier_aside);
 }
 
 int qcow_flush(struct img *image)
 {
     struct qcow *s = qcow_state(image);
-    int status = img_pages_write(s->l2);
+    int status = img_pages_write_aside(s->l2);
 
-    return status < 0 ? status : img_pages_write(s->l1);
+    return status < 0 ? status : img_pages_write_aside(s->l1);
 }

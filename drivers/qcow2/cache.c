@@ -11,21 +11,29 @@
  * or a power cut would expose the old content of those clusters.  The barrier after the refcounts is not enough for
  * that: a cluster may have been allocated before (preallocated, or flagged as zero), or lie in a data file.
  *
- * A table that is read with the lock released already has its slot, where others wait for it.  It is not evicted.
- * If it is dropped nevertheless (its cluster was freed, or somebody may not wait), its memory belongs to the reader.
+ * A flush releases the lock while the file is synced, and others go on to change tables.  So it copies the L2 tables first,
+ * writes the reference counts, syncs, and writes the copies: whatever these name was counted, and its bytes were
+ * written, before the sync began.  A table that was changed since stays dirty; one that somebody else had to write meanwhile,
+ * in the usual order, has lost its copy, for that is older.
+ *
+ * A table that is read with the lock released has its place already, where others wait for it.  It is not made room of;
+ * where it is taken away nevertheless (the cluster became free, or somebody may not wait), its memory is the reader's.
  */
 #include "qcow2.h"
 #include "../../libimg/io/waiting.h"
 #include "../../libimg/util/scratch.h"
 
-enum { LEAST_TABLES = 4, FIRST_BUCKETS = 16 };
+enum { LEAST_TABLES = 4, FIRST_BUCKETS = 16, COPIES_BYTES = 4 << 20 };
 
 struct table {
     uint64_t offset;
     struct table *next;             /* next in the hash bucket */
     struct table *older, *newer;    /* LRU list */
     bool dirty;
-    bool loading, dropped;          /* being read; dropped meanwhile */
+    bool due;                       /* was dirty when the flush that is under way began */
+    uint8_t *copy;                  /* as it was then, to be written; else NULL */
+    bool changed;                   /* since it was copied */
+    bool loading, dropped;          /* its bytes are on their way; it has lost its place meanwhile */
     uint8_t bytes[];
 };
 
@@ -38,7 +46,7 @@ struct qcow2_cache {
     struct table **buckets;
     size_t bucket_count;            /* a power of two */
     struct table *newest, *oldest;
-    bool unsynced;                  /* written since the last barrier */
+    uint64_t written, synced;       /* how often tables were; what of it is durable */
 };
 
 struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t memory)
@@ -60,6 +68,8 @@ struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t 
 static void let_go(struct table *table)
 {
     table->dropped = true;
+    free(table->copy);
+    table->copy = NULL;
     if (!table->loading)
         free(table);
 }
@@ -175,7 +185,8 @@ static void attach(struct qcow2_cache *cache, struct table *table, uint64_t offs
     struct table **bucket = bucket_of(cache, offset);
 
     table->offset = offset;
-    table->dirty = table->loading = table->dropped = false;
+    table->dirty = table->due = table->changed = table->loading = table->dropped = false;
+    table->copy = NULL;
     table->next = *bucket;
     *bucket = table;
     link_newest(cache, table);
@@ -189,14 +200,16 @@ static int by_offset(const void *a, const void *b)
     return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
 }
 
-/* Earlier writes must be durable before later ones. */
-static int barrier(struct qcow2_cache *cache)
+/* What was written before has to be durable before what comes next. */
+static int barrier(struct qcow2_cache *cache, bool aside)
 {
-    if (!cache->unsynced)
+    uint64_t written = cache->written;
+
+    if (cache->synced == written)
         return 0;
-    int status = qcow2_barrier(cache->image);
+    int status = aside ? qcow2_barrier_aside(cache->image) : qcow2_barrier(cache->image);
     if (status == 0)
-        cache->unsynced = false;
+        cache->synced = img_max(cache->synced, written);
     return status;
 }
 
@@ -205,19 +218,40 @@ static bool is_refblock(const struct qcow2_cache *cache)
     return cache->section == QCOW2_AT_REFBLOCK;
 }
 
-static int write_table(struct qcow2_cache *cache, struct table *table)
+static void drop_copy(struct table *table)
+{
+    free(table->copy);
+    table->copy = NULL;
+    table->changed = false;
+}
+
+static int write_bytes(struct qcow2_cache *cache, const struct table *table, const uint8_t *bytes)
 {
     img_event_at(cache->image->file, is_refblock(cache) ? IMG_EVENT_refblock_update : IMG_EVENT_l2_update);
-    int status = qcow2_write(cache->image, cache->section, table->bytes, table->offset, cache->table_size);
+    int status = qcow2_write(cache->image, cache->section, bytes, table->offset, cache->table_size);
+    if (status == 0)
+        cache->written++;
+    return status;
+}
+
+static void set_clean(struct qcow2_cache *cache, struct table *table)
+{
+    table->dirty = table->due = false;
+    cache->dirty_count--;
+}
+
+static int write_table(struct qcow2_cache *cache, struct table *table)
+{
+    int status = write_bytes(cache, table, table->bytes);
+
     if (status < 0)
         return status;
-    table->dirty = false;
-    cache->dirty_count--;
-    cache->unsynced = true;
+    drop_copy(table);
+    set_clean(cache, table);
     return 0;
 }
 
-static int write_predecessor(struct qcow2_cache *cache)
+static int write_predecessor(struct qcow2_cache *cache, bool aside)
 {
     int status = 0;
 
@@ -226,15 +260,15 @@ static int write_predecessor(struct qcow2_cache *cache)
     if (cache->after->dirty_count)
         status = qcow2_cache_write(cache->after);
     if (status == 0)
-        status = barrier(cache->after);
-    return status < 0 ? status : qcow2_data_barrier(cache->image);
+        status = barrier(cache->after, aside);
+    return status < 0 ? status : qcow2_data_barrier(cache->image, aside);
 }
 
 int qcow2_cache_write(struct qcow2_cache *cache)
 {
     if (cache->dirty_count == 0)
         return 0;
-    int status = write_predecessor(cache);
+    int status = write_predecessor(cache, false);
     if (status < 0)
         return status;
 
@@ -251,7 +285,77 @@ int qcow2_cache_write(struct qcow2_cache *cache)
     return status;
 }
 
-/* The least recently used table; NULL: all of them are being read. */
+/* ---- Writing with the lock released now and then ------------------------------------ */
+
+/* A part of what is due; the number of copies. */
+static size_t copy_due(struct qcow2_cache *cache)
+{
+    size_t most = img_max(COPIES_BYTES / cache->table_size, 1), count = 0;
+
+    for (struct table *table = cache->newest; table && count < most; table = table->older) {
+        if (!table->due || !(table->copy = malloc(cache->table_size)))
+            continue;
+        memcpy(table->copy, table->bytes, cache->table_size);
+        table->changed = false;
+        count++;
+    }
+    return count;
+}
+
+static int write_copy(struct qcow2_cache *cache, struct table *table)
+{
+    int status = write_bytes(cache, table, table->copy);
+
+    if (status < 0)
+        return status;
+    table->due = false;
+    if (!table->changed)
+        set_clean(cache, table);
+    drop_copy(table);
+    return 0;
+}
+
+/* Of those that are still wanted: `count` at most. */
+static int write_copies(struct qcow2_cache *cache, size_t count, int status)
+{
+    CLEANUP_SCRATCH struct table **copied = img_scratch_get(count * sizeof *copied);
+    size_t found = 0;
+
+    if (!copied)
+        status = status < 0 ? status : -ENOMEM;
+    for (struct table *table = cache->newest; table; table = table->older)
+        if (table->copy && copied)
+            copied[found++] = table;
+    if (copied)
+        qsort(copied, found, sizeof *copied, by_offset);
+    for (size_t i = 0; i < found && status == 0; i++)
+        status = write_copy(cache, copied[i]);
+    /* After an error they are what they were: dirty. */
+    for (struct table *table = cache->newest; table && status < 0; table = table->older)
+        drop_copy(table);
+    return status;
+}
+
+int qcow2_cache_write_aside(struct qcow2_cache *cache)
+{
+    bool any = false;
+    int status = 0;
+    size_t count;
+
+    for (struct table *table = cache->newest; table; table = table->older)
+        any |= table->due = table->dirty;
+    while (status == 0 && (count = copy_due(cache)) > 0)
+        status = write_copies(cache, count, write_predecessor(cache, true));
+    /* Without memory for a single copy all are written under the lock. */
+    for (struct table *table = cache->newest; table && any && status == 0; table = table->older)
+        if (table->due)
+            return qcow2_cache_write(cache);
+    return status;
+}
+
+/* ---- Room --------------------------------------------------------------------------- */
+
+/* The one unused for longest; NULL: all of them are on their way. */
 static struct table *victim(const struct qcow2_cache *cache)
 {
     struct table *table = cache->oldest;
@@ -261,7 +365,21 @@ static struct table *victim(const struct qcow2_cache *cache)
     return table;
 }
 
-/* Get memory for one more table: allocate it, or evict the least recently used table. */
+/* All that is dirty goes out at once, as in a flush. */
+static int clean_aside(struct qcow2_cache *cache)
+{
+    struct qcow2 *s = qcow2_state(cache->image);
+
+    if (s->flushing)
+        return img_wait_for_table(cache->image);
+    s->flushing = true;
+    int status = qcow2_cache_write_aside(cache);
+    s->flushing = false;
+    img_table_arrived(cache->image);
+    return status < 0 ? status : IMG_LOOK_AGAIN;
+}
+
+/* Memory for one more table: fresh, or that of the one unused for longest. */
 static int make_room(struct qcow2_cache *cache, bool waits, struct table **table)
 {
     struct table *oldest = cache->count < cache->capacity ? NULL : victim(cache);
@@ -275,7 +393,9 @@ static int make_room(struct qcow2_cache *cache, bool waits, struct table **table
         if (!(oldest = victim(cache)))
             return -ENOMEM;
     }
-    int status = oldest->dirty ? qcow2_cache_write(cache) : 0;
+    int status = 0;
+    if (oldest->dirty)
+        status = waits && cache->after ? clean_aside(cache) : qcow2_cache_write(cache);
     if (status < 0)
         return status;
     *table = oldest;
@@ -390,6 +510,8 @@ void qcow2_cache_dirty(struct qcow2_cache *cache, uint64_t offset)
 {
     struct table *table = find(cache, offset);
 
+    if (table)
+        table->changed = true;
     if (table && !table->dirty) {
         table->dirty = true;
         cache->dirty_count++;

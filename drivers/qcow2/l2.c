@@ -3,43 +3,84 @@
  * L2 tables for writing, the L1 table, and the order in which metadata reach the disk.
  * Specification: "Cluster mapping".
  *
- * An L2 table that is new, or copied because a snapshot shares it, is entered into the L1 table in memory.  L1
- * entries are written on flush, after the tables that they refer to.  Clusters that lose their last reference wait
- * in `dropped` until no table on disk refers to them.  So the image on disk is always consistent, at worst with
- * leaked clusters.
+ * An L2 table that is new, or copied because a snapshot shares it, is entered into the L1 table in
+ * memory; the L1 entries go to disk on flush, after the tables that they name.  Clusters that
+ * lose their last use wait in `dropped` until no table on disk names them any more.
+ * So at each moment what is on disk is consistent, at worst with leaked clusters.
+ *
+ * A flush that libimg asks for keeps that order for the state at its beginning (see cache.c for the L2 tables): the L1
+ * entries of then are written when the L2 tables of then are durable, and what was dropped before then is freed when
+ * the L1 table is.  While the file is synced the lock is free and others change all of it; what they
+ * do is for the next flush, and a second flush waits for the first.  Where somebody has to bring all to disk meanwhile,
+ * without waiting (a list of what was dropped that is too long), he does so in the same order, and what the
+ * first flush was about to write is older and is left out.
  */
 #include "qcow2.h"
+#include "../../libimg/io/waiting.h"
 #include "../../libimg/util/scratch.h"
 
 enum { MAX_DROPPED = 4096 };
 
 /* ---- Writing metadata in order -------------------------------------------------- */
 
-static int write_l1(struct img *image)
+/* L1 entries as they are to be on disk. */
+struct l1_part {
+    uint64_t from, to;
+    uint64_t *raw;                  /* NULL: nothing has changed */
+    uint64_t changes, writes;       /* the state's counters, as they were */
+};
+
+static int copy_l1(struct img *image, struct l1_part *part)
+{
+    const struct qcow2 *s = qcow2_state(image);
+
+    *part = (struct l1_part){ .from = s->l1_dirty_from, .to = img_min(s->l1_dirty_to, s->h.l1_size),
+                              .changes = s->l1_changes, .writes = s->l1_writes };
+    if (part->from >= part->to)
+        return 0;
+    part->raw = img_scratch_get((part->to - part->from) * 8);
+    for (uint64_t i = part->from; part->raw && i < part->to; i++)
+        part->raw[i - part->from] = IMG_BE64(s->l1[i]);
+    return part->raw ? 0 : -ENOMEM;
+}
+
+/* The L2 tables that they name are durable first. */
+static int write_l1_part(struct img *image, const struct l1_part *part, bool aside)
 {
     struct qcow2 *s = qcow2_state(image);
-    uint64_t from = s->l1_dirty_from, to = img_min(s->l1_dirty_to, s->h.l1_size);
+    uint64_t at = s->h.l1_offset + part->from * 8, bytes = (part->to - part->from) * 8;
 
-    if (from >= to)
+    if (!part->raw)
         return 0;
-    CLEANUP_SCRATCH uint64_t *raw = img_scratch_get((to - from) * 8);
-    if (!raw)
-        return -ENOMEM;
-    for (uint64_t i = from; i < to; i++)
-        raw[i - from] = IMG_BE64(s->l1[i]);
-    uint64_t at = s->h.l1_offset + from * 8;
     IMG_EVENT(image->file, l1_update);
-    int status = qcow2_check_overlap(image, QCOW2_AT_ACTIVE_L1, at, (to - from) * 8);
-    if (status < 0 || (status = qcow2_barrier(image)) < 0 ||
-        (status = img_pwrite(image->file, raw, at, (size_t)(to - from) * 8)) < 0)
+    int status = qcow2_check_overlap(image, QCOW2_AT_ACTIVE_L1, at, bytes);
+    if (status == 0)
+        status = aside ? qcow2_barrier_aside(image) : qcow2_barrier(image);
+    if (status < 0 || s->l1_writes != part->writes)
         return status;
-    s->l1_dirty_from = s->l1_dirty_to = 0;
+    if ((status = img_pwrite(image->file, part->raw, at, (size_t)bytes)) < 0)
+        return status;
+    s->l1_writes++;
+    if (s->l1_changes == part->changes)
+        s->l1_dirty_from = s->l1_dirty_to = 0;
     return 0;
+}
+
+static int write_l1(struct img *image)
+{
+    struct l1_part part;
+    int status = copy_l1(image, &part);
+
+    if (status == 0)
+        status = write_l1_part(image, &part, false);
+    img_scratch_put(part.raw);
+    return status;
 }
 
 void qcow2_set_l1(struct qcow2 *s, uint64_t index, uint64_t entry)
 {
     s->l1[index] = entry;
+    s->l1_changes++;
     if (s->l1_dirty_from >= s->l1_dirty_to) {
         s->l1_dirty_from = index;
         s->l1_dirty_to = index + 1;
@@ -66,6 +107,22 @@ static void discard_freed(struct img *image, const struct qcow2_dropped *range)
     }
 }
 
+/* No table on disk names these any more. */
+static int free_dropped(struct img *image, const struct qcow2_dropped *ranges, size_t count)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        /* A count that cannot go down is damage for check to find, not a reason to fail the write. */
+        int change = qcow2_refcount_change(image, ranges[i].offset, ranges[i].length, -1);
+        if (change == 0 && ranges[i].discard)
+            discard_freed(image, &ranges[i]);
+        else if (change < 0 && change != -EINVAL)
+            status = change;
+    }
+    return status < 0 ? status : qcow2_cache_write(qcow2_state(image)->refblock_cache);
+}
+
 static int settle_dropped(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
@@ -79,16 +136,9 @@ static int settle_dropped(struct img *image)
         return status;
     s->dropped.at = NULL;
     s->dropped.count = s->dropped.capacity = 0;
-    for (size_t i = 0; i < count; i++) {
-        /* A refcount that cannot be decreased is damage for check to find, not a reason to fail the write. */
-        int change = qcow2_refcount_change(image, ranges[i].offset, ranges[i].length, -1);
-        if (change == 0 && ranges[i].discard)
-            discard_freed(image, &ranges[i]);
-        else if (change < 0 && change != -EINVAL)
-            status = change;
-    }
+    status = free_dropped(image, ranges, count);
     free(ranges);
-    return status < 0 ? status : qcow2_cache_write(s->refblock_cache);
+    return status;
 }
 
 int qcow2_flush(struct img *image)
@@ -100,6 +150,66 @@ int qcow2_flush(struct img *image)
         (status = write_l1(image)) < 0)
         return status;
     return settle_dropped(image);
+}
+
+/* ---- The same with the lock released ---------------------------------------------- */
+
+/* What a flush takes on when it begins. */
+struct flush {
+    struct l1_part l1;
+    struct qcow2_dropped *dropped;
+    size_t count;
+};
+
+static int begin_flush(struct img *image, struct flush *flush)
+{
+    struct qcow2 *s = qcow2_state(image);
+    int status = copy_l1(image, &flush->l1);
+
+    if (status < 0)
+        return status;
+    flush->dropped = s->dropped.at;
+    flush->count = s->dropped.count;
+    s->dropped.at = NULL;
+    s->dropped.count = s->dropped.capacity = 0;
+    return qcow2_cache_write(s->refblock_cache);
+}
+
+static int end_flush(struct img *image, struct flush *flush, int status)
+{
+    struct qcow2 *s = qcow2_state(image);
+
+    if (status == 0 && flush->count > 0)
+        status = qcow2_barrier_aside(image);
+    if (status == 0 && flush->count > 0)
+        status = free_dropped(image, flush->dropped, flush->count);
+    else
+        for (size_t i = 0; i < flush->count; i++)
+            IMG_VECTOR_PUSH(&s->dropped, flush->dropped[i]);
+    free(flush->dropped);
+    img_scratch_put(flush->l1.raw);
+    return status;
+}
+
+int qcow2_flush_aside(struct img *image)
+{
+    struct qcow2 *s = qcow2_state(image);
+    struct flush flush = { .dropped = NULL };
+
+    if (!img_may_wait(image))
+        return qcow2_flush(image);
+    while (s->flushing)
+        img_wait_turn(image);
+    s->flushing = true;
+    int status = begin_flush(image, &flush);
+    if (status == 0)
+        status = qcow2_cache_write_aside(s->l2_cache);
+    if (status == 0)
+        status = write_l1_part(image, &flush.l1, true);
+    status = end_flush(image, &flush, status);
+    s->flushing = false;
+    img_table_arrived(image);
+    return status;
 }
 
 int qcow2_sync(struct img *image)

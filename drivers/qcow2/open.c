@@ -346,7 +346,7 @@ static int guarded_publish(struct img *image, struct img_reservation *at)
 
 static int guarded_flush(struct img *image)
 {
-    return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_flush(image);
+    return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_flush_aside(image);
 }
 
 static const char *const strong_options[] = { "encrypt.", NULL };

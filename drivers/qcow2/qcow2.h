@@ -155,15 +155,14 @@ struct qcow2 {
     IMG_VECTOR(struct qcow2_range) bitmap_trash;    /* to free once nothing on disk refers to it */
     size_t bitmap_memory;           /* bytes of bits in memory */
 
-    /*
-     * Guest writes (reserve.c, refcount.c, overlap.c).  All of it is empty after qcow2_flush, so close needs no
-     * more.
-     */
-    unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against */
-    uint64_t l1_dirty_from, l1_dirty_to;    /* L1 entries that are newer in memory than on disk */
-    IMG_VECTOR(struct qcow2_dropped) dropped;   /* host ranges to dereference once no table on disk refers to them */
-    uint64_t next_guest, next_host; /* where a partly answered write continues, and where best; 0: unknown */
-    uint64_t *metadata_filter;      /* overlap.c; free() it in close */
+    /* Guest writes (reserve.c, refcount.c, overlap.c).  All empty after qcow2_flush, so close needs nothing more than that. */
+    unsigned overlap_sections;      /* enum qcow2_section bits that writes are checked against; open sets qcow2_overlap_template() */
+    uint64_t l1_dirty_from, l1_dirty_to;    /* L1 entries that are newer in memory than on disk: [from, to) */
+    uint64_t l1_changes, l1_writes; /* how often they changed, and were written */
+    bool flushing;                  /* a flush is under way that releases the lock */
+    IMG_VECTOR(struct qcow2_dropped) dropped;   /* host ranges whose count goes down once no table on disk names them */
+    uint64_t next_guest, next_host; /* a write that was answered in part goes on here, best there; next_host 0: unknown */
+    uint64_t *metadata_filter;      /* overlap.c; free() in close */
     uint64_t metadata_filter_mask;
     bool discards[QCOW2_DISCARDS];  /* for which reasons freed clusters are discarded below */
     bool keep_discarded;            /* open option discard-no-unref */
@@ -246,8 +245,11 @@ int qcow2_cache_look(struct qcow2_cache *cache, uint64_t offset, uint8_t **table
 /* Add a zeroed new table, dirty, without reading. */
 int qcow2_cache_new_table(struct qcow2_cache *cache, uint64_t offset, uint8_t **table);
 void qcow2_cache_dirty(struct qcow2_cache *cache, uint64_t offset);
-void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset);   /* drop it without writing */
-int qcow2_cache_write(struct qcow2_cache *cache);       /* write all dirty tables, in order */
+void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset);   /* drop without writing */
+int qcow2_cache_write(struct qcow2_cache *cache);       /* all dirty ones, in order */
+/* The same, with image->lock released while what they rely on is synced (io/waiting.h): what they are when it begins is
+ * written.  One call at a time. */
+int qcow2_cache_write_aside(struct qcow2_cache *cache);
 void qcow2_cache_clear(struct qcow2_cache *cache);      /* drop all without writing */
 
 /* map.c ----------------------------------------------------------------------- */
@@ -278,10 +280,11 @@ int qcow2_refcount_area_size(const struct qcow2 *s, bool exact, uint64_t cluster
 int qcow2_check_refblocks(struct img *image);
 
 /* refcount.c -------------------------------------------------------------------- */
-/* All earlier writes must be durable before later ones. */
+/* What was written is to be durable before what comes next.  `aside`: image->lock is released meanwhile (io/waiting.h). */
 int qcow2_barrier(struct img *image);
-/* The guest data of all published reservations must be durable before the L2 entries that map them. */
-int qcow2_data_barrier(struct img *image);
+int qcow2_barrier_aside(struct img *image);
+/* The guest bytes of all that was published are to be durable before what comes next: the L2 entries that show them. */
+int qcow2_data_barrier(struct img *image, bool aside);
 int qcow2_read_refcount_table(struct img *image, struct img_error *err);
 /* Raw access to entry `index` of a refcount block of this width. */
 uint64_t qcow2_refcount_at(const struct qcow2 *s, const uint8_t *block, uint64_t index);
@@ -364,7 +367,9 @@ void qcow2_cancel(struct img *image, struct img_reservation *at);
 int qcow2_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int qcow2_discard(struct img *image, uint64_t offset, uint64_t length);
 int qcow2_flush(struct img *image);
-/* Flush durably: refcounts are on disk before anything new refers to what they count. */
+/* The same with image->lock released while the file is synced (io/waiting.h); the driver's callback. */
+int qcow2_flush_aside(struct img *image);
+/* The same, and durable: counts are on disk before anything new names what they count. */
 int qcow2_sync(struct img *image);
 int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact);
 int qcow2_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);

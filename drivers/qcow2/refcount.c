@@ -9,6 +9,7 @@
  * table.
  */
 #include "qcow2.h"
+#include "../../libimg/io/waiting.h"
 
 enum { MAX_DEPTH = 16, LONG_SEARCH = 16 };
 
@@ -45,15 +46,15 @@ void qcow2_refcount_put(const struct qcow2 *s, uint8_t *block, uint64_t index, u
     }
 }
 
-/* Reservations published meanwhile are not counted: their bytes may be too late for this flush. */
-static int flush_published(struct img *image, struct img *file)
+/* What is published while this goes on is not counted: its bytes may have come too late. */
+static int flush_published(struct img *image, struct img *file, bool aside)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t published = s->published;
-    int status = img_flush(file);
+    int status = aside ? img_flush_aside(image, file) : img_flush(file);
 
     if (status == 0 && file == qcow2_data_node(image))
-        s->durable = published;
+        s->durable = img_max(s->durable, published);
     return status;
 }
 
@@ -61,16 +62,21 @@ int qcow2_barrier(struct img *image)
 {
     if (img_cache_unsafe(image->cache) || qcow2_state(image)->shadowed)
         return 0;
-    return flush_published(image, image->file);
+    return flush_published(image, image->file, false);
 }
 
-int qcow2_data_barrier(struct img *image)
+int qcow2_barrier_aside(struct img *image)
+{
+    return img_cache_unsafe(image->cache) ? 0 : flush_published(image, image->file, true);
+}
+
+int qcow2_data_barrier(struct img *image, bool aside)
 {
     const struct qcow2 *s = qcow2_state(image);
 
     if (img_cache_unsafe(image->cache) || s->published == s->durable)
         return 0;
-    return flush_published(image, qcow2_data_node(image));
+    return flush_published(image, qcow2_data_node(image), aside);
 }
 
 int qcow2_read_refcount_table(struct img *image, struct img_error *err)

@@ -7,6 +7,7 @@
  * tables before the L1 table does.  Before anything is allocated, the header is marked as needing a check.
  */
 #include "qed.h"
+#include "../../libimg/io/waiting.h"
 
 enum { PAGE = 64 << 10, L1_MEMORY = 1 << 20, L2_MEMORY = 16 << 20 };
 
@@ -121,9 +122,9 @@ int qed_need_table(struct img *image, uint64_t guest, uint64_t *table)
 /* L2 tables are durable before the L1 table refers to them. */
 static int before_l1(struct img *image)
 {
-    int status = img_pages_write(qed_state(image)->l2);
+    int status = img_pages_write_aside(qed_state(image)->l2);
 
-    return status < 0 ? status : img_barrier(image);
+    return status < 0 ? status : img_barrier_aside(image);
 }
 
 void qed_open_tables(struct img *image)
@@ -132,13 +133,13 @@ void qed_open_tables(struct img *image)
     uint32_t page_size = (uint32_t)img_min(s->table_bytes, PAGE);
 
     s->l1 = img_pages_new(image, page_size, L1_MEMORY, before_l1);
-    s->l2 = img_pages_new(image, page_size, L2_MEMORY, img_barrier);
+    s->l2 = img_pages_new(image, page_size, L2_MEMORY, img_barrier_aside);
 }
 
 int qed_flush(struct img *image)
 {
     struct qed *s = qed_state(image);
-    int status = img_pages_write(s->l2);
+    int status = img_pages_write_aside(s->l2);
 
-    return status < 0 ? status : img_pages_write(s->l1);
+    return status < 0 ? status : img_pages_write_aside(s->l1);
 }

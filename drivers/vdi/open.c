@@ -106,7 +106,7 @@ static int vdi_open(struct img *image, const void *parsed, struct img_doc *optio
 
 static int vdi_flush(struct img *image)
 {
-    return img_pages_write(vdi_state(image)->pages);
+    return img_pages_write_aside(vdi_state(image)->pages);
 }
 
 static int vdi_close(struct img *image)

@@ -8,6 +8,7 @@
  * are reused.
  */
 #include "vdi.h"
+#include "../../libimg/io/waiting.h"
 
 /* tag[] of a reservation, for publish and cancel. */
 enum { TAG_BLOCK, TAG_PLACE };
@@ -125,7 +126,7 @@ int vdi_settle(struct img *image)
             return status;
         s->counted = s->end;
     }
-    return img_barrier(image);
+    return img_barrier_aside(image);
 }
 
 void vdi_cancel(struct img *image, struct img_reservation *at)

@@ -27,7 +27,18 @@ void vhdx_bat_free(struct vhdx *s)
     s->pieces = NULL;
 }
 
-/* Evict a piece that is not needed; there may be none, while all of them wait for data. */
+/* With the lock held throughout, also in an armed call. */
+static int commit_at_once(struct img *image)
+{
+    unsigned patience = image->patience;
+
+    image->patience = 0;
+    int ret = vhdx_commit(image);
+    image->patience = patience;
+    return ret;
+}
+
+/* One that is not needed goes; there may be none, while all of them wait for data. */
 static int make_room(struct img *image)
 {
     struct vhdx *s = vhdx_state(image);
@@ -37,14 +48,15 @@ static int make_room(struct img *image)
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < s->piece_count; i++) {
             struct vhdx_piece *victim = &s->pieces[s->next_victim++ % s->piece_count];
-            if (!victim->bytes || victim->dirty || victim->reserved)
+            if (!victim->bytes || victim->dirty || victim->leaving || victim->reserved)
                 continue;
             free(victim->bytes);
             victim->bytes = NULL;
             s->loaded--;
             return 0;
         }
-        int ret = vhdx_commit(image);
+        /* (whoever writes them now does so without us) */
+        int ret = s->committing ? 0 : commit_at_once(image);
         if (ret < 0)
             return ret;
     }
@@ -166,7 +178,24 @@ bool vhdx_bat_next_dirty(struct vhdx *s, uint64_t *page, uint8_t bytes[VHDX_SECT
     return false;
 }
 
-void vhdx_bat_clean(struct vhdx *s, uint64_t page)
+static uint16_t bit_of(uint64_t page)
 {
-    s->pieces[page / PAGES].dirty &= (uint16_t)~(1u << page % PAGES);
+    return (uint16_t)(1u << page % PAGES);
+}
+
+void vhdx_bat_leaves(struct vhdx *s, uint64_t page)
+{
+    struct vhdx_piece *piece = &s->pieces[page / PAGES];
+
+    piece->dirty &= (uint16_t)~bit_of(page);
+    piece->leaving |= bit_of(page);
+}
+
+void vhdx_bat_left(struct vhdx *s, uint64_t page, bool there)
+{
+    struct vhdx_piece *piece = &s->pieces[page / PAGES];
+
+    piece->leaving &= (uint16_t)~bit_of(page);
+    if (!there)
+        piece->dirty |= bit_of(page);
 }

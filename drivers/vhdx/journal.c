@@ -7,8 +7,11 @@
  * tail: only one entry is ever replayed.  It uses at most a third of the log, so it never overwrites the previous
  * one.
  *
- * The headers name the log from the first change until close.  An empty entry is written before: a log without any
- * valid entry would count as damaged.
+ * A commit copies the pages first, since others may change the BAT while the file is synced, and there is one at a time:
+ * another entry in between would rely on pages that are not durable.
+ *
+ * The headers name the log from the first change until the image is closed.  An empty entry stands in it before
+ * they do: a log without any valid entry would be a damaged one.
  */
 #include "vhdx.h"
 
@@ -70,7 +73,7 @@ static int write_entry(struct img *image, const struct page *pages, unsigned cou
     vhdx_seal(bytes, length);
     int ret = img_pwrite(image->file, bytes, s->header.log_offset + s->log_at, length);
     s->log_at += length;
-    return ret < 0 ? ret : img_barrier(image);
+    return ret < 0 ? ret : img_barrier_aside(image);
 }
 
 /* ---- From the first change to the last --------------------------------------------------- */
@@ -109,16 +112,16 @@ int vhdx_begin(struct img *image)
 static int commit_pages(struct img *image, const struct page *pages, unsigned count)
 {
     struct vhdx *s = vhdx_state(image);
-    int ret = img_barrier(image);
+    int ret = img_barrier_aside(image);
 
     if (ret == 0)
         ret = write_entry(image, pages, count);
     for (unsigned i = 0; ret == 0 && i < count; i++) {
         IMG_EVENT(image->file, l2_update);
         ret = img_pwrite(image->file, pages[i].bytes, page_offset(s, pages[i].number), VHDX_SECTOR);
-        if (ret == 0)
-            vhdx_bat_clean(s, pages[i].number);
     }
+    for (unsigned i = 0; i < count; i++)
+        vhdx_bat_left(s, pages[i].number, ret == 0);
     return ret;
 }
 
@@ -131,19 +134,27 @@ int vhdx_commit(struct img *image)
     bool more = true;
     int ret = 0;
 
+    while (s->committing)
+        img_wait_turn(image);
     if (!s->dirty)
         return 0;
     pages = malloc(capacity * sizeof *pages);
     if (!pages)
         return -ENOMEM;
+    s->committing = true;
+    s->dirty = false;
     while (ret == 0 && more) {
         unsigned count = 0;
-        while (count < capacity && (more = vhdx_bat_next_dirty(s, &number, pages[count].bytes)))
+        while (count < capacity && (more = vhdx_bat_next_dirty(s, &number, pages[count].bytes))) {
+            vhdx_bat_leaves(s, number);
             pages[count++].number = number++;
+        }
         if (count)
             ret = commit_pages(image, pages, count);
     }
-    s->dirty = ret < 0;
+    s->committing = false;
+    s->dirty |= ret < 0;
+    img_table_arrived(image);
     return ret;
 }
 

@@ -74,10 +74,10 @@ struct vhdx_patch {
 
 /* A piece of the BAT. */
 struct vhdx_piece {
-    uint8_t *bytes;                 /* NULL: not read yet */
-    struct img_loading *loading;    /* being read */
-    uint16_t dirty;                 /* one bit per page */
-    uint32_t reserved;              /* number of VHDX_RESERVED entries */
+    uint8_t *bytes;                 /* NULL: not read */
+    struct img_loading *loading;    /* somebody reads it */
+    uint16_t dirty, leaving;        /* a bit for each page of it: to be written; on its way */
+    uint32_t reserved;              /* entries that are VHDX_RESERVED */
 };
 
 struct vhdx {
@@ -102,7 +102,8 @@ struct vhdx {
 
     struct vhdx_piece *pieces;
     size_t piece_count, loaded, next_victim;
-    bool dirty;                     /* some page of the BAT is dirty */
+    bool dirty;                     /* pages of the BAT are */
+    bool committing;                /* some of them are on their way to the disk */
 
     /* Writing. */
     bool writing;                   /* the headers name our log, and the identifiers are new */
@@ -158,7 +159,8 @@ int vhdx_check_patches(struct img *image, struct img_error *err);
 /* journal.c */
 /* Before the first change: write new identifiers, and start our own log. */
 int vhdx_begin(struct img *image);
-/* Write all dirty pages of the BAT, through the log. */
+/* All dirty pages of the BAT, through the log, to their places.  In an armed flush (io/waiting.h) image->lock is released
+ * while the file is synced, and pages that are dirty by then are for the next commit. */
 int vhdx_commit(struct img *image);
 /* At close: leave nothing to replay. */
 int vhdx_end(struct img *image);
@@ -171,8 +173,10 @@ int vhdx_bat_get(struct img *image, uint64_t block, uint64_t *entry);
 int vhdx_bat_put(struct img *image, uint64_t block, uint64_t entry);
 /* The next dirty page, at or after `page`, in its on-disk form; false: none. */
 bool vhdx_bat_next_dirty(struct vhdx *s, uint64_t *page, uint8_t bytes[VHDX_SECTOR]);
-void vhdx_bat_clean(struct vhdx *s, uint64_t page);
-/* Index in the BAT of a block's entry. */
+/* That page is on its way to the disk from now on; until it is there, or failed to get there. */
+void vhdx_bat_leaves(struct vhdx *s, uint64_t page);
+void vhdx_bat_left(struct vhdx *s, uint64_t page, bool there);
+/* Where in the BAT the entry of a block is. */
 static inline uint64_t vhdx_bat_index(const struct vhdx *s, uint64_t block)
 {
     return block + (block >> s->ratio_bits);

@@ -141,7 +141,7 @@ static int vmdk_open(struct img *image, const void *parsed, struct img_doc *opti
 
 static int vmdk_flush(struct img *image)
 {
-    return img_pages_write(vmdk_state(image)->pages);
+    return img_pages_write_aside(vmdk_state(image)->pages);
 }
 
 static int vmdk_close(struct img *image)

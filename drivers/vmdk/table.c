@@ -6,6 +6,7 @@
  * Extents".
  */
 #include "vmdk.h"
+#include "../../libimg/io/waiting.h"
 
 /* A page is a table of the usual size. */
 enum { PAGE = VMDK_GT_ENTRIES * 4, MEMORY = 1 << 20 };
@@ -20,10 +21,13 @@ static int settle_data(struct img *image)
         int ret;
         if (!extent->written)
             continue;
-        ret = img_flush(extent->file);
-        if (ret < 0)
-            return ret;
+        /* What is written from now on may come too late for it. */
         extent->written = false;
+        ret = img_flush_aside(image, extent->file);
+        if (ret < 0) {
+            extent->written = true;
+            return ret;
+        }
     }
     return 0;
 }

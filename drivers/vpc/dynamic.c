@@ -5,6 +5,7 @@
  */
 #include "vpc.h"
 #include "../../libimg/io/entries.h"
+#include "../../libimg/io/waiting.h"
 #include "../../libimg/util/cleanup.h"
 #include <inttypes.h>
 
@@ -125,7 +126,7 @@ int vpc_open_dynamic(struct img *image, struct img_error *err)
     if (status < 0 || s->fixed)
         return status;
     image->limits.cluster = s->block_size;
-    s->table = img_pages_new(image, PAGE_BYTES, TABLE_MEMORY, img_barrier);
+    s->table = img_pages_new(image, PAGE_BYTES, TABLE_MEMORY, img_barrier_aside);
     return 0;
 }
 

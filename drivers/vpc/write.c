@@ -137,5 +137,5 @@ int vpc_flush(struct img *image)
 {
     struct vpc *s = vpc_state(image);
 
-    return s->table ? img_pages_write(s->table) : 0;
+    return s->table ? img_pages_write_aside(s->table) : 0;
 }

@@ -8,6 +8,7 @@
  */
 #include "io.h"
 #include "node/trace.h"
+#include "waiting.h"
 #include "util/cleanup.h"
 
 void img_written(struct img *image)
@@ -50,8 +51,12 @@ static int flush_node(struct img *image)
         return 0;
     if (image->driver->kind == IMG_FILTER)
         return image->driver->flush(image);
-    LOCK_SCOPE(&image->lock);
-    return image->driver->flush(image);
+    pthread_mutex_lock(&image->lock);
+    image->patience = IMG_FLUSH_PATIENCE;
+    int ret = image->driver->flush(image);
+    image->patience = 0;
+    pthread_mutex_unlock(&image->lock);
+    return ret;
 }
 
 int img_flush(struct img *image)

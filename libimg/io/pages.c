@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pages.c - caches the tables of a format.  Each page has its place in a small set of slots, chosen by file and offset;
- * the least recently used slot is reused.  If that slot is dirty, all dirty pages are written, so that one call of
- * `ready` orders many of them.
+ * pages.c - tables of a format in memory.  A page has its place in one of a few slots, by file and offset; the one
+ * unused for longest makes room.  When that has changed all changed ones are written, so that the ordering that `ready`
+ * asks for is paid once for many.
+ *
+ * `ready` may release the lock for a flush, and then others change pages.  So what had changed is copied first, and the
+ * copies are written: what they refer to was there when `ready` began.  A page that changed since is still to be
+ * written; one that somebody else had to write meanwhile, with a `ready` of his own, has lost its copy, for that is older.
  */
 #include "pages.h"
 #include "waiting.h"
@@ -10,6 +14,7 @@
 #include "util/scratch.h"
 #include "util/strbuf.h"
 #include <stdlib.h>
+#include <string.h>
 
 enum { WAYS = 4, MOST_SETS = 1024 };
 
@@ -18,7 +23,10 @@ struct slot {
     uint64_t offset, stamp;
     uint32_t from, to;              /* dirty bytes; to == 0: clean */
     uint8_t *bytes;
-    struct img_loading *loading;    /* being read, without bytes yet; else NULL */
+    struct img_loading *loading;    /* on its way: its bytes are not here yet; else NULL */
+    uint8_t *copy;                  /* of [copied_from, copied_to), to be written by the flush under way; else NULL */
+    uint32_t copied_from, copied_to;
+    bool newer;                     /* than the copy */
 };
 
 struct img_pages {
@@ -27,6 +35,7 @@ struct img_pages {
     uint32_t page_size;
     size_t count, loaded, changed;  /* slots; those with memory, those with changes */
     uint64_t clock;
+    bool writing;                   /* copies are about to be written */
     struct slot *last;              /* got last */
     struct slot *slots;
 };
@@ -65,10 +74,18 @@ static void drop_load(struct slot *slot)
     slot->file = NULL;
 }
 
+static void drop_copy(struct slot *slot)
+{
+    free(slot->copy);
+    slot->copy = NULL;
+    slot->newer = false;
+}
+
 void img_pages_forget(struct img_pages *pages)
 {
     for (size_t i = 0; i < pages->count && pages->loaded; i++) {
         drop_load(&pages->slots[i]);
+        drop_copy(&pages->slots[i]);
         pages->slots[i].to = 0;
     }
     pages->changed = 0;
@@ -92,9 +109,22 @@ static int write_slot(struct img_pages *pages, struct slot *slot)
     int ret = img_pwrite(slot->file, slot->bytes + slot->from, slot->offset + slot->from, slot->to - slot->from);
 
     if (ret == 0) {
+        drop_copy(slot);
         slot->to = 0;
         pages->changed--;
     }
+    return ret;
+}
+
+/* With the lock held throughout, also in an armed call. */
+static int make_ready(struct img_pages *pages)
+{
+    unsigned patience = pages->image->patience;
+    int ret;
+
+    pages->image->patience = 0;
+    ret = pages->ready ? pages->ready(pages->image) : 0;
+    pages->image->patience = patience;
     return ret;
 }
 
@@ -106,7 +136,7 @@ int img_pages_write(struct img_pages *pages)
 
     if (pages->changed == 0)
         return 0;
-    ret = pages->ready ? pages->ready(pages->image) : 0;
+    ret = make_ready(pages);
     if (ret < 0)
         return ret;
     changed = img_scratch_get(pages->changed * sizeof *changed);
@@ -118,6 +148,77 @@ int img_pages_write(struct img_pages *pages)
     qsort(changed, count, sizeof *changed, by_place);
     for (size_t i = 0; i < count && ret == 0; i++)
         ret = write_slot(pages, changed[i]);
+    return ret;
+}
+
+/* ---- Writing with the lock released --------------------------------------------- */
+
+static int copy_changed(struct img_pages *pages)
+{
+    for (size_t i = 0; i < pages->count; i++) {
+        struct slot *slot = &pages->slots[i];
+        if (!slot->to)
+            continue;
+        slot->copy = malloc(slot->to - slot->from);
+        if (!slot->copy)
+            return -ENOMEM;
+        slot->copied_from = slot->from;
+        slot->copied_to = slot->to;
+        slot->newer = false;
+        memcpy(slot->copy, slot->bytes + slot->from, slot->to - slot->from);
+    }
+    return 0;
+}
+
+static int write_copy(struct img_pages *pages, struct slot *slot)
+{
+    IMG_EVENT(slot->file, l2_update);
+    int ret = img_pwrite(slot->file, slot->copy, slot->offset + slot->copied_from, slot->copied_to - slot->copied_from);
+
+    if (ret == 0 && !slot->newer) {
+        slot->to = 0;
+        pages->changed--;
+    }
+    return ret;
+}
+
+static int write_copies(struct img_pages *pages)
+{
+    CLEANUP_SCRATCH struct slot **copied = img_scratch_get(pages->count * sizeof *copied);
+    size_t count = 0;
+    int ret = 0;
+
+    if (!copied)
+        return -ENOMEM;
+    for (size_t i = 0; i < pages->count; i++)
+        if (pages->slots[i].copy)
+            copied[count++] = &pages->slots[i];
+    qsort(copied, count, sizeof *copied, by_place);
+    for (size_t i = 0; i < count && ret == 0; i++)
+        ret = write_copy(pages, copied[i]);
+    return ret;
+}
+
+int img_pages_write_aside(struct img_pages *pages)
+{
+    int ret;
+
+    if (!img_may_wait(pages->image))
+        return img_pages_write(pages);
+    while (pages->writing)
+        img_wait_turn(pages->image);
+    if (pages->changed == 0)
+        return 0;
+    pages->writing = true;
+    ret = copy_changed(pages);
+    if (ret == 0 && pages->ready)
+        ret = pages->ready(pages->image);
+    if (ret == 0)
+        ret = write_copies(pages);
+    for (size_t i = 0; i < pages->count; i++)
+        drop_copy(&pages->slots[i]);
+    pages->writing = false;
+    img_table_arrived(pages->image);
     return ret;
 }
 
@@ -160,6 +261,10 @@ static int make_room(struct img_pages *pages, struct slot *set, bool waits, stru
 
     if (slot->loading && waits)
         return img_wait_for_table(pages->image);
+    if (slot->to && waits) {
+        ret = img_pages_write_aside(pages);
+        return ret < 0 ? ret : IMG_LOOK_AGAIN;
+    }
     ret = slot->to ? img_pages_write(pages) : 0;
     if (ret < 0)
         return ret;
@@ -246,6 +351,7 @@ void img_pages_changed(struct img_pages *pages, uint32_t from, uint32_t length)
 {
     struct slot *slot = pages->last;
 
+    slot->newer = true;
     if (!slot->to) {
         pages->changed++;
         slot->from = from;

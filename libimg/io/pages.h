@@ -16,8 +16,9 @@
 struct img_pages;
 
 /*
- * Cache pages of `page_size` bytes of the file below `image`, at most `memory` bytes of them.  `ready` (may be NULL) is
- * called before dirty pages are written: it must put what they refer to on stable storage.
+ * Pages of `page_size` bytes of the file below `image`, at most `memory` bytes of them at a time.  Before changed
+ * ones are written `ready` is called (NULL: nothing is): what they refer to has to be on the storage then.  It may use the
+ * functions of waiting.h.
  */
 struct img_pages *img_pages_new(struct img *image, uint32_t page_size, size_t memory, int (*ready)(struct img *image));
 void img_pages_free(struct img_pages *pages);           /* drops dirty pages; NULL is fine */
@@ -41,7 +42,9 @@ uint64_t img_pages_zeroes_of(struct img_pages *pages, struct img *file, uint64_t
 uint64_t img_pages_zeroes(struct img_pages *pages, uint64_t table, uint64_t at, uint64_t length);
 /* `length` bytes from there on have changed; it was got last. */
 void img_pages_entry_changed(struct img_pages *pages, const uint8_t *entry, uint32_t length);
-int img_pages_write(struct img_pages *pages);           /* write all dirty pages, in ascending order per file */
-void img_pages_forget(struct img_pages *pages);         /* drop all pages, without writing */
+int img_pages_write(struct img_pages *pages);           /* all that has changed, in ascending order of each file */
+/* The same for a flush (waiting.h): `ready` may release the lock, and what had changed before it is written. */
+int img_pages_write_aside(struct img_pages *pages);
+void img_pages_forget(struct img_pages *pages);         /* all, without writing */
 
 #endif

@@ -2,19 +2,12 @@
 /* waiting.c - releases image->lock while a table is read (see waiting.h). */
 #include "waiting.h"
 
-/* The next holder of the lock is not armed. */
-static unsigned disarm(struct img *image)
+/* Whoever takes the lock next is not armed. */
+unsigned img_step_out(struct img *image)
 {
     unsigned left = image->patience - 1;
 
     image->patience = 0;
-    return left;
-}
-
-unsigned img_step_out(struct img *image)
-{
-    unsigned left = disarm(image);
-
     pthread_mutex_unlock(&image->lock);
     return left;
 }
@@ -38,12 +31,37 @@ int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t of
     return ret;
 }
 
-int img_wait_for_table(struct img *image)
+int img_flush_aside(struct img *image, struct img *file)
 {
-    unsigned left = disarm(image);
+    unsigned left;
+    int ret;
 
+    if (!img_may_wait(image))
+        return img_flush(file);
+    left = img_step_out(image);
+    ret = img_flush(file);
+    img_step_in(image, left);
+    return ret;
+}
+
+int img_barrier_aside(struct img *image)
+{
+    return img_cache_unsafe(image->cache) ? 0 : img_flush_aside(image, image->file);
+}
+
+void img_wait_turn(struct img *image)
+{
+    unsigned left = image->patience;
+
+    image->patience = 0;
     pthread_cond_wait(&image->table_arrived, &image->lock);
     image->patience = left;
+}
+
+int img_wait_for_table(struct img *image)
+{
+    image->patience--;
+    img_wait_turn(image);
     return IMG_LOOK_AGAIN;
 }
 

@@ -6,12 +6,15 @@
  * image->lock while a table is read, if they have changed nothing yet.  The state may have changed when the table
  * arrives, so the call returns IMG_LOOK_AGAIN, libimg repeats it, and it finds the table in memory.
  *
- * Two sides must agree.  libimg arms a call with patience (it is 0 in zero, discard, publish and flush, and where only
- * one thread runs).  The driver asks for the table by a function that says so.  Each wait uses up some patience.
- * Without patience tables are read under the lock, so every call ends, however little memory the tables have.
+ * Two have to agree: libimg arms a call with patience (so it is 0 in zero, discard and publish, and where one
+ * thread is alone), and the driver asks for the table by a function that says so.  Each wait takes some of the patience.
+ * Without any left tables are read under the lock, so every call ends, however small the memory for tables is.
  *
- * A table that is being read has a slot, marked with a struct img_loading.  Other threads that want it wait.  A thread
- * that may not wait takes the slot and reads the table itself; the first reader then sees that its result was dropped.
+ * The table that is being read has its place, marked with a struct img_loading.  Others that want it wait.  Who may
+ * not wait takes the place away and reads for itself; the first reader sees that its result is not wanted any more.
+ *
+ * A flush is armed as well: it may release the lock while a storage is synced (img_barrier_aside).  Others change tables
+ * meanwhile, so what is written behind such a barrier are copies of the tables as they were before it.
  */
 #ifndef IMG_WAITING_H
 #define IMG_WAITING_H
@@ -20,8 +23,8 @@
 
 /* Not an errno. */
 enum { IMG_LOOK_AGAIN = -4096 };
-/* A map continues where it stopped, however many tables it needs; a reserve starts over. */
-enum { IMG_MAP_PATIENCE = 2048, IMG_RESERVE_PATIENCE = 32 };
+/* A map goes on where it was, whatever the number of tables that it looks at; a reserve begins anew. */
+enum { IMG_MAP_PATIENCE = 2048, IMG_RESERVE_PATIENCE = 32, IMG_FLUSH_PATIENCE = 1024 };
 
 /* A table that is being read, owned by the thread that reads it. */
 struct img_loading {
@@ -40,7 +43,12 @@ void img_step_in(struct img *image, unsigned left);
 
 /* img_pread_padded from `file`, with image->lock released, in an armed call. */
 int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t offset, size_t length);
-/* Wait until some table of the image has arrived.  Always returns IMG_LOOK_AGAIN. */
+/* img_flush of `file`, and img_barrier, in an armed call with image->lock released. */
+int img_flush_aside(struct img *image, struct img *file);
+int img_barrier_aside(struct img *image);
+/* Until somebody else has done what only one may do at a time, in an armed call. */
+void img_wait_turn(struct img *image);
+/* Until some table of the image is there.  Always IMG_LOOK_AGAIN. */
 int img_wait_for_table(struct img *image);
 /* A table has arrived, or failed: wake the waiters. */
 void img_table_arrived(struct img *image);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tables are read with no lock held (libimg/io/waiting.h), in each format that has tables in a file: threads that
- * need different tables read at the same time, threads that need the same one read it once, and each gets the
- * error.  Then many threads read and write one image with memory for few tables (also under build/tsan), and all
- * data are correct.
+ * Tables are read with no lock held (libimg/io/waiting.h), in each format that has them in a file: those who want
+ * different tables read at the same time, those who want the same one read it once, and an error is told to each.  Then
+ * many threads read and write one image with memory for few tables (build/tsan looks on), and all is where it was put.
+ * While a storage is synced for a flush, others read and write.
  */
 #include "libimg/driver.h"
 #include "test.h"
@@ -29,6 +29,7 @@ static struct {
     unsigned wanted;                /* number of readers that must arrive before any continues */
     unsigned inside, most, reads;
     int answer;
+    bool syncing, passed;           /* a sync has begun; somebody came by meanwhile */
 } storage = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
 /* A reader that waits in vain for others continues in the end, so the test fails instead of hanging. */
@@ -52,6 +53,23 @@ static int meet(struct img *file, void *buffer, uint64_t offset, size_t length)
     return answer ? answer : storage.real->pread(file, buffer, offset, length);
 }
 
+/* A sync that takes until somebody has come by. */
+static int sync_long(struct img *file)
+{
+    struct timespec end;
+    int late = 0;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 20;
+    pthread_mutex_lock(&storage.lock);
+    storage.syncing = true;
+    pthread_cond_broadcast(&storage.changed);
+    while (!storage.passed && !late)
+        late = pthread_cond_timedwait(&storage.changed, &storage.lock, &end);
+    pthread_mutex_unlock(&storage.lock);
+    return storage.real->flush(file);
+}
+
 static void watch(struct img *image, unsigned wanted, int answer)
 {
     struct img *file = image->file;
@@ -59,6 +77,8 @@ static void watch(struct img *image, unsigned wanted, int answer)
     storage.real = file->driver;
     storage.driver = *file->driver;
     storage.driver.pread = meet;
+    storage.driver.flush = sync_long;
+    storage.syncing = storage.passed = false;
     storage.wanted = wanted;
     storage.inside = storage.most = storage.reads = 0;
     storage.answer = answer;
@@ -85,7 +105,7 @@ static void make(const char *format, const char *options)
 
 static struct img *open_image(const char *how, unsigned flags)
 {
-    struct img_open options = { .flags = flags, .cache = IMG_CACHE_UNSAFE, .image_opts = true };
+    struct img_open options = { .flags = flags, .cache = IMG_CACHE_WRITEBACK, .image_opts = true };
     struct img_error err = IMG_ERROR_INIT;
     struct img *image = NULL;
 
@@ -171,6 +191,60 @@ static void test_readers(const char *format, const char *options, uint64_t step)
     OK(all(readers, 0) && storage.reads == 1, "%s: one table is read once, also behind an error", format);
     unwatch(image);
     shut(image);
+    unlink(path);
+}
+
+/* ---- Flushes ------------------------------------------------------------------------------ */
+
+static void *come_by(void *argument)
+{
+    static const unsigned char bytes[PIECE];
+    struct reader *reader = argument;
+
+    pthread_mutex_lock(&storage.lock);
+    while (!storage.syncing)
+        pthread_cond_wait(&storage.changed, &storage.lock);
+    pthread_mutex_unlock(&storage.lock);
+    reader->result = img_map(reader->image, 0, PIECE, &reader->extent);
+    if (reader->result == 0)
+        reader->result = img_pwrite(reader->image, bytes, reader->offset, PIECE);
+    pthread_mutex_lock(&storage.lock);
+    storage.passed = true;
+    pthread_cond_broadcast(&storage.changed);
+    pthread_mutex_unlock(&storage.lock);
+    return NULL;
+}
+
+/* Data at one place are flushed, and in the midst of it others go to a place `step` bytes on. */
+static void test_flush(const char *format, const char *options, uint64_t step)
+{
+    unsigned char bytes[PIECE];
+    struct reader other = { .offset = step };
+    struct timespec start, end;
+    char how[200];
+
+    make(format, options);
+    snprintf(how, sizeof how, "driver=%s,file.driver=file,file.filename=%s", format, path);
+    other.image = open_image(how, IMG_RDWR);
+    memset(bytes, 0x66, sizeof bytes);
+    OK(img_pwrite(other.image, bytes, 0, PIECE) == 0 && img_pwrite(other.image, bytes, step / 2, PIECE) == 0,
+       "%s: there is something to flush", format);
+    watch(other.image, 1, 0);
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    pthread_create(&other.thread, NULL, come_by, &other);
+    OK(img_flush(other.image) == 0, "%s: flushed", format);
+    pthread_join(other.thread, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    OK(other.result == 0 && end.tv_sec - start.tv_sec < 15, "%s: others read and write while the storage is synced",
+       format);
+    OK(img_flush(other.image) == 0, "%s: and flushed again", format);
+    unwatch(other.image);
+    shut(other.image);
+    other.image = open_image(how, 0);
+    OK(img_pread(other.image, bytes, 0, PIECE) == 0 && bytes[0] == 0x66 &&
+       img_pread(other.image, bytes, step / 2, PIECE) == 0 && bytes[0] == 0x66 &&
+       img_pread(other.image, bytes, step, PIECE) == 0 && bytes[0] == 0, "%s: all of it is there", format);
+    shut(other.image);
     unlink(path);
 }
 
@@ -261,9 +335,19 @@ int main(void)
     test_readers("vhdx", "size=80G,block_size=1M", 8192 * MIB);
     test_readers("vmdk", "size=80G", 1024 * MIB);
     test_readers("parallels", "size=80G", 8192 * MIB);
-    /* Strides at which the pieces use far more tables than fit into memory. */
+    test_flush("qcow2", "size=80G", 1024 * MIB);
+    test_flush("qed", "size=80G", 1024 * MIB);
+    test_flush("qcow", "size=80G", 1024 * MIB);
+    test_flush("vdi", "size=80G", 1024 * MIB);
+    test_flush("vpc", "size=80G", 1024 * MIB);
+    test_flush("vhdx", "size=80G,block_size=1M", 1024 * MIB);
+    test_flush("vmdk", "size=80G", 1024 * MIB);
+    test_flush("parallels", "size=80G", 1024 * MIB);
+    /* Strides by which pieces lie in far more tables than there is memory for. */
     test_writers("qcow2", "size=64M,cluster_size=512", "l2-cache-size=64k,refcount-cache-size=64k,", 64 << 10);
     test_writers("vmdk", "size=64G", "", 64 * MIB);
     test_writers("vpc", "size=1000G", "", 960 * MIB);
+    test_writers("vhdx", "size=1000G,block_size=1M", "", 960 * MIB);
+    test_writers("qed", "size=1000G", "", 960 * MIB);
     return test_end();
 }
