@@ -107,6 +107,16 @@ void app_say(const char *format, ...) IMG_PRINTF(1, 2);
  * main() calls it after every applet. */
 int app_finish(int status);
 
+/* ---- Memory (memory.c) ---------------------------------------------------- */
+
+/* These end the process with a message if there is no memory; libimg returns -ENOMEM or NULL instead. */
+void *app_need(void *memory);               /* not NULL */
+struct img_doc *app_whole(struct img_doc *doc);     /* not broken */
+void *app_calloc(size_t count, size_t size);
+char *app_strdup(const char *text);
+char *app_strndup(const char *text, size_t length);
+char *app_asprintf(const char *format, ...) IMG_PRINTF(1, 2);
+
 /* ---- Arguments that several tools take (common.c) ------------------------- */
 
 enum app_output { APP_HUMAN, APP_JSON };

@@ -20,7 +20,10 @@ bool app_quiet;
 static void write_whole(struct img_strbuf *text)
 {
     fflush(stdout);
-    fwrite(text->text, 1, text->length, stderr);
+    if (text->failed)
+        fprintf(stderr, "%s: %s\n", app_name, img_strerror(ENOMEM));
+    else
+        fwrite(text->text, 1, text->length, stderr);
     img_strbuf_free(text);
 }
 
@@ -197,7 +200,7 @@ struct img *app_open(const char *name, const struct img_open *how)
 
 void app_cut_prefix(struct img_error *err, const char *name)
 {
-    CLEANUP_FREE char *prefix = img_xasprintf("Could not open '%s': ", name);
+    CLEANUP_FREE char *prefix = app_asprintf("Could not open '%s': ", name);
     size_t length = strlen(prefix);
 
     if (err->text && strncmp(err->text, prefix, length) == 0)
@@ -240,7 +243,7 @@ bool app_add_options(struct img_doc **options, const char *text, bool *want_help
         return true;
     }
     if (!*options)
-        *options = img_doc_object();
+        *options = app_whole(img_doc_object());
     if (img_options_add(*options, text, &err) == 0)
         return true;
     app_report(&err);
@@ -271,7 +274,7 @@ bool app_can_create(const struct img_driver *driver)
 
 void app_print_json(const struct img_doc *doc)
 {
-    CLEANUP_FREE char *text = img_doc_json(doc, 4);
+    CLEANUP_FREE char *text = app_need(img_doc_json(doc, 4));
 
     puts(text);
 }

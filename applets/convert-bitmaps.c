@@ -8,6 +8,15 @@ static int refuse_format(const char *name)
     return -1;
 }
 
+static size_t bitmaps_of(const struct convert *r, struct img_bitmap **list)
+{
+    int count = img_bitmaps(r->images[0], list);
+
+    if (count < 0)
+        app_need(NULL);
+    return (size_t)count;
+}
+
 /* The last bitmap first, as in qemu-img. */
 int convert_check_bitmaps(struct convert *r)
 {
@@ -30,7 +39,7 @@ int convert_check_bitmaps(struct convert *r)
     }
     if (r->to_stream || (r->driver && !img_driver_can_bitmap(r->driver)))
         return refuse_format(r->target_format);
-    size_t count = img_bitmaps(r->images[0], &list);
+    size_t count = bitmaps_of(r, &list);
     for (size_t i = count; status == 0 && !r->skip_broken && i > 0; i--) {
         if (!list[i - 1].inconsistent)
             continue;
@@ -69,7 +78,7 @@ int convert_copy_bitmaps(struct convert *r)
 
     if (!r->bitmaps)
         return 0;
-    size_t count = img_bitmaps(r->images[0], &list);
+    size_t count = bitmaps_of(r, &list);
     for (size_t i = count; status == 0 && i > 0; i--) {
         if (list[i - 1].inconsistent)
             app_warning("Skipping inconsistent bitmap '%s'", list[i - 1].name);

@@ -68,7 +68,7 @@ int convert_copy(struct convert *r)
         .compress = r->compress, .salvage = r->salvage, .salvaged = tell_salvaged, .offload = r->offload,
         .in_order = !r->out_of_order || r->from_stream || r->to_stream,
         .workers = r->workers, .sparse = r->sparse, .rate = r->rate, .progress = app_progress,
-        .digest = r->digest.hash ? img_digest_new(r->digest.hash, r->digest.tree) : NULL,
+        .digest = r->digest.hash ? app_need(img_digest_new(r->digest.hash, r->digest.tree)) : NULL,
     };
     struct img_copy_fault fault;
     int ret, status;

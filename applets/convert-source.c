@@ -9,7 +9,7 @@ static int open_all(struct convert *r)
     struct img_open how = { .format = r->source_format, .flags = r->share ? IMG_SHARE : IMG_NO_WRITERS,
                             .cache = r->source_cache, .image_opts = r->source_opts };
 
-    r->images = img_xcalloc(r->source_count, sizeof *r->images);
+    r->images = app_calloc(r->source_count, sizeof *r->images);
     for (size_t i = 0; i < r->source_count; i++) {
         r->images[i] = app_open(r->sources[i], &how);
         if (!r->images[i])

@@ -41,15 +41,15 @@ static char *folder_of(const struct convert *r)
         name += sizeof prefix - 1;
     slash = strrchr(name, '/');
     if (r->to_stream)
-        return img_xstrdup(temporary && *temporary ? temporary : "/var/tmp");
+        return app_strdup(temporary && *temporary ? temporary : "/var/tmp");
     if (!slash)
-        return img_xstrdup(".");
-    return img_xstrndup(name, slash == name ? 1 : (size_t)(slash - name));
+        return app_strdup(".");
+    return app_strndup(name, slash == name ? 1 : (size_t)(slash - name));
 }
 
 static int open_nameless(const char *folder)
 {
-    CLEANUP_FREE char *name = img_xasprintf("%s/.imgbox-XXXXXX", folder);
+    CLEANUP_FREE char *name = app_asprintf("%s/.imgbox-XXXXXX", folder);
     int fd = -1;
 
 #ifdef O_TMPFILE
@@ -99,8 +99,8 @@ int convert_spool(struct convert *r)
         if (fd < 0)
             return -1;
     }
-    name = img_xasprintf("/proc/self/fd/%d", fd);
-    r->images = img_xcalloc(1, sizeof *r->images);
+    name = app_asprintf("/proc/self/fd/%d", fd);
+    r->images = app_calloc(1, sizeof *r->images);
     if (fd == STDIN_FILENO || fill(r, name) == 0)
         r->images[0] = app_open(name, &how);
     if (fd != STDIN_FILENO)

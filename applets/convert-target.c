@@ -58,7 +58,7 @@ static bool preallocated(const struct convert *r)
 static int try_backing(struct convert *r)
 {
     struct img_open how = { .format = img_doc_string_at(r->create_options, "backing_fmt"), .flags = IMG_SHARE };
-    char *full = img_name_beside(r->target_name, r->backing);
+    char *full = app_need(img_name_beside(r->target_name, r->backing));
     struct img_error err = IMG_ERROR_INIT;
     struct img *image = NULL;
     int ret;
@@ -98,10 +98,12 @@ static int create_target(struct convert *r)
 /* Open the new target with the options of -o that apply to this run. */
 static struct img *open_new(const struct convert *r, const struct img_open *how)
 {
-    struct img_doc *run = r->no_create ? NULL : img_create_run_options(r->driver, r->create_options);
+    struct img_doc *run = NULL;
     struct img_error err = IMG_ERROR_INIT;
     struct img *image = NULL;
 
+    if (!r->no_create && img_create_run_options(r->driver, r->create_options, &run) < 0)
+        app_need(NULL);
     if (!run)
         return app_open(r->target_name, how);
     if (img_open_options(&image, r->target_name, run, how, &err) < 0)
@@ -147,7 +149,7 @@ static int judge_options(struct convert *r)
     if (convert_find_driver(r) < 0)
         return -1;
     if (!r->create_options)
-        r->create_options = img_doc_object();
+        r->create_options = app_whole(img_doc_object());
     if (img_create_check(r->driver, r->target_name, r->create_options, &err) < 0) {
         app_report(&err);
         return -1;

@@ -18,7 +18,7 @@ static const struct app_option help_option = { 'h', "help", NULL, "show this hel
 void app_start(struct app *app, const struct applet *applet, const char *called, int argc, char **argv)
 {
     *app = (struct app){ .applet = applet, .called = called, .argc = argc, .argv = argv, .next = 1 };
-    app->operands = img_xcalloc((size_t)argc + 1, sizeof *app->operands);
+    app->operands = app_calloc((size_t)argc + 1, sizeof *app->operands);
 }
 
 static int usage_status(const struct app *app)
@@ -116,7 +116,7 @@ static _Noreturn void ambiguous(const struct app *app, const char *word, size_t 
     for (size_t i = 0; (option = row(app->applet, i)); i++)
         if (option->name && !strncmp(option->name, word + 2, length))
             img_strbuf_printf(&names, " '--%s'", option->name);
-    bad_option(app, word, "option '%s' is ambiguous; possibilities:%s", word, names.text);
+    bad_option(app, word, "option '%s' is ambiguous; possibilities:%s", word, names.failed ? "" : names.text);
 }
 
 /* Find an option by its name or by a unique abbreviation. */

@@ -43,12 +43,11 @@ struct request {
 static int remove_all(struct img *image, struct img_error *err)
 {
     struct img_bitmap *list;
-    size_t count = img_bitmaps(image, &list);
-    int status = 0;
+    int count = img_bitmaps(image, &list), status = count < 0 ? img_error_memory(err) : 0;
 
-    for (size_t i = 0; status == 0 && i < count; i++)
+    for (int i = 0; status == 0 && i < count; i++)
         status = img_bitmap_remove(image, list[i].name, err);
-    img_bitmaps_free(list, count);
+    img_bitmaps_free(list, list ? (size_t)count : 0);
     return status;
 }
 
@@ -114,7 +113,7 @@ static int open_and_act(const struct request *r)
 
 static void push(struct request *r, int what, const char *source)
 {
-    IMG_VECTOR_PUSH(&r->actions, (struct action){ what, source });
+    app_need(IMG_VECTOR_PUSH(&r->actions, (struct action){ what, source }) ? r->actions.at : NULL);
     r->add |= what == OPT_ADD;
     r->merge |= what == OPT_MERGE;
     r->only_remove_all &= what == OPT_REMOVE_ALL;

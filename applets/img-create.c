@@ -98,7 +98,7 @@ static void say_backing_failed(struct img_error *err, const char *backing)
 /* Open the backing file to check it, and to get its size if none was given. */
 static int check_backing(struct request *r, const char *backing, const char *format, struct img_error *err)
 {
-    CLEANUP_FREE char *full = img_name_beside(r->name, backing);
+    CLEANUP_FREE char *full = app_need(img_name_beside(r->name, backing));
     /* This only looks at the file, so it may be open for writing elsewhere. */
     struct img_open how = { .format = format, .flags = IMG_NO_IO | IMG_SHARE };
     struct img *image = NULL;
@@ -203,7 +203,7 @@ static char *describe(const struct request *r)
                                            storage ? img_driver_options(storage) : NULL };
     size_t count = img_driver_kind(r->driver) == IMG_PROTOCOL ? 1 : 2;
 
-    return img_options_describe(tables, count, r->options);
+    return app_need(img_options_describe(tables, count, r->options));
 }
 
 /* Whatever was too large, the message names the image that the user asked for. */
@@ -238,7 +238,7 @@ static int create(struct request *r, struct img_error *err)
 
 static int run(struct app *app)
 {
-    struct request r = { .app = app, .format = IMG_PLAIN_FORMAT, .options = img_doc_object() };
+    struct request r = { .app = app, .format = IMG_PLAIN_FORMAT, .options = app_whole(img_doc_object()) };
     struct img_error err = IMG_ERROR_INIT;
     int status = 1;
 

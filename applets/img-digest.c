@@ -68,7 +68,7 @@ static void explain(const char *name, const struct img_copy_fault *fault, int er
 static int digest_content(const struct request *r, const char *name, struct img *image,
                           const struct digest_choice *choice, uint8_t *result, uint64_t *length)
 {
-    struct img_digest *digest = img_digest_new(choice->hash, choice->tree);
+    struct img_digest *digest = app_need(img_digest_new(choice->hash, choice->tree));
     struct img_copy what = {
         .sources = &image, .source_count = image ? 1 : 0, .source_fd = STDIN_FILENO, .target_fd = -1,
         .workers = (unsigned)r->workers, .sparse = 512,

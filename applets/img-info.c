@@ -71,7 +71,7 @@ static void free_names(names *list)
  */
 static bool gather_chain(const struct request *r, struct img_doc *infos)
 {
-    CLEANUP_FREE char *name = img_xstrdup(r->name), *format = r->format ? img_xstrdup(r->format) : NULL;
+    CLEANUP_FREE char *name = app_strdup(r->name), *format = r->format ? app_strdup(r->format) : NULL;
     struct img_open how = { .flags = IMG_NO_BACKING | IMG_NO_IO | (r->share ? IMG_SHARE : 0u),
                             .image_opts = r->image_opts };
     names opened = { 0 };
@@ -87,22 +87,23 @@ static bool gather_chain(const struct request *r, struct img_doc *infos)
             good = false;
             break;
         }
-        IMG_VECTOR_PUSH(&opened, img_xstrdup(name));
+        app_need(IMG_VECTOR_PUSH(&opened, app_strdup(name)) ? opened.at : NULL);
         how.format = format;
         image = app_open(name, &how);
         if (!image) {
             good = false;
             break;
         }
-        info = info_gather(image, r->limits);
+        info = app_whole(info_gather(image, r->limits));
         img_doc_append(infos, info);
+        app_whole(infos);
         good = app_close(image, 0) == 0;
         next = r->chain ? img_doc_string_at(info, "full-backing-filename") : NULL;
         next_format = img_doc_string_at(info, "backing-filename-format");
         free(name);
         free(format);
-        name = next ? img_xstrdup(next) : NULL;
-        format = next && next_format ? img_xstrdup(next_format) : NULL;
+        name = next ? app_strdup(next) : NULL;
+        format = next && next_format ? app_strdup(next_format) : NULL;
         how.image_opts = false;
     }
     free_names(&opened);
@@ -129,7 +130,7 @@ static int run(struct app *app)
     bool good;
 
     parse(app, &r);
-    infos = img_doc_array();
+    infos = app_whole(img_doc_array());
     good = gather_chain(&r, infos);
     if (good)
         print(&r, infos);

@@ -39,7 +39,7 @@ static char *resolve_backing(const struct img *image, const char *name)
                   img_filename(image));
         return NULL;
     }
-    return img_name_beside(img_filename(image), name);
+    return app_need(img_name_beside(img_filename(image), name));
 }
 
 /* NULL after a message. */

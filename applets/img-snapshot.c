@@ -2,6 +2,7 @@
 /* img-snapshot.c - list, create, apply and delete the internal snapshots of an image. */
 #include "info.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,22 +26,27 @@ struct request {
     int action;                 /* letter of the option, 0: none given */
 };
 
-static void list(struct img *image)
+static int list(struct img *image)
 {
     struct img_error err = IMG_ERROR_INIT;
     struct img_snapshot *all = NULL;
     int count = img_snapshots(image, &all, &err);
 
+    if (count == -ENOMEM) {
+        app_report(&err);
+        return 1;
+    }
     /* As in qemu-img, a failure to list means no snapshots. */
     img_error_clear(&err);
     if (count <= 0)
-        return;
+        return 0;
     struct img_doc *array = img_doc_array();
     for (int i = 0; i < count; i++)
         img_doc_append(array, info_snapshot(&all[i]));
-    info_print_snapshots(array, 0);
+    info_print_snapshots(app_whole(array), 0);
     img_doc_free(array);
     img_snapshots_free(all, (size_t)count);
+    return 0;
 }
 
 static int create(struct img *image, const char *name)
@@ -81,6 +87,10 @@ static int delete(struct img *image, const char *name)
     struct img_snapshot *all = NULL;
     int count = img_snapshots(image, &all, &err), i = 0, rc = 0;
 
+    if (count == -ENOMEM) {
+        app_report(&err);
+        return 1;
+    }
     img_error_clear(&err);
     while (i < count && strcmp(all[i].name, name))
         i++;
@@ -131,7 +141,7 @@ static int act(struct img *image, const struct request *r)
     case 'c': return create(image, r->snapshot);
     case 'a': return apply(image, r->snapshot);
     case 'd': return delete(image, r->snapshot);
-    default: list(image); return 0;
+    default: return list(image);
     }
 }
 

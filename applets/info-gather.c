@@ -6,6 +6,8 @@
 #include "info.h"
 #include "../libimg/util/cleanup.h"
 
+#include <errno.h>
+
 /* The old profile does not show child nodes. */
 static bool shows_children(void)
 {
@@ -60,6 +62,8 @@ static void add_snapshots(struct img_doc *info, struct img *image)
     struct img_doc *array;
     int count = img_snapshots(image, &list, &err);
 
+    if (err.code == ENOMEM)
+        img_doc_break(info);
     img_error_clear(&err);
     if (count <= 0)
         return;
@@ -89,6 +93,8 @@ static void add_format_specific(struct img_doc *info, struct img *image)
     if (!shows_children() && img_driver_kind(img_driver_of(image)) == IMG_PROTOCOL)
         return;
     specific = img_format_specific(image, &err);
+    if (err.code == ENOMEM)
+        img_doc_break(info);
     img_error_clear(&err);
     if (!specific)
         return;
@@ -102,6 +108,8 @@ static void add_full_backing_name(struct img_doc *info, struct img *image)
     struct img_error err = IMG_ERROR_INIT;
     CLEANUP_FREE char *name = img_backing_full_name(image, &err);
 
+    if (err.code == ENOMEM)
+        img_doc_break(info);
     img_error_clear(&err);
     if (name)
         img_doc_put_string(info, "full-backing-filename", name);

@@ -191,7 +191,7 @@ static void print_node(const struct img_doc *info, const char *path, int indent)
     print_section(img_doc_get(info, "limits"), "Block limits", indent);
     for (size_t i = 0; children && i < img_doc_count(children); i++) {
         const struct img_doc *child = img_doc_at(children, i);
-        CLEANUP_FREE char *below = img_xasprintf("%s/%s", path, img_doc_string_at(child, "name"));
+        CLEANUP_FREE char *below = app_asprintf("%s/%s", path, img_doc_string_at(child, "name"));
 
         printf("%*sChild node '%s':\n", indent, "", below);
         print_node(img_doc_get(child, "info"), below, indent + 4);

@@ -113,8 +113,8 @@ static bool may_replace(const char *self, const char *path, bool *same)
 
 static bool install_one(const char *self, const char *directory, const char *name, bool symbolic)
 {
-    CLEANUP_FREE char *path = img_xasprintf("%s/%s", directory, name);
-    CLEANUP_FREE char *fresh = img_xasprintf("%s.%ld", path, (long)getpid());
+    CLEANUP_FREE char *path = app_asprintf("%s/%s", directory, name);
+    CLEANUP_FREE char *fresh = app_asprintf("%s.%ld", path, (long)getpid());
     bool same;
 
     if (may_replace(self, path, &same)) {
@@ -147,7 +147,7 @@ static int install(int argc, char **argv)
     }
     good = install_one(self, directory, "qemu-img", symbolic);
     for (size_t i = 0; applets[i]; i++) {
-        CLEANUP_FREE char *name = img_xasprintf("img-%s", applets[i]->name);
+        CLEANUP_FREE char *name = app_asprintf("img-%s", applets[i]->name);
 
         good &= install_one(self, directory, name, symbolic);
     }
@@ -194,7 +194,7 @@ static int imgbox(int argc, char **argv)
     }
     applet = find_applet(strncmp(word, "img-", 4) ? word : word + 4);
     if (applet) {
-        CLEANUP_FREE char *called = img_xasprintf("%s %s", argv[0], word);
+        CLEANUP_FREE char *called = app_asprintf("%s %s", argv[0], word);
 
         return run_applet(applet, called, argc - 1, argv + 1);
     }

@@ -54,7 +54,7 @@ static void check_key(const char *key)
     if (!strcmp(key, "id") || !strcmp(key, "qom-type") || (limit && place_of(&any, limit)))
         return;
     if (limit && strchr(limit, '.')) {
-        CLEANUP_FREE char *head = img_xstrndup(key, (size_t)(strrchr(key, '.') - key));
+        CLEANUP_FREE char *head = app_strndup(key, (size_t)(strrchr(key, '.') - key));
         object_refuse_text("Parameters '%s.*' are unexpected", head);
     }
     object_refuse_text("Parameter '%s' is unexpected", key);
@@ -107,7 +107,7 @@ void object_throttle(const struct img_doc *object, bool typed)
         object_refuse_text("Invalid parameter type for 'limits', expected: object");
     for (size_t i = 0; i < IMG_THROTTLE_LIMITS; i++)
         limits.limits[i].length = 1;
-    flat = img_options_flatten(object);
+    flat = app_whole(img_options_flatten(object));
     img_doc_remove(flat, "limits");
     for (size_t i = 0; i < img_doc_count(flat); i++)
         check_key(img_doc_key_at(flat, i));

@@ -118,7 +118,7 @@ static bool is_key(const char *key)
 static const char *parse_pair(struct img_doc *object, const char *at, bool first, bool *help)
 {
     size_t length = strcspn(at, "=,");
-    CLEANUP_FREE char *key = img_xstrndup(at, length);
+    CLEANUP_FREE char *key = app_strndup(at, length);
     struct img_strbuf value = { 0 };
 
     if (at[length] != '=') {
@@ -143,11 +143,12 @@ static const char *parse_pair(struct img_doc *object, const char *at, bool first
 
 static struct img_doc *parse_keys(const char *text)
 {
-    struct img_doc *object = img_doc_object();
+    struct img_doc *object = app_whole(img_doc_object());
     bool help = false;
 
     for (const char *at = text; *at; )
         at = parse_pair(object, at, at == text, &help);
+    app_whole(object);
     if (help)
         show_help(object);
     return object;

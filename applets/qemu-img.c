@@ -97,7 +97,7 @@ int app_qemu_img(int argc, char **argv, app_run_fn *run)
     applet = find_applet(app.operands[0]);
     if (!applet)
         app_usage(&app, "Command not found: %s", app.operands[0]);
-    called = img_xasprintf("%s %s", argv[0], applet->name);
+    called = app_asprintf("%s %s", argv[0], applet->name);
     status = run(applet, called, app.operand_count, app.operands);
     free(called);
     free(app.operands);

@@ -7,7 +7,7 @@
 /* Accept only the two keys; NULL after a message. */
 static struct img_doc *parse_keys(const char *text)
 {
-    struct img_doc *keys = img_doc_object();
+    struct img_doc *keys = app_whole(img_doc_object());
     struct img_error err = IMG_ERROR_INIT;
 
     if (img_options_add(keys, text, &err) < 0) {

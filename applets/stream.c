@@ -41,7 +41,7 @@ bool app_can_stream(const struct img_driver *driver)
 
     if (img_driver_can_stream(driver))
         return true;
-    formats = img_stream_formats();
+    formats = app_need(img_stream_formats());
     app_error("Image format '%s' cannot be written in order, to standard output or a pipe; these can: %s",
               img_driver_name(driver), formats);
     free(formats);

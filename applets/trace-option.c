@@ -32,7 +32,7 @@ static bool read_events(const char *name)
         return false;
     }
     for (unsigned number = 1; (length = getline(&line, &capacity, file)) >= 0; number++) {
-        CLEANUP_FREE char *where = img_xasprintf("%s:%u: ", name, number);
+        CLEANUP_FREE char *where = app_asprintf("%s:%u: ", name, number);
 
         if (length > 0 && line[length - 1] == '\n')
             line[length - 1] = '\0';

@@ -14,9 +14,9 @@ static char *search_path(const char *name)
 
     while (path && *path) {
         size_t length = strcspn(path, ":");
-        CLEANUP_FREE char *candidate = img_xasprintf("%.*s/%s", (int)length, path, name);
+        CLEANUP_FREE char *candidate = img_asprintf("%.*s/%s", (int)length, path, name);
 
-        if (length && access(candidate, X_OK) == 0)
+        if (candidate && length && access(candidate, X_OK) == 0)
             return realpath(candidate, NULL);
         path += length + (path[length] == ':');
     }

@@ -34,7 +34,7 @@ size_t img_hash_length(const struct img_hash *hash);      /* bytes, at most IMG_
  */
 int img_digest_parse(const char *text, const struct img_hash **hash, bool *tree, struct img_error *err);
 
-/* A digest in progress; ends the process if memory runs out, as documents do. */
+/* A digest in progress; NULL: out of memory. */
 struct img_digest;
 struct img_digest *img_digest_new(const struct img_hash *hash, bool tree);
 void img_digest_free(struct img_digest *digest);          /* NULL is fine */

@@ -254,7 +254,7 @@ struct img_driver {
     int (*lock)(struct img *image, struct img_error *err);
     /* PROTOCOL: if `name` is a folder with the regular file `inside`, return the name of that file; caller frees.  Else
      * NULL.  A protocol that has this callback also obeys `within`. */
-    char *(*in_folder)(const char *name, const char *inside);
+    int (*in_folder)(const char *name, const char *inside, char **found);
     int (*create)(const struct img_create *request, struct img_error *err);
     const struct img_stream_ops *stream;    /* FORMAT: can be written in order; NULL: it cannot */
 
@@ -341,7 +341,7 @@ struct img_driver {
      * event: the metadata code of a format above has reached this event. */
     const char *child;
     int (*parse_name)(const char *name, struct img_doc *options, struct img_error *err);
-    char *(*plain_name)(const struct img *image);
+    int (*plain_name)(const struct img *image, char **name);
     void (*event)(struct img *image, enum img_event event);
 
     /* Options that change what the guest sees, shown in a json: name; "encrypt." means all that begin with it. */
@@ -388,7 +388,7 @@ extern const struct img_driver *const img_drivers[];
 /* Record that a write has extended the node to `end`, unless it is longer already.  Thread-safe. */
 void img_grew_to(struct img *image, uint64_t end);
 /* Was it given options that only a json: name can express (strong_options), other than `but` (NULL: any)? */
-bool img_has_strong_options(const struct img *image, const char *but);
+int img_has_strong_options(const struct img *image, const char *but);
 
 /* Wait this many nanoseconds, for a storage that must.  -ECANCELED: the job is ending, and nobody needs the answer.
  * Thread-safe. */

@@ -11,6 +11,8 @@
  *  - strings passed in are borrowed for the call; strings returned as
  *    `char *` belong to the caller (free()), as `const char *` to the object;
  *  - libimg never prints, never exits, and never aborts because of its input;
+ *  - when memory runs out, a function fails with -ENOMEM, and one that returns
+ *    a pointer returns NULL; what was half made is undone;
  *  - opening, closing, resizing and checking an image is for one thread at a
  *    time; img_pread, img_pwrite, img_zero, img_discard, img_flush and img_map
  *    may be called from any number of threads at once.  Requests for different
@@ -35,6 +37,7 @@ struct img_driver;
  * One error: `code` is a positive errno value, `text` the message without the
  * program name and without a newline, `hint` NULL or a line to print after
  * it.  Initialise with IMG_ERROR_INIT.  The texts belong to the object.
+ * Without memory for its text an error keeps its code, and `text` is a constant.
  */
 struct img_error {
     int code;
@@ -53,6 +56,8 @@ int img_error_set(struct img_error *err, int code, const char *format, ...) IMG_
 const char *img_strerror(int code);
 /* Like img_error_set, with ": img_strerror(code)" after the text. */
 int img_error_errno(struct img_error *err, int code, const char *format, ...) IMG_PRINTF(3, 4);
+/* Out of memory: img_error_errno without an allocation; returns -ENOMEM. */
+int img_error_memory(struct img_error *err);
 /* Put text in front of the current text ("Could not open 'x': "); returns -err->code. */
 int img_error_prefix(struct img_error *err, const char *format, ...) IMG_PRINTF(2, 3);
 /* Set the hint line (replaces an earlier one). */
@@ -92,8 +97,11 @@ char *img_human_size(char *buf, size_t capacity, uint64_t size);
  * An ordered tree of values.  It is used for JSON and human output, for parsed
  * json: names, and for open options (an object with nested objects; values are
  * strings or typed).  An element added to a container belongs to that
- * container.  Not thread-safe.  Allocation failure ends the process
- * through img_out_of_memory(), so constructors never return NULL.
+ * container.  Not thread-safe.
+ *
+ * Without memory a constructor returns NULL.  Adding NULL, or adding to NULL, is allowed: the value is freed, and the
+ * container is broken from then on.  So a caller may build all of a document and ask img_doc_broken once.  Functions that
+ * take a document refuse a broken one with -ENOMEM; img_doc_json returns NULL for it.
  */
 enum img_doc_type { IMG_DOC_NULL, IMG_DOC_BOOL, IMG_DOC_INT, IMG_DOC_UINT, IMG_DOC_DOUBLE,
                     IMG_DOC_STRING, IMG_DOC_ARRAY, IMG_DOC_OBJECT };
@@ -106,7 +114,9 @@ struct img_doc *img_doc_double(double value);
 struct img_doc *img_doc_string(const char *value);      /* copies */
 struct img_doc *img_doc_array(void);
 struct img_doc *img_doc_object(void);
-struct img_doc *img_doc_copy(const struct img_doc *doc);  /* deep; NULL gives NULL */
+struct img_doc *img_doc_copy(const struct img_doc *doc);  /* deep; NULL gives NULL; of a broken one it is broken */
+bool img_doc_broken(const struct img_doc *doc);         /* deep; NULL is broken too */
+void img_doc_break(struct img_doc *container);          /* a value could not be made; NULL is fine */
 void img_doc_free(struct img_doc *doc);                  /* deep; NULL is fine */
 
 enum img_doc_type img_doc_type(const struct img_doc *doc);
@@ -138,7 +148,7 @@ const char *img_doc_string_at(const struct img_doc *object, const char *key);
 
 /* Print as JSON with `indent` spaces per level (qemu-img uses 4) and no newline at the
  * end; indent < 0: on one line, as in json: names.  In strings, each byte that is not
- * valid UTF-8 becomes U+FFFD.  The result belongs to the caller. */
+ * valid UTF-8 becomes U+FFFD.  The result belongs to the caller; NULL: out of memory. */
 char *img_doc_json(const struct img_doc *doc, int indent);
 /* Parse JSON text; single-quoted strings are accepted as qemu-img accepts them.
  * Depth and size are bounded.  NULL with *err set on failure. */
@@ -519,9 +529,9 @@ char *img_stream_formats(void);
 
 /*
  * The flat creation `options` that are not stored in the image, because they control how data is written now.
- * Pass them to img_open_options to write to the new image.  Caller frees; NULL: there are none.
+ * Pass them to img_open_options to write to the new image.  Caller frees *run; NULL: there are none.  -ENOMEM.
  */
-struct img_doc *img_create_run_options(const struct img_driver *driver, const struct img_doc *options);
+int img_create_run_options(const struct img_driver *driver, const struct img_doc *options, struct img_doc **run);
 
 /*
  * The text of `-o help`.  With a `name`: "Supported options:" of the format and of the protocol for
@@ -619,8 +629,8 @@ struct img_bitmap {
     bool inconsistent;           /* was left in use, its bits are meaningless: it can only be removed */
 };
 /* The bitmaps in stored order; *list belongs to the caller (img_bitmaps_free), NULL if there are none.  Returns their
- * number; 0 if the format has no bitmaps. */
-size_t img_bitmaps(struct img *image, struct img_bitmap **list);
+ * number; 0 if the format has no bitmaps; -ENOMEM. */
+int img_bitmaps(struct img *image, struct img_bitmap **list);
 void img_bitmaps_free(struct img_bitmap *list, size_t count);
 
 enum { IMG_BITMAP_MAX_NAME = 1023 };

@@ -54,20 +54,22 @@ static int parse_name(const char *name, struct img_doc *options, struct img_erro
     if (!colon)
         return img_error_set(err, EINVAL, "blkdebug requires both config file and image path");
     if (colon != name) {
-        CLEANUP_FREE char *config = img_xstrndup(name, (size_t)(colon - name));
+        CLEANUP_FREE char *config = img_strndup(name, (size_t)(colon - name));
         img_doc_put_string(options, "config", config);
     }
     img_doc_put_string(options, "x-image", colon + 1);
     return 0;
 }
 
-static char *plain_name(const struct img *image)
+static int plain_name(const struct img *image, char **name)
 {
     const char *below = img_filename(image->file), *config = img_doc_string_at(image->options, "config");
 
-    if (strncmp(below, "json:", 5) == 0 || img_has_strong_options(image, "config"))
-        return NULL;
-    return img_xasprintf(PREFIX "%s:%s", config ? config : "", below);
+    int ret = strncmp(below, "json:", 5) == 0 ? 1 : img_has_strong_options(image, "config");
+
+    if (ret == 0 && !(*name = img_asprintf(PREFIX "%s:%s", config ? config : "", below)))
+        ret = -ENOMEM;
+    return ret < 0 ? ret : 0;
 }
 
 /* ---- Rules ------------------------------------------------------------------------- */

@@ -89,8 +89,8 @@ static int add_rule(struct blkdebug *debug, const struct section *section, struc
     else
         ret = fill_rule(&rule, &given, err);
     img_options_release(section->options, IMG_AT_OPEN, &given);
-    if (ret == 0)
-        IMG_VECTOR_PUSH(&debug->rules, rule);
+    if (ret == 0 && !IMG_VECTOR_PUSH(&debug->rules, rule))
+        ret = img_error_memory(err);
     return ret;
 }
 
@@ -104,10 +104,12 @@ static bool is_number(const char *key)
 static int unused_option(const struct section *section, const struct img_doc *rules, struct img_error *err)
 {
     struct img_doc *flat = img_options_flatten(rules);
+    int ret = img_doc_broken(flat) ? img_error_memory(err)
+                                   : img_error_set(err, EINVAL, "Unused option '%s' for [%s]", img_doc_key_at(flat, 0),
+                                                   section->name);
 
-    img_error_set(err, EINVAL, "Unused option '%s' for [%s]", img_doc_key_at(flat, 0), section->name);
     img_doc_free(flat);
-    return -EINVAL;
+    return ret;
 }
 
 /* Take the members "0", "1" ... in turn. */
@@ -117,8 +119,10 @@ static int take_numbered(struct blkdebug *debug, const struct section *section, 
     int ret = 0;
 
     for (size_t i = 0; ret == 0; i++) {
-        CLEANUP_FREE char *key = img_xasprintf("%zu", i);
-        struct img_doc *rule = img_doc_take(rules, key);
+        CLEANUP_FREE char *key = img_asprintf("%zu", i);
+        struct img_doc *rule = key ? img_doc_take(rules, key) : NULL;
+        if (!key)
+            return img_error_memory(err);
         if (!rule)
             break;
         ret = add_rule(debug, section, rule, err);
@@ -176,15 +180,17 @@ static int end_section(struct config *config, struct img_error *err)
 static int begin_section(struct config *config, const char *line, struct img_error *err)
 {
     size_t length = strcspn(line + 1, " ]");
-    CLEANUP_FREE char *name = img_xstrndup(line + 1, length);
+    CLEANUP_FREE char *name = img_strndup(line + 1, length);
 
     if (end_section(config, err) < 0)
-        return -EINVAL;
+        return -err->code;
+    if (!name)
+        return img_error_memory(err);
     for (unsigned i = 0; i < SECTIONS; i++) {
         if (strcmp(sections[i].name, name) == 0) {
             config->section = &sections[i];
             config->rule = img_doc_object();
-            return 0;
+            return config->rule ? 0 : img_error_memory(err);
         }
     }
     return img_error_set(err, EINVAL, "There is no option group '%s'", name);
@@ -229,7 +235,7 @@ int blkdebug_read_config(struct blkdebug *debug, const char *name, struct img_er
             continue;
         ret = line[0] == '[' ? begin_section(&config, line, err) : take_line(&config, line, err);
     }
-    if (ret == 0 && ferror(file))
+    if (ret == 0 && !feof(file))
         ret = img_error_errno(err, errno, "Cannot read config file");
     if (ret == 0)
         ret = end_section(&config, err);

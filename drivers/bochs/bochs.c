@@ -81,6 +81,8 @@ static int bochs_open(struct img *image, const void *parsed, struct img_doc *opt
     if ((status = check_sizes(s, catalog, disk, err)) < 0)
         return status;
     s->catalog = img_pages_new(image, PAGE_BYTES, MEMORY, NULL);
+    if (!s->catalog)
+        return -ENOMEM;
     image->no_details = true;
     image->size = disk;
     return 0;

@@ -122,6 +122,8 @@ static int cloop_open(struct img *image, const void *parsed, struct img_doc *opt
     if ((ret = check_header(s, err)) < 0 || (ret = check_table(image, err)) < 0)
         return ret;
     s->cache = img_chunk_cache_new(image, &(struct img_chunks){ s->block_size, block_length, decode_block });
+    if (!s->cache)
+        return -ENOMEM;
     image->no_details = true;
     image->size = (uint64_t)s->blocks * s->block_size;
     return 0;

@@ -90,6 +90,8 @@ static int open_image(struct img *image, struct img_error *err)
         return img_error_set(err, EFBIG, "Could not refresh total sector count: %s", img_strerror(EFBIG));
     sort_chunks(s);
     s->cache = img_chunk_cache_new(image, &(struct img_chunks){ s->largest, dmg_chunk_length, dmg_decode_chunk });
+    if (!s->cache)
+        return -ENOMEM;
     image->no_details = true;
     image->size = sectors * DMG_SECTOR;
     return 0;

@@ -83,8 +83,7 @@ static int add_chunk(struct dmg *s, const uint8_t *entry, uint64_t first_sector,
     chunk.length = (uint32_t)length;
     if (dmg_is_coded(&chunk))
         s->largest = (size_t)img_max(s->largest, chunk.sectors * DMG_SECTOR);
-    IMG_VECTOR_PUSH(&s->chunks, chunk);
-    return 0;
+    return IMG_VECTOR_PUSH(&s->chunks, chunk) ? 0 : -ENOMEM;
 }
 
 /* Data that do not begin like a block table are skipped. */

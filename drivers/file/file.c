@@ -278,10 +278,10 @@ static int info(struct img *image, struct img_doc *data, struct img_error *err)
 }
 
 /* A folder is not a device, but may contain devices. */
-static char *in_no_folder(const char *name, const char *inside)
+static int in_no_folder(const char *name, const char *inside, char **found)
 {
-    (void)name, (void)inside;
-    return NULL;
+    (void)name, (void)inside, (void)found;
+    return 0;
 }
 
 const struct img_driver img_driver_file = {

@@ -92,7 +92,7 @@ const char *file_strip_prefix(const char *name);
 /* place.c: open `name` if it lies in `folder` after links are resolved.  Returns a descriptor, or a negative errno,
  * with *err set if there is more to say. */
 int file_open_within(const char *folder, const char *name, bool device, int flags, struct img_error *err);
-char *file_in_folder(const char *name, const char *inside);
+int file_in_folder(const char *name, const char *inside, char **found);
 
 /* lock.c: take the locks of `perm`, and check both against other users. */
 int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,

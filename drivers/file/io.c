@@ -68,8 +68,10 @@ static int end_descriptor(struct file_state *file)
 {
     LOCK_SCOPE(&file->end_lock);
     if (file->end_fd < 0) {
-        CLEANUP_FREE char *path = img_xasprintf("/proc/self/fd/%d", file->fd);
+        CLEANUP_FREE char *path = img_asprintf("/proc/self/fd/%d", file->fd);
 
+        if (!path)
+            return -ENOMEM;
         file->end_fd = open(path, O_RDWR | O_CLOEXEC | (file->write_through ? O_DSYNC : 0));
     }
     return file->end_fd < 0 ? -errno : file->end_fd;

@@ -28,10 +28,12 @@ struct place {
 static int open_folder_of(int from, const char *name, const char **last)
 {
     const char *slash = strrchr(name, '/');
-    CLEANUP_FREE char *folder = slash ? img_xstrndup(name, (size_t)(slash - name) + 1) : img_xstrdup(".");
-    int fd = openat(from, folder, OPEN_FOLDER);
+    CLEANUP_FREE char *folder = slash ? img_strndup(name, (size_t)(slash - name) + 1) : img_strdup(".");
+    int fd = folder ? openat(from, folder, OPEN_FOLDER) : -1;
 
     *last = slash ? slash + 1 : name;
+    if (!folder)
+        return -ENOMEM;
     return fd < 0 ? -errno : fd;
 }
 
@@ -48,20 +50,22 @@ static int step(struct place *place, const char *name, char **target)
     place->folder = to;
     if (to < 0)
         return to;
-    free(place->name);
-    place->name = img_xstrdup(last);
+    if (img_replace_text(&place->name, last) < 0)
+        return -ENOMEM;
     length = readlinkat(to, last, link, sizeof link);
     if (length == sizeof link)
         return -ENAMETOOLONG;
     /* Not a link, or not there: opening it reports the error. */
-    *target = length < 0 ? NULL : img_xstrndup(link, (size_t)length);
-    return 0;
+    if (length < 0)
+        return 0;
+    *target = img_strndup(link, (size_t)length);
+    return *target ? 0 : -ENOMEM;
 }
 
 static int find_place(const char *name, struct place *place)
 {
-    char *next = img_xstrdup(name);
-    int status = 0;
+    char *next = img_strdup(name);
+    int status = next ? 0 : -ENOMEM;
 
     for (unsigned links = 0; next && status == 0; links++) {
         CLEANUP_FREE char *here = next;
@@ -131,13 +135,19 @@ int file_open_within(const char *folder, const char *name, bool device, int flag
     return status;
 }
 
-char *file_in_folder(const char *name, const char *inside)
+int file_in_folder(const char *name, const char *inside, char **found)
 {
-    CLEANUP_FREE char *path = NULL;
+    char *path;
     struct stat status;
 
     if (stat(name, &status) < 0 || !S_ISDIR(status.st_mode))
-        return NULL;
-    path = img_xasprintf("%s/%s", name, inside);
-    return stat(path, &status) == 0 && S_ISREG(status.st_mode) ? img_xstrdup(path) : NULL;
+        return 0;
+    path = img_asprintf("%s/%s", name, inside);
+    if (!path)
+        return -ENOMEM;
+    if (stat(path, &status) == 0 && S_ISREG(status.st_mode))
+        *found = path;
+    else
+        free(path);
+    return 0;
 }

@@ -79,9 +79,9 @@ uint64_t file_queue_limit(int fd, const char *name)
         return 0;
     /* A partition has no queue: use that of its disk. */
     for (int up = 0; up < 2; up++) {
-        CLEANUP_FREE char *path = img_xasprintf("/sys/dev/block/%u:%u/%squeue/%s", major(status.st_rdev),
+        CLEANUP_FREE char *path = img_asprintf("/sys/dev/block/%u:%u/%squeue/%s", major(status.st_rdev),
                                                 minor(status.st_rdev), up ? "../" : "", name);
-        CLEANUP_FD int queue = open(path, O_RDONLY | O_CLOEXEC);
+        CLEANUP_FD int queue = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
         char text[32];
         ssize_t got = queue < 0 ? -1 : read(queue, text, sizeof text - 1);
 

@@ -41,10 +41,11 @@ static uint64_t least_limit(const char *root, char *path, const char *name)
     uint64_t least = UINT64_MAX;
 
     for (;;) {
-        CLEANUP_FREE char *file = img_xasprintf("%s%s/%s", root, path, name);
+        CLEANUP_FREE char *file = img_asprintf("%s%s/%s", root, path, name);
         char *slash = strrchr(path, '/');
 
-        least = img_min(least, read_number(file));
+        if (file)
+            least = img_min(least, read_number(file));
         if (!slash)
             return least;
         *slash = '\0';

@@ -35,8 +35,10 @@ static const char *const strong_options[] = { "size", "read-zeroes", NULL };
 
 static int parse_name(const char *driver, const char *name, struct img_error *err)
 {
-    CLEANUP_FREE char *only = img_xasprintf("%s://", driver);
+    CLEANUP_FREE char *only = img_asprintf("%s://", driver);
 
+    if (!only)
+        return img_error_memory(err);
     if (strcmp(name, only) == 0)
         return 0;
     return img_error_set(err, EINVAL, "The only allowed filename for this driver is '%s'", only);
@@ -54,9 +56,13 @@ static int parse_aio_name(const char *name, struct img_doc *options, struct img_
     return parse_name("null-aio", name, err);
 }
 
-static char *plain_name(const struct img *image)
+static int plain_name(const struct img *image, char **name)
 {
-    return img_has_strong_options(image, NULL) ? NULL : img_xasprintf("%s://", image->driver->name);
+    int ret = img_has_strong_options(image, NULL);
+
+    if (ret == 0 && !(*name = img_asprintf("%s://", image->driver->name)))
+        ret = -ENOMEM;
+    return ret < 0 ? ret : 0;
 }
 
 static int open_null(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)

@@ -51,9 +51,10 @@ static int ready(struct img *image)
     return status;
 }
 
-void parallels_bat_open(struct parallels *p, struct img *image)
+int parallels_bat_open(struct parallels *p, struct img *image)
 {
     p->bat = img_pages_new(image, PAGE, MEMORY, ready);
+    return p->bat ? 0 : -ENOMEM;
 }
 
 int parallels_bat_write(struct parallels *p, bool aside)

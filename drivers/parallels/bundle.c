@@ -120,13 +120,14 @@ static int open_part(struct img *image, struct part *part, const struct parallel
 
 int parallels_open_bundle(struct img *image, struct parallels_bundle **bundle, struct img_error *err)
 {
-    struct parallels_bundle *b = img_xcalloc(1, sizeof *b);
+    struct parallels_bundle *b = img_calloc(1, sizeof *b);
     struct parallels_descriptor d = { 0 };
-    int status = read_descriptor(image, &d, err);
+    int status = b ? read_descriptor(image, &d, err) : img_error_memory(err);
 
     if (status == 0) {
         image->size = d.sectors * PARALLELS_SECTOR;
-        b->parts = img_xcalloc(d.parts.count ? d.parts.count : 1, sizeof *b->parts);
+        b->parts = img_calloc(d.parts.count ? d.parts.count : 1, sizeof *b->parts);
+        status = b->parts ? 0 : img_error_memory(err);
     }
     for (size_t i = 0; i < d.parts.count && status == 0; i++) {
         b->count++;

@@ -146,8 +146,8 @@ static void note_twice(void *context, uint32_t index)
     if (!c->quiet)
         img_notice(IMG_NOTE, "%s duplicate offset in BAT entry %u", verb(c, IMG_REPAIR_ERRORS), index);
     int status = found_error(c);
-    if (status > 0)
-        IMG_VECTOR_PUSH(&c->twice, index);
+    if (status > 0 && !IMG_VECTOR_PUSH(&c->twice, index))
+        status = -ENOMEM;
     c->failed = status < 0 ? status : c->failed;
 }
 

@@ -26,10 +26,11 @@ static int read_number(const char *text, const char *path, uint64_t *number, str
 }
 
 /* If an element is repeated, the first counts. */
-static void keep(char **place, const char *text)
+static int keep(char **place, const char *text, struct img_error *err)
 {
-    if (!*place)
-        *place = img_xstrdup(text);
+    if (!*place && img_replace_text(place, text) < 0)
+        return img_error_memory(err);
+    return 0;
 }
 
 static int open_element(struct parallels_descriptor *d, const char *path, const char *attributes, struct img_error *err)
@@ -37,11 +38,12 @@ static int open_element(struct parallels_descriptor *d, const char *path, const 
     struct parallels_part *last = d->parts.count ? &d->parts.at[d->parts.count - 1] : NULL;
 
     if (strcmp(path, ROOT) == 0) {
-        keep(&d->version, attributes);
+        return keep(&d->version, attributes, err);
     } else if (strcmp(path, PART) == 0) {
         if (d->parts.count == MAX_PARTS)
             return img_error_set(err, EINVAL, PARALLELS_DESCRIPTOR ": more than %d parts", MAX_PARTS);
-        IMG_VECTOR_PUSH(&d->parts, (struct parallels_part){ 0 });
+        if (!IMG_VECTOR_PUSH(&d->parts, (struct parallels_part){ 0 }))
+            return img_error_memory(err);
     } else if (strcmp(path, PART "/Image") == 0) {
         last->images++;
     } else if (strcmp(path, ROOT "/Snapshots/Shot") == 0) {
@@ -62,9 +64,9 @@ static int close_part_element(struct parallels_part *part, const char *path, con
     if (strcmp(name, "Blocksize") == 0)
         return read_number(text, path, &part->block, err);
     if (strcmp(name, "Image/Type") == 0)
-        keep(&part->type, text);
+        return keep(&part->type, text, err);
     if (strcmp(name, "Image/File") == 0)
-        keep(&part->file, text);
+        return keep(&part->file, text, err);
     return 0;
 }
 
@@ -77,7 +79,7 @@ static int close_element(struct parallels_descriptor *d, const char *path, const
     if (strcmp(path, ROOT "/Disk_Parameters/Padding") == 0)
         return read_number(text, path, &d->padding, err);
     if (strcmp(path, ROOT "/Disk_Parameters/Encryption/Engine") == 0)
-        keep(&d->engine, text);
+        return keep(&d->engine, text, err);
     return 0;
 }
 

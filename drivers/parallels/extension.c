@@ -32,16 +32,18 @@ static const struct img_hash *md5(void)
     return hash;
 }
 
-/* Without MD5 built in, the checksum is not verified. */
-static bool sum_is_right(const struct reader *r)
+/* 1; 0: the sum is wrong; -ENOMEM.  Without MD5 built in the sum is believed. */
+static int sum_is_right(const struct reader *r)
 {
     const struct img_hash *hash = md5();
     uint8_t result[IMG_HASH_MAX];
     struct img_digest *digest;
 
     if (!hash)
-        return true;
+        return 1;
     digest = img_digest_new(hash, false);
+    if (!digest)
+        return -ENOMEM;
     img_digest_add(digest, r->bytes + HEAD, r->end - HEAD);
     img_digest_finish(digest, result);
     img_digest_free(digest);
@@ -64,8 +66,7 @@ static int check_name(struct reader *r, const uint8_t *id, struct img_error *err
     }
     if (r->names.count == MAX_BITMAPS)
         return img_error_set(err, EFBIG, "More than %d bitmaps in Parallels Format Extension", MAX_BITMAPS);
-    IMG_VECTOR_PUSH(&r->names, id);
-    return 0;
+    return IMG_VECTOR_PUSH(&r->names, id) ? 0 : img_error_memory(err);
 }
 
 /* Clusters of the bitmap must lie inside the file. */
@@ -196,10 +197,16 @@ static int judge_writing(struct reader *r, struct img_error *err)
     img_notice(IMG_WARNING, "Format Extension ignored in RW mode");
     if (img_get_le32(r->p->header + PARALLELS_AT_IN_USE) != PARALLELS_CLOSED)
         return 0;
-    if (read_cluster(r, err) < 0)
+    if (read_cluster(r, err) < 0) {
         img_error_clear(err);
-    else if (sum_is_right(r) && forbids_writing(r))
+        return 0;
+    }
+    if ((status = sum_is_right(r)) < 0)
+        return img_error_memory(err);
+    if (status > 0 && forbids_writing(r))
         status = img_error_set(err, EINVAL, "Flags for extension feature are unsupported");
+    else
+        status = 0;
     return status;
 }
 

@@ -53,7 +53,8 @@ int parallels_read_header(struct parallels *p, struct img *image, struct img_err
     p->unclean = img_get_le32(p->header + PARALLELS_AT_IN_USE) == PARALLELS_IN_USE;
     p->table_end = table_end(p);
     judge_data_offset(p);
-    parallels_bat_open(p, image);
+    if (parallels_bat_open(p, image) < 0)
+        return img_error_memory(err);
     return 0;
 }
 

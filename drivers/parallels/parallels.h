@@ -105,7 +105,7 @@ void parallels_set_data_start(struct parallels *p, uint64_t start);
 
 /* bat.c ------------------------------------------------------------------------- */
 /* `image`: its lock is held when the table is used. */
-void parallels_bat_open(struct parallels *p, struct img *image);
+int parallels_bat_open(struct parallels *p, struct img *image);
 /* The place of a guest cluster, 0: none. */
 int parallels_bat_get(struct parallels *p, uint32_t index, uint64_t *place);
 int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place);

@@ -86,13 +86,15 @@ static int read_text(struct xml *x)
 static char *take_text(struct xml *x)
 {
     CLEANUP_FREE char *all = img_strbuf_take(&x->text);
-    char *start = all, *end = all + strlen(all);
+    char *start = all, *end = all ? all + strlen(all) : NULL;
 
+    if (!all)
+        return NULL;
     while (is_blank(*start))
         start++;
     while (end > start && is_blank(end[-1]))
         end--;
-    return img_xstrndup(start, (size_t)(end - start));
+    return img_strndup(start, (size_t)(end - start));
 }
 
 /* ---- Elements ---------------------------------------------------------------------- */
@@ -106,7 +108,7 @@ static int close_element(struct xml *x)
 {
     CLEANUP_FREE char *text = take_text(x);
     char *slash = strrchr(x->path, '/');
-    int status = tell(x, PARALLELS_XML_CLOSE, text);
+    int status = text ? tell(x, PARALLELS_XML_CLOSE, text) : img_error_memory(x->err);
 
     *(slash ? slash : x->path) = '\0';
     x->depth--;
@@ -174,7 +176,9 @@ static int read_start(struct xml *x)
     if (!(end = end_of_tag(x)))
         return bad(x, "elements are not balanced");
     empty = end > x->at && end[-1] == '/';
-    attributes = img_xstrndup(x->at, (size_t)(end - x->at) - empty);
+    attributes = img_strndup(x->at, (size_t)(end - x->at) - empty);
+    if (!attributes)
+        return img_error_memory(x->err);
     x->at = end + 1;
     img_strbuf_free(&x->text);
     status = tell(x, PARALLELS_XML_OPEN, attributes);

@@ -45,8 +45,7 @@ static int read_backing(struct img *image, struct img_error *err)
         img_pread(image->file, name, h->backing_offset, h->backing_length) < 0)
         return img_error_errno(err, EIO, "Could not open '%s'", image->file->filename);
     name[h->backing_length] = '\0';
-    image->backing_name = name[0] ? img_xstrdup(name) : NULL;
-    return 0;
+    return img_replace_text(&image->backing_name, name[0] ? name : NULL) < 0 ? img_error_memory(err) : 0;
 }
 
 static int read_header(struct img *image, struct img_error *err)
@@ -91,8 +90,11 @@ static int qcow_open(struct img *image, const void *parsed, struct img_doc *opti
     s->end = img_max(img_size(image->file), s->h.l1_offset + s->l1_entries * QCOW_ENTRY);
     image->size = img_align_down(s->h.size, QCOW_SECTOR);
     image->limits.cluster = s->cluster_size;
-    qcow_open_tables(image);
-    return 0;
+    if (qcow_open_tables(image) == 0)
+        return 0;
+    img_pages_free(s->l1);
+    img_pages_free(s->l2);
+    return img_error_memory(err);
 }
 
 static int qcow_close(struct img *image)

@@ -67,7 +67,7 @@ static inline bool qcow_valid_cluster(const struct qcow *s, uint64_t offset)
 }
 
 /* table.c --------------------------------------------------------------------- */
-void qcow_open_tables(struct img *image);
+int qcow_open_tables(struct img *image);
 /* The host offset of the L2 table for `guest`, 0: none. */
 int qcow_find_table(struct img *image, uint64_t guest, uint64_t *table);
 /* The same for writing: allocates the table if needed. */

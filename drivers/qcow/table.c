@@ -89,12 +89,13 @@ static int before_l1(struct img *image)
     return status < 0 ? status : img_barrier_aside(image);
 }
 
-void qcow_open_tables(struct img *image)
+int qcow_open_tables(struct img *image)
 {
     struct qcow *s = qcow_state(image);
 
     s->l1 = img_pages_new(image, L1_PAGE, L1_MEMORY, before_l1);
     s->l2 = img_pages_new(image, s->l2_bytes, L2_MEMORY, img_barrier_aside);
+    return s->l1 && s->l2 ? 0 : -ENOMEM;
 }
 
 int qcow_flush(struct img *image)

@@ -51,8 +51,10 @@ struct qcow2_cache {
 
 struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t memory)
 {
-    struct qcow2_cache *cache = img_xcalloc(1, sizeof *cache);
+    struct qcow2_cache *cache = img_calloc(1, sizeof *cache);
 
+    if (!cache)
+        return NULL;
     cache->image = image;
     cache->section = section;
     cache->table_size = qcow2_state(image)->cluster_size;
@@ -60,8 +62,11 @@ struct qcow2_cache *qcow2_cache_new(struct img *image, unsigned section, size_t 
     if (cache->capacity < LEAST_TABLES)
         cache->capacity = LEAST_TABLES;
     cache->bucket_count = FIRST_BUCKETS;
-    cache->buckets = img_xcalloc(cache->bucket_count, sizeof *cache->buckets);
-    return cache;
+    cache->buckets = img_calloc(cache->bucket_count, sizeof *cache->buckets);
+    if (cache->buckets)
+        return cache;
+    free(cache);
+    return NULL;
 }
 
 /* Free a table that is no longer in the cache. */

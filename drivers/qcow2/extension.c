@@ -30,9 +30,7 @@ static int read_backing_format(struct img *image, uint64_t offset, uint32_t leng
     int status = qcow2_read(image, format, offset, length);
     if (status < 0)
         return img_error_errno(err, -status, "ERROR: ext_backing_format: Could not read format name");
-    free(image->backing_format);
-    image->backing_format = format[0] ? img_xstrdup(format) : NULL;
-    return 0;
+    return img_replace_text(&image->backing_format, format[0] ? format : NULL) < 0 ? img_error_memory(err) : 0;
 }
 
 static int read_feature_names(struct img *image, uint64_t offset, uint32_t length, struct img_error *err)
@@ -51,7 +49,8 @@ static int read_feature_names(struct img *image, uint64_t offset, uint32_t lengt
         name.name[FEATURE_ENTRY - 2] = '\0';
         if (!name.name[0])
             break;
-        IMG_VECTOR_PUSH(&s->features, name);
+        if (!IMG_VECTOR_PUSH(&s->features, name))
+            return img_error_memory(err);
     }
     return 0;
 }
@@ -134,27 +133,31 @@ static int read_bitmaps(struct img *image, uint64_t offset, uint32_t length, str
 static int read_data_file_name(struct img *image, uint64_t offset, uint32_t length, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
-    CLEANUP_FREE char *name = img_xcalloc(1, (size_t)length + 1);
+    CLEANUP_FREE char *name = img_calloc(1, (size_t)length + 1);
 
+    if (!name)
+        return img_error_memory(err);
     int status = qcow2_read(image, name, offset, length);
     if (status < 0)
         return img_error_errno(err, -status, "ERROR: Could not read data file name");
-    free(s->data_file_name);
-    s->data_file_name = img_xstrdup(name);
-    return 0;
+    return img_replace_text(&s->data_file_name, name) < 0 ? img_error_memory(err) : 0;
 }
 
 static int keep_extension(struct img *image, uint32_t type, uint64_t offset, uint32_t length, struct img_error *err)
 {
-    struct qcow2_extension kept = { type, length, img_xmalloc((size_t)length + 1) };
+    struct qcow2_extension kept = { type, length, img_malloc((size_t)length + 1) };
 
+    if (!kept.data)
+        return img_error_memory(err);
     int status = qcow2_read(image, kept.data, offset, length);
     if (status < 0) {
         free(kept.data);
         return img_error_errno(err, -status, "ERROR: unknown extension: Could not read data");
     }
-    IMG_VECTOR_PUSH(&qcow2_state(image)->extensions, kept);
-    return 0;
+    if (IMG_VECTOR_PUSH(&qcow2_state(image)->extensions, kept))
+        return 0;
+    free(kept.data);
+    return img_error_memory(err);
 }
 
 static int read_one(struct img *image, uint32_t type, uint64_t offset, uint32_t length, struct img_error *err)

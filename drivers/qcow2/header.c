@@ -88,7 +88,9 @@ static int read_unknown_fields(struct img *image, struct img_error *err)
         return 0;
 
     h->unknown_length = h->length - OUR_LENGTH;
-    h->unknown = img_xmalloc(h->unknown_length);
+    h->unknown = img_malloc(h->unknown_length);
+    if (!h->unknown)
+        return img_error_memory(err);
     int status = qcow2_read(image, h->unknown, OUR_LENGTH, h->unknown_length);
     if (status < 0)
         return img_error_errno(err, -status, "Could not read unknown qcow2 header fields");
@@ -120,7 +122,8 @@ static int check_features(struct img *image, uint64_t extensions_end, struct img
         qcow2_read_extensions(image, h->length, extensions_end, true, &ignored);
         img_error_clear(&ignored);
         CLEANUP_FREE char *names = qcow2_feature_list(s, unknown);
-        return img_error_set(err, ENOTSUP, "Unsupported qcow2 feature(s): %s", names);
+        return !names ? img_error_memory(err)
+                      : img_error_set(err, ENOTSUP, "Unsupported qcow2 feature(s): %s", names);
     }
     if (h->incompatible & QCOW2_INCOMPAT_CORRUPT && image->flags & IMG_RDWR && !(image->flags & IMG_CHECK))
         return img_error_set(err, EACCES, "qcow2: Image is corrupt; cannot be opened read/write");
@@ -200,13 +203,13 @@ static int read_backing_name(struct img *image, struct img_error *err)
     uint64_t room = (1ull << h->cluster_bits) - h->backing_offset;
     if (h->backing_length > img_min(QCOW2_MAX_BACKING_NAME, room))
         return img_error_set(err, EINVAL, "Backing file name too long");
-    CLEANUP_FREE char *name = img_xcalloc(1, (size_t)h->backing_length + 1);
+    CLEANUP_FREE char *name = img_calloc(1, (size_t)h->backing_length + 1);
+    if (!name)
+        return img_error_memory(err);
     int status = qcow2_read(image, name, h->backing_offset, h->backing_length);
     if (status < 0)
         return img_error_errno(err, -status, "Could not read backing file name");
-    free(image->backing_name);
-    image->backing_name = name[0] ? img_xstrdup(name) : NULL;
-    return 0;
+    return img_replace_text(&image->backing_name, name[0] ? name : NULL) < 0 ? img_error_memory(err) : 0;
 }
 
 int qcow2_read_header(struct img *image, struct img_error *err)

@@ -10,7 +10,7 @@ enum { LUKS_ACTIVE = 0x00ac71f3 };
 
 static void put_text(struct img_doc *object, const char *key, const uint8_t *field, size_t length)
 {
-    CLEANUP_FREE char *text = img_xstrndup((const char *)field, strnlen((const char *)field, length));
+    CLEANUP_FREE char *text = img_strndup((const char *)field, strnlen((const char *)field, length));
 
     img_doc_put_string(object, key, text);
 }
@@ -65,8 +65,8 @@ static void split_mode(const uint8_t *field, struct cipher_mode *parts)
 static void put_cipher(struct img_doc *encrypt, const uint8_t *header, const char *mode)
 {
     uint32_t bits = img_get_be32(header + 108) * 8u;
-    CLEANUP_FREE char *name = img_xstrndup((const char *)header + 8, strnlen((const char *)header + 8, 32));
-    CLEANUP_FREE char *text = img_xasprintf("%s-%u", name, strcmp(mode, "xts") == 0 ? bits / 2 : bits);
+    CLEANUP_FREE char *name = img_strndup((const char *)header + 8, strnlen((const char *)header + 8, 32));
+    CLEANUP_FREE char *text = !name ? NULL : img_asprintf("%s-%u", name, strcmp(mode, "xts") == 0 ? bits / 2 : bits);
 
     img_doc_put_string(encrypt, "cipher-alg", text);
 }

@@ -235,7 +235,9 @@ void qcow2_drop(struct img *image, uint64_t offset, uint64_t length, enum qcow2_
         last->length += length;
         return;
     }
-    IMG_VECTOR_PUSH(&s->dropped, (struct qcow2_dropped){ offset, length, s->discards[why] });
+    /* Without memory they leak, which is harmless. */
+    if (!IMG_VECTOR_PUSH(&s->dropped, (struct qcow2_dropped){ offset, length, s->discards[why] }))
+        return;
 }
 
 void qcow2_drop_entry(struct img *image, uint64_t entry, enum qcow2_discard why)

@@ -63,7 +63,7 @@ static size_t cache_bytes(int64_t asked, size_t standard)
     return (size_t)img_max(LEAST_CACHE_BYTES, img_min((uint64_t)asked, 64u * L2_CACHE_BYTES));
 }
 
-static void make_caches(struct img *image, const struct qcow2_open_options *given)
+static int make_caches(struct img *image, const struct qcow2_open_options *given)
 {
     struct qcow2 *s = qcow2_state(image);
     int64_t l2 = given->l2_cache_size, refblocks = given->refcount_cache_size;
@@ -72,7 +72,10 @@ static void make_caches(struct img *image, const struct qcow2_open_options *give
         l2 = given->cache_size - (refblocks > 0 ? refblocks : 0);
     s->l2_cache = qcow2_cache_new(image, QCOW2_AT_ACTIVE_L2, cache_bytes(l2, L2_CACHE_BYTES));
     s->refblock_cache = qcow2_cache_new(image, QCOW2_AT_REFBLOCK, cache_bytes(refblocks, REFBLOCK_CACHE_BYTES));
+    if (!s->l2_cache || !s->refblock_cache)
+        return -ENOMEM;
     qcow2_cache_depends(s->l2_cache, s->refblock_cache);
+    return 0;
 }
 
 static int set_overlap(struct qcow2 *s, const struct qcow2_open_options *given, struct img_error *err)
@@ -121,8 +124,8 @@ static int apply_options(struct img *image, const struct qcow2_open_options *giv
                                  err);
     if (status == 0)
         status = set_overlap(s, given, err);
-    if (status == 0)
-        make_caches(image, given);
+    if (status == 0 && make_caches(image, given) < 0)
+        status = img_error_memory(err);
     return status;
 }
 

@@ -48,13 +48,15 @@ static bool in_filter(const struct qcow2 *s, uint64_t cluster)
     return s->metadata_filter[bit / 64] >> (bit & 63) & 1;
 }
 
-static void build_filter(struct qcow2 *s)
+static bool build_filter(struct qcow2 *s)
 {
     uint64_t bits = FILTER_MIN_BITS, tables = (uint64_t)s->h.l1_size + s->refcount_table_size;
 
     while (bits < tables * 16 && bits < FILTER_MAX_BITS)
         bits *= 2;
-    s->metadata_filter = img_xcalloc(bits / 64, sizeof *s->metadata_filter);
+    s->metadata_filter = img_calloc(bits / 64, sizeof *s->metadata_filter);
+    if (!s->metadata_filter)
+        return false;
     s->metadata_filter_mask = bits - 1;
     for (uint32_t i = 0; s->l1 && i < s->h.l1_size; i++)
         if (s->l1[i] & QCOW2_OFFSET_MASK)
@@ -62,6 +64,7 @@ static void build_filter(struct qcow2 *s)
     for (uint32_t i = 0; i < s->refcount_table_size; i++)
         if (s->refcount_table[i])
             set_filter(s, s->refcount_table[i]);
+    return true;
 }
 
 void qcow2_note_metadata(struct img *image, uint64_t offset)
@@ -79,8 +82,9 @@ static bool filter_hit(struct qcow2 *s, uint64_t offset, uint64_t length)
 
     if (last - first >= FILTER_MAX_PROBES)
         return true;
-    if (!s->metadata_filter)
-        build_filter(s);
+    /* Without memory for the filter each table is looked at. */
+    if (!s->metadata_filter && !build_filter(s))
+        return true;
     for (uint64_t cluster = first; cluster <= last; cluster++)
         if (in_filter(s, cluster))
             return true;

@@ -106,9 +106,9 @@ static int read_backing(struct img *image, struct img_error *err)
     name[length] = '\0';
     if (!name[0])
         return 0;
-    image->backing_name = img_xstrdup(name);
-    if (h->features & QED_BACKING_NO_PROBE)
-        image->backing_format = img_xstrdup("raw");
+    if (img_replace_text(&image->backing_name, name) < 0 ||
+        img_replace_text(&image->backing_format, h->features & QED_BACKING_NO_PROBE ? "raw" : NULL) < 0)
+        return img_error_memory(err);
     return 0;
 }
 
@@ -140,11 +140,6 @@ static void describe_backing(struct qed_header *h, const char *name, const char 
         h->features |= QED_BACKING_NO_PROBE;
 }
 
-static char *copy(const char *text)
-{
-    return text && *text ? img_xstrdup(text) : NULL;
-}
-
 /* Header and name are written at once. */
 int qed_change_backing(struct img *image, const char *name, const char *format)
 {
@@ -161,18 +156,22 @@ int qed_change_backing(struct img *image, const char *name, const char *format)
         length > QED_MAX_BACKING_NAME)
         return -ENOSPC;
     CLEANUP_FREE uint8_t *bytes = malloc(QED_HEADER_BYTES + length + 1);
-    if (!bytes)
+    CLEANUP_FREE char *kept = length ? img_strdup(name) : NULL, *kept_format = NULL;
+    if (!bytes || (length && !kept))
         return -ENOMEM;
     describe_backing(&changed, name ? name : "", format);
     qed_encode_header(&changed, bytes);
     memcpy(bytes + QED_HEADER_BYTES, name ? name : "", length);
+    if (name && changed.features & QED_BACKING_NO_PROBE && !(kept_format = img_strdup("raw")))
+        return -ENOMEM;
     if ((status = qed_flush(image)) < 0 || (status = img_barrier(image)) < 0 ||
         (status = img_pwrite(image->file, bytes, 0, QED_HEADER_BYTES + length)) < 0)
         return status;
     s->h = changed;
     free(image->backing_name);
     free(image->backing_format);
-    image->backing_name = copy(name);
-    image->backing_format = name && changed.features & QED_BACKING_NO_PROBE ? img_xstrdup("raw") : NULL;
+    image->backing_name = kept;
+    image->backing_format = kept_format;
+    kept = kept_format = NULL;
     return img_barrier(image);
 }

@@ -42,8 +42,9 @@ static int qed_open(struct img *image, const void *parsed, struct img_doc *optio
     image->size = s->h.size;
     image->limits.cluster = s->h.cluster_size;
     image->limits.write_zeroes_alignment = s->h.cluster_size;
-    qed_open_tables(image);
-    status = image->flags & IMG_RDWR ? start_writing(image, err) : 0;
+    status = qed_open_tables(image);
+    if (status == 0)
+        status = image->flags & IMG_RDWR ? start_writing(image, err) : 0;
     if (status < 0)
         release(image);
     return status;

@@ -63,7 +63,7 @@ uint64_t qed_max_size(uint32_t cluster_size, uint32_t table_size);
 int qed_change_backing(struct img *image, const char *name, const char *format);
 
 /* table.c --------------------------------------------------------------------- */
-void qed_open_tables(struct img *image);
+int qed_open_tables(struct img *image);
 /* Is this a valid host offset for a cluster, or a table? */
 bool qed_valid_cluster(const struct qed *s, uint64_t offset);
 bool qed_valid_table(const struct qed *s, uint64_t offset);

@@ -127,13 +127,14 @@ static int before_l1(struct img *image)
     return status < 0 ? status : img_barrier_aside(image);
 }
 
-void qed_open_tables(struct img *image)
+int qed_open_tables(struct img *image)
 {
     struct qed *s = qed_state(image);
     uint32_t page_size = (uint32_t)img_min(s->table_bytes, PAGE);
 
     s->l1 = img_pages_new(image, page_size, L1_MEMORY, before_l1);
     s->l2 = img_pages_new(image, page_size, L2_MEMORY, img_barrier_aside);
+    return s->l1 && s->l2 ? 0 : -ENOMEM;
 }
 
 int qed_flush(struct img *image)

@@ -5,9 +5,10 @@
 
 enum { ENTRY = 4, PAGE_ENTRIES = 4096, MEMORY = 4 << 20 };
 
-void vdi_open_map(struct img *image)
+int vdi_open_map(struct img *image)
 {
     vdi_state(image)->pages = img_pages_new(image, ENTRY * PAGE_ENTRIES, MEMORY, vdi_settle);
+    return vdi_state(image)->pages ? 0 : -ENOMEM;
 }
 
 uint32_t vdi_blocks_in_file(const struct img *image)

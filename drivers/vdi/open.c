@@ -96,8 +96,8 @@ static int vdi_open(struct img *image, const void *parsed, struct img_doc *optio
     image->limits.cluster = VDI_BLOCK;
     /* A block of the file may have holes, so small writes use little space. */
     image->limits.write_unit = VDI_HOLE_UNIT;
-    vdi_open_map(image);
-    if (image->flags & IMG_RDWR)
+    status = vdi_open_map(image);
+    if (status == 0 && image->flags & IMG_RDWR)
         status = vdi_prepare_to_write(image);
     if (status < 0)
         release(image);

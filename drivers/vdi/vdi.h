@@ -76,7 +76,7 @@ static inline uint64_t vdi_place(const struct vdi *s, uint32_t block)
 }
 
 /* map.c */
-void vdi_open_map(struct img *image);
+int vdi_open_map(struct img *image);
 /* Number of map entries inside the file; those beyond its end read as 0. */
 uint32_t vdi_blocks_in_file(const struct img *image);
 /* Get the entries from that of `block` on, as on disk; *count of them are in memory. */

@@ -37,9 +37,9 @@ static bool parse_header(uint8_t *bytes, struct vhdx_header *header)
     return header->version == 1;
 }
 
-static void add_region(struct vhdx *s, uint64_t start, uint64_t length)
+static int add_region(struct vhdx *s, uint64_t start, uint64_t length)
 {
-    IMG_VECTOR_PUSH(&s->regions, (struct vhdx_range){ start, start + length });
+    return IMG_VECTOR_PUSH(&s->regions, (struct vhdx_range){ start, start + length }) ? 0 : -ENOMEM;
 }
 
 /* The valid header with the higher sequence number is current. */
@@ -64,8 +64,7 @@ int vhdx_read_headers(struct img *image, struct img_error *err)
     s->header = headers[s->current];
     if (s->header.log_version != 0 || s->header.log_offset < VHDX_MIB)
         return vhdx_refuse(image, EINVAL, err);
-    add_region(s, s->header.log_offset, s->header.log_length);
-    return 0;
+    return add_region(s, s->header.log_offset, s->header.log_length) < 0 ? img_error_memory(err) : 0;
 }
 
 /* Write both: readers then find the new values even if one header is lost. */
@@ -164,7 +163,8 @@ static int take_entry(struct vhdx *s, const uint8_t *entry)
         vhdx_tell_overlap(offset, offset + length, &with);
         return -EINVAL;
     }
-    add_region(s, offset, length);
+    if (add_region(s, offset, length) < 0)
+        return -ENOMEM;
     if (bat) {
         if (s->bat_offset)
             return -EINVAL;
@@ -196,7 +196,9 @@ int vhdx_read_regions(struct img *image, struct img_error *err)
         ret = -EINVAL;
     if (ret < 0)
         return vhdx_refuse(image, -ret, err);
-    s->sorted = img_xcalloc(s->regions.count, sizeof *s->sorted);
+    s->sorted = img_calloc(s->regions.count, sizeof *s->sorted);
+    if (!s->sorted)
+        return img_error_memory(err);
     memcpy(s->sorted, s->regions.at, s->regions.count * sizeof *s->sorted);
     qsort(s->sorted, s->regions.count, sizeof *s->sorted, by_place);
     return 0;

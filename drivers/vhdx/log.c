@@ -183,8 +183,10 @@ static int keep_patch(struct img *image, uint64_t offset, const uint8_t *bytes, 
         memcpy(copy, bytes, length);
         s->patch_bytes += length;
     }
-    IMG_VECTOR_PUSH(&s->patches, (struct vhdx_patch){ offset, length, copy });
-    return 0;
+    if (IMG_VECTOR_PUSH(&s->patches, (struct vhdx_patch){ offset, length, copy }))
+        return 0;
+    free(copy);
+    return -ENOMEM;
 }
 
 static int update(struct walk *walk, uint64_t offset, const uint8_t *bytes, uint64_t length)

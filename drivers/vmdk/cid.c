@@ -17,14 +17,16 @@ static int read_hint(struct img *image, const char *text)
 
     if (!strstr(text, key))
         return 0;
-    hint = img_xmalloc(HINT_SIZE);
+    hint = img_malloc(HINT_SIZE);
+    if (!hint)
+        return -ENOMEM;
     if (!vmdk_text_value(text, key, hint, HINT_SIZE))
         return -EINVAL;
-    if (*hint) {
-        image->backing_name = img_xstrdup(hint);
-        image->backing_format = img_xstrdup("vmdk");
-    }
-    return 0;
+    if (!*hint)
+        return 0;
+    if (img_replace_text(&image->backing_name, hint) < 0)
+        return -ENOMEM;
+    return img_replace_text(&image->backing_format, "vmdk");
 }
 
 int vmdk_read_ids(struct img *image, const char *text, struct img_error *err)
@@ -52,12 +54,15 @@ uint32_t vmdk_new_id(void)
 
 /* ---- The image's id ---------------------------------------------------------------------- */
 
-char *vmdk_text_with_id(const char *text, uint32_t cid)
+int vmdk_text_with_id(const char *text, uint32_t cid, char **changed)
 {
     const char *at = strstr(text, "CID="), *value = at ? at + strlen("CID=") : NULL;
 
-    return value ? img_xasprintf("%.*s%08x%s", (int)(value - text), text, (unsigned)cid, value + strcspn(value, "\r\n"))
-                 : NULL;
+    *changed = NULL;
+    if (!value)
+        return 0;
+    *changed = img_asprintf("%.*s%08x%s", (int)(value - text), text, (unsigned)cid, value + strcspn(value, "\r\n"));
+    return *changed ? 0 : -ENOMEM;
 }
 
 /* Written at once, so that the text is either the old or the new one. */
@@ -92,8 +97,9 @@ int vmdk_renew_id(struct img *image)
     ret = vmdk_read_text(image->file, s->descriptor_at, s->descriptor_room, &text);
     if (ret < 0)
         return ret;
-    changed = vmdk_text_with_id(text, cid);
-    ret = changed ? write_text(image, changed, strlen(text)) : 0;
+    ret = vmdk_text_with_id(text, cid, &changed);
+    if (changed)
+        ret = write_text(image, changed, strlen(text));
     if (ret < 0)
         return ret;
     if (changed)

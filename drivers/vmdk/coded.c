@@ -74,8 +74,10 @@ static int restart(struct img *image)
 
     if (ret < 0)
         return ret;
-    changed = vmdk_text_with_id(text, cid);
-    stream = img_xcalloc(1, sizeof *stream);
+    ret = vmdk_text_with_id(text, cid, &changed);
+    stream = ret == 0 ? img_calloc(1, sizeof *stream) : NULL;
+    if (!stream)
+        return -ENOMEM;
     stream->write = write_file;
     stream->read = read_file;
     stream->context = image->file;

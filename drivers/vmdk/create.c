@@ -32,10 +32,10 @@ static bool is_split(const struct vmdk_plan *plan)
 /* Only the error itself, as qemu-img prints it here. */
 static int failed_to_open(const char *name, struct img_error *err)
 {
-    CLEANUP_FREE char *prefix = img_xasprintf("Could not open '%s': ", name);
-    size_t length = strlen(prefix);
+    CLEANUP_FREE char *prefix = img_asprintf("Could not open '%s': ", name);
+    size_t length = prefix ? strlen(prefix) : 0;
 
-    if (strncmp(err->text, prefix, length) == 0)
+    if (prefix && strncmp(err->text, prefix, length) == 0)
         memmove(err->text, err->text + length, strlen(err->text) - length + 1);
     return -err->code;
 }
@@ -66,16 +66,13 @@ static int read_parent(struct making *making, struct img_error *err)
 
 /* ---- Files ------------------------------------------------------------------------------------- */
 
-static int make_file(struct making *making, const char *name, uint64_t size, struct img **file, struct img_error *err)
+/* A file that this command has made, and nothing else. */
+static void remove_file(const char *name)
 {
-    /* The protocol options apply to all files. */
-    struct img_doc *rest = img_doc_copy(making->request->rest);
-    int ret = img_create_file(name, size, IMG_PERM_ALL, rest, file, err);
+    struct stat status;
 
-    img_doc_free(rest);
-    if (ret == 0)
-        IMG_VECTOR_PUSH(&making->made, img_xstrdup((*file)->filename ? (*file)->filename : ""));
-    return ret;
+    if (name && *name && lstat(name, &status) == 0 && S_ISREG(status.st_mode))
+        unlink(name);
 }
 
 static int close_file(struct img *file, int ret, struct img_error *err)
@@ -87,16 +84,29 @@ static int close_file(struct img *file, int ret, struct img_error *err)
     return ret < 0 ? ret : closed;
 }
 
+static int make_file(struct making *making, const char *name, uint64_t size, struct img **file, struct img_error *err)
+{
+    /* Options of the protocol hold for all files. */
+    struct img_doc *rest = img_doc_copy(making->request->rest);
+    int ret = img_create_file(name, size, IMG_PERM_ALL, rest, file, err);
+    char *made = ret == 0 ? img_strdup((*file)->filename ? (*file)->filename : "") : NULL;
+
+    img_doc_free(rest);
+    if (ret < 0 || (made && IMG_VECTOR_PUSH(&making->made, made)))
+        return ret;
+    /* What is not in the list has to go now. */
+    free(made);
+    remove_file((*file)->filename);
+    ret = close_file(*file, img_error_memory(err), err);
+    *file = NULL;
+    return ret;
+}
+
 /* Do not leave unfinished files behind; a device stays. */
 static void remove_made(const struct making *making)
 {
-    struct stat status;
-
-    for (size_t i = 0; i < making->made.count; i++) {
-        const char *name = making->made.at[i];
-        if (*name && lstat(name, &status) == 0 && S_ISREG(status.st_mode))
-            unlink(name);
-    }
+    for (size_t i = 0; i < making->made.count; i++)
+        remove_file(making->made.at[i]);
 }
 
 /* ---- Sparse extents ------------------------------------------------------------------------------ */
@@ -164,14 +174,16 @@ static char *extent_name(const struct making *making, unsigned number)
     int stem = dot ? (int)(dot - name) : (int)strlen(name);
 
     if (!is_split(&making->plan))
-        return img_xasprintf("%.*s-flat%s", stem, name, name + stem);
-    return img_xasprintf("%.*s-%c%03u%s", stem, name, vmdk_is_flat(&making->plan) ? 'f' : 's', number, name + stem);
+        return img_asprintf("%.*s-flat%s", stem, name, name + stem);
+    return img_asprintf("%.*s-%c%03u%s", stem, name, vmdk_is_flat(&making->plan) ? 'f' : 's', number, name + stem);
 }
 
 static int make_extent(struct making *making, unsigned number, uint64_t size, struct img_error *err)
 {
     CLEANUP_FREE char *name = extent_name(making, number);
     struct img *file = NULL;
+    if (!name)
+        return img_error_memory(err);
     int ret = make_file(making, name, vmdk_is_flat(&making->plan) ? size : 0, &file, err);
 
     if (ret < 0)
@@ -204,9 +216,11 @@ static int write_descriptor(const struct making *making, struct img *file, struc
 {
     bool alone = is_split(&making->plan) || vmdk_is_flat(&making->plan);
     CLEANUP_FREE char *text = vmdk_plan_descriptor(&making->plan, making->lines.text ? making->lines.text : "");
-    uint64_t length = strlen(text);
+    uint64_t length = text ? strlen(text) : 0;
     int ret;
 
+    if (making->lines.failed || !text)
+        return img_error_memory(err);
     if (!alone && length > VMDK_DESCRIPTOR_SECTORS * VMDK_SECTOR)
         return img_error_set(err, EFBIG, "VMDK description file too big");
     ret = img_pwrite(file, text, alone ? 0 : VMDK_DESCRIPTOR_SECTOR * VMDK_SECTOR, length);

@@ -62,8 +62,7 @@ int vmdk_add_extent(struct img *image, const struct vmdk_extent *extent, uint64_
         return img_error_errno(err, EFBIG, "Could not refresh total sector count");
     added.next = added.file ? img_size(added.file) : 0;
     image->size = added.end;
-    IMG_VECTOR_PUSH(&s->extents, added);
-    return 0;
+    return IMG_VECTOR_PUSH(&s->extents, added) ? 0 : img_error_memory(err);
 }
 
 /* ---- One file ------------------------------------------------------------------------------- */
@@ -158,8 +157,9 @@ static int check_line(const struct img *image, const struct vmdk_line *line, con
 /* The options given for extent number `index`, or NULL. */
 static const struct img_doc *options_of(const struct img_doc *options, size_t index)
 {
-    CLEANUP_FREE char *key = img_xasprintf("%zu", index);
+    char key[24];
 
+    snprintf(key, sizeof key, "%zu", index);
     return options && img_doc_type(options) == IMG_DOC_OBJECT ? img_doc_get(options, key) : NULL;
 }
 

@@ -121,7 +121,10 @@ static int vmdk_open(struct img *image, const void *parsed, struct img_doc *opti
     int ret;
 
     (void)parsed;
-    vmdk_open_tables(image);
+    if (vmdk_open_tables(image) < 0) {
+        img_doc_free(extents);
+        return img_error_memory(err);
+    }
     ret = img_size(image->file) < MIN_FILE
               ? img_error_set(err, EINVAL, "File is too small, not a valid image")
               : vmdk_read(image->file, sector, 0, sizeof sector);

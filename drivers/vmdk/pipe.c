@@ -60,10 +60,12 @@ static void pipe_close(struct img *image)
 static int pipe_begin(struct img *image, struct img_sink *sink)
 {
     struct vmdk_pipe *pipe = pipe_of(image);
-    CLEANUP_FREE char *extent = img_xasprintf("RW %" PRIu64 " SPARSE \"%s\"\n", image->size / VMDK_SECTOR,
+    CLEANUP_FREE char *extent = img_asprintf("RW %" PRIu64 " SPARSE \"%s\"\n", image->size / VMDK_SECTOR,
                                               pipe->plan.base_name);
-    CLEANUP_FREE char *descriptor = vmdk_plan_descriptor(&pipe->plan, extent);
+    CLEANUP_FREE char *descriptor = extent ? vmdk_plan_descriptor(&pipe->plan, extent) : NULL;
 
+    if (!descriptor)
+        return -ENOMEM;
     pipe->sink = sink;
     return vmdk_stream_begin(&pipe->stream, descriptor);
 }

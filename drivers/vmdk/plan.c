@@ -91,7 +91,7 @@ char *vmdk_plan_descriptor(const struct vmdk_plan *plan, const char *extents)
     unsigned heads = strcmp(plan->adapter, "ide") == 0 ? 16 : 255, sectors = 63;
     const char *backing = plan->given->backing_file;
 
-    return img_xasprintf("# Disk DescriptorFile\n"
+    return img_asprintf("# Disk DescriptorFile\n"
                          "version=1\n"
                          "CID=%08" PRIx32 "\n"
                          "parentCID=%08" PRIx32 "\n"

@@ -32,9 +32,10 @@ static int settle_data(struct img *image)
     return 0;
 }
 
-void vmdk_open_tables(struct img *image)
+int vmdk_open_tables(struct img *image)
 {
     vmdk_state(image)->pages = img_pages_new(image, PAGE, MEMORY, settle_data);
+    return vmdk_state(image)->pages ? 0 : -ENOMEM;
 }
 
 /* ---- Entries --------------------------------------------------------------------------------- */

@@ -142,8 +142,8 @@ int vmdk_renew_id(struct img *image);
 /* Is the backing file the one that the image was made on?  Checked once. */
 void vmdk_check_parent(struct img *image);
 uint32_t vmdk_new_id(void);
-/* The text with another content id; caller frees.  NULL: it has none. */
-char *vmdk_text_with_id(const char *text, uint32_t cid);
+/* *changed: the text with another content id; caller frees.  NULL: it has none. */
+int vmdk_text_with_id(const char *text, uint32_t cid, char **changed);
 
 /* extent.c */
 /* Open the single extent of a file that begins as a sparse extent. */
@@ -163,7 +163,7 @@ int vmdk_sesparse_table(const struct vmdk_extent *extent, uint64_t entry, uint64
 int vmdk_sesparse_grain(const struct vmdk_extent *extent, uint64_t entry, enum img_extent_kind *kind, uint64_t *host);
 
 /* table.c: s->pages is written after the data that it refers to. */
-void vmdk_open_tables(struct img *image);
+int vmdk_open_tables(struct img *image);
 /* The offset of the table of grain `index`, 0: none. */
 int vmdk_find_table(struct img *image, const struct vmdk_extent *extent, uint64_t index, uint64_t *table);
 /* How many grains from `index` on have nothing in one step: by entries of `table`; or, table 0, by those of the directory,

@@ -127,7 +127,7 @@ int vpc_open_dynamic(struct img *image, struct img_error *err)
         return status;
     image->limits.cluster = s->block_size;
     s->table = img_pages_new(image, PAGE_BYTES, TABLE_MEMORY, img_barrier_aside);
-    return 0;
+    return s->table ? 0 : -ENOMEM;
 }
 
 /* ---- Mapping --------------------------------------------------------------------- */

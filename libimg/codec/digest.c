@@ -103,8 +103,10 @@ static void hash_piece(const struct img_hash *hash, const void *bytes, size_t le
 
 struct img_segment *img_segment_new(const struct img_digest *digest)
 {
-    struct img_segment *segment = img_xcalloc(1, sizeof *segment);
+    struct img_segment *segment = img_calloc(1, sizeof *segment);
 
+    if (!segment)
+        return NULL;
     segment->digest = digest;
     digest->hash->start(&segment->state);
     return segment;
@@ -220,12 +222,14 @@ static void finish_tree(struct img_digest *digest, uint8_t *result)
 
 /* ---- Digests --------------------------------------------------------------------------- */
 
-static void prepare_zeroes(struct img_digest *digest)
+static bool prepare_zeroes(struct img_digest *digest)
 {
     size_t length = digest->hash->length;
-    uint8_t *group = img_xmalloc(IMG_DIGEST_FAN * length);
+    uint8_t *group = img_malloc(IMG_DIGEST_FAN * length);
     union hash_state state;
 
+    if (!group)
+        return false;
     digest->hash->start(&state);
     hash_zeroes(digest->hash, &state, IMG_DIGEST_SEGMENT);
     digest->hash->finish(digest->zero[0], &state);
@@ -235,20 +239,25 @@ static void prepare_zeroes(struct img_digest *digest)
         hash_piece(digest->hash, group, IMG_DIGEST_FAN * length, digest->zero[at]);
     }
     free(group);
+    return true;
 }
 
 struct img_digest *img_digest_new(const struct img_hash *hash, bool tree)
 {
-    struct img_digest *digest = img_xcalloc(1, sizeof *digest);
+    struct img_digest *digest = img_calloc(1, sizeof *digest);
 
+    if (!digest)
+        return NULL;
     digest->hash = hash;
     digest->tree = tree;
     hash->start(&digest->state);
-    if (tree) {
-        digest->open = img_segment_new(digest);
-        prepare_zeroes(digest);
-    }
-    return digest;
+    if (!tree)
+        return digest;
+    digest->open = img_segment_new(digest);
+    if (digest->open && prepare_zeroes(digest))
+        return digest;
+    img_digest_free(digest);
+    return NULL;
 }
 
 void img_digest_free(struct img_digest *digest)

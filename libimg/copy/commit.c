@@ -28,7 +28,7 @@ static bool names_backing(const struct img *overlay, const char *name)
         return overlay->backing_name && strcmp(name, overlay->backing_name) == 0;
     wanted = img_name_resolve(overlay, name, &ignored);
     full = overlay->backing_name ? img_name_resolve(overlay, overlay->backing_name, &ignored)
-                                 : img_xstrdup(img_filename(overlay->backing));
+                                 : img_strdup(img_filename(overlay->backing));
     img_error_clear(&ignored);
     return wanted && full && same_path(wanted, full);
 }

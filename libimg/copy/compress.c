@@ -103,7 +103,8 @@ int copy_encode_window(struct copy_worker *worker, const struct copy_window *win
         ret = complete_cluster(worker, window, spans, &cluster);
         if (ret == 0 && cluster.kind == IMG_DATA)
             ret = encode_cluster(worker, window, &used, &cluster);
-        IMG_VECTOR_PUSH(&worker->lists.clusters, cluster);
+        if (ret == 0 && !IMG_VECTOR_PUSH(&worker->lists.clusters, cluster))
+            ret = copy_fail(worker->job, IMG_COPY_WRITING, offset, -ENOMEM);
     }
     return ret;
 }

@@ -25,7 +25,7 @@ int copy_digest_prepare(struct copy_worker *worker)
         return 0;
     worker->segment = img_segment_new(job->what->digest);
     worker->segment_digests = calloc(job->window_size / IMG_DIGEST_SEGMENT, IMG_HASH_MAX);
-    return worker->segment_digests ? 0 : -ENOMEM;
+    return worker->segment && worker->segment_digests ? 0 : -ENOMEM;
 }
 
 void copy_digest_release(struct copy_worker *worker)

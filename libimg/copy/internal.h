@@ -33,6 +33,7 @@ struct span {
 struct spans {
     struct span *at;
     size_t count, capacity;
+    bool failed;                   /* one is missing: out of memory */
 };
 
 /* One cluster of a window that is compressed. */
@@ -55,6 +56,7 @@ struct copy_lists {
     IMG_VECTOR(struct placed) placed;
     IMG_VECTOR(struct img_run) runs;
     IMG_VECTOR(struct copy_cluster) clusters;
+    bool failed;                   /* a run is missing: out of memory */
 };
 
 /* An image that is written in order: its state before and during writing (stream.c). */

@@ -111,6 +111,7 @@ static int write_span(struct pending *pending, const struct span *span)
 
 static int place(struct pending *pending, const struct span *span)
 {
+    struct copy_lists *lists = &pending->worker->lists;
     struct copy_job *job = pending->worker->job;
     struct img *target = job->what->target;
 
@@ -125,12 +126,16 @@ static int place(struct pending *pending, const struct span *span)
         ret = settle_before(pending, one.span.offset);
         if (ret < 0)
             return ret;
+        /* The room first: what has a place must stand in the list. */
+        if (!IMG_VECTOR_PUSH(&lists->placed, one))
+            return copy_fail_writing(job, one.span.offset, -ENOMEM);
+        lists->placed.count--;
         ret = img_place(target, one.span.offset, span->length - done, &one.at);
         if (ret < 0)
             return copy_fail_writing(job, one.span.offset, ret);
         one.span.length = one.at.length;
         done += one.at.length;
-        IMG_VECTOR_PUSH(&pending->worker->lists.placed, one);
+        lists->placed.at[lists->placed.count++] = one;
         /*
          * Freed space may be reused by the next reservation or not, depending on timing: publish now, to exclude
          * chance.

@@ -9,27 +9,28 @@
 #include "io/io.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Zeroes of this length are stored as zeroes, if the image's units allow it. */
 enum { SPARSE = 4096 };
 
-/* A name that identifies the file; caller frees. */
-static char *identity(const struct img *image)
+/* A name that identifies the file; `real` is the memory for it. */
+static const char *identity(const struct img *image, char real[PATH_MAX])
 {
     const char *name = img_filename(image);
-    char *real = strncmp(name, "json:", 5) == 0 ? NULL : realpath(name, NULL);
 
-    return real ? real : img_xstrdup(name);
+    return strncmp(name, "json:", 5) != 0 && realpath(name, real) ? real : name;
 }
 
 static struct img *find_same(struct img *chain, const struct img *wanted)
 {
-    CLEANUP_FREE char *name = identity(wanted);
+    char memory[2][PATH_MAX];
+    const char *name = identity(wanted, memory[0]);
 
     for (; chain; chain = chain->backing) {
-        CLEANUP_FREE char *other = identity(chain);
+        const char *other = identity(chain, memory[1]);
         if (chain->driver == wanted->driver && img_size(chain) == img_size(wanted) && strcmp(name, other) == 0)
             return chain;
     }

@@ -23,9 +23,9 @@ static void add_run(struct copy_worker *worker, const struct copy_window *window
 
     if (last && last->kind == kind)
         last->length += length;
-    else
-        IMG_VECTOR_PUSH(&lists->runs, (struct img_run){ .offset = offset, .length = length, .kind = kind,
-                                                        .bytes = bytes });
+    else if (!IMG_VECTOR_PUSH(&lists->runs, (struct img_run){ .offset = offset, .length = length, .kind = kind,
+                                                              .bytes = bytes }))
+        lists->failed = true;
 }
 
 /* Make runs of whole units, each of one kind: a unit with any data is data. */
@@ -60,11 +60,11 @@ static int find_clusters(struct copy_worker *worker, const struct copy_window *w
 
     for (size_t i = 0; i < lists->clusters.count; i++) {
         const struct copy_cluster *cluster = &lists->clusters.at[i];
-        if (cluster->kind == IMG_CODED)
-            IMG_VECTOR_PUSH(&lists->runs, (struct img_run){ cluster->offset, cluster->length, IMG_CODED, cluster->coded,
-                                                            cluster->coded_length });
-        else
+        if (cluster->kind != IMG_CODED)
             add_run(worker, window, cluster->offset, cluster->length, cluster->kind);
+        else if (!IMG_VECTOR_PUSH(&lists->runs, (struct img_run){ cluster->offset, cluster->length, IMG_CODED,
+                                                                  cluster->coded, cluster->coded_length }))
+            lists->failed = true;
     }
     return ret;
 }
@@ -99,6 +99,8 @@ int copy_stream_window(struct copy_worker *worker, const struct copy_window *win
         ret = find_clusters(worker, window, spans);
     else
         ret = find_runs(worker, window, spans);
+    if (ret == 0 && worker->lists.failed)
+        ret = copy_fail(job, IMG_COPY_WRITING, window->offset, -ENOMEM);
     if (ret == 0)
         ret = copy_take_turn(worker, window);
     if (ret == 0 && (ret = put(worker)) < 0)

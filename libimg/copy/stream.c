@@ -39,26 +39,46 @@ static int read_options(struct img_stream *stream, const struct img_doc *options
     if (ret < 0)
         return ret;
     own = img_doc_copy(options);
+    if (options && !own)
+        return img_error_memory(err);
     ret = img_options_read(driver->options, IMG_AT_CREATE, own, stream->parsed, err);
     img_doc_free(own);
     return ret;
 }
 
+/* NULL: out of memory. */
+static struct img_stream *make_stream(const struct img_driver *driver)
+{
+    struct img_stream *stream = img_calloc(1, sizeof *stream);
+    struct img *image = img_node_new(driver, IMG_RDWR, IMG_CACHE_WRITEBACK, IMG_GATE_OPEN);
+    void *state = img_calloc(1, driver->stream->state_size), *parsed = img_calloc(1, driver->create_size);
+
+    if (!stream || !image || !state || !parsed) {
+        if (image)
+            img_node_free(image);
+        free(stream);
+        free(state);
+        free(parsed);
+        return NULL;
+    }
+    free(image->state);
+    image->state = state;
+    *stream = (struct img_stream){ image, parsed };
+    return stream;
+}
+
 int img_stream_open(struct img_stream **result, const struct img_driver *driver, const struct img_doc *options,
                     bool compress, struct img_error *err)
 {
-    struct img_stream *stream = img_xcalloc(1, sizeof *stream);
-    struct img *image = img_node_new(driver, IMG_RDWR, IMG_CACHE_WRITEBACK, IMG_GATE_OPEN);
+    struct img_stream *stream = make_stream(driver);
     int ret;
 
     *result = stream;
-    stream->image = image;
-    free(image->state);
-    image->state = img_xcalloc(1, driver->stream->state_size);
-    stream->parsed = img_xcalloc(1, driver->create_size);
+    if (!stream)
+        return img_error_memory(err);
     ret = read_options(stream, options, err);
     if (ret == 0)
-        ret = driver->stream->open(image, stream->parsed, compress, err);
+        ret = driver->stream->open(stream->image, stream->parsed, compress, err);
     if (ret == 0)
         return 0;
     if (!err->text)

@@ -15,6 +15,12 @@
 
 enum { SECTOR = 512 };
 
+static void push_span(struct spans *spans, const struct span *span)
+{
+    if (!IMG_VECTOR_PUSH(spans, *span))
+        spans->failed = true;
+}
+
 void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum img_extent_kind kind)
 {
     struct span *last = spans->count ? &spans->at[spans->count - 1] : NULL;
@@ -25,7 +31,7 @@ void copy_add_span(struct spans *spans, uint64_t offset, uint64_t length, enum i
         last->length += length;
         return;
     }
-    IMG_VECTOR_PUSH(spans, (struct span){ .offset = offset, .length = length, .kind = kind });
+    push_span(spans, &(struct span){ .offset = offset, .length = length, .kind = kind });
 }
 
 struct spans *copy_next_spans(struct copy_worker *worker)
@@ -148,7 +154,8 @@ static int take_piece(struct pieces *pieces, const struct img_extent *extent, un
 
     if (!pieces->job->crew)
         return read_extent(pieces->job, extent, buffer, extent->length);
-    IMG_VECTOR_PUSH(pieces, piece);
+    if (!IMG_VECTOR_PUSH(pieces, piece))
+        return copy_fail(pieces->job, IMG_COPY_READING, extent->offset, -ENOMEM);
     return 0;
 }
 
@@ -171,8 +178,8 @@ static int map_window(struct copy_worker *worker, const struct copy_window *wind
             continue;
         }
         if (copy_leaves_data(job, &extent)) {
-            IMG_VECTOR_PUSH(spans, (struct span){ .offset = offset, .length = extent.length, .kind = IMG_DATA,
-                                                  .from = extent.file, .host = extent.host });
+            push_span(spans, &(struct span){ .offset = offset, .length = extent.length, .kind = IMG_DATA,
+                                             .from = extent.file, .host = extent.host });
             continue;
         }
         if (job->pass != COPY_PLAN_BY_MAP)
@@ -271,7 +278,7 @@ static void widen(struct copy_worker *worker, const struct copy_window *window)
         const struct span *next = i + 1 < spans->count ? &spans->at[i + 1] : NULL;
         const struct span *last = wide->count ? &wide->at[wide->count - 1] : NULL;
         if (span.from) {
-            IMG_VECTOR_PUSH(wide, span);
+            push_span(wide, &span);
             continue;
         }
         uint64_t from = span.offset, to = span.offset + span.length;
@@ -296,7 +303,7 @@ static void detect(struct copy_worker *worker, const struct copy_window *window)
     for (size_t i = 0; i < spans->count; i++) {
         const struct span *span = &spans->at[i];
         if (span->from)
-            IMG_VECTOR_PUSH(found, *span);
+            push_span(found, span);
         else if (span->kind == IMG_DATA && !worker->job->what->keep_data)
             detect_span(worker->job, worker->buffer + (span->offset - window->offset), span, found);
         else
@@ -409,6 +416,14 @@ static int write_uniform(struct copy_worker *worker, const struct copy_window *w
     return ret;
 }
 
+/* Is all that was said of the window in the lists? */
+static int check_spans(struct copy_worker *worker, const struct copy_window *window)
+{
+    if (!worker->lists.spans.failed && !worker->lists.next.failed)
+        return 0;
+    return copy_fail(worker->job, IMG_COPY_READING, window->offset, -ENOMEM);
+}
+
 int copy_do_window(struct copy_worker *worker, struct copy_window *window)
 {
     struct copy_job *job = worker->job;
@@ -425,20 +440,28 @@ int copy_do_window(struct copy_worker *worker, struct copy_window *window)
     if (ret == 0 && job->what->rebase)
         ret = copy_drop_shown(worker, window);
     if (ret == 0)
+        ret = check_spans(worker, window);
+    if (ret == 0)
         ret = copy_digest_window(worker, window, spans);
     if (ret < 0 || !has_output(job))
         return ret;
     if (job->what->stream) {
         if (job->what->sparse && !job->what->keep_data && !job->what->compress)
             detect(worker, window);
+        ret = check_spans(worker, window);
+    } else if (job->what->sparse && job->what->target && !job->what->compress) {
+        detect(worker, window);
+        ret = check_spans(worker, window);
+    }
+    if (ret < 0)
+        return ret;
+    if (job->what->stream) {
         ret = copy_stream_window(worker, window, spans);
     } else if (!job->what->target) {
         ret = stream_window(worker, window, spans);
     } else if (job->what->compress) {
         ret = copy_compress_window(worker, window, spans);
     } else {
-        if (job->what->sparse)
-            detect(worker, window);
         ret = copy_write_window(worker, window, spans);
     }
     return ret;

@@ -16,7 +16,10 @@ char *img_amend_help(const struct img_driver *driver, struct img_error *err)
     if (check_driver(driver, err) < 0)
         return NULL;
     CLEANUP_FREE char *lines = img_options_help(&driver->options, 1, IMG_AT_AMEND);
-    return img_xasprintf("Amend options for '%s':\n%s", driver->name, lines);
+    char *text = lines ? img_asprintf("Amend options for '%s':\n%s", driver->name, lines) : NULL;
+    if (!text)
+        img_error_memory(err);
+    return text;
 }
 
 static int check_options(const struct img_driver *driver, const struct img_doc *options, struct img_error *err)
@@ -42,9 +45,12 @@ int img_amend(struct img *image, const struct img_doc *options, const struct img
     if ((status = check_options(driver, options, err)) < 0)
         return status;
 
-    CLEANUP_FREE void *given = img_xcalloc(1, driver->create_size);
+    CLEANUP_FREE void *given = img_calloc(1, driver->create_size);
     struct img_doc *own = img_doc_copy(options);
-    status = img_options_read(driver->options, IMG_AT_AMEND, own, given, err);
+    if (!given || img_doc_broken(own))
+        status = img_error_memory(err);
+    if (status == 0)
+        status = img_options_read(driver->options, IMG_AT_AMEND, own, given, err);
     img_doc_free(own);
     if (status < 0)
         return status;

@@ -79,6 +79,10 @@ int chain_open_backing(struct img *image, struct request *request, struct img_er
     child.flags = (child.flags | (image->flags & IMG_NO_IO)) & ~(unsigned)(IMG_RDWR | IMG_RESIZE | IMG_CHECK);
     child.above = &here;
     image->backing_options = img_doc_copy(child.options);
+    if (child.options && img_doc_broken(image->backing_options)) {
+        img_doc_free(child.options);
+        return img_error_memory(err);
+    }
     child.flags |= request->backing_flags;
     if (request->backing_flags & IMG_RDWR)
         child.perm |= IMG_PERM_WRITE;
@@ -100,11 +104,17 @@ int chain_open_backing(struct img *image, struct request *request, struct img_er
 int img_reopen_backing(struct img *overlay, bool resize, struct img_error *err)
 {
     struct request request = { .options = img_doc_object(), .backing_flags = IMG_RDWR | (resize ? IMG_RESIZE : 0) };
-    int ret = img_close(overlay->backing, err);
+    int ret;
 
-    overlay->backing = NULL;
     if (overlay->backing_options)
-        img_doc_put(request.options, "backing", overlay->backing_options);
+        img_doc_put(request.options, "backing", img_doc_copy(overlay->backing_options));
+    if (img_doc_broken(request.options)) {
+        img_doc_free(request.options);
+        return img_error_memory(err);
+    }
+    ret = img_close(overlay->backing, err);
+    overlay->backing = NULL;
+    img_doc_free(overlay->backing_options);
     overlay->backing_options = NULL;
     if (ret == 0)
         ret = chain_open_backing(overlay, &request, err);

@@ -18,19 +18,26 @@ static size_t count_of(struct img *image)
     return image->driver->bitmaps ? image->driver->bitmaps->count(image) : 0;
 }
 
-size_t img_bitmaps(struct img *image, struct img_bitmap **list)
+int img_bitmaps(struct img *image, struct img_bitmap **list)
 {
     size_t count = count_of(image);
 
     *list = NULL;
     if (count == 0)
         return 0;
-    *list = img_xcalloc(count, sizeof **list);
+    *list = img_calloc(count, sizeof **list);
+    if (!*list)
+        return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
         image->driver->bitmaps->describe(image, i, &(*list)[i]);
-        (*list)[i].name = img_xstrdup((*list)[i].name);
+        (*list)[i].name = img_strdup((*list)[i].name);
+        if (!(*list)[i].name) {
+            img_bitmaps_free(*list, i);
+            *list = NULL;
+            return -ENOMEM;
+        }
     }
-    return count;
+    return (int)count;
 }
 
 void img_bitmaps_free(struct img_bitmap *list, size_t count)

@@ -46,7 +46,9 @@ static int named_driver(struct request *request, const struct img_driver **drive
     const char *given = request->format ? request->format : img_doc_string_at(request->options, "driver");
 
     *driver = NULL;
-    name = given ? img_xstrdup(given) : NULL;
+    name = given ? img_strdup(given) : NULL;
+    if (img_doc_broken(request->options) || (given && !name))
+        return img_error_memory(err);
     img_doc_remove(request->options, "driver");
     if (!name)
         return 0;
@@ -56,11 +58,15 @@ static int named_driver(struct request *request, const struct img_driver **drive
     return img_driver_need(*driver, err);
 }
 
-/* Create the node.  NULL with *err set: the graph has too many nodes. */
+/* NULL with *err set: out of memory, or the graph has as many nodes as it may have. */
 static struct img *start_node(const struct img_driver *driver, const struct request *request, struct img_error *err)
 {
     struct img *image = img_node_new(driver, request->flags, request->cache, request->gate);
 
+    if (!image) {
+        img_error_memory(err);
+        return NULL;
+    }
     image->perm = request->perm;
     image->shared = request->shared;
     if (img_node_join(image, request->graph, err) == 0)
@@ -84,9 +90,11 @@ static void keep_options(struct img *image, const struct img_doc *options)
 static int call_open(struct img *image, struct img_doc *options, struct img_error *err)
 {
     const struct img_driver *driver = image->driver;
-    CLEANUP_FREE void *parsed = img_xcalloc(1, driver->open_size ? driver->open_size : 1);
+    CLEANUP_FREE void *parsed = img_calloc(1, driver->open_size ? driver->open_size : 1);
     int ret = 0;
 
+    if (!parsed || img_doc_broken(options) || img_doc_broken(image->options))
+        return img_error_memory(err);
     ret = img_node_claim_name(image, err);
     if (ret < 0)
         return ret;
@@ -134,17 +142,20 @@ static bool stands_in_front(const struct img_driver *driver)
 /* ---- Protocols ---------------------------------------------------------------- */
 
 /* A folder may be an image: open the file in it instead. */
-static void enter_folder(struct img *image)
+static int enter_folder(struct img *image, struct img_error *err)
 {
     for (size_t i = 0; img_drivers[i]; i++) {
         const char *inside = img_drivers[i]->folder_file;
-        char *name = inside ? image->driver->in_folder(image->filename, inside) : NULL;
+        char *name = NULL;
+        if (inside && image->driver->in_folder(image->filename, inside, &name) < 0)
+            return img_error_memory(err);
         if (name) {
             image->within = image->filename;
             image->filename = name;
-            return;
+            return 0;
         }
     }
+    return 0;
 }
 
 /* Set the name of the node, and the folder that it must stay in. */
@@ -152,21 +163,20 @@ static int set_place(struct img *image, const struct request *request, struct im
 {
     const char *filename = img_doc_string_at(request->options, "filename");
 
-    if (filename && *filename)
-        image->filename = img_xstrdup(filename);
+    if (filename && *filename && img_replace_text(&image->filename, filename) < 0)
+        return img_error_memory(err);
     if (request->within && !image->driver->in_folder)
         return img_error_set(err, ENOTSUP, "Block protocol '%s' cannot keep to a folder", image->driver->name);
     if (request->within)
-        image->within = img_xstrdup(request->within);
-    else if (image->filename && image->driver->in_folder)
-        enter_folder(image);
-    return 0;
+        return img_replace_text(&image->within, request->within) < 0 ? img_error_memory(err) : 0;
+    return image->filename && image->driver->in_folder ? enter_folder(image, err) : 0;
 }
 
 static int open_protocol(struct img **opened, const struct img_driver *driver, const char *plain,
                          struct request *request, struct img_error *err)
 {
     CLEANUP_FREE char *guarded = NULL;
+    bool named;
     struct img *image = start_node(driver, request, err);
 
     if (!image)
@@ -181,10 +191,11 @@ static int open_protocol(struct img **opened, const struct img_driver *driver, c
         plain = NULL;
     }
     keep_options(image, request->options);
+    named = plain != NULL;
     /* A path that needed "file:" must not be taken for another protocol later. */
     if (plain && plain != request->name && driver->probe && img_name_prefix(plain) != SIZE_MAX)
-        plain = guarded = img_xasprintf("./%s", plain);
-    if (plain)
+        plain = guarded = img_asprintf("./%s", plain);
+    if (named)
         img_doc_put_string(request->options, "filename", plain);
     if (set_place(image, request, err) < 0 || img_node_options(image, request->options, request->role, err) < 0)
         return give_up(image, false, err);
@@ -192,9 +203,8 @@ static int open_protocol(struct img **opened, const struct img_driver *driver, c
         request->refused_user = request->inherits && err->code == EAGAIN;
         return give_up(image, false, err);
     }
-    if (img_node_leftover(image, request->options, err) < 0)
+    if (img_node_leftover(image, request->options, err) < 0 || img_name_node(image, err) < 0)
         return give_up(image, true, err);
-    img_name_node(image);
     *opened = image;
     return 0;
 }
@@ -264,16 +274,17 @@ static int open_file_child(struct img *image, struct request *request, bool prob
 
 /* ---- Filters --------------------------------------------------------------------------- */
 
-/* Take the name of the child as a string, in place of a nested object: "x-image".  Caller frees; NULL: none. */
-static char *take_child_name(const struct img_driver *driver, struct img_doc *options)
+/* *name: that of the node below as a text, which stands for a nested object: "x-image". Caller frees; NULL: none. */
+static int take_child_name(const struct img_driver *driver, struct img_doc *options, char **name,
+                           struct img_error *err)
 {
-    CLEANUP_FREE char *key = img_xasprintf("x-%s", img_child_key(driver));
-    const char *given = driver->parse_name ? img_doc_string_at(options, key) : NULL;
-    char *name = given ? img_xstrdup(given) : NULL;
+    CLEANUP_FREE char *key = img_asprintf("x-%s", img_child_key(driver));
 
-    if (name)
+    if (!key || (driver->parse_name && img_replace_text(name, img_doc_string_at(options, key)) < 0))
+        return img_error_memory(err);
+    if (*name)
         img_doc_remove(options, key);
-    return name;
+    return 0;
 }
 
 static int open_filter(struct img **opened, const struct img_driver *driver, const char *plain, struct request *request,
@@ -291,7 +302,8 @@ static int open_filter(struct img **opened, const struct img_driver *driver, con
         if (driver->parse_name(plain, request->options, err) < 0)
             goto fail;
     }
-    below = take_child_name(driver, request->options);
+    if (take_child_name(driver, request->options, &below, err) < 0)
+        goto fail;
     if (below)
         request->name = below;
     keep_options(image, request->options);
@@ -301,8 +313,7 @@ static int open_filter(struct img **opened, const struct img_driver *driver, con
     if (open_file_child(image, request, false, err) < 0)
         goto fail;
     image->size = img_size(image->file);
-    img_name_node(image);
-    if (call_open(image, request->options, err) < 0)
+    if (img_name_node(image, err) < 0 || call_open(image, request->options, err) < 0)
         goto fail;
     alive = true;
     if (img_node_leftover(image, request->options, err) < 0)
@@ -332,7 +343,9 @@ static int find_format(struct img *image, struct request *request, struct img_er
     image->probed = true;
     image->driver = driver;
     free(image->state);
-    image->state = img_xcalloc(1, driver->state_size ? driver->state_size : 1);
+    image->state = img_calloc(1, driver->state_size);
+    if (!image->state)
+        return img_error_memory(err);
     if (driver->traits & IMG_PASS_THROUGH && image->flags & IMG_RDWR) {
         image->guard = img_probe_guard;
         img_probe_warn(image);
@@ -362,15 +375,17 @@ static int open_format(struct img **opened, const struct img_driver *driver, str
     driver = image->driver;
     if (driver->decode)
         img_node_of(image)->decoded = img_decoded_new();
-    img_name_node(image);
-    if (call_open(image, request->options, err) < 0)
+    if (driver->decode && !img_node_of(image)->decoded) {
+        img_error_memory(err);
+        goto fail;
+    }
+    if (img_name_node(image, err) < 0 || call_open(image, request->options, err) < 0)
         goto fail;
     alive = true;
     if (chain_open_backing(image, request, err) < 0)
         goto fail;
-    if (img_node_leftover(image, request->options, err) < 0)
+    if (img_node_leftover(image, request->options, err) < 0 || img_name_node(image, err) < 0)
         goto fail;
-    img_name_node(image);
     *opened = image;
     return 0;
 fail:

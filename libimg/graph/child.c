@@ -64,6 +64,8 @@ static int describe_named(struct request *child, const struct img *parent, const
     if (reference)
         return refuse_reference(reference, role, parent->options, false, err);
     child->options = options ? img_doc_copy(options) : img_doc_object();
+    if (img_doc_broken(child->options))
+        return img_error_memory(err);
     return img_doc_count(child->options) == 0;
 }
 
@@ -90,9 +92,15 @@ int img_open_child(struct img *parent, const char *role, const char *name, const
 int img_open_extent(struct img *parent, const char *name, const struct img_doc *options, struct img_error *err)
 {
     struct request child = chain_child_request(parent, IMG_ROLE_FILE, NULL);
-    CLEANUP_FREE char *role = img_xasprintf("extents.%zu", parent->extent_count), *place = NULL, *folder = NULL;
-    struct img *opened = NULL;
-    int ret = describe_named(&child, parent, role, options, err);
+    CLEANUP_FREE char *role = img_asprintf("extents.%zu", parent->extent_count), *place = NULL, *folder = NULL;
+    struct img **extents = img_realloc(parent->extents, (parent->extent_count + 1) * sizeof *extents), *opened = NULL;
+    int ret;
+
+    if (extents)
+        parent->extents = extents;
+    if (!role || !extents)
+        return img_error_memory(err);
+    ret = describe_named(&child, parent, role, options, err);
 
     if (ret > 0) {
         ret = img_gate_check(parent, "extent", name, err);
@@ -101,15 +109,17 @@ int img_open_extent(struct img *parent, const char *name, const struct img_doc *
             img_doc_put_string(child.options, "filename", place);
         else
             ret = -err->code;
-        child.within = folder = img_gate_folder(parent);
+        child.within = folder = ret < 0 ? NULL : img_gate_folder(parent);
+        if (ret == 0 && !folder && parent->driver->folder_file)
+            ret = img_error_memory(err);
     }
     if (ret == 0)
         ret = chain_open_storage(&opened, &child, err);
     img_doc_free(child.options);
     if (ret < 0)
         return ret;
-    opened->child_name = img_xstrdup(role);
-    parent->extents = img_xrealloc(parent->extents, (parent->extent_count + 1) * sizeof *parent->extents);
+    opened->child_name = role;
+    role = NULL;
     parent->extents[parent->extent_count++] = opened;
     return 0;
 }

@@ -31,44 +31,55 @@ int img_create_check(const struct img_driver *driver, const char *name, const st
     return ret < 0 ? ret : img_options_check(tables, 2, IMG_AT_CREATE, options, err);
 }
 
-struct img_doc *img_create_run_options(const struct img_driver *driver, const struct img_doc *options)
+int img_create_run_options(const struct img_driver *driver, const struct img_doc *options, struct img_doc **run)
 {
-    struct img_doc *own = NULL;
-
+    *run = NULL;
     for (const struct img_option *option = driver->options; option && option->name; option++) {
         const char *text = option->when & IMG_AT_RUN ? img_doc_string_at(options, option->name) : NULL;
 
         if (!text)
             continue;
-        if (!own)
-            own = img_doc_object();
-        img_doc_put_string(own, option->name, text);
+        if (!*run)
+            *run = img_doc_object();
+        img_doc_put_string(*run, option->name, text);
+        if (img_doc_broken(*run)) {
+            img_doc_free(*run);
+            *run = NULL;
+            return -ENOMEM;
+        }
     }
-    return own;
+    return 0;
 }
 
 char *img_create_help(const struct img_driver *driver, const char *name, struct img_error *err)
 {
     const struct img_option *tables[2] = { driver->options, NULL };
     CLEANUP_FREE char *lines = NULL;
+    char *text = NULL;
 
     if (name && find_tables(driver, name, tables, err) < 0)
         return NULL;
     lines = img_options_help(tables, 2, IMG_AT_CREATE);
-    if (name)
-        return img_xasprintf("Supported options:\n%s", lines);
-    return img_xasprintf("Supported %s options:\n%s\nThe protocol level may support further options.\n"
-                         "Specify the target filename to include those options.\n", driver->name, lines);
+    if (lines && name)
+        text = img_asprintf("Supported options:\n%s", lines);
+    else if (lines)
+        text = img_asprintf("Supported %s options:\n%s\nThe protocol level may support further options.\n"
+                            "Specify the target filename to include those options.\n", driver->name, lines);
+    if (!text)
+        img_error_memory(err);
+    return text;
 }
 
 /* Let the driver's option table take what it knows out of `options`, then call the driver. */
 static int call_create(const struct img_driver *driver, const char *name, struct img_doc *options, unsigned shared,
                        bool last, struct img_error *err)
 {
-    CLEANUP_FREE void *parsed = img_xcalloc(1, driver->create_size ? driver->create_size : 1);
+    CLEANUP_FREE void *parsed = img_calloc(1, driver->create_size ? driver->create_size : 1);
     struct img_create request = { .name = name, .options = parsed, .rest = options, .shared = shared };
     int ret = 0;
 
+    if (!parsed || img_doc_broken(options))
+        return img_error_memory(err);
     if (driver->options)
         ret = img_options_read(driver->options, IMG_AT_CREATE, options, parsed, err);
     if (ret < 0)

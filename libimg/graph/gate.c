@@ -31,14 +31,18 @@ char *img_gate_folder(const struct img *image)
     struct img_error ignored = IMG_ERROR_INIT;
     CLEANUP_FREE char *folder = NULL;
     size_t length;
+    bool no_memory;
 
     if (!image->driver->folder_file)
         return NULL;
     folder = img_name_neighbour(image, "", &ignored);
+    no_memory = ignored.code == ENOMEM;
     img_error_clear(&ignored);
+    if (no_memory)
+        return NULL;
     length = folder ? strlen(folder) : 0;
     if (length == 0)
-        return img_xstrdup(".");
+        return img_strdup(".");
     /* Drop the trailing slash, except of the root. */
-    return img_xstrndup(folder, length - (length > 1));
+    return img_strndup(folder, length - (length > 1));
 }

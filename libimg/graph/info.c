@@ -49,7 +49,11 @@ struct img_doc *img_format_specific(struct img *image, struct img_error *err)
     info = img_doc_object();
     img_doc_put_string(info, "type", image->driver->info_type ? image->driver->info_type : image->driver->name);
     img_doc_put(info, "data", data);
-    return info;
+    if (!img_doc_broken(info))
+        return info;
+    img_error_memory(err);
+    img_doc_free(info);
+    return NULL;
 }
 
 /* ---- Check, resize --------------------------------------------------------- */

@@ -24,9 +24,11 @@ int img_measure_check(const struct img_driver *driver, const struct img_doc *opt
 static int measure(const struct img_driver *driver, struct img_doc *options, struct img *source, uint64_t size,
                    struct img_measure *result, struct img_error *err)
 {
-    CLEANUP_FREE void *parsed = img_xcalloc(1, driver->create_size ? driver->create_size : 1);
+    CLEANUP_FREE void *parsed = img_calloc(1, driver->create_size ? driver->create_size : 1);
     int ret = 0;
 
+    if (!parsed || img_doc_broken(options))
+        return img_error_memory(err);
     if (driver->options)
         ret = img_options_read(driver->options, IMG_AT_CREATE, options, parsed, err);
     if (ret < 0)

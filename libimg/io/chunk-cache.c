@@ -52,8 +52,10 @@ int img_scratch_load(struct img_scratch *scratch, struct img *file, uint64_t off
 
 struct img_chunk_cache *img_chunk_cache_new(struct img *image, const struct img_chunks *chunks)
 {
-    struct img_chunk_cache *cache = img_xcalloc(1, sizeof *cache);
+    struct img_chunk_cache *cache = img_calloc(1, sizeof *cache);
 
+    if (!cache)
+        return NULL;
     cache->image = image;
     cache->chunks = *chunks;
     cache->count = (size_t)img_max(SLOTS_MIN, img_min(SLOTS_MAX, KEPT_BYTES / img_max(chunks->largest, 1)));

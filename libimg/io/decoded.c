@@ -28,9 +28,10 @@ struct img_decoded {
 
 struct img_decoded *img_decoded_new(void)
 {
-    struct img_decoded *cache = img_xcalloc(1, sizeof *cache);
+    struct img_decoded *cache = img_calloc(1, sizeof *cache);
 
-    pthread_mutex_init(&cache->lock, NULL);
+    if (cache)
+        pthread_mutex_init(&cache->lock, NULL);
     return cache;
 }
 

@@ -42,15 +42,20 @@ struct img_pages {
 
 struct img_pages *img_pages_new(struct img *image, uint32_t page_size, size_t memory, int (*ready)(struct img *image))
 {
-    struct img_pages *pages = img_xcalloc(1, sizeof *pages);
+    struct img_pages *pages = img_calloc(1, sizeof *pages);
     size_t sets = (size_t)img_min(memory / page_size / WAYS, MOST_SETS);
 
+    if (!pages)
+        return NULL;
     pages->image = image;
     pages->ready = ready;
     pages->page_size = page_size;
     pages->count = (sets ? sets : 1) * WAYS;
-    pages->slots = img_xcalloc(pages->count, sizeof *pages->slots);
-    return pages;
+    pages->slots = img_calloc(pages->count, sizeof *pages->slots);
+    if (pages->slots)
+        return pages;
+    free(pages);
+    return NULL;
 }
 
 void img_pages_free(struct img_pages *pages)

@@ -29,11 +29,12 @@ static size_t directory_length(const char *base)
     return prefix == SIZE_MAX ? 0 : prefix + 1;
 }
 
-char *img_name_combine(const char *base, const char *name)
+/* NULL: out of memory. */
+static char *combined(const char *base, const char *name)
 {
     if (name[0] == '/')
-        return img_xstrdup(name);
-    return img_xasprintf("%.*s%s", (int)directory_length(base), base, name);
+        return img_strdup(name);
+    return img_asprintf("%.*s%s", (int)directory_length(base), base, name);
 }
 
 bool img_name_is_relative(const char *name)
@@ -41,9 +42,18 @@ bool img_name_is_relative(const char *name)
     return name[0] != '/' && img_name_prefix(name) == SIZE_MAX;
 }
 
+char *img_name_combine(const char *base, const char *name, struct img_error *err)
+{
+    char *whole = combined(base, name);
+
+    if (!whole)
+        img_error_memory(err);
+    return whole;
+}
+
 char *img_name_beside(const char *beside, const char *name)
 {
-    return img_name_is_relative(name) ? img_name_combine(beside, name) : img_xstrdup(name);
+    return img_name_is_relative(name) ? combined(beside, name) : img_strdup(name);
 }
 
 /* The nearest plain name: the image's, or that of the node below. */
@@ -65,12 +75,12 @@ char *img_name_neighbour(const struct img *image, const char *name, struct img_e
         img_error_set(err, EINVAL, "Cannot generate a base directory for %s nodes", image->driver->name);
         return NULL;
     }
-    return img_name_combine(place ? place : "", name);
+    return img_name_combine(place ? place : "", name, err);
 }
 
 char *img_name_resolve(const struct img *image, const char *name, struct img_error *err)
 {
-    return img_name_is_relative(name) ? img_name_neighbour(image, name, err) : img_xstrdup(name);
+    return img_name_is_relative(name) ? img_name_neighbour(image, name, err) : img_name_combine("", name, err);
 }
 
 char *img_backing_full_name(const struct img *image, struct img_error *err)
@@ -99,6 +109,8 @@ static struct img_doc *strong_options(const struct img *image)
 {
     struct img_doc *strong = img_doc_object(), *flat = img_options_flatten(image->options);
 
+    if (img_doc_broken(flat))
+        img_doc_break(strong);
     for (size_t i = 0; i < img_doc_count(flat); i++) {
         if (is_strong(image->driver, img_doc_key_at(flat, i)))
             img_doc_put(strong, img_doc_key_at(flat, i), img_doc_copy(img_doc_at(flat, i)));
@@ -107,37 +119,39 @@ static struct img_doc *strong_options(const struct img *image)
     return strong;
 }
 
-bool img_has_strong_options(const struct img *image, const char *but)
+int img_has_strong_options(const struct img *image, const char *but)
 {
     struct img_doc *strong = strong_options(image);
-    bool any;
+    int any;
 
     if (but)
         img_doc_remove(strong, but);
-    any = img_doc_count(strong) > 0;
+    any = img_doc_broken(strong) ? -ENOMEM : img_doc_count(strong) > 0;
     img_doc_free(strong);
     return any;
 }
 
-/* Does the image have another backing file than it names? */
-static bool has_other_backing(const struct img *image)
+/* 1: the backing file is another one than the image names; 0; -ENOMEM. */
+static int has_other_backing(const struct img *image)
 {
     struct img_error unused = IMG_ERROR_INIT;
     CLEANUP_FREE char *stored = NULL;
     const char *plain = NULL;
+    bool no_memory;
 
     if (!image->backing)
-        return false;
+        return 0;
     if (!image->backing_name)
-        return true;
+        return 1;
     if (strncmp(image->backing_name, "json:", 5) == 0)
-        return false;
+        return 0;
     stored = img_name_resolve(image, image->backing_name, &unused);
     if (stored)
         img_protocol_for_name(stored, &plain, &unused);
+    no_memory = unused.code == ENOMEM;
     img_error_clear(&unused);
     if (!stored)
-        return true;
+        return no_memory ? -ENOMEM : 1;
     return strcmp(img_filename(image->backing), plain) != 0 && strcmp(img_filename(image->backing), stored) != 0;
 }
 
@@ -185,6 +199,8 @@ static struct img_doc *full_options(const struct img *image)
         if (!img_doc_get(options, key))
             img_doc_put(options, key, img_doc_copy(img_doc_at(strong, i)));
     }
+    if (img_doc_broken(strong))
+        img_doc_break(options);
     img_doc_free(strong);
     return options;
 }
@@ -192,14 +208,17 @@ static struct img_doc *full_options(const struct img *image)
 static void put_member(const struct img *image, const char *key, const struct img_doc *strong, struct img_doc *options)
 {
     const struct img_doc *given = img_doc_get(strong, key);
+    int other = strcmp(key, "backing") == 0 ? has_other_backing(image) : 0;
 
+    if (other < 0)
+        img_doc_break(options);
     if (strcmp(key, "driver") == 0)
         img_doc_put_string(options, key, image->driver->name);
     else if (strcmp(key, "data-file") == 0 && image->data_file)
         img_doc_put(options, key, full_options(image->data_file));
     else if (strcmp(key, img_child_key(image->driver)) == 0 && image->file)
         img_doc_put(options, key, full_options(image->file));
-    else if (strcmp(key, "backing") == 0 && has_other_backing(image))
+    else if (other > 0)
         img_doc_put(options, key, full_options(image->backing));
     else if (strcmp(key, "filename") == 0 && image->driver->kind == IMG_PROTOCOL && image->filename &&
              *image->filename)
@@ -208,48 +227,56 @@ static void put_member(const struct img *image, const char *key, const struct im
         img_doc_put(options, key, img_doc_copy(given));
 }
 
-/* The plain name, if opening it gives the same node; caller frees. */
-static char *plain_name(const struct img *image)
+/* *name: the plain name, if opening it gives the same node, or NULL; caller frees. */
+static int plain_name(const struct img *image, char **name)
 {
     const struct img *file = image->file;
+    int different;
 
     if (image->driver->plain_name)
-        return image->driver->plain_name(image);
-    if (img_has_strong_options(image, NULL) || image->driver->kind == IMG_FILTER)
-        return NULL;
+        return image->driver->plain_name(image, name);
+    different = img_has_strong_options(image, NULL);
+    if (different || image->driver->kind == IMG_FILTER)
+        return different < 0 ? different : 0;
     if (image->driver->kind == IMG_PROTOCOL)
-        return image->filename ? img_xstrdup(image->filename) : NULL;
-    if (!file || !(file->driver->kind == IMG_PROTOCOL || file->driver->prefix) || has_other_backing(image))
-        return NULL;
-    return file->shown_name && strncmp(file->shown_name, "json:", 5) != 0 ? img_xstrdup(file->shown_name) : NULL;
+        return img_replace_text(name, image->filename);
+    if (!file || !(file->driver->kind == IMG_PROTOCOL || file->driver->prefix))
+        return 0;
+    different = has_other_backing(image);
+    if (different || !file->shown_name || strncmp(file->shown_name, "json:", 5) == 0)
+        return different < 0 ? different : 0;
+    return img_replace_text(name, file->shown_name);
 }
 
-void img_name_node(struct img *image)
+/* Caller frees; NULL: out of memory. */
+static char *json_name(const struct img *image)
 {
-    CLEANUP_FREE char *plain = plain_name(image), *json = NULL;
-    struct img_doc *options;
-    char *shown;
+    struct img_doc *options = full_options(image);
+    CLEANUP_FREE char *json = img_doc_json(options, -1);
+    char *name = json ? img_asprintf("json:%s", json) : NULL;
 
-    if (plain) {
-        shown = img_xstrdup(plain);
-    } else {
-        options = full_options(image);
-        json = img_doc_json(options, -1);
-        img_doc_free(options);
-        shown = img_xasprintf("json:%s", json);
-        if (strlen(shown) > MAX_JSON_NAME)
-            strcpy(shown + MAX_JSON_NAME - 3, "...");
-    }
-    free(image->shown_name);
-    image->shown_name = shown;
-    if (image->driver->kind == IMG_PROTOCOL) {
-        if (!image->filename)
-            image->filename = img_xstrdup("");
-        return;
-    }
-    shown = img_xstrdup(plain && image->driver->kind == IMG_FORMAT ? plain : "");
-    free(image->filename);
-    image->filename = shown;
+    img_doc_free(options);
+    if (name && strlen(name) > MAX_JSON_NAME)
+        strcpy(name + MAX_JSON_NAME - 3, "...");
+    return name;
+}
+
+int img_name_node(struct img *image, struct img_error *err)
+{
+    CLEANUP_FREE char *plain = NULL;
+    bool is_plain;
+    int ret = plain_name(image, &plain);
+
+    is_plain = plain != NULL;
+    if (ret == 0 && !plain && !(plain = json_name(image)))
+        ret = -ENOMEM;
+    if (ret == 0)
+        ret = img_replace_text(&image->shown_name, plain);
+    if (ret == 0 && image->driver->kind != IMG_PROTOCOL)
+        ret = img_replace_text(&image->filename, is_plain && image->driver->kind == IMG_FORMAT ? plain : "");
+    else if (ret == 0 && !image->filename)
+        ret = img_replace_text(&image->filename, "");
+    return ret < 0 ? img_error_memory(err) : 0;
 }
 
 const char *img_filename(const struct img *image)

@@ -33,8 +33,8 @@ static char *folder_beside(struct img_error *err)
         img_error_set(err, ENOENT, "Could not find out where the program lies, and so its modules");
         return NULL;
     }
-    name = img_xasprintf("%.*s/modules", (int)(slash - self), self);
-    if (stat(name, &folder) == 0 && (folder.st_uid != file.st_uid || folder.st_mode & S_IWOTH)) {
+    name = img_asprintf("%.*s/modules", (int)(slash - self), self);
+    if (name && stat(name, &folder) == 0 && (folder.st_uid != file.st_uid || folder.st_mode & S_IWOTH)) {
         img_error_set(err, EPERM, "'%s' is not of the owner of the program alone, and nothing in it is run", name);
         free(name);
         return NULL;
@@ -42,14 +42,14 @@ static char *folder_beside(struct img_error *err)
     return name;
 }
 
-/* Caller frees; NULL with *err set. */
+/* Caller frees; NULL: with *err set, or out of memory. */
 static char *find_folder(struct img_error *err)
 {
     const char *given = secure_getenv("IMGBOX_MODULES");
 
     if (given && *given)
-        return img_xstrdup(given);
-    return *img_module_folder ? img_xstrdup(img_module_folder) : folder_beside(err);
+        return img_strdup(given);
+    return *img_module_folder ? img_strdup(img_module_folder) : folder_beside(err);
 }
 
 /* ---- Loading ------------------------------------------------------------------------ */
@@ -87,8 +87,10 @@ static int load(struct img_module *module, struct img_error *err)
     int ret;
 
     if (!folder)
-        return -err->code;
-    path = img_xasprintf("%s/img-%s.so", folder, module->module);
+        return img_error_memory(err);
+    path = img_asprintf("%s/img-%s.so", folder, module->module);
+    if (!path)
+        return img_error_memory(err);
     handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!handle)
         return refuse(module, path, err);
@@ -101,6 +103,8 @@ static int load(struct img_module *module, struct img_error *err)
     return ret;
 }
 
+static char no_memory[] = "Cannot allocate memory";
+
 const struct img_driver *img_module_driver(const struct img_driver *row, struct img_error *err)
 {
     struct img_module *module = img_modules;
@@ -111,8 +115,9 @@ const struct img_driver *img_module_driver(const struct img_driver *row, struct 
     if (!module->driver && !module->error) {
         struct img_error why = IMG_ERROR_INIT;
 
-        if (load(module, &why) < 0)
-            module->error = img_xstrdup(why.text);
+        /* Whoever got the row for want of memory must not find the driver there later. */
+        if (load(module, &why) < 0 && !(module->error = img_strdup(why.text)))
+            module->error = no_memory;
         img_error_clear(&why);
     }
     if (!module->driver)

@@ -17,11 +17,17 @@ enum { MAX_NODES = 1000 };
 
 struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum img_cache cache, enum img_gate gate)
 {
-    struct img_node *node = img_xcalloc(1, sizeof *node);
-    struct img *image = &node->image;
+    struct img_node *node = img_calloc(1, sizeof *node);
+    void *state = img_calloc(1, driver->state_size);
 
+    if (!node || !state) {
+        free(node);
+        free(state);
+        return NULL;
+    }
+    struct img *image = &node->image;
     image->driver = driver;
-    image->state = img_xcalloc(1, driver->state_size ? driver->state_size : 1);
+    image->state = state;
     image->flags = flags;
     image->cache = cache;
     image->gate = gate;
@@ -77,7 +83,9 @@ int img_node_join(struct img *image, struct img_graph *graph, struct img_error *
 {
     if (graph && graph->nodes >= MAX_NODES)
         return img_error_set(err, EMLINK, "Too many nodes in one image (the limit is %d)", MAX_NODES);
-    graph = graph ? graph : img_xcalloc(1, sizeof *graph);
+    graph = graph ? graph : img_calloc(1, sizeof *graph);
+    if (!graph)
+        return img_error_memory(err);
     graph->nodes++;
     img_node_of(image)->graph = graph;
     return 0;
@@ -237,7 +245,7 @@ static int check_active(const struct img *image, struct img_error *err)
         if (perm & 1u << i)
             img_strbuf_printf(&list, "%s%s", list.length ? ", " : "", names[i]);
     }
-    img_error_set(err, EPERM, "Permission '%s' unavailable on inactive node", list.text);
+    img_error_set(err, EPERM, "Permission '%s' unavailable on inactive node", list.failed ? "" : list.text);
     img_strbuf_free(&list);
     return -EPERM;
 }
@@ -254,7 +262,8 @@ int img_node_options(struct img *image, struct img_doc *options, enum img_role r
     if (node_name && strlen(node_name) >= MAX_NODE_NAME)
         return img_error_set(err, EINVAL, "Node name too long");
     if (node_name) {
-        image->node_name = img_xstrdup(node_name);
+        if (img_replace_text(&image->node_name, node_name) < 0)
+            return img_error_memory(err);
         img_doc_remove(options, "node-name");
     }
     ret = img_node_take_bool(options, "read-only", "read-only", &read_only, err);

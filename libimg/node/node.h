@@ -67,17 +67,18 @@ const char *img_child_key(const struct img_driver *driver);
 
 /* Length of "proto" in "proto:rest", or SIZE_MAX if the name is a path (including "./a:b"). */
 size_t img_name_prefix(const char *name);
-/* `name` relative to the directory of `base`.  Caller frees. */
-char *img_name_combine(const char *base, const char *name);
+/* `name` as seen from the directory of `base`. Caller frees. NULL with *err set. */
+char *img_name_combine(const char *base, const char *name, struct img_error *err);
 /* The path of a file in the folder of `image`; caller frees.  NULL with *err set. */
 char *img_name_neighbour(const struct img *image, const char *name, struct img_error *err);
 /* The name to open for a name stored in `image`; caller frees.  NULL with *err set. */
 char *img_name_resolve(const struct img *image, const char *name, struct img_error *err);
 /* Set filename and shown_name once the node and its children are open. */
-void img_name_node(struct img *image);
+int img_name_node(struct img *image, struct img_error *err);
 
 /* node.c ------------------------------------------------------------------ */
 
+/* NULL: out of memory. */
 struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum img_cache cache, enum img_gate gate);
 /* An image and all nodes opened with it.  There are at most MAX_NODES of them. */
 struct img_graph;

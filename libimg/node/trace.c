@@ -72,6 +72,7 @@ void img_trace_line(enum img_trace_event event, const struct img *node, uint64_t
         img_strbuf_printf(&line, formats[event], (unsigned long long)first, (unsigned long long)second);
     }
     img_strbuf_add_char(&line, '\n');
-    fwrite(line.text, 1, line.length, stream);      /* one write, so that lines of threads do not mix */
+    if (!line.failed)
+        fwrite(line.text, 1, line.length, stream);      /* one write, so that lines of threads do not mix */
     img_strbuf_free(&line);
 }

@@ -39,7 +39,9 @@ int img_object_put(struct img_object *object, const char *kind, const char *id, 
     if (with_id(id))
         return taken(id, err);
     object->kind = kind;
-    object->id = img_xstrdup(id);
+    object->id = img_strdup(id);
+    if (!object->id)
+        return img_error_memory(err);
     object->next = objects;
     objects = object;
     return 0;
@@ -47,8 +49,8 @@ int img_object_put(struct img_object *object, const char *kind, const char *id, 
 
 int img_object_add(const char *id, struct img_error *err)
 {
-    struct img_object *object = img_xcalloc(1, sizeof *object);
-    int ret = img_object_put(object, "", id, err);
+    struct img_object *object = img_calloc(1, sizeof *object);
+    int ret = object ? img_object_put(object, "", id, err) : img_error_memory(err);
 
     if (ret < 0)
         free(object);

@@ -37,22 +37,27 @@ static void wipe(struct bytes *bytes)
 }
 
 /* Make room for `capacity` bytes and a NUL.  realloc could leave a copy of the secret behind. */
-static void enlarge(struct bytes *bytes, size_t capacity)
+static int enlarge(struct bytes *bytes, size_t capacity, struct img_error *err)
 {
-    struct bytes larger = { img_xmalloc(capacity + 1), bytes->length, capacity + 1 };
+    struct bytes larger = { img_malloc(capacity + 1), bytes->length, capacity + 1 };
 
+    if (!larger.at)
+        return img_error_memory(err);
     if (bytes->length)
         memcpy(larger.at, bytes->at, bytes->length);
     wipe(bytes);
     *bytes = larger;
+    return 0;
 }
 
-static void copy_text(const char *text, struct bytes *out)
+static int copy_text(const char *text, struct bytes *out, struct img_error *err)
 {
     *out = (struct bytes){ 0 };
-    enlarge(out, strlen(text));
+    if (enlarge(out, strlen(text), err) < 0)
+        return -ENOMEM;
     out->length = strlen(text);
     memcpy(out->at, text, out->length + 1);
+    return 0;
 }
 
 /* Decode the base64 text in `value`. */
@@ -80,7 +85,8 @@ static int read_file(const char *name, struct bytes *out, struct img_error *err)
 
     if (fd < 0)
         return read_failed(name, "Failed to open", errno, err);
-    enlarge(out, SECRET_START);
+    if (enlarge(out, SECRET_START, err) < 0)
+        return -ENOMEM;
     while ((n = read(fd, out->at + out->length, out->capacity - 1 - out->length)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
@@ -89,8 +95,8 @@ static int read_file(const char *name, struct bytes *out, struct img_error *err)
         out->length += (size_t)n;
         if (out->length > SECRET_MAX)
             return read_failed(name, "Error reading", EFBIG, err);
-        if (out->length == out->capacity - 1)
-            enlarge(out, 2 * out->length);
+        if (out->length == out->capacity - 1 && enlarge(out, 2 * out->length, err) < 0)
+            return -ENOMEM;
     }
     out->at[out->length] = 0;
     return 0;
@@ -103,7 +109,8 @@ static int get_iv(const char *text, uint8_t iv[IMG_AES_BLOCK], struct img_error 
 
     if (!text)
         return img_error_set(err, EINVAL, "IV is required to decrypt secret");
-    copy_text(text, &bytes);
+    if (copy_text(text, &bytes, err) < 0)
+        return -ENOMEM;
     ret = decode(&bytes, err);
     if (ret == 0 && bytes.length != IMG_AES_BLOCK)
         ret = img_error_set(err, EINVAL, "IV should be %d bytes in length not %zu", IMG_AES_BLOCK, bytes.length);
@@ -159,7 +166,7 @@ static int load(const struct img_secret *definition, struct bytes *value, struct
     if (definition->file)
         ret = read_file(definition->file, value, err);
     else
-        copy_text(definition->data, value);
+        ret = copy_text(definition->data, value, err);
     if (ret < 0)
         return ret;
     if (definition->key_id)
@@ -179,7 +186,9 @@ int img_secret_add(const struct img_secret *definition, struct img_error *err)
 
     if (ret < 0)
         return ret;
-    secret = img_xcalloc(1, sizeof *secret);
+    secret = img_calloc(1, sizeof *secret);
+    if (!secret)
+        return img_error_memory(err);
     secret->object.release = release;
     ret = load(definition, &secret->value, err);
     if (ret == 0)

@@ -84,7 +84,9 @@ int img_throttle_add(const char *id, const struct img_throttle *limits, struct i
 
     if (check(limits, err) < 0)
         return -EINVAL;
-    group = img_xcalloc(1, sizeof *group);
+    group = img_calloc(1, sizeof *group);
+    if (!group)
+        return img_error_memory(err);
     group->object.release = release;
     group->iops_size = (double)limits->iops_size;
     pthread_mutex_init(&group->lock, NULL);

@@ -5,6 +5,8 @@
  * search that compares a hash first, which is fastest for the few keys of
  * options and reports.  From HASH_FROM members on an index is used, so that a hostile
  * json: name with a hundred thousand keys does not take quadratic time.
+ * A document that lost a value for want of memory is broken, and so is all that it is put into: that is asked once,
+ * where the document is used (img_doc_broken).
  */
 #include "img.h"
 #include "util/strbuf.h"
@@ -29,6 +31,7 @@ struct container {
 
 struct img_doc {
     enum img_doc_type type;
+    bool broken;               /* a member is missing */
     union {
         bool boolean;
         int64_t integer;
@@ -41,8 +44,9 @@ struct img_doc {
 
 static struct img_doc *make(enum img_doc_type type)
 {
-    struct img_doc *doc = img_xcalloc(1, sizeof *doc);
-    doc->type = type;
+    struct img_doc *doc = img_calloc(1, sizeof *doc);
+    if (doc)
+        doc->type = type;
     return doc;
 }
 
@@ -54,36 +58,44 @@ struct img_doc *img_doc_null(void)
 struct img_doc *img_doc_bool(bool value)
 {
     struct img_doc *doc = make(IMG_DOC_BOOL);
-    doc->u.boolean = value;
+    if (doc)
+        doc->u.boolean = value;
     return doc;
 }
 
 struct img_doc *img_doc_int(int64_t value)
 {
     struct img_doc *doc = make(IMG_DOC_INT);
-    doc->u.integer = value;
+    if (doc)
+        doc->u.integer = value;
     return doc;
 }
 
 struct img_doc *img_doc_uint(uint64_t value)
 {
     struct img_doc *doc = make(IMG_DOC_UINT);
-    doc->u.natural = value;
+    if (doc)
+        doc->u.natural = value;
     return doc;
 }
 
 struct img_doc *img_doc_double(double value)
 {
     struct img_doc *doc = make(IMG_DOC_DOUBLE);
-    doc->u.real = value;
+    if (doc)
+        doc->u.real = value;
     return doc;
 }
 
 struct img_doc *img_doc_string(const char *value)
 {
-    struct img_doc *doc = make(IMG_DOC_STRING);
-    doc->u.string = img_xstrdup(value);
-    return doc;
+    struct img_doc *doc = value ? make(IMG_DOC_STRING) : NULL;
+    if (doc)
+        doc->u.string = img_strdup(value);
+    if (doc && doc->u.string)
+        return doc;
+    img_doc_free(doc);
+    return NULL;
 }
 
 struct img_doc *img_doc_array(void)
@@ -108,6 +120,9 @@ struct img_doc *img_doc_copy(const struct img_doc *doc)
     if (doc->type == IMG_DOC_STRING)
         return img_doc_string(doc->u.string);
     struct img_doc *copy = make(doc->type);
+    if (!copy)
+        return NULL;
+    copy->broken = doc->broken;
     if (!holds_members(doc)) {
         copy->u = doc->u;
         return copy;
@@ -138,6 +153,14 @@ void img_doc_free(struct img_doc *doc)
         free(doc->u.members.index);
     }
     free(doc);
+}
+
+bool img_doc_broken(const struct img_doc *doc)
+{
+    bool broken = !doc || doc->broken;
+    for (size_t i = 0; !broken && i < img_doc_count(doc); i++)
+        broken = img_doc_broken(doc->u.members.at[i].value);
+    return broken;
 }
 
 enum img_doc_type img_doc_type(const struct img_doc *doc)
@@ -281,8 +304,9 @@ static void index_build(struct container *members)
     members->index_size = 4 * HASH_FROM;
     while (members->index_size < members->count * 4)
         members->index_size *= 2;
-    members->index = img_xcalloc(members->index_size, sizeof *members->index);
-    for (size_t i = 0; i < members->count; i++)
+    members->index = img_calloc(members->index_size, sizeof *members->index);
+    /* Without memory the search stays linear. */
+    for (size_t i = 0; members->index && i < members->count; i++)
         index_insert(members, i);
 }
 
@@ -306,30 +330,60 @@ static size_t position_of(const struct container *members, const char *key)
     return members->count;
 }
 
-static void push(struct container *members, struct member member)
+static bool push(struct container *members, struct member member)
 {
     if (members->count == members->capacity) {
-        members->capacity = members->capacity ? members->capacity * 2 : 8;
-        members->at = img_xrealloc(members->at, members->capacity * sizeof *members->at);
+        size_t capacity = members->capacity ? members->capacity * 2 : 8;
+        struct member *at = img_realloc(members->at, capacity * sizeof *at);
+        if (!at)
+            return false;
+        members->at = at;
+        members->capacity = capacity;
     }
     members->at[members->count++] = member;
+    return true;
 }
 
 void img_doc_append(struct img_doc *array, struct img_doc *value)
 {
-    push(&array->u.members, (struct member){ .value = value });
+    if (array && value && push(&array->u.members, (struct member){ .value = value }))
+        return;
+    img_doc_free(value);
+    if (array)
+        array->broken = true;
+}
+
+void img_doc_break(struct img_doc *container)
+{
+    img_doc_append(container, NULL);
+}
+
+static bool push_with_key(struct img_doc *object, const char *key, struct img_doc *value)
+{
+    struct member member = { .key = object && key && value ? img_strdup(key) : NULL, .value = value };
+    if (!member.key)
+        return false;
+    member.hash = hash_of(key);
+    if (push(&object->u.members, member))
+        return true;
+    free(member.key);
+    return false;
 }
 
 void img_doc_put(struct img_doc *object, const char *key, struct img_doc *value)
 {
-    struct container *members = &object->u.members;
-    size_t position = position_of(members, key);
-    if (position < members->count) {
+    struct container *members = object ? &object->u.members : NULL;
+    size_t position = members && key ? position_of(members, key) : 0;
+    if (members && key && value && position < members->count) {
         img_doc_free(members->at[position].value);
         members->at[position].value = value;
         return;
     }
-    push(members, (struct member){ .key = img_xstrdup(key), .hash = hash_of(key), .value = value });
+    if (!push_with_key(object, key, value)) {
+        img_doc_free(value);
+        img_doc_break(object);
+        return;
+    }
     if (members->index && members->count * 2 <= members->index_size)
         index_insert(members, position);
     else if (members->count >= HASH_FROM)

@@ -11,32 +11,41 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The text when there is no memory for one: never freed. */
+static char no_memory[] = "Cannot allocate memory";
+
+static void free_text(char *text)
+{
+    if (text != no_memory)
+        free(text);
+}
+
+/* NULL: out of memory. */
 __attribute__((format(printf, 1, 0), nonnull(1)))
 static char *formatted(const char *format, va_list arguments)
 {
     va_list again;
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, arguments);
-    if (length < 0)
-        img_out_of_memory();
-    char *text = img_xmalloc((size_t)length + 1);
-    vsnprintf(text, (size_t)length + 1, format, again);
+    char *text = length < 0 ? NULL : img_malloc((size_t)length + 1);
+    if (text)
+        vsnprintf(text, (size_t)length + 1, format, again);
     va_end(again);
     return text;
 }
 
-/* Takes ownership of `text`.  A code of 0 would mean success to the callers. */
+/* Takes ownership of `text`; NULL: there was no memory for it.  A code of 0 would mean success to the callers. */
 static int settle(struct img_error *err, int code, char *text)
 {
     code = code < 0 ? -code : code;
     if (code == 0)
         code = EIO;
     if (err->text) {
-        free(text);
+        free_text(text);
         return -err->code;
     }
     err->code = code;
-    err->text = text;
+    err->text = text ? text : no_memory;
     return -code;
 }
 
@@ -56,9 +65,14 @@ int img_error_errno(struct img_error *err, int code, const char *format, ...)
     char *text = formatted(format, arguments);
     va_end(arguments);
 
-    char *whole = img_xasprintf("%s: %s", text, img_strerror(code));
+    char *whole = text ? img_asprintf("%s: %s", text, img_strerror(code)) : NULL;
     free(text);
     return settle(err, code, whole);
+}
+
+int img_error_memory(struct img_error *err)
+{
+    return settle(err, ENOMEM, NULL);
 }
 
 int img_error_prefix(struct img_error *err, const char *format, ...)
@@ -68,10 +82,15 @@ int img_error_prefix(struct img_error *err, const char *format, ...)
     char *front = formatted(format, arguments);
     va_end(arguments);
 
-    char *whole = img_xasprintf("%s%s", front, err->text ? err->text : "");
+    char *whole = front ? img_asprintf("%s%s", front, err->text ? err->text : "") : NULL;
     free(front);
-    free(err->text);
-    err->text = whole;
+    /* Better the old text than none. */
+    if (whole) {
+        free_text(err->text);
+        err->text = whole;
+    } else if (!err->text) {
+        err->text = no_memory;
+    }
     if (err->code == 0)
         err->code = EIO;
     return -err->code;
@@ -89,24 +108,16 @@ void img_error_hint(struct img_error *err, const char *format, ...)
 
 void img_error_clear(struct img_error *err)
 {
-    free(err->text);
+    free_text(err->text);
     free(err->hint);
     *err = (struct img_error)IMG_ERROR_INIT;
 }
 
 static img_notice_fn *notice_handler;
 
-/* Pass on a constant text: there is no memory left to format one. */
-static void tell_out_of_memory(void)
-{
-    if (notice_handler)
-        notice_handler(IMG_NOTE, "out of memory");
-}
-
 void img_set_notice(img_notice_fn *handler)
 {
     notice_handler = handler;
-    img_memory_handler = tell_out_of_memory;
 }
 
 void img_notice(enum img_notice kind, const char *format, ...)
@@ -117,7 +128,7 @@ void img_notice(enum img_notice kind, const char *format, ...)
     va_start(arguments, format);
     char *text = formatted(format, arguments);
     va_end(arguments);
-    notice_handler(kind, text);
+    notice_handler(kind, text ? text : no_memory);
     free(text);
 }
 

@@ -110,9 +110,10 @@ static struct token next_token(const char *text)
     return at > text ? token_of(TOKEN_WORD, text, at) : stray(text, text);
 }
 
+/* NULL: out of memory. */
 static char *token_text(struct token token)
 {
-    return img_xstrndup(token.text, token.length);
+    return img_strndup(token.text, token.length);
 }
 
 /*
@@ -129,7 +130,7 @@ static int collect(const char **text, token_list *tokens, struct img_error *err)
             return 0;
         if (token.type == TOKEN_ERROR) {
             CLEANUP_FREE char *bad = token_text(token);
-            return img_error_set(err, EINVAL, "JSON parse error, stray '%s'", bad);
+            return !bad ? img_error_memory(err) : img_error_set(err, EINVAL, "JSON parse error, stray '%s'", bad);
         }
         if (token.type == TOKEN_MARK) {
             braces += (*token.text == '{') - (*token.text == '}');
@@ -139,7 +140,8 @@ static int collect(const char **text, token_list *tokens, struct img_error *err)
             return img_error_set(err, EINVAL, "JSON nesting depth limit exceeded");
         if (tokens->count >= MAX_TOKENS)
             return img_error_set(err, EINVAL, "JSON token count limit exceeded");
-        IMG_VECTOR_PUSH(tokens, token);
+        if (!IMG_VECTOR_PUSH(tokens, token))
+            return img_error_memory(err);
         if (braces < 0 || brackets < 0 || (braces == 0 && brackets == 0))
             return 0;
     }
@@ -162,9 +164,13 @@ struct parser {
     struct img_error *err;
 };
 
+/* NULL: there was no memory for a reason. */
 static void *fail(struct parser *parser, const char *why)
 {
-    img_error_set(parser->err, EINVAL, "JSON parse error, %s", why);
+    if (why)
+        img_error_set(parser->err, EINVAL, "JSON parse error, %s", why);
+    else
+        img_error_memory(parser->err);
     return NULL;
 }
 
@@ -231,7 +237,7 @@ static int escape(struct parser *parser, const char **at, const char *end, struc
     if (unicode_escape(at, end, &code) < 0) {
         /* If there are too few digits, the closing quote is shown too. */
         int shown = end + 1 - digits < 4 ? (int)(end + 1 - digits) : 4;
-        CLEANUP_FREE char *why = img_xasprintf("\\u%.*s is not a valid Unicode character", shown, digits);
+        CLEANUP_FREE char *why = img_asprintf("\\u%.*s is not a valid Unicode character", shown, digits);
         fail(parser, why);
         return -1;
     }
@@ -267,6 +273,8 @@ bad:
 static struct img_doc *number_value(struct token token)
 {
     CLEANUP_FREE char *text = token_text(token);
+    if (!text)
+        return NULL;
     if (token.type == TOKEN_INTEGER) {
         errno = 0;
         intmax_t integer = strtoimax(text, NULL, 10);
@@ -283,11 +291,13 @@ static struct img_doc *number_value(struct token token)
 static struct img_doc *word_value(struct parser *parser, struct token token)
 {
     CLEANUP_FREE char *word = token_text(token);
+    if (!word)
+        return NULL;
     if (strcmp(word, "true") == 0 || strcmp(word, "false") == 0)
         return img_doc_bool(*word == 't');
     if (strcmp(word, "null") == 0)
         return img_doc_null();
-    CLEANUP_FREE char *why = img_xasprintf("invalid keyword '%s'", word);
+    CLEANUP_FREE char *why = img_asprintf("invalid keyword '%s'", word);
     return fail(parser, why);
 }
 
@@ -303,7 +313,7 @@ static struct img_doc *scalar(struct parser *parser, struct token token)
 
 /*
  * Parse a scalar or an empty container.  Any other container is put on the stack, and *opened
- * is set.
+ * is set.  NULL without an error: out of memory.
  */
 static struct img_doc *begin_value(struct parser *parser, bool *opened)
 {
@@ -317,9 +327,12 @@ static struct img_doc *begin_value(struct parser *parser, bool *opened)
         return scalar(parser, *parser->next++);
     }
     struct img_doc *doc = object ? img_doc_object() : img_doc_array();
-    if (take_mark(parser, object ? '}' : ']'))
+    if (!doc || take_mark(parser, object ? '}' : ']'))
         return doc;
-    IMG_VECTOR_PUSH(&parser->stack, (struct open){ doc, NULL, object ? EXPECT_KEY : EXPECT_ELEMENT });
+    if (!IMG_VECTOR_PUSH(&parser->stack, (struct open){ doc, NULL, object ? EXPECT_KEY : EXPECT_ELEMENT })) {
+        img_doc_free(doc);
+        return NULL;
+    }
     *opened = true;
     return NULL;
 }
@@ -329,10 +342,13 @@ static int accept_key(struct parser *parser, struct open *top, struct img_doc *v
 {
     const char *text = img_doc_get_string(value);
     if (text)
-        top->key = img_xstrdup(text);
+        top->key = img_strdup(text);
+    bool kept = top->key != NULL;
     img_doc_free(value);
     if (!text)
         fail(parser, "key is not a string in object");
+    else if (!kept)
+        fail(parser, NULL);
     else if (parser->next == parser->end)
         fail(parser, "premature EOI");
     else if (!take_mark(parser, ':'))
@@ -425,6 +441,11 @@ struct img_doc *img_doc_parse(const char *text, struct img_error *err)
         }
     }
     free(tokens.at);
+    if (!doc || img_doc_broken(doc)) {
+        img_error_memory(err);
+        img_doc_free(doc);
+        return NULL;
+    }
     if (doc && *skip_space(text)) {
         img_doc_free(doc);
         img_error_set(err, EINVAL, "Expecting at most one JSON value");

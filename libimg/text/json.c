@@ -110,6 +110,8 @@ static void print(struct img_strbuf *out, const struct img_doc *doc, int indent,
 char *img_doc_json(const struct img_doc *doc, int indent)
 {
     struct img_strbuf out = { 0 };
+    if (img_doc_broken(doc))
+        return NULL;
     print(&out, doc, indent, 0);
     return img_strbuf_take(&out);
 }

@@ -80,21 +80,26 @@ static int parse_value(const struct img_option *option, const char *text, uint64
     return status;
 }
 
-/* A plain value as text, or NULL for null and containers.  Caller frees. */
-static char *text_of(const struct img_doc *value)
+/* *text: a plain value as text, or NULL for null and containers.  Caller frees. */
+static int text_of(const struct img_doc *value, char **text)
 {
+    *text = NULL;
     switch (img_doc_type(value)) {
     case IMG_DOC_STRING:
-        return img_xstrdup(img_doc_get_string(value));
+        *text = img_strdup(img_doc_get_string(value));
+        break;
     case IMG_DOC_BOOL:
-        return img_xstrdup(img_doc_get_bool(value) ? "on" : "off");
+        *text = img_strdup(img_doc_get_bool(value) ? "on" : "off");
+        break;
     case IMG_DOC_INT:
     case IMG_DOC_UINT:
     case IMG_DOC_DOUBLE:
-        return img_doc_json(value, -1);
+        *text = img_doc_json(value, -1);
+        break;
     default:
-        return NULL;
+        return 0;
     }
+    return *text ? 0 : -ENOMEM;
 }
 
 /* ---- Reading into a structure --------------------------------------------------------- */
@@ -123,9 +128,7 @@ static int store(const struct img_option *option, const char *text, void *into, 
         return status;
     if (option->type == IMG_OPT_STRING) {
         char **string = field(option, into);
-        free(*string);
-        *string = img_xstrdup(text);
-        return 0;
+        return img_replace_text(string, text) < 0 ? img_error_memory(err) : 0;
     }
     if (option->type == IMG_OPT_BOOL) {
         *(int8_t *)field(option, into) = (int8_t)number;
@@ -149,8 +152,10 @@ static struct img_doc *take_value(struct img_doc *options, const char *name)
     const char *dot = strchr(name, '.');
     if (!dot)
         return NULL;
-    CLEANUP_FREE char *head = img_xstrndup(name, (size_t)(dot - name));
-    struct img_doc *inner = img_doc_get(options, head);
+    CLEANUP_FREE char *head = img_strndup(name, (size_t)(dot - name));
+    if (!head)
+        img_doc_break(options);
+    struct img_doc *inner = head ? img_doc_get(options, head) : NULL;
     if (img_doc_type(inner) != IMG_DOC_OBJECT)
         return NULL;
     value = take_value(inner, dot + 1);
@@ -163,8 +168,11 @@ static int read_one(const struct img_option *option, unsigned when, struct img_d
                     struct img_error *err)
 {
     struct img_doc *value = take_value(options, option->name);
-    CLEANUP_FREE char *text = text_of(value);
+    CLEANUP_FREE char *text = NULL;
+    int status = text_of(value, &text);
     img_doc_free(value);
+    if (status < 0)
+        return img_error_memory(err);
     if (text)
         return store(option, text, into, err);
     /* Amending changes only the given options. */
@@ -182,16 +190,16 @@ int img_options_read(const struct img_option *table, unsigned when, struct img_d
         if (option->when & when)
             store_unset(option, into);
     }
-    for (const struct img_option *option = table; option->name; option++) {
-        if (!(option->when & when))
-            continue;
-        int status = read_one(option, when, options, into, err);
-        if (status < 0) {
-            img_options_release(table, when, into);
-            return status;
-        }
+    int status = 0;
+    for (const struct img_option *option = table; option->name && status == 0; option++) {
+        if (option->when & when)
+            status = read_one(option, when, options, into, err);
     }
-    return 0;
+    if (status == 0 && options && img_doc_broken(options))
+        status = img_error_memory(err);
+    if (status < 0)
+        img_options_release(table, when, into);
+    return status;
 }
 
 void img_options_release(const struct img_option *table, unsigned when, void *from)
@@ -220,7 +228,7 @@ static const struct img_option *find(const struct img_option *const *tables, siz
     return NULL;
 }
 
-/* All entries for `when`, each name once, in table order.  Caller frees the list. */
+/* All entries for `when`, each name once, in table order.  Caller frees the list; NULL: out of memory. */
 static const struct img_option **merged(const struct img_option *const *tables, size_t count, unsigned when,
                                         size_t *entries)
 {
@@ -229,9 +237,9 @@ static const struct img_option **merged(const struct img_option *const *tables, 
         for (const struct img_option *option = tables[i]; option && option->name; option++)
             room++;
     }
-    const struct img_option **list = img_xcalloc(room, sizeof *list);
+    const struct img_option **list = img_calloc(room, sizeof *list);
     *entries = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; list && i < count; i++) {
         for (const struct img_option *option = tables[i]; option && option->name; option++) {
             if (find(tables, count, when, option->name) == option)
                 list[(*entries)++] = option;
@@ -243,13 +251,17 @@ static const struct img_option **merged(const struct img_option *const *tables, 
 int img_options_check(const struct img_option *const *tables, size_t count, unsigned when,
                       const struct img_doc *options, struct img_error *err)
 {
+    if (options && img_doc_broken(options))
+        return img_error_memory(err);
     for (size_t i = 0; i < img_doc_count(options); i++) {
         const char *name = img_doc_key_at(options, i);
         const struct img_option *option = find(tables, count, when, name);
         if (!option)
             return img_error_set(err, EINVAL, "Invalid parameter '%s'", name);
-        CLEANUP_FREE char *text = text_of(img_doc_at(options, i));
+        CLEANUP_FREE char *text = NULL;
         uint64_t number;
+        if (text_of(img_doc_at(options, i), &text) < 0)
+            return img_error_memory(err);
         int status = text ? parse_value(option, text, &number, err) : 0;
         if (status < 0)
             return status;
@@ -269,10 +281,14 @@ char *img_options_help(const struct img_option *const *tables, size_t count, uns
     size_t entries;
     const struct img_option **list = merged(tables, count, when, &entries);
     struct img_strbuf out = { 0 };
+    if (!list)
+        return NULL;
     qsort(list, entries, sizeof *list, by_name);
     for (size_t i = 0; i < entries; i++) {
-        CLEANUP_FREE char *left = img_xasprintf("%s=<%s>", list[i]->name, types[list[i]->type]);
-        if (list[i]->help)
+        CLEANUP_FREE char *left = img_asprintf("%s=<%s>", list[i]->name, types[list[i]->type]);
+        if (!left)
+            out.failed = true;
+        else if (list[i]->help)
             img_strbuf_printf(&out, "  %-22s - %s\n", left, list[i]->help);
         else
             img_strbuf_printf(&out, "  %s\n", left);
@@ -302,8 +318,11 @@ char *img_options_describe(const struct img_option *const *tables, size_t count,
     size_t entries;
     const struct img_option **list = merged(tables, count, IMG_AT_CREATE, &entries);
     struct img_strbuf out = { 0 };
+    out.failed = !list || (options && img_doc_broken(options));
     for (size_t i = 0; i < entries; i++) {
-        CLEANUP_FREE char *text = text_of(img_doc_get(options, list[i]->name));
+        CLEANUP_FREE char *text = NULL;
+        if (text_of(img_doc_get(options, list[i]->name), &text) < 0)
+            out.failed = true;
         if (text || list[i]->standard)
             describe(&out, list[i], text ? text : list[i]->standard);
     }

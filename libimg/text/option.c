@@ -52,24 +52,29 @@ static char *take_value(const char **text)
     }
 }
 
-/* The next pair of a non-empty text; `implied` is the key of a value without a key. */
+static bool is_whole(const struct pair *pair)
+{
+    return pair->key && pair->value && (pair->written || !pair->bare);
+}
+
+/* The next pair of a non-empty text; `implied` is the key of a value without a key.  Not whole: out of memory. */
 static struct pair next_pair(const char **text, const char *implied)
 {
     struct pair pair = { 0 };
     size_t length = strcspn(*text, "=,");
     if ((*text)[length] == '=') {
-        pair.key = img_xstrndup(*text, length);
+        pair.key = img_strndup(*text, length);
         *text += length + 1;
         pair.value = take_value(text);
     } else if (implied) {
-        pair.key = img_xstrdup(implied);
+        pair.key = img_strdup(implied);
         pair.value = take_value(text);
     } else {
         pair.bare = true;
-        pair.written = img_xstrndup(*text, length);
-        bool off = strncmp(pair.written, "no", 2) == 0;
-        pair.key = img_xstrdup(pair.written + (off ? 2 : 0));
-        pair.value = img_xstrdup(off ? "off" : "on");
+        pair.written = img_strndup(*text, length);
+        bool off = strncmp(*text, "no", 2) == 0 && length >= 2;
+        pair.key = pair.written ? img_strdup(pair.written + (off ? 2 : 0)) : NULL;
+        pair.value = img_strdup(off ? "off" : "on");
         *text += length;
         *text += **text == ',';
     }
@@ -78,7 +83,7 @@ static struct pair next_pair(const char **text, const char *implied)
 
 static bool is_help(const struct pair *pair)
 {
-    return pair->bare && (strcmp(pair->written, "help") == 0 || strcmp(pair->written, "?") == 0);
+    return pair->bare && is_whole(pair) && (strcmp(pair->written, "help") == 0 || strcmp(pair->written, "?") == 0);
 }
 
 static bool is_identifier(const char *text)
@@ -96,6 +101,10 @@ static int check_id(const char *text, const char *implied, struct img_error *err
     int ret = 0;
     for (bool found = false; *text && !found; implied = NULL) {
         struct pair pair = next_pair(&text, implied);
+        if (!is_whole(&pair)) {
+            release_pair(&pair);
+            return img_error_memory(err);
+        }
         found = !pair.bare && strcmp(pair.key, "id") == 0;
         if (found && !is_identifier(pair.value)) {
             ret = img_error_set(err, EINVAL, "Parameter 'id' expects an identifier");
@@ -123,9 +132,12 @@ static void flatten_into(struct img_doc *flat, const char *prefix, const struct 
 {
     for (size_t i = 0; i < img_doc_count(from); i++) {
         const char *name = img_doc_key_at(from, i), *dot = prefix ? "." : "";
-        CLEANUP_FREE char *key = name ? img_xasprintf("%s%s%s", prefix ? prefix : "", dot, name)
-                                      : img_xasprintf("%s%s%zu", prefix ? prefix : "", dot, i);
-        flatten_member(flat, key, img_doc_at(from, i));
+        CLEANUP_FREE char *key = name ? img_asprintf("%s%s%s", prefix ? prefix : "", dot, name)
+                                      : img_asprintf("%s%s%zu", prefix ? prefix : "", dot, i);
+        if (key)
+            flatten_member(flat, key, img_doc_at(from, i));
+        else
+            img_doc_break(flat);
     }
 }
 
@@ -133,6 +145,8 @@ struct img_doc *img_options_flatten(const struct img_doc *options)
 {
     struct img_doc *flat = img_doc_object();
     flatten_into(flat, NULL, options);
+    if (options && img_doc_broken(options))
+        img_doc_break(flat);
     return flat;
 }
 
@@ -141,6 +155,8 @@ static void put_plain(struct img_doc *object, const char *key, struct img_doc *v
 {
     struct img_doc *old = img_doc_get(object, key);
     struct img_doc *nested = img_doc_count(old) > 0 ? img_doc_copy(old) : NULL;
+    if (img_doc_count(old) != img_doc_count(nested))
+        img_doc_break(object);
     img_doc_put(object, key, value);
     flatten_into(object, key, nested);
     img_doc_free(nested);
@@ -157,11 +173,15 @@ static void put_dotted(struct img_doc *object, const char *key, struct img_doc *
         const char *dot = strchr(key, '.');
         if (!dot)
             break;
-        CLEANUP_FREE char *head = img_xstrndup(key, (size_t)(dot - key));
-        struct img_doc *child = img_doc_get(object, head);
+        CLEANUP_FREE char *head = img_strndup(key, (size_t)(dot - key));
+        struct img_doc *child = head ? img_doc_get(object, head) : NULL;
         if (!child) {
-            child = img_doc_object();
-            img_doc_put(object, head, child);
+            img_doc_put(object, head, img_doc_object());
+            child = head ? img_doc_get(object, head) : NULL;
+        }
+        if (!child) {
+            img_doc_free(value);
+            return;
         }
         if (img_doc_type(child) != IMG_DOC_OBJECT) {
             img_doc_put(object, key, value);
@@ -188,12 +208,14 @@ static struct img_doc *fold_value(const struct img_doc *value, int level)
 }
 
 /* The value at the dotted key in nested objects, or NULL. */
-static const struct img_doc *find_dotted(const struct img_doc *object, const char *key)
+static const struct img_doc *find_dotted(struct img_doc *object, const char *key)
 {
     const char *dot;
     while (object && (dot = strchr(key, '.'))) {
-        CLEANUP_FREE char *head = img_xstrndup(key, (size_t)(dot - key));
-        object = img_doc_get(object, head);
+        CLEANUP_FREE char *head = img_strndup(key, (size_t)(dot - key));
+        if (!head)
+            img_doc_break(object);
+        object = head ? img_doc_get(object, head) : NULL;
         key = dot + 1;
     }
     return object ? img_doc_get(object, key) : NULL;
@@ -216,6 +238,16 @@ static struct img_doc *fold(const struct img_doc *from, int level)
 
 /* ---- The entry points --------------------------------------------------------------- */
 
+/* NULL with *err set if memory ran out while `options` was made. */
+static struct img_doc *whole(struct img_doc *options, struct img_error *err)
+{
+    if (!img_doc_broken(options))
+        return options;
+    img_error_memory(err);
+    img_doc_free(options);
+    return NULL;
+}
+
 struct img_doc *img_doc_parse_options(const char *json, struct img_error *err)
 {
     struct img_doc *doc = img_doc_parse(json, err);
@@ -229,7 +261,7 @@ struct img_doc *img_doc_parse_options(const char *json, struct img_error *err)
     else
         img_error_set(err, EINVAL, "Invalid JSON object given");
     img_doc_free(doc);
-    return folded;
+    return whole(folded, err);
 }
 
 struct img_doc *img_options_parse(const char *text, const char *implied, struct img_error *err)
@@ -239,13 +271,16 @@ struct img_doc *img_options_parse(const char *text, const char *implied, struct 
     struct img_doc *options = img_doc_object();
     for (; *text; implied = NULL) {
         struct pair pair = next_pair(&text, implied);
-        if (pair.bare && !is_help(&pair))
+        if (!is_whole(&pair))
+            img_doc_break(options);
+        else if (pair.bare && !is_help(&pair))
             img_notice(IMG_WARNING, "short-form boolean option '%s' deprecated\nPlease use %s=%s instead",
                        pair.written, pair.key, pair.value);
-        put_dotted(options, pair.key, img_doc_string(pair.value), 0);
+        if (is_whole(&pair))
+            put_dotted(options, pair.key, img_doc_string(pair.value), 0);
         release_pair(&pair);
     }
-    return options;
+    return whole(options, err);
 }
 
 /* No empty item at either end.  A comma at the end makes one, unless a second comma escapes it. */
@@ -264,11 +299,13 @@ int img_options_add(struct img_doc *into, const char *text, struct img_error *er
     while (*text) {
         struct pair pair = next_pair(&text, NULL);
         /* An id is accepted and ignored, as in qemu-img. */
-        if (strcmp(pair.key, "id") != 0)
+        if (!is_whole(&pair))
+            img_doc_break(into);
+        else if (strcmp(pair.key, "id") != 0)
             img_doc_put_string(into, pair.key, pair.value);
         release_pair(&pair);
     }
-    return 0;
+    return img_doc_broken(into) ? img_error_memory(err) : 0;
 }
 
 bool img_options_want_help(const char *text)

@@ -1,41 +1,40 @@
 /* SPDX-License-Identifier: MIT */
-/* A growing string, and allocation of small objects that cannot fail. */
+/* A growing string, and allocation of small objects. */
 #include "strbuf.h"
 
-#include <stdarg.h>
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void (*img_memory_handler)(void);
-
-void img_out_of_memory(void)
-{
-    if (img_memory_handler)
-        img_memory_handler();
-    exit(1);
-}
-
 /* Ensure space for `more` bytes and a NUL. */
-static void reserve(struct img_strbuf *buffer, size_t more)
+static bool reserve(struct img_strbuf *buffer, size_t more)
 {
     size_t need;
-    if (__builtin_add_overflow(buffer->length, more, &need) || need > SIZE_MAX / 2 - 1)
-        img_out_of_memory();
+    if (buffer->failed || __builtin_add_overflow(buffer->length, more, &need) || need > SIZE_MAX / 2 - 1) {
+        buffer->failed = true;
+        return false;
+    }
     need++;
     if (need <= buffer->capacity)
-        return;
+        return true;
     size_t capacity = buffer->capacity ? buffer->capacity * 2 : 64;
     while (capacity < need)
         capacity *= 2;
-    buffer->text = img_xrealloc(buffer->text, capacity);
+    char *text = realloc(buffer->text, capacity);
+    buffer->failed = !text;
+    if (!text)
+        return false;
+    buffer->text = text;
     buffer->capacity = capacity;
+    return true;
 }
 
 void img_strbuf_add_bytes(struct img_strbuf *buffer, const void *bytes, size_t length)
 {
-    reserve(buffer, length);
+    if (!reserve(buffer, length))
+        return;
     if (length)
         memcpy(buffer->text + buffer->length, bytes, length);
     buffer->length += length;
@@ -58,11 +57,10 @@ void img_strbuf_vprintf(struct img_strbuf *buffer, const char *format, va_list a
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, arguments);
     if (length < 0)
-        img_out_of_memory();
-    reserve(buffer, (size_t)length);
-    vsnprintf(buffer->text + buffer->length, (size_t)length + 1, format, again);
+        buffer->failed = true;
+    else if (reserve(buffer, (size_t)length))
+        buffer->length += (size_t)vsnprintf(buffer->text + buffer->length, (size_t)length + 1, format, again);
     va_end(again);
-    buffer->length += (size_t)length;
 }
 
 void img_strbuf_printf(struct img_strbuf *buffer, const char *format, ...)
@@ -75,9 +73,13 @@ void img_strbuf_printf(struct img_strbuf *buffer, const char *format, ...)
 
 char *img_strbuf_take(struct img_strbuf *buffer)
 {
-    char *text = buffer->text ? buffer->text : img_xstrdup("");
+    char *text = buffer->text;
+    if (buffer->failed) {
+        img_strbuf_free(buffer);
+        return NULL;
+    }
     *buffer = (struct img_strbuf){ 0 };
-    return text;
+    return text ? text : img_strdup("");
 }
 
 void img_strbuf_free(struct img_strbuf *buffer)
@@ -86,47 +88,38 @@ void img_strbuf_free(struct img_strbuf *buffer)
     *buffer = (struct img_strbuf){ 0 };
 }
 
-/* Return a pointer for size 0 too, with every C library. */
-void *img_xmalloc(size_t size)
+void *img_malloc(size_t size)
 {
-    void *memory = malloc(size ? size : 1);
-    if (!memory)
-        img_out_of_memory();
-    return memory;
+    return malloc(size ? size : 1);
 }
 
-void *img_xcalloc(size_t count, size_t size)
+void *img_calloc(size_t count, size_t size)
 {
-    void *memory = calloc(count ? count : 1, size ? size : 1);
-    if (!memory)
-        img_out_of_memory();
-    return memory;
+    return calloc(count ? count : 1, size ? size : 1);
 }
 
-void *img_xrealloc(void *old, size_t size)
+void *img_realloc(void *old, size_t size)
 {
-    void *memory = realloc(old, size ? size : 1);
-    if (!memory)
-        img_out_of_memory();
-    return memory;
+    return realloc(old, size ? size : 1);
 }
 
-char *img_xstrndup(const char *text, size_t length)
+char *img_strndup(const char *text, size_t length)
 {
     length = strnlen(text, length);
-    char *copy = img_xmalloc(length + 1);
-    memcpy(copy, text, length);
-    copy[length] = '\0';
+    char *copy = malloc(length + 1);
+    if (copy) {
+        memcpy(copy, text, length);
+        copy[length] = '\0';
+    }
     return copy;
 }
 
-char *img_xstrdup(const char *text)
+char *img_strdup(const char *text)
 {
-    size_t size = strlen(text) + 1;
-    return memcpy(img_xmalloc(size), text, size);
+    return img_strndup(text, SIZE_MAX);
 }
 
-char *img_xasprintf(const char *format, ...)
+char *img_asprintf(const char *format, ...)
 {
     struct img_strbuf buffer = { 0 };
     va_list arguments;
@@ -134,4 +127,14 @@ char *img_xasprintf(const char *format, ...)
     img_strbuf_vprintf(&buffer, format, arguments);
     va_end(arguments);
     return img_strbuf_take(&buffer);
+}
+
+int img_replace_text(char **kept, const char *text)
+{
+    char *copy = text ? img_strdup(text) : NULL;
+    if (text && !copy)
+        return -ENOMEM;
+    free(*kept);
+    *kept = copy;
+    return 0;
 }

@@ -58,10 +58,10 @@ static void strings(void)
     char *text = img_strbuf_take(&buffer);
     test_same(text, "", "an empty buffer gives an empty string");
     free(text);
-    text = img_xstrndup("abc", 2);
+    text = img_strndup("abc", 2);
     test_same(text, "ab", "a shortened copy");
     free(text);
-    text = img_xasprintf("%s-%d", "x", 5);
+    text = img_asprintf("%s-%d", "x", 5);
     test_same(text, "x-5", "a printed copy");
     free(text);
 

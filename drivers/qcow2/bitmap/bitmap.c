@@ -61,7 +61,9 @@ static int parse_entry(const struct qcow2 *s, const uint8_t *raw, size_t left, s
     bitmap->flags = img_get_be32(raw + 12);
     bitmap->type = raw[16];
     bitmap->granularity_bits = raw[17];
-    bitmap->name = img_xstrndup((const char *)raw + QCOW2_BITMAP_ENTRY, name_length);
+    bitmap->name = img_strndup((const char *)raw + QCOW2_BITMAP_ENTRY, name_length);
+    if (!bitmap->name)
+        return img_error_memory(err);
     if (!sound(s, bitmap, name_length))
         return img_error_set(err, EINVAL, "Bitmap '%s' doesn't satisfy the constraints", bitmap->name);
     return 0;
@@ -114,11 +116,12 @@ static int parse_directory(struct qcow2 *s, const uint8_t *directory, struct img
             return img_error_set(err, EINVAL, "More bitmaps found than specified in header extension");
         int status = parse_entry(s, at, left, &bitmap, &used, err);
         bitmap.entry = s->bitmap_directory_offset + (uint64_t)(at - directory);
+        if (status == 0 && !IMG_VECTOR_PUSH(&s->bitmaps, bitmap))
+            status = img_error_memory(err);
         if (status < 0) {
             free(bitmap.name);
             return status;
         }
-        IMG_VECTOR_PUSH(&s->bitmaps, bitmap);
     }
     if (s->bitmaps.count != s->bitmap_count)
         return img_error_set(err, EINVAL, "Less bitmaps found than specified in header extension");

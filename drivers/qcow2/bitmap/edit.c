@@ -47,15 +47,17 @@ static int check_room(const struct qcow2 *s, const char *name, unsigned granular
 }
 
 /* New ones come after those of the directory, the latest first, as qemu-img writes them. */
-static void insert(struct qcow2 *s, struct qcow2_bitmap bitmap)
+static bool insert(struct qcow2 *s, struct qcow2_bitmap bitmap)
 {
     size_t at = s->bitmaps.count;
 
     while (at > 0 && !s->bitmaps.at[at - 1].entry)
         at--;
-    IMG_VECTOR_PUSH(&s->bitmaps, bitmap);
+    if (!IMG_VECTOR_PUSH(&s->bitmaps, bitmap))
+        return false;
     memmove(&s->bitmaps.at[at + 1], &s->bitmaps.at[at], (s->bitmaps.count - 1 - at) * sizeof bitmap);
     s->bitmaps.at[at] = bitmap;
+    return true;
 }
 
 static int add(struct img *image, const char *name, uint64_t granularity, bool enabled, struct img_error *err)
@@ -70,8 +72,12 @@ static int add(struct img *image, const char *name, uint64_t granularity, bool e
         return status;
     if ((status = qcow2_bits_load(image, &bitmap)) < 0)
         return img_error_errno(err, -status, "Could not make the bitmap");
-    bitmap.name = img_xstrdup(name);
-    insert(s, bitmap);
+    bitmap.name = img_strdup(name);
+    if (!bitmap.name || !insert(s, bitmap)) {
+        free(bitmap.name);
+        qcow2_bits_free(s, &bitmap);
+        return img_error_memory(err);
+    }
     s->bitmaps_edited = true;
     return 0;
 }

@@ -94,8 +94,10 @@ void qcow2_bitmap_trash(struct img *image, uint64_t offset, uint64_t length)
 {
     struct qcow2 *s = qcow2_state(image);
 
-    if (img_within(offset, length, img_align_up(img_size(image->file), s->cluster_size)))
-        IMG_VECTOR_PUSH(&s->bitmap_trash, (struct qcow2_range){ offset, length });
+    /* Without memory they leak, which is harmless. */
+    if (img_within(offset, length, img_align_up(img_size(image->file), s->cluster_size)) &&
+        !IMG_VECTOR_PUSH(&s->bitmap_trash, (struct qcow2_range){ offset, length }))
+        return;
 }
 
 bool qcow2_bitmap_alone(struct img *image, uint64_t offset, uint64_t length)

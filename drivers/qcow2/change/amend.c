@@ -158,10 +158,14 @@ static int amend_data_file(struct img *image, const struct qcow2_create_options 
     char *old_name = s->data_file_name;
     int status;
 
+    CLEANUP_FREE char *name = given->data_file && *given->data_file ? img_strdup(given->data_file) : NULL;
+    if (given->data_file && *given->data_file && !name)
+        return img_error_memory(err);
     if (given->data_file_raw == 0)
         s->h.autoclear &= ~(uint64_t)QCOW2_AUTOCLEAR_DATA_FILE_RAW;
     if (given->data_file)
-        s->data_file_name = *given->data_file ? img_xstrdup(given->data_file) : NULL;
+        s->data_file_name = name;
+    name = NULL;
     if (s->h.autoclear == autoclear && s->data_file_name == old_name)
         return 0;
     if ((status = write_header(image, err)) < 0) {

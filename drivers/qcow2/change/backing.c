@@ -5,9 +5,10 @@
  */
 #include "../qcow2.h"
 
-static char *copy(const char *text)
+static int copy(const char *text, char **made)
 {
-    return text && *text ? img_xstrdup(text) : NULL;
+    *made = text && *text ? img_strdup(text) : NULL;
+    return text && *text && !*made ? -ENOMEM : 0;
 }
 
 static bool storable(const struct qcow2 *s, const char *name)
@@ -34,9 +35,10 @@ int qcow2_change_backing(struct img *image, const char *name, const char *format
         return status;
     if ((status = qcow2_barrier(image)) < 0)
         return status;
-    image->backing_name = copy(name);
-    image->backing_format = copy(format);
-    if ((status = qcow2_write_header(image)) < 0) {
+    status = copy(name, &image->backing_name);
+    if (copy(format, &image->backing_format) < 0)
+        status = -ENOMEM;
+    if (status < 0 || (status = qcow2_write_header(image)) < 0) {
         free(image->backing_name);
         free(image->backing_format);
         image->backing_name = old_name;

@@ -73,8 +73,7 @@ static int check_bitmap(struct qcow2_check *check, size_t number)
 
     int status = qcow2_check_refer(check, bitmap->table_offset, bytes);
     if (status == 0 && goes_outside(check, bitmap->table_offset, bytes) && check->repair & IMG_REPAIR_ERRORS) {
-        IMG_VECTOR_PUSH(&check->lost_bitmaps, number);
-        return 0;
+        return IMG_VECTOR_PUSH(&check->lost_bitmaps, number) ? 0 : -ENOMEM;
     }
     uint64_t left = bitmap->table_offset < check->file_size ? check->file_size - bitmap->table_offset : 0;
     uint64_t entries = img_min(bitmap->table_size, left / 8);

@@ -53,8 +53,9 @@ static void remember_freed(struct qcow2_check *check, uint64_t cluster)
 
     if (n && check->freed.at[n - 1].offset + check->freed.at[n - 1].length == offset)
         check->freed.at[n - 1].length += check->s->cluster_size;
-    else if (n < MAX_FREED_RANGES)
-        IMG_VECTOR_PUSH(&check->freed, (struct qcow2_range){ offset, check->s->cluster_size });
+    else if (n < MAX_FREED_RANGES &&
+             !IMG_VECTOR_PUSH(&check->freed, (struct qcow2_range){ offset, check->s->cluster_size }))
+        return;         /* the storage keeps the room */
 }
 
 /* Store `count`; the block exists, otherwise the count could not be wrong. */
@@ -88,9 +89,12 @@ enum { LINES_BYTES = 64 << 10 };
 
 static void tell(struct qcow2_check *check)
 {
-    if (check->lines.length)
+    if (check->lines.failed)
+        img_notice_text(IMG_NOTE, img_strerror(ENOMEM));
+    else if (check->lines.length)
         img_notice_text(IMG_NOTE, check->lines.text);
     check->lines.length = 0;
+    check->lines.failed = false;
 }
 
 static void add_number(struct qcow2_check *check, const char *name, uint64_t value)

@@ -126,8 +126,8 @@ static int copy_table(struct sink *sink, struct qcow2_shadow *shadow, uint64_t o
     int status = next_cluster(sink, bytes, &pair.copy);
     if (status == 0)
         status = qcow2_read(sink->image, *bytes, original, s->cluster_size);
-    if (status == 0)
-        IMG_VECTOR_PUSH(&shadow->pairs, pair);
+    if (status == 0 && !IMG_VECTOR_PUSH(&shadow->pairs, pair))
+        status = -ENOMEM;
     return status;
 }
 
@@ -312,11 +312,17 @@ int qcow2_shadow_begin(struct img *image, const uint32_t *indexes, size_t count,
     if (status < 0 || (status = qcow2_mark_clean(image)) < 0)
         return status;
     qcow2_cache_clear(s->l2_cache);
-    shadow = img_xcalloc(1, sizeof *shadow);
+    shadow = img_calloc(1, sizeof *shadow);
+    if (!shadow)
+        return -ENOMEM;
     *shadow = (struct qcow2_shadow){
         .lazy = s->lazy, .size = s->h.size, .snapshots_offset = s->h.snapshots_offset,
         .snapshot_count = s->h.snapshot_count, .file_end = img_size(image->file),
-        .l1 = img_xcalloc((size_t)s->h.l1_size + 1, 8) };
+        .l1 = img_calloc((size_t)s->h.l1_size + 1, 8) };
+    if (!shadow->l1) {
+        free(shadow);
+        return -ENOMEM;
+    }
     if (s->h.l1_size)
         memcpy(shadow->l1, s->l1, (size_t)s->h.l1_size * 8);
     s->lazy = false;

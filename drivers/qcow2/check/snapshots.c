@@ -29,9 +29,9 @@ static int unreadable(int status)
 
 static char *read_text(struct qcow2_check *check, uint64_t offset, size_t length)
 {
-    char *text = img_xcalloc(length + 1, 1);
+    char *text = img_calloc(length + 1, 1);
 
-    if (length && qcow2_read(check->image, text, offset, length) < 0) {
+    if (text && length && qcow2_read(check->image, text, offset, length) < 0) {
         free(text);
         return NULL;
     }
@@ -57,7 +57,9 @@ static int read_extra(struct cursor *at, uint64_t offset, size_t index, uint32_t
         kept = EXTRA_MOST;
     }
     snapshot->extra_length = kept;
-    snapshot->extra = img_xcalloc(kept + 1, 1);
+    snapshot->extra = img_calloc(kept + 1, 1);
+    if (!snapshot->extra)
+        return -ENOMEM;
     return kept ? qcow2_read(at->check->image, snapshot->extra, offset, kept) : 0;
 }
 
@@ -88,7 +90,10 @@ static int read_entry(struct cursor *at, size_t index)
         qcow2_free_snapshot(&snapshot);
         return unreadable(-EIO);
     }
-    IMG_VECTOR_PUSH(&s->snapshots, snapshot);
+    if (!IMG_VECTOR_PUSH(&s->snapshots, snapshot)) {
+        qcow2_free_snapshot(&snapshot);
+        return unreadable(-ENOMEM);
+    }
     at->check->snapshot_bytes = at->offset + QCOW2_SNAPSHOT_ENTRY + extra + id_length + name_length;
     at->offset = img_align_up(at->check->snapshot_bytes, 8);
     at->kept = img_align_up(at->kept + QCOW2_SNAPSHOT_ENTRY + snapshot.extra_length + id_length + name_length, 8);
@@ -220,8 +225,9 @@ static void free_old(struct qcow2_check *check, uint64_t offset)
     struct qcow2 *s = check->s;
     uint64_t length = img_align_up(check->snapshot_bytes, s->cluster_size);
 
-    if (check->snapshots_counted && length && qcow2_free_clusters(check->image, offset, length) == 0)
-        IMG_VECTOR_PUSH(&check->freed, (struct qcow2_range){ offset, length });
+    if (check->snapshots_counted && length && qcow2_free_clusters(check->image, offset, length) == 0 &&
+        !IMG_VECTOR_PUSH(&check->freed, (struct qcow2_range){ offset, length }))
+        return;         /* the storage keeps the room */
 }
 
 int qcow2_mend_snapshot_table(struct qcow2_check *check)

@@ -34,13 +34,15 @@ bool qcow2_check_exceeds(const struct qcow2_check *check, uint64_t offset, uint6
 }
 
 /* Not counted, but a rebuild may extend the file, and must not put anything there. */
-static void remember_outside(struct qcow2_check *check, uint64_t offset, uint64_t length)
+static int remember_outside(struct qcow2_check *check, uint64_t offset, uint64_t length)
 {
     uint64_t end;
 
     if (check->repair & IMG_REPAIR_ERRORS && check->outside.count < MAX_OUTSIDE && img_add(offset, length, &end) &&
-        offset < check->file_size + OUTSIDE_WINDOW)
-        IMG_VECTOR_PUSH(&check->outside, (struct qcow2_range){ offset, length });
+        offset < check->file_size + OUTSIDE_WINDOW &&
+        !IMG_VECTOR_PUSH(&check->outside, (struct qcow2_range){ offset, length }))
+        return -ENOMEM;
+    return 0;
 }
 
 int qcow2_check_refer(struct qcow2_check *check, uint64_t offset, uint64_t length)
@@ -53,8 +55,7 @@ int qcow2_check_refer(struct qcow2_check *check, uint64_t offset, uint64_t lengt
         img_notice(IMG_NOTE, "ERROR: counting reference for region exceeding the end of the file by one cluster or "
                    "more: offset 0x%" PRIx64 " size 0x%" PRIx64, offset, length);
         check->result->corruptions++;
-        remember_outside(check, offset, length);
-        return 0;
+        return remember_outside(check, offset, length);
     }
     uint64_t last = (offset + length - 1) >> s->h.cluster_bits;
     for (uint64_t cluster = offset >> s->h.cluster_bits; cluster <= last; cluster++) {

@@ -243,7 +243,8 @@ int qcow2_new_header(struct qcow2_new *plan, uint8_t **header, struct img_error 
     const struct qcow2_create_options *given = plan->given;
     struct qcow2 *s = &plan->state;
 
-    s->data_file_name = given->data_file ? img_xstrdup(given->data_file) : NULL;
+    if (img_replace_text(&s->data_file_name, given->data_file) < 0)
+        return img_error_memory(err);
     s->h.refcount_table_offset = s->cluster_size;
     s->h.refcount_table_clusters = 1;
     *header = malloc(s->cluster_size);
@@ -255,8 +256,9 @@ int qcow2_new_header(struct qcow2_new *plan, uint8_t **header, struct img_error 
     if (!given->backing_file || !given->backing_file[0])
         return 0;
 
-    plan->image.backing_name = img_xstrdup(given->backing_file);
-    plan->image.backing_format = given->backing_fmt ? img_xstrdup(given->backing_fmt) : NULL;
+    if (img_replace_text(&plan->image.backing_name, given->backing_file) < 0 ||
+        img_replace_text(&plan->image.backing_format, given->backing_fmt) < 0)
+        return img_error_memory(err);
     status = strlen(given->backing_file) > QCOW2_MAX_BACKING_NAME ? -EINVAL
                                                                   : qcow2_build_header(&plan->image, *header);
     if (status < 0 && !given->backing_fmt)
@@ -285,6 +287,8 @@ static int write_first_clusters(struct qcow2_new *plan, const uint8_t *header, c
     img_put_be64(table, s->refcount_table[0]);
     s->l2_cache = qcow2_cache_new(image, QCOW2_AT_ACTIVE_L2, L2_CACHE_BYTES);
     s->refblock_cache = qcow2_cache_new(image, QCOW2_AT_REFBLOCK, REFBLOCK_CACHE_BYTES);
+    if (!s->l2_cache || !s->refblock_cache)
+        return -ENOMEM;
     if ((status = img_pwrite(image->file, header, 0, s->cluster_size)) < 0)
         return status;
     *what = "Could not write refcount table";

@@ -159,21 +159,24 @@ static int count_data(struct img *source, uint64_t cluster_size, uint64_t *bytes
 }
 
 /* Bytes of the bits, tables and directory for all bitmaps of the source. */
-static uint64_t count_bitmaps(struct img *source, const struct plan *plan)
+static int count_bitmaps(struct img *source, const struct plan *plan, uint64_t *bytes)
 {
     struct img_bitmap *list;
-    size_t count = img_bitmaps(source, &list);
+    int count = img_bitmaps(source, &list);
     uint64_t directory = 0, clusters = 0;
 
-    for (size_t i = 0; i < count; i++) {
+    if (count < 0)
+        return count;
+    for (int i = 0; i < count; i++) {
         uint64_t bits = img_div_up(img_size(source), list[i].granularity);
         uint64_t parts = img_div_up(img_div_up(bits, 8), plan->cluster_size);
         clusters += parts + img_div_up(parts * TABLE_ENTRY, plan->cluster_size);
         directory += qcow2_bitmap_entry_bytes(list[i].name);
     }
     clusters += img_div_up(directory, plan->cluster_size);
-    img_bitmaps_free(list, count);
-    return clusters * plan->cluster_size;
+    img_bitmaps_free(list, (size_t)count);
+    *bytes = clusters * plan->cluster_size;
+    return 0;
 }
 
 int qcow2_measure(const void *create_options, struct img *source, uint64_t size, struct img_measure *result,
@@ -198,7 +201,7 @@ int qcow2_measure(const void *create_options, struct img *source, uint64_t size,
     result->fully_allocated = plan.crypto_size + (metadata + clusters) * plan.cluster_size;
     result->required = plan.crypto_size + metadata * plan.cluster_size + data;
     result->has_bitmaps = plan.version >= 3 && source && img_has_bitmaps(source);
-    if (result->has_bitmaps)
-        result->bitmaps = count_bitmaps(source, &plan);
+    if (result->has_bitmaps && count_bitmaps(source, &plan, &result->bitmaps) < 0)
+        return img_error_memory(err);
     return 0;
 }

@@ -23,8 +23,8 @@ static int cannot_read(int status, struct img_error *err)
 /* Read a string of the table as a C string; the part after a NUL is not shown. */
 static int read_text(struct img *image, uint64_t offset, uint16_t length, char **text)
 {
-    *text = img_xcalloc(1, (size_t)length + 1);
-    return qcow2_read(image, *text, offset, length);
+    *text = img_calloc(1, (size_t)length + 1);
+    return !*text ? -ENOMEM : qcow2_read(image, *text, offset, length);
 }
 
 void qcow2_parse_snapshot(const struct qcow2 *s, const uint8_t *entry, struct qcow2_snapshot *snapshot)
@@ -66,8 +66,8 @@ static int read_entry(struct img *image, uint32_t index, uint64_t *at, struct qc
 
     uint16_t id_length = img_get_be16(raw + 12), name_length = img_get_be16(raw + 14);
     uint64_t offset = *at + QCOW2_SNAPSHOT_ENTRY;
-    snapshot->extra = img_xcalloc(1, (size_t)snapshot->extra_length + 1);
-    status = qcow2_read(image, snapshot->extra, offset, snapshot->extra_length);
+    snapshot->extra = img_calloc(1, (size_t)snapshot->extra_length + 1);
+    status = snapshot->extra ? qcow2_read(image, snapshot->extra, offset, snapshot->extra_length) : -ENOMEM;
     offset += snapshot->extra_length;
     if (status == 0)
         status = read_text(image, offset, id_length, &snapshot->shown.id);
@@ -106,11 +106,12 @@ int qcow2_read_snapshots(struct img *image, struct img_error *err)
         int status = read_entry(image, i, &at, &snapshot, err);
         if (status == 0 && at - s->h.snapshots_offset > QCOW2_MAX_SNAPSHOT_TABLE_BYTES)
             status = too_big(s, i, err);
+        if (status == 0 && !IMG_VECTOR_PUSH(&s->snapshots, snapshot))
+            status = img_error_memory(err);
         if (status < 0) {
             qcow2_free_snapshot(&snapshot);
             return status;
         }
-        IMG_VECTOR_PUSH(&s->snapshots, snapshot);
     }
     return 0;
 }
@@ -127,15 +128,21 @@ int qcow2_snapshots(struct img *image, struct img_snapshot **list, struct img_er
 {
     const struct qcow2 *s = qcow2_state(image);
 
-    (void)err;
     *list = NULL;
     if (s->snapshots.count == 0)
         return 0;
-    *list = img_xcalloc(s->snapshots.count, sizeof **list);
+    *list = img_calloc(s->snapshots.count, sizeof **list);
+    if (!*list)
+        return img_error_memory(err);
     for (size_t i = 0; i < s->snapshots.count; i++) {
         (*list)[i] = s->snapshots.at[i].shown;
-        (*list)[i].id = img_xstrndup(s->snapshots.at[i].shown.id, ID_SHOWN);
-        (*list)[i].name = img_xstrndup(s->snapshots.at[i].shown.name, NAME_SHOWN);
+        (*list)[i].id = img_strndup(s->snapshots.at[i].shown.id, ID_SHOWN);
+        (*list)[i].name = img_strndup(s->snapshots.at[i].shown.name, NAME_SHOWN);
+        if (!(*list)[i].id || !(*list)[i].name) {
+            img_snapshots_free(*list, i + 1);
+            *list = NULL;
+            return img_error_memory(err);
+        }
     }
     return (int)s->snapshots.count;
 }

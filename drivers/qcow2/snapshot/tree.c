@@ -23,8 +23,8 @@ static void note_freed(struct qcow2_tree *tree, uint64_t offset, uint64_t length
 
     if (last && last->offset + last->length == offset)
         last->length += length;
-    else if (tree->freed.count < MAX_FREED)
-        IMG_VECTOR_PUSH(&tree->freed, (struct qcow2_range){ offset, length });
+    else if (tree->freed.count < MAX_FREED && !IMG_VECTOR_PUSH(&tree->freed, (struct qcow2_range){ offset, length }))
+        return;         /* the storage keeps the room */
 }
 
 static int change(struct walk *walk, uint64_t offset, uint64_t length)

@@ -32,8 +32,8 @@ int qcow2_put_snapshot_table(struct img *image, const struct qcow2_snapshot *mor
     struct qcow2 *s = qcow2_state(image);
     CLEANUP_FREE uint8_t *table = NULL;
 
-    if (more)
-        IMG_VECTOR_PUSH(&s->snapshots, *more);
+    if (more && !IMG_VECTOR_PUSH(&s->snapshots, *more))
+        return -ENOMEM;
     int status = qcow2_build_snapshot_table(s, &table, &at->length);
     if (more)
         s->snapshots.count--;
@@ -103,7 +103,7 @@ static char *new_id(const struct qcow2 *s)
 
     for (size_t i = 0; i < s->snapshots.count; i++)
         most = img_max(most, strtoull(s->snapshots.at[i].shown.id, NULL, 10));
-    return img_xasprintf("%llu", (unsigned long long)(most + 1));
+    return img_asprintf("%llu", (unsigned long long)(most + 1));
 }
 
 static struct qcow2_snapshot describe(const struct img *image, const struct img_snapshot *what)
@@ -113,9 +113,9 @@ static struct qcow2_snapshot describe(const struct img *image, const struct img_
                                    .extra_length = QCOW2_SNAPSHOT_EXTRA };
 
     made.shown.id = new_id(s);
-    made.shown.name = img_xstrndup(what->name, NAME_MOST);
+    made.shown.name = img_strndup(what->name, NAME_MOST);
     made.shown.disk_size = image->size;
-    made.extra = img_xcalloc(1, QCOW2_SNAPSHOT_EXTRA);
+    made.extra = img_calloc(1, QCOW2_SNAPSHOT_EXTRA);
     return made;
 }
 
@@ -136,10 +136,10 @@ static int copy_l1(struct img *image, uint64_t *offset)
 /* Tables that only the active disk refers to: their entries may have the flag. */
 static uint32_t *private_tables(const struct qcow2 *s, size_t *count)
 {
-    uint32_t *indexes = img_xcalloc((size_t)s->h.l1_size + 1, sizeof *indexes);
+    uint32_t *indexes = img_calloc((size_t)s->h.l1_size + 1, sizeof *indexes);
 
     *count = 0;
-    for (uint32_t i = 0; i < s->h.l1_size; i++)
+    for (uint32_t i = 0; indexes && i < s->h.l1_size; i++)
         if (s->l1[i] & QCOW2_OFFSET_MASK && s->l1[i] & QCOW2_COPIED)
             indexes[(*count)++] = i;
     return indexes;
@@ -162,6 +162,8 @@ static int share_active(struct img *image, const struct qcow2_range *table, uint
     size_t changing;
     CLEANUP_FREE uint32_t *indexes = private_tables(s, &changing);
 
+    if (!indexes)
+        return -ENOMEM;
     int status = qcow2_shadow_begin(image, indexes, changing, &shadow);
     if (status < 0)
         return status;
@@ -223,13 +225,18 @@ int qcow2_snapshot_create(struct img *image, struct img_snapshot *what, struct i
     if (status < 0)
         return img_error_errno(err, -status, "Could not create snapshot");
     struct qcow2_snapshot made = describe(image, what);
-    if ((status = add_snapshot(image, &made)) < 0) {
+    CLEANUP_FREE char *id = made.shown.id ? img_strdup(made.shown.id) : NULL;
+    if (!id || !made.shown.name || !made.extra)
+        status = -ENOMEM;
+    if (status < 0 || (status = add_snapshot(image, &made)) < 0) {
         qcow2_free_snapshot(&made);
         return img_error_errno(err, -status, "Could not create snapshot");
     }
-    IMG_VECTOR_PUSH(&s->snapshots, made);
+    /* Writing the table has made the room. */
+    s->snapshots.at[s->snapshots.count++] = made;
     free_table(image, &old);
-    what->id = img_xstrdup(made.shown.id);
+    what->id = id;
+    id = NULL;
     return 0;
 }
 
@@ -359,13 +366,15 @@ static int affected_tables(struct img *image, const uint64_t *l1, uint32_t *inde
 static int drop_tree(struct img *image, uint64_t *gone, uint32_t entries, const struct qcow2_range *table)
 {
     struct qcow2 *s = qcow2_state(image);
-    CLEANUP_FREE uint64_t *only = img_xcalloc((size_t)s->h.l1_size + 1, 8);
-    CLEANUP_FREE uint32_t *indexes = img_xcalloc((size_t)s->h.l1_size + 1, sizeof *indexes);
+    CLEANUP_FREE uint64_t *only = img_calloc((size_t)s->h.l1_size + 1, 8);
+    CLEANUP_FREE uint32_t *indexes = img_calloc((size_t)s->h.l1_size + 1, sizeof *indexes);
     struct qcow2_tree dropped = { .l1 = gone, .entries = entries, .delta = -1 };
     struct qcow2_tree active = { .l1 = s->l1, .entries = s->h.l1_size, .flags = true, .only = only };
     struct qcow2_shadow *shadow;
     size_t count;
 
+    if (!only || !indexes)
+        return -ENOMEM;
     memcpy(only, gone, (size_t)img_min(entries, s->h.l1_size) * 8);
     int status = affected_tables(image, only, indexes, &count);
     if (status < 0 || (status = qcow2_shadow_begin(image, indexes, count, &shadow)) < 0)
