@@ -6,6 +6,7 @@
 #include "../libimg/util/strbuf.h"
 #include "../libimg/util/vector.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,10 +95,14 @@ static bool gather_chain(const struct request *r, struct img_doc *infos)
             good = false;
             break;
         }
-        info = app_whole(info_gather(image, r->limits));
+        info = info_gather(image, r->limits);
         img_doc_append(infos, info);
-        app_whole(infos);
         good = app_close(image, 0) == 0;
+        if (img_doc_broken(infos)) {
+            app_error("%s", img_strerror(ENOMEM));
+            good = false;
+            break;
+        }
         next = r->chain ? img_doc_string_at(info, "full-backing-filename") : NULL;
         next_format = img_doc_string_at(info, "backing-filename-format");
         free(name);

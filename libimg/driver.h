@@ -252,8 +252,8 @@ struct img_driver {
     /* PROTOCOL: take the locks for `perm` and `shared`; open does not.  Called after open, and again if a probed format
      * needs more permissions than probing did.  -EAGAIN: other users conflict.  NULL: the storage has no locks. */
     int (*lock)(struct img *image, struct img_error *err);
-    /* PROTOCOL: if `name` is a folder with the regular file `inside`, return the name of that file; caller frees.  Else
-     * NULL.  A protocol that has this callback also obeys `within`. */
+    /* PROTOCOL: where `name` is a folder that has the regular file `inside`, *found: the name of that; caller frees.
+     * Else it stays NULL.  0 or -ENOMEM.  A protocol that has it also keeps to `within`. */
     int (*in_folder)(const char *name, const char *inside, char **found);
     int (*create)(const struct img_create *request, struct img_error *err);
     const struct img_stream_ops *stream;    /* FORMAT: can be written in order; NULL: it cannot */
@@ -336,8 +336,8 @@ struct img_driver {
      * parse_name: add the options that "prefix:..." or a plain name means to `options`; NULL: the name is the
      * child's.  PROTOCOLs with a prefix may have it too.  `name` is what the user gave: with -f it may lack the
      * prefix.
-     * plain_name: a name that opens the node with all its options, or NULL (then it gets a json: name); caller
-     * frees.
+     * plain_name: *name gets a name that opens the node with all its options, or NULL (then it gets a json: name);
+     * caller frees.  0 or -ENOMEM.
      * event: the metadata code of a format above has reached this event. */
     const char *child;
     int (*parse_name)(const char *name, struct img_doc *options, struct img_error *err);

@@ -52,6 +52,8 @@ static int read_parent(struct making *making, struct img_error *err)
     if (!given->backing_file)
         return 0;
     name = img_name_beside(making->request->name, given->backing_file);
+    if (!name)
+        return img_error_memory(err);
     ret = img_open(&parent, name, &how, err);
     if (ret < 0)
         return failed_to_open(name, err);

@@ -47,7 +47,7 @@ int img_amend(struct img *image, const struct img_doc *options, const struct img
 
     CLEANUP_FREE void *given = img_calloc(1, driver->create_size);
     struct img_doc *own = img_doc_copy(options);
-    if (!given || img_doc_broken(own))
+    if (!given || (options && img_doc_broken(own)))
         status = img_error_memory(err);
     if (status == 0)
         status = img_options_read(driver->options, IMG_AT_AMEND, own, given, err);
