@@ -387,7 +387,7 @@ extern const struct img_driver *const img_drivers[];
 
 /* Record that a write has extended the node to `end`, unless it is longer already.  Thread-safe. */
 void img_grew_to(struct img *image, uint64_t end);
-/* Was it given options that only a json: name can express (strong_options), other than `but` (NULL: any)? */
+/* 1: it was given options that only a json: name can tell (strong_options), other than `but` (NULL: any); 0; -ENOMEM. */
 int img_has_strong_options(const struct img *image, const char *but);
 
 /* Wait this many nanoseconds, for a storage that must.  -ECANCELED: the job is ending, and nobody needs the answer.

@@ -21,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, 'lib'))
 from harness import IMG  # noqa: E402
 
-COUNT = int(os.environ.get('COUNT', 36))
+COUNT = int(os.environ.get('COUNT', 24))
 HANGS = 60      # seconds
 MEGA = 1 << 20
 SOUND = 0, 3    # exit codes of check: no errors, leaks only

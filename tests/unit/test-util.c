@@ -66,9 +66,10 @@ static void strings(void)
     free(text);
 
     IMG_VECTOR(int) list = { 0 };
+    bool pushed = true;
     for (int i = 0; i < 100; i++)
-        IMG_VECTOR_PUSH(&list, i);
-    OK(list.count == 100 && list.at[99] == 99, "a vector grows");
+        pushed &= IMG_VECTOR_PUSH(&list, i);
+    OK(pushed && list.count == 100 && list.at[99] == 99, "a vector grows");
     free(list.at);
 }
 
