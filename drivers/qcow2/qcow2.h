@@ -143,6 +143,8 @@ struct qcow2 {
     bool has_crypto;                /* crypto header extension: where the LUKS header lies */
     uint64_t crypto_offset, crypto_length;
 
+    struct { uint8_t *bytes; uint64_t offset; size_t length; } ahead;   /* while the image is opened: see header.c */
+
     char *data_file_name;           /* as the header extension stores it, NULL */
     IMG_VECTOR(struct qcow2_extension) extensions;
     IMG_VECTOR(struct qcow2_feature_name) features;
@@ -210,6 +212,9 @@ int qcow2_build_header(const struct img *image, uint8_t *cluster);
 void qcow2_free_header(struct qcow2 *s);
 /* Read metadata from the image file; what lies behind its end reads as zeroes, as in qemu-img. */
 int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length);
+/* What will be read in small pieces from `offset` on is read at once, unless it was already; good until the next call. */
+void qcow2_read_ahead(struct img *image, uint64_t offset, size_t length);
+void qcow2_forget_ahead(struct qcow2 *s);
 
 /* extension.c ----------------------------------------------------------------- */
 /* Parse the extensions in [offset, end) of the header cluster. Only the feature names: `names_only`. */
