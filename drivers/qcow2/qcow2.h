@@ -3,27 +3,22 @@
  * qcow2.h - state shared by the files of the qcow2 driver.
  * Specification: "Qcow2 Image File Format" (docs/interop/qcow2 of the QEMU documentation).
  *
+ *   read.c      reading metadata
  *   header.c    header: parse, check, write
  *   extension.c header extensions and feature names
  *   open.c      the vtable, open and close
  *   info.c      format specific information
- *   options.c   the option table
  *   cache.c     L2 tables and refcount blocks in memory, written back in order
  *   map.c       guest range -> extent; decode
  *   l2.c        tables for writing, and the order in which all of it reaches the disk
  *   reserve.c   reserve, publish, cancel: guest writes; zero.c: zero, discard
- *   backing.c   another backing file; empty.c: no guest clusters any more
- *   amend.c     other options later; amend-refcount.c, amend-downgrade.c: those that change many tables
- *   resize.c    the size of the disk; preallocate.c: places before there is data
- *   refcount.c  reference counts, cluster allocation; refcount-table.c: growth of the table
+ *   refcount.c  reference counts, cluster allocation
  *   overlap.c   no write may hit metadata
- *   snapshot.c  snapshot table; snapshot-write.c, snapshot-tree.c: create, apply, delete
- *   shadow.c    many tables change as one
- *   bitmap.c    bitmap directory; bitmap-bits.c: the bits of one; bitmap-write.c: bits that follow what is
- *               written, and their way back to the disk; bitmap-edit.c: what users do with bitmaps
- *   create.c    new images; stream.c, stream-plan.c: such that are written in order
- *   measure.c   the room that one needs
- *   check.c     what is wrong; repair.c: mending it
+ *   change/     an image that stands: size, options, backing file, no guest clusters any more
+ *   snapshot/   the snapshot table; create, apply, delete
+ *   bitmap/     the bitmap directory, the bits of a bitmap, what users do with them
+ *   create/     new images, also such that are written in order; places before there is data; the room that one needs
+ *   check/      what is wrong, and mending it; shadow.c: many tables change as one
  */
 #ifndef QCOW2_H
 #define QCOW2_H
@@ -143,7 +138,7 @@ struct qcow2 {
     bool has_crypto;                /* crypto header extension: where the LUKS header lies */
     uint64_t crypto_offset, crypto_length;
 
-    struct { uint8_t *bytes; uint64_t offset; size_t length; } ahead;   /* while the image is opened: see header.c */
+    struct { uint8_t *bytes; uint64_t offset; size_t length; } ahead;   /* while the image is opened: see read.c */
 
     char *data_file_name;           /* as the header extension stores it, NULL */
     IMG_VECTOR(struct qcow2_extension) extensions;
@@ -210,6 +205,7 @@ int qcow2_write_header(struct img *image);
  * backing name and format are taken from image->backing_name, backing_format. */
 int qcow2_build_header(const struct img *image, uint8_t *cluster);
 void qcow2_free_header(struct qcow2 *s);
+/* read.c ------------------------------------------------------------------------ */
 /* Read metadata from the image file; what lies behind its end reads as zeroes, as in qemu-img. */
 int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length);
 /* What will be read in small pieces from `offset` on is read at once, unless it was already; good until the next call. */

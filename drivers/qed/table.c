@@ -12,21 +12,6 @@ enum { PAGE = 64 << 10, L1_MEMORY = 1 << 20, L2_MEMORY = 16 << 20 };
 
 /* ---- Places ----------------------------------------------------------------------- */
 
-bool qed_valid_cluster(const struct qed *s, uint64_t offset)
-{
-    return img_aligned(offset, s->h.cluster_size) &&
-           offset >= (uint64_t)s->h.header_size * s->h.cluster_size && offset < s->end;
-}
-
-/* qemu-img takes a table of one cluster for one that wraps around, so none is ever opened. */
-bool qed_valid_table(const struct qed *s, uint64_t offset)
-{
-    uint64_t last;
-
-    return s->h.table_size > 1 && img_add(offset, s->table_bytes - s->h.cluster_size, &last) &&
-           qed_valid_cluster(s, offset) && qed_valid_cluster(s, last);
-}
-
 static int mark_unchecked(struct img *image)
 {
     struct qed *s = qed_state(image);
