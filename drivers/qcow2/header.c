@@ -12,13 +12,8 @@
 
 enum { V2_LENGTH = 72, V3_LENGTH = 104, OUR_LENGTH = 112 };
 
-/* Maximum host offset: qemu-img's limit for any file. */
-#define MAX_OFFSET (INT64_MAX - (1ull << 30) + 1)
-
-int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length)
-{
-    return img_within(offset, length, MAX_OFFSET) ? img_pread_padded(image->file, buffer, offset, length) : -EIO;
-}
+/* The header with all that follows it, and where clusters have their usual size the L1 table of a new image. */
+enum { HEAD_BYTES = 256 << 10 };
 
 void qcow2_derive(struct qcow2 *s)
 {
@@ -218,6 +213,7 @@ int qcow2_read_header(struct img *image, struct img_error *err)
     struct qcow2_header *h = &s->h;
     uint8_t raw[OUR_LENGTH];
 
+    qcow2_read_ahead(image, 0, HEAD_BYTES);
     int status = qcow2_read(image, raw, 0, sizeof raw);
     if (status < 0)
         return img_error_errno(err, -status, "Could not read qcow2 header");

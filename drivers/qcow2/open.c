@@ -223,6 +223,7 @@ static void release(struct img *image)
     qcow2_cache_free(s->l2_cache);
     qcow2_cache_free(s->refblock_cache);
     free(s->l1);
+    qcow2_forget_ahead(s);
     free(s->refcount_table);
     free(s->metadata_filter);
     free(s->dropped.at);

@@ -3,6 +3,7 @@
  * qcow2.h - state shared by the files of the qcow2 driver.
  * Specification: "Qcow2 Image File Format" (docs/interop/qcow2 of the QEMU documentation).
  *
+ *   read.c      reading metadata
  *   header.c    header: parse, check, write
  *   extension.c header extensions and feature names
  *   open.c      the vtable, open and close
@@ -11,18 +12,13 @@
  *   map.c       guest range -> extent; decode
  *   l2.c        tables for writing, and the order in which metadata reach the disk
  *   reserve.c   reserve, publish, cancel: guest writes; zero.c: zero, discard
- *   refcount.c  refcounts, cluster allocation
+ *   refcount.c  reference counts, cluster allocation
  *   overlap.c   no write may hit metadata
- *
- *   change/     backing.c: change the backing file; empty.c: deallocate all guest clusters; resize.c: the disk size;
- *               amend.c: other options, refcount-width.c, downgrade.c: those that change many tables;
- *               refcount-table.c: grow the refcount table
- *   snapshot/   snapshot.c: the snapshot table; write.c, tree.c: create, apply, delete
- *   bitmap/     bitmap.c: the bitmap directory; bits.c: the bits of one; write.c: track writes, write bitmaps back;
- *               edit.c: changes by users
- *   create/     create.c: new images, options.c: the option table, preallocate.c: preallocation;
- *               stream.c, stream-plan.c: images written in order; measure.c: the size of a new image
- *   check/      check.c: consistency check; repair.c: rebuild refcounts; shadow.c: change many tables atomically
+ *   change/     an image that stands: size, options, backing file, no guest clusters any more
+ *   snapshot/   the snapshot table; create, apply, delete
+ *   bitmap/     the bitmap directory, the bits of a bitmap, what users do with them
+ *   create/     new images, also such that are written in order; places before there is data; the room that one needs
+ *   check/      what is wrong, and mending it; shadow.c: many tables change as one
  */
 #ifndef QCOW2_H
 #define QCOW2_H
@@ -142,7 +138,9 @@ struct qcow2 {
     bool has_crypto;                /* crypto header extension: where the LUKS header lies */
     uint64_t crypto_offset, crypto_length;
 
-    char *data_file_name;           /* from the header extension; NULL: none */
+    struct { uint8_t *bytes; uint64_t offset; size_t length; } ahead;   /* while the image is opened: see read.c */
+
+    char *data_file_name;           /* as the header extension stores it, NULL */
     IMG_VECTOR(struct qcow2_extension) extensions;
     IMG_VECTOR(struct qcow2_feature_name) features;
     IMG_VECTOR(struct qcow2_snapshot) snapshots;
@@ -210,8 +208,12 @@ int qcow2_write_header(struct img *image);
  * backing name and format from image->backing_name, backing_format. */
 int qcow2_build_header(const struct img *image, uint8_t *cluster);
 void qcow2_free_header(struct qcow2 *s);
-/* Read metadata from the image file; bytes beyond its end read as zeroes, as in qemu-img. */
+/* read.c ------------------------------------------------------------------------ */
+/* Read metadata from the image file; what lies behind its end reads as zeroes, as in qemu-img. */
 int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length);
+/* What will be read in small pieces from `offset` on is read at once, unless it was already; good until the next call. */
+void qcow2_read_ahead(struct img *image, uint64_t offset, size_t length);
+void qcow2_forget_ahead(struct qcow2 *s);
 
 /* extension.c ----------------------------------------------------------------- */
 /* Parse the extensions in [offset, end) of the header cluster.  `names_only`: only the feature names. */

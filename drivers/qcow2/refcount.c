@@ -89,6 +89,7 @@ int qcow2_read_refcount_table(struct img *image, struct img_error *err)
     uint64_t *table = malloc(bytes + 1);
     if (!table)
         return img_error_errno(err, ENOMEM, "Could not initialize refcount handling");
+    qcow2_forget_ahead(s);          /* the event is about a request */
     IMG_EVENT(image->file, reftable_load);
     int status = qcow2_read(image, table, s->h.refcount_table_offset, (size_t)bytes);
     if (status < 0) {

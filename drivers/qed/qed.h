@@ -3,7 +3,7 @@
  * qed.h - state shared by the files of the qed driver.
  * Specification: "QED Image File Format Specification" (docs/interop/qed_spec of the QEMU documentation).
  *
- *   header.c    header: parse, validate, write; change the backing file
+ *   header.c    header: parse, refuse, write; backing.c: another backing file
  *   open.c      the vtable, open and close
  *   table.c     L1 and L2 tables in memory, and the order of metadata writes
  *   map.c       guest range -> extent
@@ -60,13 +60,15 @@ void qed_encode_header(const struct qed_header *h, uint8_t bytes[QED_HEADER_BYTE
 int qed_write_header(struct img *image);
 /* The largest disk, modulo 2^64 as in qemu-img. */
 uint64_t qed_max_size(uint32_t cluster_size, uint32_t table_size);
+/* Can there be a cluster, or a table, at this host offset? */
+bool qed_valid_cluster(const struct qed *s, uint64_t offset);
+bool qed_valid_table(const struct qed *s, uint64_t offset);
+
+/* backing.c ------------------------------------------------------------------- */
 int qed_change_backing(struct img *image, const char *name, const char *format);
 
 /* table.c --------------------------------------------------------------------- */
 int qed_open_tables(struct img *image);
-/* Is this a valid host offset for a cluster, or a table? */
-bool qed_valid_cluster(const struct qed *s, uint64_t offset);
-bool qed_valid_table(const struct qed *s, uint64_t offset);
 /* The host offset of the L2 table for `guest`, 0: none.  -EINVAL: the entry is invalid. */
 int qed_find_table(struct img *image, uint64_t guest, uint64_t *table);
 /* The same for writing: allocates the table if needed. */

@@ -13,21 +13,6 @@ enum { PAGE = 64 << 10, L1_MEMORY = 1 << 20, L2_MEMORY = 16 << 20 };
 
 /* ---- Allocation ------------------------------------------------------------------- */
 
-bool qed_valid_cluster(const struct qed *s, uint64_t offset)
-{
-    return img_aligned(offset, s->h.cluster_size) &&
-           offset >= (uint64_t)s->h.header_size * s->h.cluster_size && offset < s->end;
-}
-
-/* qemu-img refuses tables of one cluster because of an overflow, so such an image is never opened. */
-bool qed_valid_table(const struct qed *s, uint64_t offset)
-{
-    uint64_t last;
-
-    return s->h.table_size > 1 && img_add(offset, s->table_bytes - s->h.cluster_size, &last) &&
-           qed_valid_cluster(s, offset) && qed_valid_cluster(s, last);
-}
-
 static int mark_unchecked(struct img *image)
 {
     struct qed *s = qed_state(image);

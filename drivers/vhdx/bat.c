@@ -1,31 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bat.c - caches the block allocation table in pieces of 64 KiB, a bounded number of them. [MS-VHDX] 2.5 "BAT".
+ * bat.c - entries of the block allocation table, whose pieces are read when they are needed, up to a bounded number.
+ * [MS-VHDX] 2.5 "BAT".
  *
  * After each chunk of payload block entries comes one for a sector bitmap block.  Changes are written in pages of 4
  * KiB, through the log (journal.c).
  */
 #include "vhdx.h"
 
-enum { PIECE = 64 << 10, PAGES = PIECE / VHDX_SECTOR, MAX_LOADED = 256 };
+enum { PIECE = VHDX_PIECE, MAX_LOADED = 256 };
 #define ENTRY_BITS (VHDX_OFFSET_MASK | VHDX_STATE_MASK)
-
-int vhdx_bat_init(struct img *image)
-{
-    struct vhdx *s = vhdx_state(image);
-
-    s->piece_count = (size_t)img_div_up(s->entries * 8, PIECE);
-    s->pieces = calloc(s->piece_count ? s->piece_count : 1, sizeof *s->pieces);
-    return s->pieces ? 0 : -ENOMEM;
-}
-
-void vhdx_bat_free(struct vhdx *s)
-{
-    for (size_t i = 0; s->pieces && i < s->piece_count; i++)
-        free(s->pieces[i].bytes);
-    free(s->pieces);
-    s->pieces = NULL;
-}
 
 /* With the lock held throughout, also in an armed call. */
 static int commit_at_once(struct img *image)
@@ -155,47 +139,4 @@ int vhdx_bat_put(struct img *image, uint64_t block, uint64_t entry)
     }
     img_put_le64(at, entry);
     return 0;
-}
-
-bool vhdx_bat_next_dirty(struct vhdx *s, uint64_t *page, uint8_t bytes[VHDX_SECTOR])
-{
-    for (; *page < (uint64_t)s->piece_count * PAGES; ++*page) {
-        const struct vhdx_piece *piece = &s->pieces[*page / PAGES];
-        if (!piece->dirty) {
-            *page |= PAGES - 1;
-            continue;
-        }
-        if (!(piece->dirty >> *page % PAGES & 1))
-            continue;
-        memcpy(bytes, piece->bytes + *page % PAGES * VHDX_SECTOR, VHDX_SECTOR);
-        for (int at = 0; at < VHDX_SECTOR && *page * VHDX_SECTOR + (uint64_t)at < s->entries * 8; at += 8) {
-            uint64_t entry = img_get_le64(bytes + at);
-            if (entry & VHDX_RESERVED)
-                img_put_le64(bytes + at, entry & VHDX_STATE_MASK);
-        }
-        return true;
-    }
-    return false;
-}
-
-static uint16_t bit_of(uint64_t page)
-{
-    return (uint16_t)(1u << page % PAGES);
-}
-
-void vhdx_bat_leaves(struct vhdx *s, uint64_t page)
-{
-    struct vhdx_piece *piece = &s->pieces[page / PAGES];
-
-    piece->dirty &= (uint16_t)~bit_of(page);
-    piece->leaving |= bit_of(page);
-}
-
-void vhdx_bat_left(struct vhdx *s, uint64_t page, bool there)
-{
-    struct vhdx_piece *piece = &s->pieces[page / PAGES];
-
-    piece->leaving &= (uint16_t)~bit_of(page);
-    if (!there)
-        piece->dirty |= bit_of(page);
 }

@@ -6,7 +6,7 @@
  *   open.c       the vtable, open and close
  *   header.c     headers, region tables
  *   metadata.c   metadata table and its items
- *   bat.c        caches the BAT; map.c: guest range to extent
+ *   pieces.c     BAT in memory, by pieces; bat.c: its entries; map.c: guest range to extent
  *   write.c      reserve, publish, zero
  *   space.c      allocates blocks
  *   log.c        replays the log of the last writer
@@ -165,17 +165,20 @@ int vhdx_commit(struct img *image);
 /* At close: leave nothing to replay. */
 int vhdx_end(struct img *image);
 
-/* bat.c */
+/* pieces.c */
+enum { VHDX_PIECE = 64 << 10, VHDX_PIECE_PAGES = VHDX_PIECE / VHDX_SECTOR };
 int vhdx_bat_init(struct img *image);
 void vhdx_bat_free(struct vhdx *s);
-/* The entry of a payload block, without reserved bits except VHDX_RESERVED.  get may return IMG_LOOK_AGAIN. */
-int vhdx_bat_get(struct img *image, uint64_t block, uint64_t *entry);
-int vhdx_bat_put(struct img *image, uint64_t block, uint64_t entry);
-/* The next dirty page, at or after `page`, in its on-disk form; false: none. */
+/* The next dirty page at or behind `page`, as it is to be on disk; false: there is none. */
 bool vhdx_bat_next_dirty(struct vhdx *s, uint64_t *page, uint8_t bytes[VHDX_SECTOR]);
 /* That page is on its way to the disk from now on; until it is there, or failed to get there. */
 void vhdx_bat_leaves(struct vhdx *s, uint64_t page);
 void vhdx_bat_left(struct vhdx *s, uint64_t page, bool there);
+
+/* bat.c */
+/* The entry of a payload block; reserved bits are cleared, but for VHDX_RESERVED.  get may end with IMG_LOOK_AGAIN. */
+int vhdx_bat_get(struct img *image, uint64_t block, uint64_t *entry);
+int vhdx_bat_put(struct img *image, uint64_t block, uint64_t entry);
 /* Where in the BAT the entry of a block is. */
 static inline uint64_t vhdx_bat_index(const struct vhdx *s, uint64_t block)
 {

@@ -1538,3 +1538,22 @@ END
     done
     err ''
 }
+
+# A storage that is far away answers each request after a while.
+@test "info: few requests are made" {
+    beyond
+    need_strace
+    img 0 create -q -f qcow2 base.qcow2 64M
+    img 0 create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2
+    for name in one two three; do img 0 snapshot -c $name a.qcow2; done
+    img 0 bitmap --add a.qcow2 bits
+    truncate -s 1M a.raw
+    for file in a.qcow2 a.raw; do
+        strace -qq -f -y -o trace -e trace=pread64,preadv,read "$IMG" info $file > /dev/null
+        requests=$(grep "$file>" trace | grep -c -v ' = 0$')
+        case $file in
+            *.qcow2) [ "$requests" -le 6 ] && [ "$requests" -gt 1 ] ;;
+            *) [ "$requests" -le 3 ] ;;
+        esac || { cat trace; return 1; }
+    done
+}

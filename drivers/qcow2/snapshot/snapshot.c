@@ -5,8 +5,8 @@
  */
 #include "../qcow2.h"
 
-enum { MAX_EXTRA = 1024, EXTRA_DISK_SIZE = 16 };
-enum { ID_SHOWN = 127, NAME_SHOWN = 255 };     /* longer ones are truncated as in qemu-img */
+enum { MAX_EXTRA = 1024, EXTRA_DISK_SIZE = 16, AHEAD = 64 << 10, MAX_ENTRY = 2048 };
+enum { ID_SHOWN = 127, NAME_SHOWN = 255 };     /* bytes of a longer one that qemu-img shows */
 
 static int too_big(const struct qcow2 *s, uint32_t index, struct img_error *err)
 {
@@ -89,7 +89,7 @@ void qcow2_free_snapshot(struct qcow2_snapshot *snapshot)
     free(snapshot->extra);
 }
 
-int qcow2_read_snapshots(struct img *image, struct img_error *err)
+static int read_entries(struct img *image, struct img_error *err)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t at = s->h.snapshots_offset;
@@ -103,6 +103,7 @@ int qcow2_read_snapshots(struct img *image, struct img_error *err)
         return cannot_read(-EIO, err);
     for (uint32_t i = 0; i < s->h.snapshot_count; i++) {
         struct qcow2_snapshot snapshot = {0};
+        qcow2_read_ahead(image, at, (size_t)img_min(AHEAD, (s->h.snapshot_count - i) * (uint64_t)MAX_ENTRY));
         int status = read_entry(image, i, &at, &snapshot, err);
         if (status == 0 && at - s->h.snapshots_offset > QCOW2_MAX_SNAPSHOT_TABLE_BYTES)
             status = too_big(s, i, err);
@@ -114,6 +115,14 @@ int qcow2_read_snapshots(struct img *image, struct img_error *err)
         }
     }
     return 0;
+}
+
+int qcow2_read_snapshots(struct img *image, struct img_error *err)
+{
+    int status = read_entries(image, err);
+
+    qcow2_forget_ahead(qcow2_state(image));
+    return status;
 }
 
 void qcow2_free_snapshots(struct qcow2 *s)
