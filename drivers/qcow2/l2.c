@@ -185,7 +185,8 @@ static int end_flush(struct img *image, struct flush *flush, int status)
         status = free_dropped(image, flush->dropped, flush->count);
     else
         for (size_t i = 0; i < flush->count; i++)
-            IMG_VECTOR_PUSH(&s->dropped, flush->dropped[i]);
+            if (!IMG_VECTOR_PUSH(&s->dropped, flush->dropped[i]))
+                break;      /* they leak, which is harmless */
     free(flush->dropped);
     img_scratch_put(flush->l1.raw);
     return status;
