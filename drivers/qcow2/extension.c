@@ -275,7 +275,7 @@ static int put_bitmaps(const struct qcow2 *s, uint8_t *cluster, size_t *at)
     return put_extension(s, cluster, at, QCOW2_EXT_BITMAPS, raw, sizeof raw);
 }
 
-int qcow2_build_extensions(const struct img *image, uint8_t *cluster, size_t *at)
+int qcow2_build_extensions(const struct img *image, bool lean, uint8_t *cluster, size_t *at)
 {
     const struct qcow2 *s = image->state;
     int status;
@@ -283,7 +283,7 @@ int qcow2_build_extensions(const struct img *image, uint8_t *cluster, size_t *at
     if ((status = put_string(s, cluster, at, QCOW2_EXT_BACKING_FORMAT, image->backing_format)) < 0 ||
         (status = put_string(s, cluster, at, QCOW2_EXT_DATA_FILE, s->data_file_name)) < 0 ||
         (status = put_crypto(s, cluster, at)) < 0 ||
-        (status = put_feature_names(s, cluster, at)) < 0 ||
+        (!lean && (status = put_feature_names(s, cluster, at)) < 0) ||
         (status = put_bitmaps(s, cluster, at)) < 0)
         return status;
     /* qemu-img writes these in reverse order of reading; keep that order so that headers stay comparable. */

@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-enum { V2_LENGTH = 72, V3_LENGTH = 104, OUR_LENGTH = 112 };
+enum { V2_LENGTH = 72, V3_LENGTH = 104, OUR_LENGTH = 112, SECTOR = 512 };
 
 /* The header with all that follows it, and where clusters have their usual size the L1 table of a new image. */
 enum { HEAD_BYTES = 256 << 10 };
@@ -263,7 +263,8 @@ static void build_fields(const struct qcow2_header *h, uint32_t length, uint8_t 
     raw[104] = h->compression;
 }
 
-int qcow2_build_header(const struct img *image, uint8_t *cluster)
+/* *end: of what counts. */
+static int build_header(const struct img *image, bool lean, uint8_t *cluster, size_t *end)
 {
     const struct qcow2 *s = image->state;
     const struct qcow2_header *h = &s->h;
@@ -276,7 +277,8 @@ int qcow2_build_header(const struct img *image, uint8_t *cluster)
     if (h->version == 3 && h->unknown_length)
         memcpy(cluster + OUR_LENGTH, h->unknown, h->unknown_length);
 
-    int status = qcow2_build_extensions(image, cluster, &at);
+    int status = qcow2_build_extensions(image, lean, cluster, &at);
+    *end = at;
     if (status < 0 || !image->backing_name)
         return status;
 
@@ -286,18 +288,61 @@ int qcow2_build_header(const struct img *image, uint8_t *cluster)
     memcpy(cluster + at, image->backing_name, length);
     img_put_be64(cluster + 8, at);
     img_put_be32(cluster + 16, (uint32_t)length);
+    *end = at + length;
     return 0;
+}
+
+int qcow2_build_header(const struct img *image, uint8_t *cluster)
+{
+    size_t end;
+
+    return build_header(image, false, cluster, &end);
+}
+
+/* ---- In the place of another one ------------------------------------------------- */
+
+static int same_behind_first_sector(struct img *image, const uint8_t *header, uint8_t *old)
+{
+    const struct qcow2 *s = qcow2_state(image);
+    int status = qcow2_read(image, old, 0, s->cluster_size);
+
+    return status < 0 ? status : memcmp(header + SECTOR, old + SECTOR, s->cluster_size - SECTOR) == 0;
+}
+
+/*
+ * A power cut may tear what lies in several sectors, and a new version, backing name or bitmap beside the rest of an
+ * old header means something else, or nothing.  So the header is made lean first, without the names of features: it
+ * fits into one sector, which is written as a whole or not at all.  While it stands nothing behind it counts.
+ */
+static int replace_header(struct img *image, const uint8_t *header, uint8_t *lean)
+{
+    const struct qcow2 *s = qcow2_state(image);
+    size_t end;
+    int status = build_header(image, true, lean, &end);
+
+    /* What is too long even so (a long name) cannot be had in one step. */
+    if (status < 0 || end > SECTOR)
+        return status < 0 ? status : img_pwrite(image->file, header, 0, s->cluster_size);
+    if ((status = img_pwrite(image->file, lean, 0, SECTOR)) < 0 || (status = qcow2_barrier(image)) < 0 ||
+        (status = img_pwrite(image->file, header + SECTOR, SECTOR, s->cluster_size - SECTOR)) < 0 ||
+        (status = qcow2_barrier(image)) < 0)
+        return status;
+    return img_pwrite(image->file, header, 0, SECTOR);
 }
 
 int qcow2_write_header(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
-    CLEANUP_FREE uint8_t *cluster = malloc(s->cluster_size);
-    if (!cluster)
+    CLEANUP_FREE uint8_t *header = malloc(s->cluster_size);
+    CLEANUP_FREE uint8_t *other = malloc(s->cluster_size);
+    if (!header || !other)
         return -ENOMEM;
 
-    int status = qcow2_build_header(image, cluster);
-    return status < 0 ? status : img_pwrite(image->file, cluster, 0, s->cluster_size);
+    int status = qcow2_build_header(image, header);
+    int same = status < 0 ? status : same_behind_first_sector(image, header, other);
+    if (same < 0)
+        return same;
+    return same ? img_pwrite(image->file, header, 0, SECTOR) : replace_header(image, header, other);
 }
 
 int qcow2_set_incompatible(struct img *image, uint64_t bit, bool on)

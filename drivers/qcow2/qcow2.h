@@ -202,7 +202,8 @@ static inline struct img *qcow2_data_node(const struct img *image)
  * damage.
  */
 int qcow2_read_header(struct img *image, struct img_error *err);
-/* Write header, extensions and backing name from s to cluster 0.  -ENOSPC: they do not fit. */
+/* Write header, extensions and backing name from s to cluster 0.  -ENOSPC: they do not fit.  The disk holds the old
+ * header or the new one at each moment, if all but the names of features fits into a sector. */
 int qcow2_write_header(struct img *image);
 /* Build the header cluster (cluster_size bytes, caller frees), for create, before the image is open.  Takes the
  * backing name and format from image->backing_name, backing_format. */
@@ -218,8 +219,9 @@ void qcow2_forget_ahead(struct qcow2 *s);
 /* extension.c ----------------------------------------------------------------- */
 /* Parse the extensions in [offset, end) of the header cluster.  `names_only`: only the feature names. */
 int qcow2_read_extensions(struct img *image, uint64_t offset, uint64_t end, bool names_only, struct img_error *err);
-/* Append all extensions and the end marker at *at of `cluster`.  -ENOSPC: they do not fit. */
-int qcow2_build_extensions(const struct img *image, uint8_t *cluster, size_t *at);
+/* Append all extensions (`lean`: without the names of features) and the end marker at *at of `cluster`.  -ENOSPC: they
+ * do not fit. */
+int qcow2_build_extensions(const struct img *image, bool lean, uint8_t *cluster, size_t *at);
 void qcow2_free_extensions(struct qcow2 *s);
 /* "dirty bit, Unknown incompatible feature: 100"; caller frees. */
 char *qcow2_feature_list(const struct qcow2 *s, uint64_t incompatible);

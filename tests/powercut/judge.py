@@ -110,6 +110,8 @@ class Judge:
             self.look(complete, 'as left')
         self.check([image for image in self.images if image not in unclean], 'as left')
         if unclean and not self.problems:
+            # (a repair by the reference tool may lose a snapshot, of images that no power was cut for, too)
+            by_us = by_us or self.repair
             for image in unclean:
                 self.mend(by_us, *image)
             who = 'mended by us' if by_us else 'mended by qemu-img'

@@ -167,6 +167,8 @@ def choose_fate(changes, rng):
     torn = rng.choice([0, 0, 0.5, 0.9])
     how = rng.choice(['all', 'one', 'one', 'one kept', 'before', 'behind', 'each', 'each', 'sectors', 'place',
                       'place kept', 'small', 'large', 'file'])
+    if count == 1 and rng.random() < 0.6:
+        how = 'sectors'     # lost or kept, that is rarely a fault
     inside = changes[pick][1]
     name = changes[pick][0]
     if how == 'all':

@@ -408,6 +408,21 @@ def shrink_blocks(rng, _, folder):
                 [('t.img', 'qcow2')], views_of([]))
 
 
+@row('qcow2 header', 100)
+def headers(rng, number, folder):
+    """What a header says is longer than a sector."""
+    bases = make_base(rng, folder, 'b.img', MEGA), make_base(rng, folder, 'n.img', MEGA)
+    version = rng.choice(['compat=0.10', 'compat=1.1'])
+    make(rng, folder, 't.img', 'qcow2', version, MEGA, bases[0], filled=False)
+    steps = [word for at in range(0, MEGA, 65536) for word in ('-c', f'write -P 7 {at} 65536')]
+    run(PEER_IO, ['-f', 'qcow2'] + steps[2:] + ['t.img'], folder)
+    changes = [['rebase', '-f', 'qcow2', '-b', 'n.img', '-F', bases[1][1], 't.img'],
+               ['amend', '-f', 'qcow2', '-o', 'compat=1.1' if '0.10' in version else 'compat=0.10', 't.img']]
+    if version == 'compat=1.1':
+        changes.append(['bitmap', '-f', 'qcow2', '--add', 't.img', 'bits'])
+    return Case(version, changes[number % len(changes)], [('t.img', 'qcow2')], views_of([]))
+
+
 @row('raw write, flushes beside', 100)
 def flushes_beside(rng, _, folder):
     make(rng, folder, 't.raw', 'raw', '', 2 * MEGA, filled=False)
