@@ -138,6 +138,8 @@ static void add_limits(struct img_doc *info, struct img *image)
     put_limit(object, "max-hw-iov", (uint64_t)limits->max_hw_iov);
     img_doc_put_uint(object, "min-mem-alignment", limits->min_mem_alignment);
     img_doc_put_uint(object, "opt-mem-alignment", limits->opt_mem_alignment);
+    put_limit(object, "allocation-unit", limits->cluster ? img_write_unit(image) : 0);
+    put_limit(object, "requests-in-flight", limits->requests);
     img_doc_put(info, "limits", object);
 }
 

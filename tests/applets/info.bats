@@ -1495,6 +1495,12 @@ EOF
     truncate -s 64k a.raw
     img 0 info --limits a.raw
     has "$OUT" '[Rr]equest.alignment'
+    img 0 create -q -f qcow2 -o extended_l2=on a.qcow2 1M
+    img 0 info --limits --output=json --image-opts \
+        driver=qcow2,file.driver=delay,file.file.driver=blkdebug,file.file.align=4096,file.file.image.filename=a.qcow2
+    has "$OUT" '"request-alignment": 4096'
+    has "$OUT" '"allocation-unit": 2048'
+    has "$OUT" '"requests-in-flight": 128'
 }
 
 @test "info: the output of version 7.2" {
