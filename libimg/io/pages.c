@@ -62,7 +62,7 @@ void img_pages_free(struct img_pages *pages)
 {
     if (!pages)
         return;
-    for (size_t i = 0; pages->loaded > 0; i++) {
+    for (size_t i = 0; i < pages->count && pages->loaded > 0; i++) {
         pages->loaded -= pages->slots[i].bytes != NULL;
         free(pages->slots[i].bytes);
     }
@@ -88,7 +88,7 @@ static void drop_copy(struct slot *slot)
 
 void img_pages_forget(struct img_pages *pages)
 {
-    for (size_t i = 0; i < pages->count && pages->loaded; i++) {
+    for (size_t i = 0; i < pages->count; i++) {
         drop_load(&pages->slots[i]);
         drop_copy(&pages->slots[i]);
         pages->slots[i].to = 0;
@@ -304,6 +304,7 @@ static int load_aside(struct img_pages *pages, struct slot *slot, struct img *fi
     int ret;
 
     slot->bytes = NULL;
+    pages->loaded--;
     slot->file = file;
     slot->offset = offset;
     slot->stamp = ++pages->clock;
@@ -317,6 +318,7 @@ static int load_aside(struct img_pages *pages, struct slot *slot, struct img *fi
     }
     slot->loading = NULL;
     slot->bytes = loading.bytes;
+    pages->loaded++;
     if (ret < 0)
         slot->file = NULL;
     return ret < 0 ? ret : IMG_LOOK_AGAIN;
@@ -413,14 +415,15 @@ static uint64_t absent_from(struct img *file, uint64_t offset)
 
 uint64_t img_pages_zeroes_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint64_t length)
 {
-    uint64_t rest = img_min(length, pages->page_size - at % pages->page_size), zeroes, more;
-    uint8_t *entry;
+    uint64_t inside = at % pages->page_size, page = table + at - inside;
+    uint64_t rest = img_min(length, pages->page_size - inside), zeroes, more;
+    const struct slot *slot = find(set_of(pages, file, page), file, page);
 
-    if (img_pages_entry_of(pages, file, table, at, &entry) < 0)
+    if (!slot || slot->loading)
         return 0;
-    zeroes = img_leading_zeroes(entry, (size_t)rest);
+    zeroes = img_leading_zeroes(slot->bytes + inside, (size_t)rest);
     /* What is further on may have changed here and not in the file yet; a layer below has its own idea of holes. */
-    if (zeroes < rest || rest == length || pages->changed || img_backing(file))
+    if (zeroes < rest || rest == length || pages->changed || pages->writing || img_backing(file))
         return zeroes;
     more = absent_from(file, table + at + rest);
     return more >= length - rest ? length : rest + more;

@@ -36,8 +36,8 @@ int img_pages_entry_of(struct img_pages *pages, struct img *file, uint64_t table
 /* The same two, for reading only. */
 int img_pages_look(struct img_pages *pages, uint64_t table, uint64_t at, uint8_t **entry);
 int img_pages_look_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint8_t **entry);
-/* How many of the next `length` bytes of that table, from byte `at` on, are known to be zero without reading more than
- * one page: what is behind the end of the file, or in a hole of it, goes in one step.  0 where that cannot be told. */
+/* How many of the next `length` bytes of that table, from byte `at` on, are known to be zero.  Nothing is read, so the
+ * entry is looked at before; beyond the end of the file, or in a hole of it, all are found at once.  0: unknown. */
 uint64_t img_pages_zeroes_of(struct img_pages *pages, struct img *file, uint64_t table, uint64_t at, uint64_t length);
 uint64_t img_pages_zeroes(struct img_pages *pages, uint64_t table, uint64_t at, uint64_t length);
 /* `length` bytes from there on have changed; it was got last. */

@@ -165,10 +165,11 @@ static int memory_pread(struct img *image, void *buffer, uint64_t offset, size_t
     return 0;
 }
 
-static int memory_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length)
+static int memory_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
     int ret = fill(offset, length, buffer);
 
+    (void)flags;
     if (ret == 0) {
         disk.size = img_max(disk.size, offset + length);
         img_grew_to(image, disk.size);
@@ -237,10 +238,11 @@ static int64_t memory_allocated(struct img *image)
     return (int64_t)(disk.input_size + disk.pages * PAGE);
 }
 
-static char *plain_name(const struct img *image)
+static int plain_name(const struct img *image, char **name)
 {
     (void)image;
-    return strdup(FUZZ_MEMORY);
+    *name = strdup(FUZZ_MEMORY);
+    return *name ? 0 : -ENOMEM;
 }
 
 static int memory_flush(struct img *image)
@@ -250,7 +252,9 @@ static int memory_flush(struct img *image)
 }
 
 const struct img_driver img_driver_memory = {
-    .name = "memory", .title = "The input of a fuzz target", .kind = IMG_PROTOCOL, .prefix = "memory",
+    IMG_ROW(
+        .name = "memory", .kind = IMG_PROTOCOL, .prefix = "memory"
+    ),
     .parse_name = parse_name, .plain_name = plain_name, .open = memory_open, .pread = memory_pread,
     .pwrite = memory_pwrite, .zero = memory_zero, .map = memory_map, .resize = memory_resize,
     .allocated = memory_allocated, .flush = memory_flush,
