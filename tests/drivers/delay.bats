@@ -4,8 +4,11 @@
 
 load ../helper
 
-setup_file() {
-    [ -z "$IMG_IS_PEER" ] || skip 'a driver of ours'
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return 1
+    OUT=$BATS_TEST_TMPDIR/.out
+    ERR=$BATS_TEST_TMPDIR/.err
+    beyond
 }
 
 # The clusters of the disk in an order of their own in the file.

@@ -18,10 +18,7 @@ build() {
 }
 
 setup_file() {
-    if [ -n "$IMG_IS_PEER" ]; then skip 'our own build'; fi
-    case $IMG in
-        */asan/*) skip 'not with AddressSanitizer' ;;
-    esac
+    [ -z "$IMG_IS_PEER" ] && [[ $IMG != */asan/* ]] || return 0
     cd "$BATS_FILE_TMPDIR" || return 1
     mkdir tree
     (cd "$ROOT" && cp -R GNUmakefile applets compat drivers libimg packaging "$BATS_FILE_TMPDIR/tree")
@@ -68,6 +65,8 @@ END
 }
 
 setup() {
+    [ -z "$IMG_IS_PEER" ] || skip 'our own build'
+    no_asan
     cd "$BATS_TEST_TMPDIR" || return 1
     OUT=$BATS_TEST_TMPDIR/.out
     ERR=$BATS_TEST_TMPDIR/.err
