@@ -12,8 +12,11 @@
 
 enum { V2_LENGTH = 72, V3_LENGTH = 104, OUR_LENGTH = 112, SECTOR = 512 };
 
-/* The header with all that follows it, and where clusters have their usual size the L1 table of a new image. */
-enum { HEAD_BYTES = 256 << 10 };
+/*
+ * The header with what usually follows it.  No more, since to read an unwritten part of a preallocated file makes the
+ * page cache hold it, and then the file system calls it data and no hole.
+ */
+enum { HEAD_BYTES = 4096 };
 
 void qcow2_derive(struct qcow2 *s)
 {

@@ -103,7 +103,9 @@ static int read_entries(struct img *image, struct img_error *err)
         return cannot_read(-EIO, err);
     for (uint32_t i = 0; i < s->h.snapshot_count; i++) {
         struct qcow2_snapshot snapshot = {0};
-        qcow2_read_ahead(image, at, (size_t)img_min(AHEAD, (s->h.snapshot_count - i) * (uint64_t)MAX_ENTRY));
+        /* (of the table's own clusters only: see header.c) */
+        uint64_t most = (s->h.snapshot_count - i) * (uint64_t)MAX_ENTRY, rest = s->cluster_size - at % s->cluster_size;
+        qcow2_read_ahead(image, at, (size_t)img_min(AHEAD, img_min(most, rest)));
         int status = read_entry(image, i, &at, &snapshot, err);
         if (status == 0 && at - s->h.snapshots_offset > QCOW2_MAX_SNAPSHOT_TABLE_BYTES)
             status = too_big(s, i, err);
