@@ -9,7 +9,6 @@ and map (host offsets too) and info are equal; at the end so are the contents, a
 environment: see lib/harness.py
 """
 import hashlib
-import json
 import os
 import random
 import re
@@ -43,21 +42,6 @@ def options(rng):
     if rng.random() < 0.15:
         words.append('preallocation=metadata')
     return words, cluster
-
-
-def without_holes(text):
-    """What map says, but for holes of the storage: it tells of them if the file has fewer blocks than clusters in use."""
-    found = []
-    for extent in json.loads(text) if text else []:
-        if extent['data']:
-            extent['zero'] = False
-        last = found[-1] if found else None
-        if last and all(last[key] == extent[key] for key in ('depth', 'present', 'zero', 'data', 'compressed')) and \
-                last.get('offset', -1) + (last['length'] if 'offset' in last else 0) == extent.get('offset', -1):
-            last['length'] += extent['length']
-        else:
-            found.append(extent)
-    return json.dumps(found)
 
 
 class Case:
@@ -164,9 +148,7 @@ class Case:
         info.out = re.sub(r'"(date-n?sec)": \d+', r'"\1": N', info.out)
         if not self.lengths:
             info.out = re.sub(r'(?<= {16})"virtual-size": \d+', '', info.out)
-        extents = run(PEER, ['map', '--output=json', 'a.qcow2'], place)
-        extents.out = without_holes(extents.out)
-        return check, extents, info
+        return check, run(PEER, ['map', '--output=json', 'a.qcow2'], place), info
 
     def compare(self, where):
         """False: the reference tool has leaked where we have not, so they go different ways from here."""
@@ -174,6 +156,7 @@ class Case:
         if ours[0].code == 0 and theirs[0].code == 3:
             return False
         for name, a, b in zip(('check', 'map', 'info'), ours, theirs):
+            # (where an image looks preallocated, map shows the holes of the storage too)
             if a.differs(b) and (name != 'map' or self.lengths and 'preallocation=metadata' not in self.options):
                 self.problems.append(f'{where}: {name}: {a.differs(b)}')
         # (what the reference tool's own resize leaves of a VM state is leaked on both sides)
