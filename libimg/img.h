@@ -204,6 +204,13 @@ bool img_options_want_help(const char *text);
 int img_options_read(const struct img_option *table, unsigned when, struct img_doc *options,
                      void *into, struct img_error *err);
 void img_options_release(const struct img_option *table, unsigned when, void *from);
+/* A copy to read from; empty if `options` is NULL.  Caller frees; out of memory: NULL or broken. */
+struct img_doc *img_options_copy(const struct img_doc *options);
+/* Read into a new structure of `size` bytes, which img_options_free frees.  NULL with *err set on failure, also where
+ * `options` is NULL or broken. */
+void *img_options_new(const struct img_option *table, unsigned when, size_t size, struct img_doc *options,
+                      struct img_error *err);
+void img_options_free(const struct img_option *table, unsigned when, void *parsed);
 /*
  * Functions over several tables, usually those of a format and of the protocol
  * below it; if several entries have the same name, the first counts.  A NULL table is empty.

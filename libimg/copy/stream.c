@@ -38,12 +38,10 @@ static int read_options(struct img_stream *stream, const struct img_doc *options
 
     if (ret < 0)
         return ret;
-    own = img_doc_copy(options);
-    if (options && !own)
-        return img_error_memory(err);
-    ret = img_options_read(driver->options, IMG_AT_CREATE, own, stream->parsed, err);
+    own = img_options_copy(options);
+    stream->parsed = img_options_new(driver->options, IMG_AT_CREATE, driver->create_size, own, err);
     img_doc_free(own);
-    return ret;
+    return stream->parsed ? 0 : -err->code;
 }
 
 /* NULL: out of memory. */
@@ -51,19 +49,18 @@ static struct img_stream *make_stream(const struct img_driver *driver)
 {
     struct img_stream *stream = img_calloc(1, sizeof *stream);
     struct img *image = img_node_new(driver, IMG_RDWR, IMG_CACHE_WRITEBACK, IMG_GATE_OPEN);
-    void *state = img_calloc(1, driver->stream->state_size), *parsed = img_calloc(1, driver->create_size);
+    void *state = img_calloc(1, driver->stream->state_size);
 
-    if (!stream || !image || !state || !parsed) {
+    if (!stream || !image || !state) {
         if (image)
             img_node_free(image);
         free(stream);
         free(state);
-        free(parsed);
         return NULL;
     }
     free(image->state);
     image->state = state;
-    *stream = (struct img_stream){ image, parsed };
+    stream->image = image;
     return stream;
 }
 
@@ -94,8 +91,8 @@ void img_stream_close(struct img_stream *stream)
         return;
     const struct img_driver *driver = stream->image->driver;
     driver->stream->close(stream->image);
-    img_options_release(driver->options, IMG_AT_CREATE, stream->parsed);
+    if (stream->parsed)
+        img_options_free(driver->options, IMG_AT_CREATE, stream->parsed);
     img_node_free(stream->image);
-    free(stream->parsed);
     free(stream);
 }

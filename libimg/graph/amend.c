@@ -45,17 +45,13 @@ int img_amend(struct img *image, const struct img_doc *options, const struct img
     if ((status = check_options(driver, options, err)) < 0)
         return status;
 
-    CLEANUP_FREE void *given = img_calloc(1, driver->create_size);
-    struct img_doc *own = img_doc_copy(options);
-    if (!given || (options && img_doc_broken(own)))
-        status = img_error_memory(err);
-    if (status == 0)
-        status = img_options_read(driver->options, IMG_AT_AMEND, own, given, err);
+    struct img_doc *own = img_options_copy(options);
+    void *given = img_options_new(driver->options, IMG_AT_AMEND, driver->create_size, own, err);
     img_doc_free(own);
-    if (status < 0)
-        return status;
+    if (!given)
+        return -err->code;
     status = driver->amend(image, given, how, err);
-    img_options_release(driver->options, IMG_AT_AMEND, given);
+    img_options_free(driver->options, IMG_AT_AMEND, given);
     if (status < 0 && !err->text)
         img_error_errno(err, -status, "Error while amending options");
     return status;

@@ -90,23 +90,21 @@ static void keep_options(struct img *image, const struct img_doc *options)
 static int call_open(struct img *image, struct img_doc *options, struct img_error *err)
 {
     const struct img_driver *driver = image->driver;
-    CLEANUP_FREE void *parsed = img_calloc(1, driver->open_size ? driver->open_size : 1);
+    const struct img_option *table = driver->open_size ? driver->options : NULL;
+    void *parsed;
     int ret = 0;
 
-    if (!parsed || img_doc_broken(options) || img_doc_broken(image->options))
+    if (img_doc_broken(options) || img_doc_broken(image->options))
         return img_error_memory(err);
     ret = img_node_claim_name(image, err);
     if (ret < 0)
         return ret;
-    if (driver->options && driver->open_size) {
-        ret = img_options_read(driver->options, IMG_AT_OPEN, options, parsed, err);
-        if (ret < 0)
-            return ret;
-    }
+    parsed = img_options_new(table, IMG_AT_OPEN, driver->open_size, options, err);
+    if (!parsed)
+        return -err->code;
     img_limits_inherit(image);
     ret = driver->open(image, parsed, options, err);
-    if (driver->options && driver->open_size)
-        img_options_release(driver->options, IMG_AT_OPEN, parsed);
+    img_options_free(table, IMG_AT_OPEN, parsed);
     if (driver->kind == IMG_PROTOCOL)
         img_doc_remove(options, "filename");
     if (ret < 0 && !err->text)

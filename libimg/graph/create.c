@@ -74,21 +74,17 @@ char *img_create_help(const struct img_driver *driver, const char *name, struct 
 static int call_create(const struct img_driver *driver, const char *name, struct img_doc *options, unsigned shared,
                        bool last, struct img_error *err)
 {
-    CLEANUP_FREE void *parsed = img_calloc(1, driver->create_size ? driver->create_size : 1);
+    void *parsed = img_options_new(driver->options, IMG_AT_CREATE, driver->create_size, options, err);
     struct img_create request = { .name = name, .options = parsed, .rest = options, .shared = shared };
-    int ret = 0;
+    int ret;
 
-    if (!parsed || img_doc_broken(options))
-        return img_error_memory(err);
-    if (driver->options)
-        ret = img_options_read(driver->options, IMG_AT_CREATE, options, parsed, err);
-    if (ret < 0)
-        return ret;
+    if (!parsed)
+        return -err->code;
     if (last && img_doc_count(options))
         ret = img_error_set(err, EINVAL, "Invalid parameter '%s'", img_doc_key_at(options, 0));
     else
         ret = driver->create(&request, err);
-    img_options_release(driver->options, IMG_AT_CREATE, parsed);
+    img_options_free(driver->options, IMG_AT_CREATE, parsed);
     if (ret < 0 && !err->text)
         img_error_errno(err, -ret, "Could not create image");
     return ret;
@@ -107,7 +103,7 @@ int img_create(const struct img_driver *driver, const char *name, const struct i
     ret = img_create_check(driver, name, options, err);
     if (ret < 0)
         return ret;
-    own = options ? img_doc_copy(options) : img_doc_object();
+    own = img_options_copy(options);
     ret = call_create(driver, name, own, IMG_PERM_ALL, driver->kind == IMG_PROTOCOL, err);
     img_doc_free(own);
     return ret;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* measure.c - computes the size of a new image: takes the options of create, but creates nothing. */
 #include "graph.h"
-#include "util/cleanup.h"
-#include "util/strbuf.h"
 
 /* A target without a name is a file. */
 static void find_tables(const struct img_driver *driver, const struct img_option *tables[2])
@@ -21,27 +19,11 @@ int img_measure_check(const struct img_driver *driver, const struct img_doc *opt
     return img_options_check(tables, 2, IMG_AT_CREATE, options, err);
 }
 
-static int measure(const struct img_driver *driver, struct img_doc *options, struct img *source, uint64_t size,
-                   struct img_measure *result, struct img_error *err)
-{
-    CLEANUP_FREE void *parsed = img_calloc(1, driver->create_size ? driver->create_size : 1);
-    int ret = 0;
-
-    if (!parsed || img_doc_broken(options))
-        return img_error_memory(err);
-    if (driver->options)
-        ret = img_options_read(driver->options, IMG_AT_CREATE, options, parsed, err);
-    if (ret < 0)
-        return ret;
-    ret = driver->measure(parsed, source, size, result, err);
-    img_options_release(driver->options, IMG_AT_CREATE, parsed);
-    return ret;
-}
-
 int img_measure(const struct img_driver *driver, const struct img_doc *options, struct img *source, uint64_t size,
                 struct img_measure *result, struct img_error *err)
 {
     struct img_doc *own;
+    void *parsed;
     int ret;
 
     *result = (struct img_measure){ 0 };
@@ -50,8 +32,12 @@ int img_measure(const struct img_driver *driver, const struct img_doc *options, 
     ret = img_measure_check(driver, options, err);
     if (ret < 0)
         return ret;
-    own = options ? img_doc_copy(options) : img_doc_object();
-    ret = measure(driver, own, source, source ? img_size(source) : size, result, err);
+    own = img_options_copy(options);
+    parsed = img_options_new(driver->options, IMG_AT_CREATE, driver->create_size, own, err);
     img_doc_free(own);
+    if (!parsed)
+        return -err->code;
+    ret = driver->measure(parsed, source, source ? img_size(source) : size, result, err);
+    img_options_free(driver->options, IMG_AT_CREATE, parsed);
     return ret;
 }

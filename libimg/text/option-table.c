@@ -213,6 +213,30 @@ void img_options_release(const struct img_option *table, unsigned when, void *fr
     }
 }
 
+struct img_doc *img_options_copy(const struct img_doc *options)
+{
+    return options ? img_doc_copy(options) : img_doc_object();
+}
+
+void *img_options_new(const struct img_option *table, unsigned when, size_t size, struct img_doc *options,
+                      struct img_error *err)
+{
+    void *parsed = img_calloc(1, size ? size : 1);
+
+    if (!parsed || img_doc_broken(options))
+        img_error_memory(err);
+    else if (img_options_read(table, when, options, parsed, err) == 0)
+        return parsed;
+    free(parsed);
+    return NULL;
+}
+
+void img_options_free(const struct img_option *table, unsigned when, void *parsed)
+{
+    img_options_release(table, when, parsed);
+    free(parsed);
+}
+
 /* ---- Several tables together ------------------------------------------------------------ */
 
 /* The first entry with this name in the tables, if it is for `when`. */
