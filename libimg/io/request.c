@@ -397,12 +397,10 @@ int img_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint6
     if (driver != to->driver || !driver->copy_range)
         return -ENOTSUP;
     hold_blocks(to, &range, to_offset, to_offset + length, !aligned_to(to, to_offset | length));
-    ret = driver->copy_range(from, from_offset, to, to_offset, length, share);
+    ret = done_to(to, to_offset + length, driver->copy_range(from, from_offset, to, to_offset, length, share));
     let_go(to, &range);
     changed(to, to_offset, length, ret);
     img_written(to);
-    if (ret == 0)
-        img_grew_to(to, to_offset + length);
     return ret;
 }
 
