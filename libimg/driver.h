@@ -375,7 +375,7 @@ enum {
     IMG_PASS_THROUGH = 8,           /* raw: guest bytes are the bytes below (shift by an offset) */
     IMG_COMPRESSES = 16,            /* FILTER: compresses what is written through it */
     IMG_READS_CONCURRENTLY = 32,    /* FORMAT: pread needs no libimg lock */
-    IMG_WRITES_FUA = 64,            /* pwrite and zero honour IMG_WRITE_FUA; otherwise libimg flushes */
+    IMG_WRITES_FUA = 64,            /* pwrite honours IMG_WRITE_FUA; otherwise libimg flushes */
     IMG_IN_MODULE = 1 << 16,        /* a row that stands for a driver not yet loaded */
     IMG_MAP_UNTOLD = 128            /* FORMAT: report all of it as data to users, as qemu-img does (img_map_told) */
 };

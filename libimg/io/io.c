@@ -332,10 +332,9 @@ static int write_through(struct img *image, const unsigned char *buffer, uint64_
 }
 
 /* detect-zeroes.  Returns 0 if the range was zeroed. */
-static int write_as_zeroes(struct img *image, const void *buffer, uint64_t offset, size_t length)
+static int write_as_zeroes(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
-    unsigned flags = IMG_ZERO_NO_FALLBACK | (image->detect_zeroes == IMG_DETECT_UNMAP ? IMG_ZERO_MAY_UNMAP : 0u);
-
+    flags |= IMG_ZERO_NO_FALLBACK | (image->detect_zeroes == IMG_DETECT_UNMAP ? IMG_ZERO_MAY_UNMAP : 0u);
     return img_is_zero(buffer, length) ? img_zero(image, offset, length, flags) : -ENOTSUP;
 }
 
@@ -404,7 +403,7 @@ int img_pwrite_flags(struct img *image, const void *buffer, uint64_t offset, siz
     if (ret < 0 || length == 0)
         return ret;
     IMG_TRACE(write, image, offset, length);
-    if (image->detect_zeroes && write_as_zeroes(image, buffer, offset, length) == 0)
+    if (image->detect_zeroes && write_as_zeroes(image, buffer, offset, length, kept) == 0)
         ret = 0;
     else if (!is_format(image))
         ret = write_bytes(image, buffer, offset, length, kept);

@@ -304,7 +304,7 @@ static int call_zero(struct img *image, uint64_t offset, uint64_t length, unsign
 }
 
 /* Zero part of a block. */
-static int zero_edge(struct img *image, uint64_t offset, size_t length, unsigned flags, bool head)
+static int zero_edge(struct img *image, uint64_t offset, size_t length, bool head)
 {
     char *zeroes;
     int ret;
@@ -314,7 +314,7 @@ static int zero_edge(struct img *image, uint64_t offset, size_t length, unsigned
     zeroes = img_scratch_get_zeroed(length);
     if (!zeroes)
         return -ENOMEM;
-    ret = done_to(image, offset + length, write_edge(image, zeroes, offset, length, flags & IMG_WRITE_FUA, head));
+    ret = done_to(image, offset + length, write_edge(image, zeroes, offset, length, 0, head));
     img_scratch_put(zeroes);
     return ret;
 }
@@ -332,8 +332,8 @@ static int zero_blocks(struct img *image, uint64_t offset, uint64_t length, unsi
     else if (flags & IMG_ZERO_NO_FALLBACK)
         return -ENOTSUP;
     if (ret == 0)
-        ret = zero_edge(image, offset, (size_t)(first - offset), flags, true);
-    return ret ? ret : zero_edge(image, last, (size_t)(end - last), flags, false);
+        ret = zero_edge(image, offset, (size_t)(first - offset), true);
+    return ret ? ret : zero_edge(image, last, (size_t)(end - last), false);
 }
 
 int img_request_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)

@@ -160,16 +160,17 @@ static int start_zero(struct img *image, uint64_t offset, uint64_t length, unsig
 
 int img_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
-    int ret = start_zero(image, offset, length, &flags);
+    unsigned how = flags & ~(unsigned)IMG_WRITE_FUA;
+    int ret = start_zero(image, offset, length, &how);
 
     if (ret <= 0)
         return ret;
     if (image->driver->kind != IMG_FORMAT)
-        ret = zero_bytes(image, offset, length, flags & ~(unsigned)IMG_WRITE_FUA);
+        ret = zero_bytes(image, offset, length, how);
     else if (image->driver->traits & IMG_PASS_THROUGH)
-        ret = zero_below(image, offset, length, flags & ~(unsigned)IMG_WRITE_FUA);
+        ret = zero_below(image, offset, length, how);
     else
-        ret = zero_format(image, offset, length, flags);
+        ret = zero_format(image, offset, length, how);
     return ret == 0 && flags & IMG_WRITE_FUA ? img_flush(image) : ret;
 }
 

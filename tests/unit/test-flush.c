@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A flush covers each write that was acknowledged before the flush was requested, whatever runs beside it; every
- * later flush repeats the error of a failed one.  The storage in this test holds a write or a flush until it is
- * released.
+ * later flush repeats the error of a failed one.  IMG_WRITE_FUA flushes by itself.  The storage in this test holds a
+ * write or a flush until it is released.
  */
 #include "libimg/driver.h"
 #include "libimg/node/module.h"
@@ -42,6 +42,11 @@ static int slow_pwrite(struct img *image, const void *buffer, uint64_t offset, s
     return img_pwrite_flags(image->file, buffer, offset, length, flags);
 }
 
+static int slow_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
+{
+    return img_zero(image->file, offset, length, flags);
+}
+
 static int slow_flush(struct img *image)
 {
     (void)image;
@@ -53,7 +58,7 @@ static int slow_flush(struct img *image)
 
 static const struct img_driver slow_driver = {
     IMG_ROW( .name = "slow", .kind = IMG_ADAPTER ),
-    .open = slow_open, .pread = slow_pread, .pwrite = slow_pwrite, .flush = slow_flush,
+    .open = slow_open, .pread = slow_pread, .pwrite = slow_pwrite, .zero = slow_zero, .flush = slow_flush,
 };
 
 extern const struct img_driver img_driver_file, img_driver_raw;
@@ -96,6 +101,23 @@ static int end(pthread_t thread)
     return (int)(intptr_t)result;
 }
 
+/* With IMG_WRITE_FUA each way to write leaves nothing to flush. */
+static void fua(void)
+{
+    static const char data[512] = "x", zeroes[512];
+
+    flushes = 0;
+    OK(img_pwrite_flags(image, data, 0, sizeof data, IMG_WRITE_FUA) == 0 && flushes == 1, "a write with FUA flushes");
+    OK(img_flush(image) == 0 && flushes == 1, "and leaves nothing to flush");
+    OK(img_zero(image, 0, 512, IMG_WRITE_FUA) == 0 && flushes == 2, "zeroes with FUA");
+    OK(img_zero(image, 1, 510, IMG_WRITE_FUA) == 0 && flushes == 3, "part of a block");
+    OK(img_pwrite_flags(image, zeroes, 0, sizeof zeroes, IMG_WRITE_FUA) == 0 && flushes == 4, "zeroes written");
+    image->detect_zeroes = IMG_DETECT_ON;
+    OK(img_pwrite_flags(image, zeroes, 0, sizeof zeroes, IMG_WRITE_FUA) == 0 && flushes == 5, "and found by detect-zeroes");
+    OK(img_flush(image) == 0 && flushes == 5, "nothing is left to flush");
+    image->detect_zeroes = IMG_DETECT_OFF;
+}
+
 int main(void)
 {
     struct img_open how = { .flags = IMG_RDWR, .image_opts = true };
@@ -134,6 +156,8 @@ int main(void)
     hold_flush = false;
     flushes = 0;
     OK(img_flush(image) == 0 && flushes == 1, "the write is flushed by the next flush");
+
+    fua();
 
     flush_error = -EIO;
     write_one(NULL);
