@@ -260,24 +260,16 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* Useful number of requests in flight, in the chain of an image. */
-static uint64_t requests_of(const struct img *image)
-{
-    uint64_t most = 0;
-
-    for (; image; image = img_backing(image))
-        most = img_max(most, img_limits(image)->requests);
-    return most;
-}
-
 static unsigned worker_count(const struct compare *what)
 {
     uint64_t useful = (what->end - what->start) / (2 * CHUNK) + 1;
-    uint64_t far = img_min(img_max(requests_of(what->images[0]), requests_of(what->images[1])), FAR_WORKERS);
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t near = img_min(processors > 0 ? (uint64_t)processors : 1, WORKERS);
+    struct img_reach reach = { 0 };
 
-    return (unsigned)img_min(img_max(near, far), useful);
+    img_reach_add(&reach, what->images[0]);
+    img_reach_add(&reach, what->images[1]);
+    return (unsigned)img_min(img_max(near, img_min(reach.requests, FAR_WORKERS)), useful);
 }
 
 struct compare_finding compare_images(const struct compare *what)

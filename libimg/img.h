@@ -700,5 +700,12 @@ struct img_limits {
 };
 /* The limits of an open image, as they stand. */
 const struct img_limits *img_limits(const struct img *image);
+/* What the storages of a chain are like together: the maximum of each. */
+struct img_reach {
+    uint32_t requests;
+    bool round_trip;
+};
+/* Widen *reach by an image and its backing chain; NULL is none. */
+void img_reach_add(struct img_reach *reach, const struct img *image);
 
 #endif

@@ -419,21 +419,6 @@ static uint64_t total_length(const struct img_copy *what)
 
 /* ---- Concurrency -------------------------------------------------------------------- */
 
-/* The storages of a job combined: the maximum of each property. */
-struct reach {
-    uint32_t requests;
-    bool round_trip;
-};
-
-static void reach_of(const struct img *image, struct reach *reach)
-{
-    for (; image; image = img_backing(image)) {
-        const struct img_limits *limits = img_limits(image);
-        reach->requests = (uint32_t)img_max(reach->requests, limits->requests);
-        reach->round_trip |= limits->round_trip;
-    }
-}
-
 static unsigned processors(void)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -449,7 +434,7 @@ static uint64_t memory_of_worker(const struct copy_job *job)
     return job->window_size * (job->what->rebase ? 2 : 1) + (job->what->compress ? job->coded_size : 0);
 }
 
-static unsigned count_workers(const struct copy_job *job, const struct reach *reach)
+static unsigned count_workers(const struct copy_job *job, const struct img_reach *reach)
 {
     uint64_t count = job->what->workers;
 
@@ -467,7 +452,7 @@ static unsigned count_workers(const struct copy_job *job, const struct reach *re
 }
 
 /* Make waits that may never end interruptible. */
-static int start_waiting(struct copy_job *job, struct img_stop *stop, const struct reach *reach)
+static int start_waiting(struct copy_job *job, struct img_stop *stop, const struct img_reach *reach)
 {
     int ret;
 
@@ -520,7 +505,7 @@ int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *
     struct copy_job job = { .what = what, .pass = pass, .sink = sink, .total = total_length(what),
                             .image = what->stream ? what->stream->image : what->target,
                             .position = what->target_offset };
-    struct reach sources = { 0 }, all;
+    struct img_reach sources = { 0 }, all;
     struct img_stop stop;
     int ret;
 
@@ -531,10 +516,10 @@ int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *
     pthread_cond_init(&job.turn_changed, NULL);
     clock_gettime(CLOCK_MONOTONIC, &job.started);
     for (size_t i = 0; i < what->source_count; i++)
-        reach_of(what->sources[i], &sources);
+        img_reach_add(&sources, what->sources[i]);
     job.far = sources.round_trip;
     all = sources;
-    reach_of(what->target, &all);
+    img_reach_add(&all, what->target);
     ret = start_waiting(&job, &stop, &all);
     if (ret == 0)
         ret = run_workers(&job, count_workers(&job, &all));

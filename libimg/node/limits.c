@@ -72,6 +72,14 @@ const struct img_limits *img_limits(const struct img *image)
     return &image->limits;
 }
 
+void img_reach_add(struct img_reach *reach, const struct img *image)
+{
+    for (; image; image = img_backing(image)) {
+        reach->requests = (uint32_t)img_max(reach->requests, image->limits.requests);
+        reach->round_trip |= image->limits.round_trip;
+    }
+}
+
 uint32_t img_cluster_size(const struct img *image)
 {
     return image->limits.cluster;
