@@ -13,10 +13,15 @@ unset IMGBOX_COMPAT
 . "$ROOT/tests/peers.bash"
 [ -n "${IMG_IS_PEER+set}" ] || find_peers
 
-setup() {
+# A bats file with its own setup calls this first.
+fresh_folder() {
     cd "$BATS_TEST_TMPDIR" || return 1
     OUT=$BATS_TEST_TMPDIR/.out
     ERR=$BATS_TEST_TMPDIR/.err
+}
+
+setup() {
+    fresh_folder
 }
 
 # ---- what a test needs

@@ -5,9 +5,7 @@
 load ../helper
 
 setup() {
-    cd "$BATS_TEST_TMPDIR" || return 1
-    OUT=$BATS_TEST_TMPDIR/.out
-    ERR=$BATS_TEST_TMPDIR/.err
+    fresh_folder
     truncate -s 1M a.raw
 }
 

@@ -5,7 +5,7 @@
 load ../helper
 
 setup() {
-    cd "$BATS_TEST_TMPDIR" || return 1
+    fresh_folder
     beyond
 }
 

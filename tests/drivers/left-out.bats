@@ -67,9 +67,7 @@ END
 setup() {
     [ -z "$IMG_IS_PEER" ] || skip 'our own build'
     no_asan
-    cd "$BATS_TEST_TMPDIR" || return 1
-    OUT=$BATS_TEST_TMPDIR/.out
-    ERR=$BATS_TEST_TMPDIR/.err
+    fresh_folder
     WITH=$BATS_FILE_TMPDIR/with/bin/qemu-img WITHOUT=$BATS_FILE_TMPDIR/build/bin/qemu-img
 }
 

@@ -19,7 +19,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from damage import DAMAGES, Image, Skip  # noqa: E402
-from harness import Folder, IMG, PEER, cases, killed, make_qcow2, run  # noqa: E402
+from harness import Folder, IMG, PEER, cases, guest_bytes, killed, make_qcow2, run  # noqa: E402
 
 NAME = 'image.qcow2'
 CALLS = 'pwrite64,ftruncate,fallocate,fdatasync'
@@ -64,15 +64,7 @@ def contents(folder):
     found = []
     for snapshot in [None] + SNAPSHOTS:
         words = ['-l', 'snapshot.name=' + snapshot] if snapshot else []
-        result = run(PEER, ['convert', '-q', '-U', '-f', 'qcow2', '-O', 'raw'] + words + [NAME, 'guest.raw'], folder)
-        path = os.path.join(folder, 'guest.raw')
-        data = None
-        if result.code == 0:
-            with open(path, 'rb') as file:
-                data = file.read()
-        if os.path.exists(path):
-            os.unlink(path)
-        found.append(data)
+        found.append(guest_bytes(PEER, ['-q', '-U', '-f', 'qcow2'] + words + [NAME], folder)[0])
     return found
 
 

@@ -6,9 +6,7 @@
 load ../helper
 
 setup() {
-    cd "$BATS_TEST_TMPDIR" || return 1
-    OUT=$BATS_TEST_TMPDIR/.out
-    ERR=$BATS_TEST_TMPDIR/.err
+    fresh_folder
     need_peer
     need_root
     mkdir disk

@@ -22,8 +22,8 @@ import zlib
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, 'lib'))
 sys.path.insert(0, os.path.join(HERE, '../powercut'))
-from harness import Folder, IMG, IMG_IS_PEER, PEER, PEER_IO, Tap, read, run, write  # noqa: E402
-from judge import Judge, SOUND, read_view  # noqa: E402
+from harness import Folder, IMG, IMG_IS_PEER, PEER, PEER_IO, Tap, guest_bytes, read, run, write  # noqa: E402
+from judge import Judge, SOUND  # noqa: E402
 from replay import Log, Replay, choose_cuts  # noqa: E402
 from rows import CUTS as SHORT, ROWS  # noqa: E402
 
@@ -117,7 +117,7 @@ class Recording:
         lay(self.work, files)
 
     def views(self):
-        return {title: read_view(self.work, words)[0] for title, words in self.case.views.items()}
+        return {title: guest_bytes(PEER, words, self.work)[0] for title, words in self.case.views.items()}
 
     def cut(self, number, seed):
         """Problems of one cut, with a line that names it."""

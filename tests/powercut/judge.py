@@ -19,7 +19,7 @@ import re
 import struct
 
 from bitmaps import trusted, untrue
-from harness import IMG, PEER, PEER_IO, run
+from harness import IMG, PEER, PEER_IO, guest_bytes, run
 
 SECTOR = 512
 PIECE = 20480       # of what is written afterwards
@@ -27,19 +27,6 @@ PIECE = 20480       # of what is written afterwards
 # holds bytes of a block that is in no table (vpc).
 OURS_WRITES = ('qed', 'vpc')
 SOUND = (0, 3, 63)      # no fault, leaks, no check for this format
-
-
-def read_view(folder, words):
-    """The bytes of a view, or None where there is none, and what the reference tool says."""
-    result = run(PEER, ['convert', '-O', 'raw'] + words + ['view.raw'], folder)
-    path = os.path.join(folder, 'view.raw')
-    data = None
-    if result.code == 0:
-        with open(path, 'rb') as file:
-            data = file.read()
-    if os.path.exists(path):
-        os.unlink(path)
-    return data, result.err
 
 
 def bad_sector(got, old, new):
@@ -122,7 +109,7 @@ class Judge:
     def write_on(self, by_us, rng):
         """Write to what the first view shows; problems of that."""
         (title, words), (name, form) = next(iter(self.views.items())), self.images[0]
-        got, error = read_view(self.folder, words)
+        got, error = guest_bytes(PEER, words, self.folder)
         if got is None or words[-1] != name or len(got) < 2 * PIECE:
             return []
         wanted, steps = bytearray(got), []
@@ -137,7 +124,7 @@ class Judge:
         else:
             run(PEER_IO, ['-f', form] + [word for number, at in steps
                                          for word in ('-c', f'write -P {number} {at} {PIECE}')] + [name], self.folder)
-        got, error = read_view(self.folder, words)
+        got, error = guest_bytes(PEER, words, self.folder)
         if got is None:
             return [f'written on: {title}: cannot be read: {error[:300]}']
         bad = bad_sector(got, wanted, wanted)
@@ -168,7 +155,7 @@ class Judge:
 
     def look(self, complete, who):
         for title, words in self.views.items():
-            got, error = read_view(self.folder, words)
+            got, error = guest_bytes(PEER, words, self.folder)
             problem = self.compare(title, got, error, complete)
             if not problem and title == 'disk' and any(self.bitmaps) and not self.repair:
                 with open(os.path.join(self.folder, self.images[0][0]), 'rb') as file:

@@ -76,6 +76,19 @@ def must(tool, arguments, cwd):
         raise RuntimeError('%s: %s' % (' '.join(arguments), result.err))
 
 
+def guest_bytes(tool, words, folder):
+    """What a guest reads, by convert with these words and to raw; None where that fails.  And what the tool says."""
+    result = run(tool, ['convert', '-O', 'raw'] + words + ['guest.raw'], folder)
+    path = os.path.join(folder, 'guest.raw')
+    data = None
+    if result.code == 0:
+        with open(path, 'rb') as file:
+            data = file.read()
+    if os.path.exists(path):
+        os.unlink(path)
+    return data, result.err
+
+
 def can_make(form):
     """Can the tool under test create images of this format?"""
     return run(IMG, ['create', '-f', form, '-o', 'help'], '/').code == 0
