@@ -378,6 +378,15 @@ struct img_extent {
     struct img *via;            /* not NULL: `file` and `host` are for display only; read from this node at the
                                    guest offset (there is a filter in between) */
 };
+/* Drop the part before `offset`, which lies inside the extent. */
+static inline void img_extent_skip(struct img_extent *extent, uint64_t offset)
+{
+    uint64_t gone = offset - extent->offset;
+
+    extent->offset = offset;
+    extent->length -= gone;
+    extent->host += gone;
+}
 
 /*
  * Map a range of `image` itself, without its backing file: *extent covers a

@@ -238,10 +238,7 @@ static int look_ahead(struct copy_job *job)
     int ret;
 
     if (ahead->length && job->position < ahead->offset + ahead->length) {
-        uint64_t gone = job->position - ahead->offset;
-        ahead->offset += gone;
-        ahead->length -= gone;
-        ahead->host += gone;
+        img_extent_skip(ahead, job->position);
         return 0;
     }
     ahead->length = 0;

@@ -111,10 +111,7 @@ static int map_piece(struct copy_job *job, uint64_t offset, uint64_t length, str
 
     if (extent->length && offset >= extent->offset && offset < extent->offset + extent->length &&
         (offset == extent->offset || extent->kind != IMG_CODED)) {
-        uint64_t gone = offset - extent->offset;
-        extent->offset += gone;
-        extent->host += gone;
-        extent->length -= gone;
+        img_extent_skip(extent, offset);
         return 0;
     }
     ret = copy_map(job, offset, length, extent);

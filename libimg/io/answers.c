@@ -20,13 +20,11 @@ bool img_answers_find(struct img *image, uint64_t offset, uint64_t end, struct i
     *generation = answers->generation;
     for (unsigned i = 0; i < IMG_ANSWERS; i++) {
         const struct img_extent *kept = &answers->kept[i];
-        uint64_t gone = offset - kept->offset;
         if (!covers(kept, offset))
             continue;
         *extent = *kept;
-        extent->offset = offset;
-        extent->host += gone;
-        extent->length = img_min(kept->length - gone, end - offset);
+        img_extent_skip(extent, offset);
+        extent->length = img_min(extent->length, end - offset);
         return true;
     }
     return false;

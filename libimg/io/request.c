@@ -443,9 +443,8 @@ static int ask_map(struct img *image, uint64_t offset, uint64_t end, struct img_
         return ret < 0 ? ret : 0;
     if (start + extent->length < last)
         round_run(image, start, extent);
-    extent->length = img_min(start + extent->length, end) - offset;
-    extent->host += offset - start;
-    extent->offset = offset;
+    img_extent_skip(extent, offset);
+    extent->length = img_min(extent->length, end - offset);
     return 0;
 }
 
@@ -480,9 +479,8 @@ static int ask_once(struct img *image, uint64_t offset, uint64_t end, struct img
     for (int i = 0; i < count; i++)
         img_answers_keep(image, &extents[i], generation);
     *extent = extents[0];
-    extent->offset = offset;
-    extent->host += offset - start;
-    extent->length = img_min(start + extents[0].length, end) - offset;
+    img_extent_skip(extent, offset);
+    extent->length = img_min(extent->length, end - offset);
     return 0;
 }
 
