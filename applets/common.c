@@ -38,6 +38,15 @@ void app_tell(const char *format, ...)
     write_whole(&text);
 }
 
+void app_tell_text(const char *text, const char *end)
+{
+    struct img_strbuf whole = { 0 };
+
+    img_strbuf_add(&whole, text);
+    img_strbuf_add(&whole, end);
+    write_whole(&whole);
+}
+
 void app_tell_line(const char *who, const char *kind, const char *format, va_list arguments)
 {
     struct img_strbuf line = { 0 };

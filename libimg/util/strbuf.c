@@ -53,14 +53,21 @@ void img_strbuf_add_char(struct img_strbuf *buffer, char c)
 
 void img_strbuf_vprintf(struct img_strbuf *buffer, const char *format, va_list arguments)
 {
+    if (!reserve(buffer, 0))
+        return;
     va_list again;
     va_copy(again, arguments);
-    int length = vsnprintf(NULL, 0, format, arguments);
+    size_t space = buffer->capacity - buffer->length;
+    int length = vsnprintf(buffer->text + buffer->length, space, format, arguments);
+    if (length >= 0 && (size_t)length >= space && reserve(buffer, (size_t)length))
+        length = vsnprintf(buffer->text + buffer->length, (size_t)length + 1, format, again);
+    va_end(again);
     if (length < 0)
         buffer->failed = true;
-    else if (reserve(buffer, (size_t)length))
-        buffer->length += (size_t)vsnprintf(buffer->text + buffer->length, (size_t)length + 1, format, again);
-    va_end(again);
+    if (!buffer->failed)
+        buffer->length += (size_t)length;
+    else
+        buffer->text[buffer->length] = '\0';
 }
 
 void img_strbuf_printf(struct img_strbuf *buffer, const char *format, ...)

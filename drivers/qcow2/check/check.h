@@ -118,9 +118,17 @@ int qcow2_reader_table(struct qcow2_table_reader *reader, uint32_t index, uint8_
 /* Forget the tables read ahead: one was changed on disk. */
 void qcow2_reader_stale(struct qcow2_table_reader *reader);
 void qcow2_reader_end(struct qcow2_table_reader *reader);
+enum { QCOW2_EMPTY_STEP = 64 };     /* entries; so often a run of empty ones is looked for */
+/* How many entries of zero begin here. */
+uint32_t qcow2_empty_run(const struct qcow2 *s, const uint8_t *table, uint32_t index);
 /* How many entries of zero to pass over at this one, in one step: a table may be there a million times, and hardly hold
  * a thing.  They are not always looked for. */
-uint32_t qcow2_empty_entries(const struct qcow2 *s, const uint8_t *table, uint32_t index);
+static inline uint32_t qcow2_empty_entries(const struct qcow2 *s, const uint8_t *table, uint32_t index)
+{
+    bool look = index % QCOW2_EMPTY_STEP == 0 && img_get_be64(table + (size_t)index * s->l2_entry_size) == 0;
+
+    return look ? qcow2_empty_run(s, table, index) : 0;
+}
 /* Count what the L2 table that was read from `offset` refers to, and judge its entries. */
 int qcow2_check_l2(struct qcow2_check *check, uint64_t offset, uint8_t *table, bool active);
 

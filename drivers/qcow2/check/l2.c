@@ -262,17 +262,12 @@ static int judge(struct qcow2_check *check, const struct place *at)
 
 /* ---- The usual entries, of which there are millions ------------------------------------ */
 
-enum {
-    LOOK_AHEAD = 24,                    /* entries; in a fragmented image each count is a cache miss of its own */
-    EMPTY_STEP = 64                     /* so often a run of empty ones is looked for */
-};
+enum { LOOK_AHEAD = 24 };               /* entries; in a fragmented image each count is a cache miss of its own */
 
-uint32_t qcow2_empty_entries(const struct qcow2 *s, const uint8_t *table, uint32_t index)
+uint32_t qcow2_empty_run(const struct qcow2 *s, const uint8_t *table, uint32_t index)
 {
     size_t left = (((size_t)1 << s->l2_bits) - index) * s->l2_entry_size;
 
-    if (index % EMPTY_STEP)
-        return 0;
     return (uint32_t)(img_leading_zeroes(table + (size_t)index * s->l2_entry_size, left) / s->l2_entry_size);
 }
 
@@ -309,6 +304,20 @@ static bool count_plain(struct qcow2_check *check, uint64_t entry, bool active, 
     return true;
 }
 
+/* Count plain entries from `index` on; returns the first one that is not, or where empty ones are looked for next. */
+static uint32_t count_run(struct qcow2_check *check, const uint8_t *table, uint32_t index, bool active, uint64_t *next)
+{
+    uint32_t entries = 1u << check->s->l2_bits, end = (index | (QCOW2_EMPTY_STEP - 1)) + 1;
+
+    for (end = end < entries ? end : entries; index < end; index++) {
+        if (index + LOOK_AHEAD < entries)
+            fetch_count(check, img_get_be64(table + (size_t)(index + LOOK_AHEAD) * 8));
+        if (!count_plain(check, img_get_be64(table + (size_t)index * 8), active, next))
+            break;
+    }
+    return index;
+}
+
 int qcow2_check_l2(struct qcow2_check *check, uint64_t offset, uint8_t *table, bool active)
 {
     const struct qcow2 *s = check->s;
@@ -316,19 +325,18 @@ int qcow2_check_l2(struct qcow2_check *check, uint64_t offset, uint8_t *table, b
     uint32_t entries = 1u << s->l2_bits;
     uint64_t next = 0;
 
-    for (uint32_t i = 0; i < entries; i++) {
-        i += qcow2_empty_entries(s, table, i);
-        if (i == entries)
-            break;
-        if (usual && i + LOOK_AHEAD < entries)
-            fetch_count(check, img_get_be64(table + (size_t)(i + LOOK_AHEAD) * 8));
-        if (usual && count_plain(check, img_get_be64(table + (size_t)i * 8), active, &next))
+    for (uint32_t i = 0; i < entries; ) {
+        uint32_t start = i += qcow2_empty_entries(s, table, i);
+        if (usual && i < entries)
+            i = count_run(check, table, i, active, &next);
+        if (i == entries || (i > start && i % QCOW2_EMPTY_STEP == 0))
             continue;
         struct place at = { .table = offset, .index = i, .active = active, .next = &next,
                             .bytes = table + (size_t)i * s->l2_entry_size };
         int status = judge(check, &at);
         if (status < 0)
             return status;
+        i++;
     }
     return 0;
 }
