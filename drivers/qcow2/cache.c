@@ -455,26 +455,31 @@ static int load_aside(struct qcow2_cache *cache, struct table *table, uint64_t o
     return status < 0 ? status : IMG_LOOK_AGAIN;
 }
 
-static int get_table(struct qcow2_cache *cache, uint64_t offset, bool looks, uint8_t **bytes)
+/* `table` is the one at `offset`, which is being loaded, or NULL. */
+static int load_table(struct qcow2_cache *cache, struct table *table, uint64_t offset, bool looks, uint8_t **bytes)
+{
+    bool waits = looks && img_may_wait(cache->image);
+    int status;
+
+    if (table && waits)
+        return img_wait_for_table(cache->image);
+    if (table)
+        qcow2_cache_forget(cache, offset);
+    if ((status = check_offset(cache, offset)) < 0 || (status = make_room(cache, waits, &table)) < 0)
+        return status;
+    if ((status = waits ? load_aside(cache, table, offset) : load(cache, table, offset)) < 0)
+        return status;
+    *bytes = table->bytes;
+    return 0;
+}
+
+static inline int get_table(struct qcow2_cache *cache, uint64_t offset, bool looks, uint8_t **bytes)
 {
     struct table *table = find(cache, offset);
-    bool waits = looks && img_may_wait(cache->image);
 
-    if (table && table->loading) {
-        if (waits)
-            return img_wait_for_table(cache->image);
-        qcow2_cache_forget(cache, offset);
-        table = NULL;
-    }
-    if (!table) {
-        int status = check_offset(cache, offset);
-        if (status < 0 || (status = make_room(cache, waits, &table)) < 0)
-            return status;
-        if ((status = waits ? load_aside(cache, table, offset) : load(cache, table, offset)) < 0)
-            return status;
-    } else {
-        touch(cache, table);
-    }
+    if (!table || table->loading)
+        return load_table(cache, table, offset, looks, bytes);
+    touch(cache, table);
     *bytes = table->bytes;
     return 0;
 }

@@ -137,9 +137,10 @@ int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img
     struct img *top = img_behind_filters(image);
     int ret;
 
-    *extent = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_DATA, .layer = top };
-    if (top->driver->traits & IMG_MAP_UNTOLD)
+    if (top->driver->traits & IMG_MAP_UNTOLD) {
+        *extent = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_DATA, .layer = top };
         return 0;
+    }
     ret = img_map_chain(image, NULL, offset, length, extent);
     if (ret == 0 && extent->layer->driver->traits & IMG_MAP_UNTOLD) {
         extent->kind = IMG_DATA;

@@ -439,8 +439,8 @@ static int ask_map(struct img *image, uint64_t offset, uint64_t end, struct img_
     uint64_t start = img_align_down(offset, unit), last = img_min(img_align_up(end, unit), img_max(img_size(image), end));
     int ret = call_map(image, start, last - start, extent, 1);
 
-    if (ret < 0 || unit == 1)
-        return ret < 0 ? ret : 0;
+    if (ret < 0)
+        return ret;
     if (start + extent->length < last)
         round_run(image, start, extent);
     img_extent_skip(extent, offset);
@@ -486,6 +486,12 @@ static int ask_once(struct img *image, uint64_t offset, uint64_t end, struct img
 
 int img_request_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
-    return image->limits.round_trip ? ask_once(image, offset, offset + length, extent)
-                                    : ask_map(image, offset, offset + length, extent);
+    int ret;
+
+    if (image->limits.round_trip)
+        return ask_once(image, offset, offset + length, extent);
+    if (image->limits.request_alignment > 1)
+        return ask_map(image, offset, offset + length, extent);
+    ret = call_map(image, offset, length, extent, 1);
+    return ret < 0 ? ret : 0;
 }
