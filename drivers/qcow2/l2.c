@@ -309,7 +309,8 @@ static int new_l2(struct img *image, uint64_t l1_index)
         if (old)
             memcpy(table, copy, s->cluster_size);
         /* Write it now to allocate its storage: later writes to it cannot fail on a full disk. */
-        status = qcow2_write(image, 0, table, offset, s->cluster_size);
+        if (!s->creating)
+            status = qcow2_write(image, 0, table, offset, s->cluster_size);
     }
     if (status < 0) {
         qcow2_free_clusters(image, offset, s->cluster_size);

@@ -168,6 +168,7 @@ struct qcow2 {
     struct img_codec_how coding;    /* how to compress clusters while the image is open */
     bool coded_written;             /* compressed clusters were written: the file may end inside a sector */
     uint64_t published, durable;    /* number of published reservations, and of those with durable bytes */
+    bool creating;                  /* a new image, which is removed if a write fails */
     bool lazy;                      /* lazy refcounts are on: no order between refcounts and L2 tables */
 };
 

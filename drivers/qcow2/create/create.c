@@ -368,6 +368,7 @@ int qcow2_new_begin(struct qcow2_new *plan, const struct qcow2_create_options *g
     plan->image.flags = IMG_RDWR | IMG_RESIZE;
     /* Nobody relies on an unfinished image: skip the ordering while writing it. */
     plan->image.cache = IMG_CACHE_UNSAFE;
+    plan->state.creating = true;
     pthread_mutex_init(&plan->image.lock, NULL);
     return check_options(plan, err);
 }

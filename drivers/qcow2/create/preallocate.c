@@ -72,6 +72,12 @@ static int reach_end(struct img *image, struct placing *at)
     return img_resize_file(file, at->end, NULL, at->err);
 }
 
+/* Nobody relies on the order of writes to a new image: there the end is reached once, after the last cluster. */
+static int reach_now(struct img *image, struct placing *at)
+{
+    return qcow2_state(image)->creating ? 0 : reach_end(image, at);
+}
+
 /* Allocate host clusters for `count` guest clusters; fewer if the run to be continued is not free that far. */
 static int place(struct img *image, struct placing *at, uint64_t guest, uint64_t *count, uint64_t *host)
 {
@@ -130,7 +136,7 @@ static int place_slice(struct img *image, struct placing *at, uint64_t guest, ui
     *done = img_min(end, base + (count << s->h.cluster_bits));
     at->next = host + (count << s->h.cluster_bits);
     at->end = host + img_align_up(*done - base, s->subcluster_size);
-    return reach_end(image, at);
+    return reach_now(image, at);
 }
 
 /* Place one request: its first part by first fit, the rest directly after it. */
@@ -172,7 +178,7 @@ static int preallocate_metadata(struct img *image, uint64_t guest, uint64_t end,
     struct placing at = { .err = err };
 
     int status = place_all(image, &at, guest, end);
-    if (status < 0 || (status = qcow2_flush(image)) < 0)
+    if (status < 0 || (status = reach_end(image, &at)) < 0 || (status = qcow2_flush(image)) < 0)
         return img_error_errno(err, -status, "Allocating clusters failed");
     return 0;
 }
