@@ -38,13 +38,14 @@ void app_tell(const char *format, ...)
     write_whole(&text);
 }
 
-void app_tell_text(const char *text, const char *end)
+void app_tell_text(const char *text, bool line)
 {
-    struct img_strbuf whole = { 0 };
-
-    img_strbuf_add(&whole, text);
-    img_strbuf_add(&whole, end);
-    write_whole(&whole);
+    if (line) {
+        app_tell("%s\n", text);
+        return;
+    }
+    fflush(stdout);
+    fwrite(text, 1, strlen(text), stderr);
 }
 
 void app_tell_line(const char *who, const char *kind, const char *format, va_list arguments)

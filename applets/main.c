@@ -24,7 +24,7 @@ static void print_notice(enum img_notice kind, const char *text)
     else if (kind == IMG_FAULT)
         app_error("%s", text);
     else
-        app_tell_text(text, kind == IMG_HINT ? "" : "\n");
+        app_tell_text(text, kind == IMG_NOTE);
 }
 
 /*

@@ -68,15 +68,15 @@ void img_error_clear(struct img_error *err);
 /*
  * Messages that are not errors go to the process-wide notice handler.  The
  * applet prints them on standard error: WARNING as "NAME: warning: TEXT", NOTE
- * as a line of its own, FAULT as "NAME: TEXT", HINT without a newline (where
- * qemu-img omits it).  The default handler drops them.
+ * as a line of its own, FAULT as "NAME: TEXT", HINT as it is: without a newline
+ * where qemu-img omits it, or with those that it has.  The default handler drops them.
  * Set the handler before threads start; it may be called from any thread.
  */
 enum img_notice { IMG_WARNING, IMG_NOTE, IMG_FAULT, IMG_HINT };
 typedef void img_notice_fn(enum img_notice kind, const char *text);
 void img_set_notice(img_notice_fn *handler);
 void img_notice(enum img_notice kind, const char *format, ...) IMG_PRINTF(2, 3);
-/* Pass on a ready text; it may have many lines, for callers with very many messages. */
+/* Pass on a ready text.  Of kind HINT it may have many lines, for callers with very many messages. */
 void img_notice_text(enum img_notice kind, const char *text);
 
 /* ---- Sizes (size.c) --------------------------------------------------- */

@@ -5,21 +5,19 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 enum { IMG_DECIMAL_LENGTH = 20 };       /* length of the longest number */
 
 /* Write the digits to `to`, without a NUL; returns their number. */
 static inline size_t img_put_decimal(char *to, uint64_t value)
 {
-    char digits[IMG_DECIMAL_LENGTH];
-    size_t at = sizeof digits;
+    size_t length = 1;
 
-    do {
-        digits[--at] = (char)('0' + value % 10);
-    } while ((value /= 10) != 0);
-    memcpy(to, digits + at, sizeof digits - at);
-    return sizeof digits - at;
+    for (uint64_t rest = value; rest >= 10; rest /= 10)
+        length++;
+    for (size_t at = length; at > 0; value /= 10)
+        to[--at] = (char)('0' + value % 10);
+    return length;
 }
 
 #endif

@@ -35,7 +35,7 @@ static void finish(struct qcow2_check *check)
 {
     qcow2_counts_free(&check->counts);
     free(check->block);
-    img_strbuf_free(&check->lines);
+    free(check->lines);
     free(check->freed.at);
     free(check->outside.at);
     free(check->lost_bitmaps.at);

@@ -61,7 +61,8 @@ struct qcow2_check {
     int block_status;               /* result of reading it; 1: no such block */
     IMG_VECTOR(struct qcow2_range) freed;  /* to discard in the storage at the end */
 
-    struct img_strbuf lines;        /* pending refcount messages, without the last newline */
+    char *lines;                    /* pending refcount messages (refcount.c); free() */
+    size_t lines_length;
 };
 
 /* count.c */

@@ -85,37 +85,56 @@ static int store(struct qcow2_check *check, uint64_t cluster, uint64_t count)
  * After the loss of a refcount table there is one line per cluster: collect the lines, and output many at a time,
  * before any other message.
  */
-enum { LINES_BYTES = 64 << 10 };
+enum { LINE_BYTES = 128, LINES_BYTES = 64 << 10 };
 
 static void tell(struct qcow2_check *check)
 {
-    if (check->lines.failed)
-        img_notice_text(IMG_NOTE, img_strerror(ENOMEM));
-    else if (check->lines.length)
-        img_notice_text(IMG_NOTE, check->lines.text);
-    check->lines.length = 0;
-    check->lines.failed = false;
+    if (check->lines_length == 0)
+        return;
+    check->lines[check->lines_length] = '\0';
+    img_notice_text(IMG_HINT, check->lines);
+    check->lines_length = 0;
 }
 
-static void add_number(struct qcow2_check *check, const char *name, uint64_t value)
+/* Inlined for the sake of the names, whose lengths are known then. */
+__attribute__((always_inline))
+static inline char *put_text(char *at, const char *text)
 {
-    char digits[IMG_DECIMAL_LENGTH];
+    size_t length = strlen(text);
 
-    img_strbuf_add(&check->lines, name);
-    img_strbuf_add_bytes(&check->lines, digits, img_put_decimal(digits, value));
+    memcpy(at, text, length);
+    return at + length;
 }
 
-static void note_difference(struct qcow2_check *check, const char *what, uint64_t cluster, uint64_t stored,
-                            uint64_t counted)
+static inline char *put_number(char *at, uint64_t value)
 {
-    if (check->lines.length > LINES_BYTES)
+    return at + img_put_decimal(at, value);
+}
+
+/* The end of the pending lines, with space for one more; NULL: out of memory. */
+static char *next_line(struct qcow2_check *check)
+{
+    if (!check->lines)
+        check->lines = img_malloc(LINES_BYTES);
+    if (check->lines_length > LINES_BYTES - LINE_BYTES)
         tell(check);
-    if (check->lines.length)
-        img_strbuf_add_char(&check->lines, '\n');
-    img_strbuf_add(&check->lines, what);
-    add_number(check, " cluster ", cluster);
-    add_number(check, " refcount=", stored);
-    add_number(check, " reference=", counted);
+    return check->lines ? check->lines + check->lines_length : NULL;
+}
+
+static void note_difference(struct qcow2_check *check, bool fixed, uint64_t cluster, uint64_t stored, uint64_t counted)
+{
+    char *at = next_line(check);
+
+    if (!at) {
+        img_notice_text(IMG_NOTE, img_strerror(ENOMEM));
+        return;
+    }
+    at = fixed ? put_text(at, "Repairing") : stored < counted ? put_text(at, "ERROR") : put_text(at, "Leaked");
+    at = put_number(put_text(at, " cluster "), cluster);
+    at = put_number(put_text(at, " refcount="), stored);
+    at = put_number(put_text(at, " reference="), counted);
+    *at++ = '\n';
+    check->lines_length = (size_t)(at - check->lines);
 }
 
 /* ---- Comparing ---------------------------------------------------------------------- */
@@ -131,8 +150,7 @@ static int differ(struct qcow2_check *check, uint64_t cluster, uint64_t stored, 
     else if (stored < counted && repair & IMG_REPAIR_ERRORS)
         fixed = &check->result->corruptions_fixed;
 
-    const char *what = fixed ? "Repairing" : stored < counted ? "ERROR" : "Leaked";
-    note_difference(check, what, cluster, stored, counted);
+    note_difference(check, fixed, cluster, stored, counted);
     if (fixed) {
         tell(check);
         if (store(check, cluster, counted) == 0) {
