@@ -16,6 +16,7 @@
 
 #include "../compat/compat.h"
 #include "../libimg/img.h"
+#include "../libimg/support.h"
 #include <stdarg.h>
 
 /*

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Functions that all tools share: messages, and arguments of several tools. */
 #include "applet.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <stdarg.h>

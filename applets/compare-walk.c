@@ -6,9 +6,6 @@
  * Results are committed in order, so the first difference does not depend on the number of threads.
  */
 #include "compare.h"
-#include "../libimg/util/checked.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/team.h"
 
 #include <errno.h>
 #include <string.h>

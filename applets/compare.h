@@ -6,7 +6,7 @@
 #ifndef COMPARE_H
 #define COMPARE_H
 
-#include "../libimg/img.h"
+#include "applet.h"
 
 enum compare_result {
     COMPARE_SAME,

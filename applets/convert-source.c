@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* convert-source.c - opening the sources of img-convert, or a snapshot of one. */
 #include "convert.h"
-#include "../libimg/util/checked.h"
-#include "../libimg/util/strbuf.h"
 
 static int open_all(struct convert *r)
 {

@@ -6,8 +6,6 @@
  * written to a pipe.  In these cases the input is first saved to an unnamed file, with zeroes as holes.
  */
 #include "convert.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The text of `-o help`, for every tool that creates images. */
 #include "applet.h"
-#include "../libimg/util/cleanup.h"
 
 #include <stdio.h>
 #include <string.h>

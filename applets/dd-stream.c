@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* dd-stream.c - skipping the start of a stream, and detecting its end. */
 #include "dd.h"
-#include "../libimg/util/checked.h"
-#include "../libimg/util/fd.h"
 
 #include <sys/stat.h>
 #include <unistd.h>

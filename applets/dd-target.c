@@ -5,7 +5,6 @@
  * are done before an existing output is touched.
  */
 #include "dd.h"
-#include "../libimg/util/checked.h"
 
 #include <sys/stat.h>
 

@@ -5,7 +5,6 @@
  * messages here are those that callers of qemu-img expect.
  */
 #include "applet.h"
-#include "../libimg/util/strbuf.h"
 
 #include <ctype.h>
 #include <stdarg.h>

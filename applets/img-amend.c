@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* img-amend.c - change creation options of an existing image. */
 #include "applet.h"
-#include "../libimg/util/cleanup.h"
 
 #include <stdio.h>
 

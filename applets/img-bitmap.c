@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* img-bitmap.c - change the dirty bitmaps that an image stores: a list of actions, performed in order. */
 #include "applet.h"
-#include "../libimg/util/vector.h"
 
 #include <stdlib.h>
 

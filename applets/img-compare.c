@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* img-compare.c - compare the content of two images.  The walk is in compare-walk.c. */
-#include "applet.h"
 #include "compare.h"
-#include "../libimg/util/checked.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

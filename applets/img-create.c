@@ -5,8 +5,6 @@
  * expect its messages.
  */
 #include "applet.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <stdio.h>

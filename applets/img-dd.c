@@ -5,7 +5,6 @@
  */
 #include "dd.h"
 #include "../libimg/copy.h"
-#include "../libimg/util/checked.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,6 @@
  */
 #include "digest.h"
 #include "../libimg/copy.h"
-#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,9 +2,6 @@
 /* img-info.c - show information about an image, or about a whole backing chain. */
 #include "applet.h"
 #include "info.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/strbuf.h"
-#include "../libimg/util/vector.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,7 +4,6 @@
  * the offset, and which ranges read as zeroes.
  */
 #include "applet.h"
-#include "../libimg/util/decimal.h"
 
 #include <stdio.h>
 #include <string.h>

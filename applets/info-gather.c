@@ -4,7 +4,6 @@
  * which qemu-img prints them, because scripts compare text.
  */
 #include "info.h"
-#include "../libimg/util/cleanup.h"
 
 #include <errno.h>
 

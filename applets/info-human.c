@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The document of img-info as text.  Many programs parse these lines: do not change a single space. */
 #include "info.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/strbuf.h"
 
 #include <inttypes.h>
 #include <stdio.h>

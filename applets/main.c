@@ -5,8 +5,6 @@
  * With -DIMGBOX_SINGLE=applet_NAME the program contains only this applet.
  */
 #include "face.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory for the tools themselves: without it they end.  libimg returns -ENOMEM instead. */
 #include "applet.h"
-#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <stdlib.h>

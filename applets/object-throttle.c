@@ -4,8 +4,6 @@
  * one (x-bps-total=).
  */
 #include "object.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <inttypes.h>

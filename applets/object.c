@@ -6,8 +6,6 @@
  * types have no effect in a disk tool.
  */
 #include "object.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -4,7 +4,6 @@
  * errors.  The commands are the applets.
  */
 #include "face.h"
-#include "../libimg/util/strbuf.h"
 
 #include <stdio.h>
 #include <stdlib.h>

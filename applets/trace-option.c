@@ -3,8 +3,6 @@
  * -T [enable=]PATTERN,events=FILE,file=FILE: imgbox's own events, enabled with the syntax of qemu-img.
  */
 #include "face.h"
-#include "../libimg/util/cleanup.h"
-#include "../libimg/util/strbuf.h"
 
 #include <errno.h>
 #include <stdio.h>

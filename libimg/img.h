@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * img.h - the public interface of libimg, and its manual.
- * copy.h (copies, rebase, commit) and digest.h (digests of the content) belong to it.
+ * copy.h (copies, rebase, commit), digest.h (digests of the content) and support.h (helpers for callers) belong to it.
  *
  * Conventions for all functions here, unless stated otherwise:
  *  - offsets, lengths and sizes are bytes, unsigned 64 bit;

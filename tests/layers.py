@@ -28,9 +28,9 @@ MAY_USE["drivers"] = set(LIBIMG) - {"libimg/copy"}
 MAY_USE["applets"] = LIBIMG | {"compat"}
 
 # Headers that anybody may include: the interface.  That of the drivers, with struct img in it, is not for applets.
-PUBLIC = {"libimg/img.h", "libimg/driver.h", "libimg/copy.h", "libimg/digest.h"}
+PUBLIC = {"libimg/img.h", "libimg/driver.h", "libimg/copy.h", "libimg/digest.h", "libimg/support.h"}
 NOT_FOR_APPLETS = {"libimg/driver.h"}
-APPLETS_INCLUDE = {"applets", "compat", "libimg/util"}
+APPLETS_INCLUDE = {"applets", "compat"}
 # Rooms whose headers are for their own files.
 PRIVATE = {"libimg/graph"}
 
