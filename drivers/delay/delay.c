@@ -81,11 +81,14 @@ static int delay_flush(struct img *image)
 static int map_one(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     int ret = img_map_chain(image->file, NULL, offset, length, extent);
-    bool data = extent->kind == IMG_DATA || extent->kind == IMG_CODED;
+    bool data;
 
+    if (ret < 0)
+        return ret;
+    data = extent->kind == IMG_DATA || extent->kind == IMG_CODED;
     *extent = (struct img_extent){ .offset = offset, .length = extent->length, .kind = data ? IMG_DATA : IMG_ZERO,
                                    .host_valid = true, .file = image, .host = offset };
-    return ret;
+    return 0;
 }
 
 /* Many extents per round trip. */

@@ -43,11 +43,11 @@ int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place)
 static int ready(struct img *image)
 {
     struct parallels *p = parallels_disk(image);
-    bool reused = p->reused;
+    uint64_t reused = p->reused;
+    int status = reused == p->reused_durable ? 0 : img_flush_aside(image, p->file);
 
-    p->reused = false;
-    int status = reused ? img_flush_aside(image, p->file) : 0;
-    p->reused |= status < 0;
+    if (status == 0)
+        p->reused_durable = img_max(p->reused_durable, reused);
     return status;
 }
 

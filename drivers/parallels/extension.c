@@ -139,9 +139,11 @@ static int check_feature(struct reader *r, struct img_error *err)
 
 static int check_features(struct reader *r, struct img_error *err)
 {
-    int status = 0;
+    int status = 0, right = sum_is_right(r);
 
-    if (!sum_is_right(r))
+    if (right < 0)
+        return img_error_memory(err);
+    if (!right)
         return img_error_set(err, EINVAL, "Wrong checksum in Format Extension header. Format extension is corrupted.");
     r->at = HEAD;
     while (status == 0)

@@ -70,7 +70,9 @@ struct parallels {
     uint64_t data_end;              /* end of the last cluster */
     uint64_t fresh;                 /* from here on the file was never written */
     bool given_back;                /* the BAT on disk still refers to places that are free in memory */
-    bool reused;                    /* a used place was allocated again: the old table must not expose it */
+    /* How often used places were zeroed to be allocated again, which the table must not refer to before the zeroes
+     * are durable; and up to which of them they are. */
+    uint64_t reused, reused_durable;
     uint64_t reserve;               /* bytes by which the file grows ahead of the data */
     bool truncate;                  /* ... without allocating storage for them */
 };

@@ -258,6 +258,8 @@ static int write_table(struct qcow2_cache *cache, struct table *table)
 
 static int write_predecessor(struct qcow2_cache *cache, bool aside)
 {
+    /* Others may publish more during a barrier, which these tables do not show. */
+    uint64_t published = qcow2_state(cache->image)->published;
     int status = 0;
 
     if (!cache->after)
@@ -266,7 +268,7 @@ static int write_predecessor(struct qcow2_cache *cache, bool aside)
         status = qcow2_cache_write(cache->after);
     if (status == 0)
         status = barrier(cache->after, aside);
-    return status < 0 ? status : qcow2_data_barrier(cache->image, aside);
+    return status < 0 ? status : qcow2_data_barrier(cache->image, published, aside);
 }
 
 int qcow2_cache_write(struct qcow2_cache *cache)

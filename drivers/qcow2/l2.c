@@ -381,7 +381,7 @@ static int write_new_l1(struct img *image, const uint64_t *l1, uint64_t entries,
     return status;
 }
 
-int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact)
+int qcow2_grow_l1(struct img *image, uint64_t entries)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t old_offset = s->h.l1_offset, old_bytes = (uint64_t)s->h.l1_size * 8, offset;
@@ -389,12 +389,6 @@ int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact)
 
     if (entries <= s->h.l1_size)
         return 0;
-    if (!exact) {
-        uint64_t wanted = s->h.l1_size ? s->h.l1_size : 1;
-        while (wanted < entries)
-            wanted = (wanted * 3 + 1) / 2;
-        entries = wanted;
-    }
     if (entries > QCOW2_MAX_L1_BYTES / 8)
         return -EFBIG;
     uint64_t *l1 = calloc(entries, 8);

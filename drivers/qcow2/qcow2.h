@@ -288,8 +288,9 @@ int qcow2_check_refblocks(struct img *image);
 /* What was written is to be durable before what comes next.  `aside`: image->lock is released meanwhile (io/waiting.h). */
 int qcow2_barrier(struct img *image);
 int qcow2_barrier_aside(struct img *image);
-/* The guest bytes of all that was published are to be durable before what comes next: the L2 entries that show them. */
-int qcow2_data_barrier(struct img *image, bool aside);
+/* The guest bytes of the first `published` reservations are to be durable before what comes next: the L2 entries that
+ * show them. */
+int qcow2_data_barrier(struct img *image, uint64_t published, bool aside);
 int qcow2_read_refcount_table(struct img *image, struct img_error *err);
 /* Raw access to entry `index` of a refcount block of this width. */
 uint64_t qcow2_refcount_at(const struct qcow2 *s, const uint8_t *block, uint64_t index);
@@ -376,7 +377,7 @@ int qcow2_flush(struct img *image);
 int qcow2_flush_aside(struct img *image);
 /* The same, and durable: counts are on disk before anything new names what they count. */
 int qcow2_sync(struct img *image);
-int qcow2_grow_l1(struct img *image, uint64_t entries, bool exact);
+int qcow2_grow_l1(struct img *image, uint64_t entries);
 int qcow2_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
 /* preallocate.c: allocate the guest clusters of [offset, end); the header may not have the size `end` yet. */
 enum qcow2_preallocation { QCOW2_PREALLOC_OFF, QCOW2_PREALLOC_METADATA, QCOW2_PREALLOC_FALLOC, QCOW2_PREALLOC_FULL };

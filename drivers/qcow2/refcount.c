@@ -70,11 +70,9 @@ int qcow2_barrier_aside(struct img *image)
     return img_cache_unsafe(image->cache) ? 0 : flush_published(image, image->file, true);
 }
 
-int qcow2_data_barrier(struct img *image, bool aside)
+int qcow2_data_barrier(struct img *image, uint64_t published, bool aside)
 {
-    const struct qcow2 *s = qcow2_state(image);
-
-    if (img_cache_unsafe(image->cache) || s->published == s->durable)
+    if (img_cache_unsafe(image->cache) || published <= qcow2_state(image)->durable)
         return 0;
     return flush_published(image, qcow2_data_node(image), aside);
 }

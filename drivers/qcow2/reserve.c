@@ -177,7 +177,11 @@ static int allocate(struct img *image, struct run *run)
     if (status < 0)
         return status;
     uint64_t bytes = (uint64_t)run->count << s->h.cluster_bits;
-    if ((status = qcow2_check_overlap(image, 0, run->host, bytes)) < 0)
+    status = qcow2_check_overlap(image, 0, run->host, bytes);
+    /* Allocating frees a refcount table that is too short, and in a damaged image this L2 table may lie in it. */
+    if (status == 0)
+        status = qcow2_cache_get(s->l2_cache, run->l2.offset, &run->l2.table);
+    if (status < 0)
         qcow2_free_clusters(image, run->host, bytes);
     return status;
 }
@@ -210,7 +214,6 @@ int qcow2_reserve(struct img *image, uint64_t offset, uint64_t length, struct im
     run.end = img_min(offset + length, run.base + ((uint64_t)run.l2.left << s->h.cluster_bits));
     if ((status = find_run(image, &run)) < 0)
         return status;
-    /* Allocating does not touch the L2 cache, so run.l2 stays valid. */
     if (run.kind == FRESH)
         status = allocate(image, &run);
     else if (!image->data_file)
@@ -309,12 +312,9 @@ static uint64_t new_bitmap(const struct qcow2 *s, uint64_t bitmap, uint64_t base
  */
 static int fill_last_unit(struct img *image, uint64_t host_end)
 {
-    static const uint8_t nothing = 0;
-
-    if (image->data_file || img_aligned(image->size, qcow2_state(image)->subcluster_size) ||
-        img_size(image->file) >= host_end)
+    if (image->data_file || img_aligned(image->size, qcow2_state(image)->subcluster_size))
         return 0;
-    return img_pwrite(image->file, &nothing, host_end - 1, 1);
+    return img_lengthen_file(image->file, host_end);
 }
 
 static int publish_clusters(struct img *image, struct img_reservation *at)

@@ -52,7 +52,7 @@ struct vdi {
 
     /* For writing, from here on. */
     uint8_t *used;                  /* a bit for each of the first `tracked` blocks of the file */
-    uint32_t tracked;               /* number of entries in the map on disk, so at least one is always free */
+    uint32_t tracked;               /* one more than the entries of the map in the file, so at least one is always free */
     uint32_t first_free;            /* none below is free */
     uint32_t first_fresh;           /* from here on the file was never written */
     uint32_t end;                   /* end of all blocks that the map on disk refers to */

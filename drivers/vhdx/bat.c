@@ -14,11 +14,10 @@ enum { PIECE = VHDX_PIECE, MAX_LOADED = 256 };
 /* With the lock held throughout, also in an armed call. */
 static int commit_at_once(struct img *image)
 {
-    unsigned patience = image->patience;
-
-    image->patience = 0;
+    unsigned left = img_disarm(image);
     int ret = vhdx_commit(image);
-    image->patience = patience;
+
+    img_rearm(image, left);
     return ret;
 }
 

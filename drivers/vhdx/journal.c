@@ -48,8 +48,8 @@ static void put_page(const struct vhdx *s, const struct page *page, uint64_t seq
     img_put_le32(sector + VHDX_SECTOR - 4, (uint32_t)sequence);
 }
 
-/* Write an entry with these pages durably. */
-static int write_entry(struct img *image, const struct page *pages, unsigned count)
+/* Write an entry with these pages durably.  The pages refer to nothing behind `end`, to which the file is on disk. */
+static int write_entry(struct img *image, const struct page *pages, unsigned count, uint64_t end)
 {
     struct vhdx *s = vhdx_state(image);
     uint32_t length = (1 + count) * VHDX_SECTOR;
@@ -65,8 +65,8 @@ static int write_entry(struct img *image, const struct page *pages, unsigned cou
     img_put_le64(bytes + 16, ++s->log_sequence);
     img_put_le32(bytes + 24, count);
     memcpy(bytes + 32, s->header.log_id, VHDX_GUID);
-    img_put_le64(bytes + 48, img_size(image->file));
-    img_put_le64(bytes + 56, img_size(image->file));
+    img_put_le64(bytes + 48, end);
+    img_put_le64(bytes + 56, end);
     for (unsigned i = 0; i < count; i++)
         put_page(s, &pages[i], s->log_sequence, bytes + VHDX_LOG_HEADER + i * VHDX_DESCRIPTOR,
                  bytes + (1 + i) * VHDX_SECTOR);
@@ -88,18 +88,15 @@ static bool places_good(const struct vhdx *s)
            img_within(s->bat_offset, s->bat_length, INT64_MAX);
 }
 
-int vhdx_begin(struct img *image)
+/* Start a log with an entry of no pages, then refer to it. */
+static int start_log(struct img *image)
 {
     struct vhdx *s = vhdx_state(image);
     int ret;
 
-    if (s->writing)
-        return 0;
-    if (!places_good(s))
-        return -EINVAL;
     img_uuid_make(s->header.log_id);
     s->log_at = 0;
-    ret = write_entry(image, NULL, 0);
+    ret = write_entry(image, NULL, 0, img_size(image->file));
     if (ret < 0)
         return ret;
     img_uuid_make(s->header.file_id);
@@ -109,13 +106,32 @@ int vhdx_begin(struct img *image)
     return ret;
 }
 
+int vhdx_begin(struct img *image)
+{
+    const struct vhdx *s = vhdx_state(image);
+    unsigned left;
+    int ret;
+
+    if (s->writing)
+        return 0;
+    if (!places_good(s))
+        return -EINVAL;
+    /* Only one may start it. */
+    left = img_disarm(image);
+    ret = start_log(image);
+    img_rearm(image, left);
+    return ret;
+}
+
 static int commit_pages(struct img *image, const struct page *pages, unsigned count)
 {
     struct vhdx *s = vhdx_state(image);
+    /* Others may make the file longer during the barrier. */
+    uint64_t end = img_size(image->file);
     int ret = img_barrier_aside(image);
 
     if (ret == 0)
-        ret = write_entry(image, pages, count);
+        ret = write_entry(image, pages, count, end);
     for (unsigned i = 0; ret == 0 && i < count; i++) {
         IMG_EVENT(image->file, l2_update);
         ret = img_pwrite(image->file, pages[i].bytes, page_offset(s, pages[i].number), VHDX_SECTOR);

@@ -211,7 +211,6 @@ int vmdk_reserve_coded(struct img *image, uint64_t offset, size_t coded_length, 
 /* Write the marker before the grain, and zeroes to the end of its last sector; in a stream more always follows. */
 static int write_frame(const struct vmdk_extent *extent, const struct img_reservation *at, bool in_stream)
 {
-    static const uint8_t nothing = 0;
     uint8_t marker[VMDK_GRAIN_MARKER];
     uint64_t end = at->host + at->tag[TAG_LENGTH], padding = img_align_up(end, VMDK_SECTOR) - end;
     int ret = 0;
@@ -220,8 +219,8 @@ static int write_frame(const struct vmdk_extent *extent, const struct img_reserv
     if (extent->markers)
         ret = img_pwrite(extent->file, marker, at->tag[TAG_HOST], sizeof marker);
     /* Beyond the end of the file there are zeroes already. */
-    if (ret == 0 && !in_stream && padding && img_size(extent->file) < end + padding)
-        ret = img_pwrite(extent->file, &nothing, end + padding - 1, 1);
+    if (ret == 0 && !in_stream)
+        ret = img_lengthen_file(extent->file, end + padding);
     return ret;
 }
 
@@ -235,7 +234,7 @@ int vmdk_publish_coded(struct img *image, struct img_reservation *at)
         vmdk_cancel_coded(image, at);
     if (ret < 0 || s->stream)
         return ret;
-    extent->written = true;
+    extent->written++;
     return vmdk_put_entry(image, extent, at->tag[TAG_INDEX], (uint32_t)(at->tag[TAG_HOST] / VMDK_SECTOR));
 }
 

@@ -18,16 +18,15 @@ static int settle_data(struct img *image)
 
     for (size_t i = 0; i < s->extents.count; i++) {
         struct vmdk_extent *extent = &s->extents.at[i];
+        uint64_t written = extent->written;
         int ret;
-        if (!extent->written)
+        if (written == extent->durable)
             continue;
         /* What is written from now on may come too late for it. */
-        extent->written = false;
         ret = img_flush_aside(image, extent->file);
-        if (ret < 0) {
-            extent->written = true;
+        if (ret < 0)
             return ret;
-        }
+        extent->durable = img_max(extent->durable, written);
     }
     return 0;
 }

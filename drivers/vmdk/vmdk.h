@@ -91,7 +91,7 @@ struct vmdk_extent {
     bool compressed, markers;
     bool at_end;                        /* the directory is named by a footer, not by the header on disk */
     uint64_t next;                      /* end of everything allocated */
-    bool written;                       /* there are data that may not be durable yet, but tables may refer to */
+    uint64_t written, durable;          /* number of writes of data that tables may refer to; of those that are durable */
 };
 
 struct vmdk {

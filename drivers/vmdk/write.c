@@ -104,14 +104,6 @@ int vmdk_reserve(struct img *image, uint64_t offset, uint64_t length, struct img
 
 /* ---- Linking in ------------------------------------------------------------------------------ */
 
-/* If the disk ends inside its last grain, the file still has all of it, so that the next grain cannot overlap it. */
-static int fill_grain(struct vmdk_extent *extent, uint64_t end)
-{
-    static const uint8_t nothing = 0;
-
-    return img_size(extent->file) < end ? img_pwrite(extent->file, &nothing, end - 1, 1) : 0;
-}
-
 int vmdk_publish(struct img *image, struct img_reservation *at)
 {
     struct vmdk_extent *extent = &vmdk_state(image)->extents.at[at->tag[TAG_EXTENT]];
@@ -120,9 +112,10 @@ int vmdk_publish(struct img *image, struct img_reservation *at)
 
     if (at->coded)
         return vmdk_publish_coded(image, at);
-    extent->written = true;
+    extent->written++;
+    /* If the disk ends inside its last grain, the file still has all of it, so that the next grain cannot overlap it. */
     if (at->offset + at->length + at->tail == extent->end)
-        ret = fill_grain(extent, host + count * extent->grain);
+        ret = img_lengthen_file(extent->file, host + count * extent->grain);
     for (uint64_t i = 0; i < count && ret == 0; i++)
         ret = vmdk_put_entry(image, extent, at->tag[TAG_INDEX] + i,
                              (uint32_t)((host + i * extent->grain) / VMDK_SECTOR));

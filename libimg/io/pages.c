@@ -124,12 +124,10 @@ static int write_slot(struct img_pages *pages, struct slot *slot)
 /* With the lock held throughout, also in an armed call. */
 static int make_ready(struct img_pages *pages)
 {
-    unsigned patience = pages->image->patience;
-    int ret;
+    unsigned left = img_disarm(pages->image);
+    int ret = pages->ready ? pages->ready(pages->image) : 0;
 
-    pages->image->patience = 0;
-    ret = pages->ready ? pages->ready(pages->image) : 0;
-    pages->image->patience = patience;
+    img_rearm(pages->image, left);
     return ret;
 }
 

@@ -37,6 +37,20 @@ static inline bool img_may_wait(const struct img *image)
     return image->patience > 0;
 }
 
+/* What must not be interrupted in an armed call: until img_rearm the lock is held throughout. */
+static inline unsigned img_disarm(struct img *image)
+{
+    unsigned left = image->patience;
+
+    image->patience = 0;
+    return left;
+}
+
+static inline void img_rearm(struct img *image, unsigned left)
+{
+    image->patience = left;
+}
+
 /* Release image->lock in an armed call, and take it again.  In between, this call arms no other thread. */
 unsigned img_step_out(struct img *image);
 void img_step_in(struct img *image, unsigned left);

@@ -173,7 +173,7 @@ static int grow(struct img *image, uint64_t size, enum qcow2_preallocation mode,
     struct qcow2 *s = qcow2_state(image);
     uint64_t old = image->size, entries = qcow2_l1_entries(s, size);
 
-    int status = entries > QCOW2_MAX_L1_BYTES / 8 ? -EFBIG : qcow2_grow_l1(image, entries, true);
+    int status = entries > QCOW2_MAX_L1_BYTES / 8 ? -EFBIG : qcow2_grow_l1(image, entries);
     if (status < 0)
         return img_error_errno(err, -status, "Failed to grow the L1 table");
     if ((status = drop_leftover(image, old, size)) < 0)

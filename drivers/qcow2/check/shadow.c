@@ -433,8 +433,9 @@ void qcow2_shadow_rollback(struct img *image, struct qcow2_shadow *shadow)
         else
             s->broken = true;
     } else {
-        /* Refcounts are too high at worst; the dirty bit stays set, so the next writer repairs them. */
         qcow2_flush(image);
+        /* Without copies refcounts may be wrong now: the dirty bit stays set, and the next writer repairs them. */
+        s->broken |= shadow->marked_dirty;
     }
     s->free_cluster_index = 0;
     release(image, shadow);

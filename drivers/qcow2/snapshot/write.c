@@ -204,6 +204,9 @@ static int add_snapshot(struct img *image, struct qcow2_snapshot *made)
     if ((status = qcow2_put_snapshot_table(image, made, &table)) == 0) {
         status = is_empty(s->l1, s->h.l1_size) ? switch_table(image, &table, count)
                                                : share_active(image, &table, count);
+        /* The header may already refer to the new table. */
+        if (status < 0 && s->h.snapshots_offset == table.offset)
+            s->broken = true;
         if (status < 0 && !s->broken)
             qcow2_free_clusters(image, table.offset, table.length);
     }
@@ -308,7 +311,7 @@ static int apply(struct img *image, const struct qcow2_snapshot *snapshot)
         img_notice(IMG_FAULT, "%s", err.text);
     img_error_clear(&err);
     if (status < 0 || (status = check_size(image, size)) < 0 ||
-        (status = qcow2_grow_l1(image, img_max(qcow2_l1_entries(s, size), snapshot->l1_size), true)) < 0 ||
+        (status = qcow2_grow_l1(image, img_max(qcow2_l1_entries(s, size), snapshot->l1_size))) < 0 ||
         (status = qcow2_read_l1(image, snapshot->l1_offset, snapshot->l1_size, &read)) < 0)
         return status;
     l1 = calloc((size_t)s->h.l1_size + 1, 8);
