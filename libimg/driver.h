@@ -22,7 +22,7 @@
  * calls are never concurrent with anything on the same node.  map, reserve,
  * publish, cancel, zero, discard and flush of one node of a FORMAT are
  * serialised by libimg with image->lock, so their code is written as for one
- * thread; but map and reserve may release image->lock while they wait for a
+ * thread; but map, reserve and reserve_coded may release image->lock while they wait for a
  * table, before they have changed anything, and flush while a storage is synced
  * (io/waiting.h).  Between reserve
  * and publish nobody else reserves in the same lock unit (limits.lock_unit).
@@ -141,7 +141,7 @@ static inline bool img_cache_unsafe(enum img_cache mode)
 
 /* A request to create an image. */
 struct img_create {
-    const char *name;               /* the target, as given */
+    const char *name;               /* the target; of a PROTOCOL without its prefix */
     const void *options;            /* driver->create_size bytes, filled by the option table */
     struct img_doc *rest;           /* flat options unknown to the table, for the protocol below; take those you use */
     unsigned shared;                /* PROTOCOL: shared permissions; needed before the content is dropped */
@@ -149,7 +149,7 @@ struct img_create {
 
 /*
  * Persistent bitmaps (see img.h).  `index` counts in stored order and is valid until the next add or remove.  libimg
- * has checked the name, the granularity, and, where it matters, that the bitmap is consistent.
+ * has checked the granularity, that the name is not empty or taken, and, where it matters, that the bitmap is consistent.
  */
 struct img_bitmap_ops {
     size_t (*count)(struct img *image);
@@ -200,7 +200,7 @@ uint64_t img_sink_position(const struct img_sink *sink);
 struct img_stream_ops {
     size_t state_size;              /* zeroed before open */
     const char *only;               /* the option that makes such an image ("subformat=x"); NULL: none needed */
-    /* Check the options (create_size bytes, valid until close) and set size, cluster_size, write_unit, coded_only.
+    /* Check the options (create_size bytes, valid until close) and set size, limits.cluster, limits.write_unit, coded_only.
      * `compress`: clusters will be compressed.  close is called after an error, too. */
     int (*open)(struct img *image, const void *create_options, bool compress, struct img_error *err);
     /* The coming pieces, without their bytes; called only if set, before anything is written. */
@@ -408,8 +408,8 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
 /* Open a file that the image names (data file), if the gate allows it; a relative name is relative to the current
  * folder, as in qemu-img.  `options`: a nested object from the caller of open ("data-file"), which replaces the name;
  * or NULL. */
-int img_open_child(struct img *parent, const char *role, const char *name, const char *format,
-                   const struct img_doc *options, struct img **child, struct img_error *err);
+int img_open_child(struct img *parent, const char *role, const char *name, const struct img_doc *options,
+                   struct img **child, struct img_error *err);
 /* Open a file that the image names as the next of its `extents`, if the gate allows it.  The name is always a file
  * name, never a protocol, and is relative to the image.  `options` as for img_open_child, for "extents.N".  Returns
  * -EINVAL, or the error of opening. */

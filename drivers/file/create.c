@@ -29,7 +29,7 @@ static void set_attributes(int fd, const struct file_create_options *options)
 int file_create(const struct img_create *request, struct img_error *err)
 {
     const struct file_create_options *options = request->options;
-    const char *name = file_strip_prefix(request->name);
+    const char *name = request->name;
     uint64_t size = options->size < 0 ? 0 : img_align_up((uint64_t)options->size, FILE_SECTOR);
     enum file_preallocation mode;
     int status = file_preallocation_parse(options->preallocation, &mode, err);
@@ -84,7 +84,7 @@ static int clear_first_sector(int fd, uint64_t size, struct img_error *err)
 int file_create_on_device(const struct img_create *request, struct img_error *err)
 {
     const struct file_create_options *options = request->options;
-    const char *name = file_strip_prefix(request->name);
+    const char *name = request->name;
     uint64_t size = options->size < 0 ? 0 : img_align_up((uint64_t)options->size, FILE_SECTOR);
     enum file_preallocation mode;
     int status = file_preallocation_parse(options->preallocation, &mode, err);

@@ -49,7 +49,7 @@ static int probe_device(const char *name)
 {
     struct stat status;
 
-    return stat(file_strip_prefix(name), &status) == 0 && file_is_device(status.st_mode) ? 100 : 0;
+    return stat(name, &status) == 0 && file_is_device(status.st_mode) ? 100 : 0;
 }
 
 static int check_options(const struct img *image, const struct file_open_options *options,

@@ -83,11 +83,10 @@ struct file_state {
 };
 
 /* kind.c: is it a block or character device?  Is the file of the kind that the driver accepts; is the device
- * writable; the name without "file:" or "host_device:". */
+ * writable? */
 bool file_is_device(mode_t mode);
 int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err);
 int file_check_writable(int fd, struct img_error *err);
-const char *file_strip_prefix(const char *name);
 
 /* place.c: open `name` if it lies in `folder` after links are resolved.  Returns a descriptor, or a negative errno,
  * with *err set if there is more to say. */

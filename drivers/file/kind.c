@@ -24,14 +24,3 @@ int file_check_writable(int fd, struct img_error *err)
 {
     return file_device_read_only(fd) ? img_error_errno(err, EACCES, "The device is not writable") : 0;
 }
-
-const char *file_strip_prefix(const char *name)
-{
-    static const char *const prefixes[] = { "file:", "host_device:" };
-
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-            return name + strlen(prefixes[i]);
-    }
-    return name;
-}

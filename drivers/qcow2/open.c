@@ -161,7 +161,7 @@ static int open_data_file(struct img *image, struct img_doc *options, struct img
         if (!described && !s->data_file_name)
             status = img_error_set(err, EINVAL, "'data-file' is required for this image");
         else
-            status = img_open_child(image, "data-file", s->data_file_name, NULL, described, &image->data_file, err);
+            status = img_open_child(image, "data-file", s->data_file_name, described, &image->data_file, err);
     }
     img_doc_free(described);
     return status;

@@ -35,10 +35,11 @@ static bool names_backing(const struct img *overlay, const char *name)
 
 struct img *img_find_overlay(struct img *image, const char *name)
 {
-    for (; image->backing; image = image->backing)
-        if (names_backing(image, name))
-            return image;
-    return NULL;
+    struct img *overlay = img_behind_filters(image);
+
+    while (overlay->backing && !names_backing(overlay, name))
+        overlay = img_behind_filters(overlay->backing);
+    return overlay->backing ? overlay : NULL;
 }
 
 static int grow(struct img *base, uint64_t size)

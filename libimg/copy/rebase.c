@@ -27,9 +27,11 @@ static const char *identity(const struct img *image, char real[PATH_MAX])
 static struct img *find_same(struct img *chain, const struct img *wanted)
 {
     char memory[2][PATH_MAX];
-    const char *name = identity(wanted, memory[0]);
+    const char *name;
 
-    for (; chain; chain = chain->backing) {
+    wanted = img_behind_filters(wanted);
+    name = identity(wanted, memory[0]);
+    for (chain = img_behind_filters(chain); chain; chain = img_behind_filters(chain->backing)) {
         const char *other = identity(chain, memory[1]);
         if (chain->driver == wanted->driver && img_size(chain) == img_size(wanted) && strcmp(name, other) == 0)
             return chain;
@@ -44,7 +46,7 @@ bool img_in_chain(struct img *chain, const struct img *image)
 
 static void find_shared(struct img *image, struct img_copy_rebase *rebase)
 {
-    for (struct img *old = image->backing; old && !rebase->old_shared; old = old->backing) {
+    for (struct img *old = img_backing(image); old && !rebase->old_shared; old = img_backing(old)) {
         rebase->new_shared = find_same(rebase->shown, old);
         if (rebase->new_shared)
             rebase->old_shared = old;

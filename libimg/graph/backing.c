@@ -101,8 +101,9 @@ int chain_open_backing(struct img *image, struct request *request, struct img_er
     return ret;
 }
 
-int img_reopen_backing(struct img *overlay, bool resize, struct img_error *err)
+int img_reopen_backing(struct img *top, bool resize, struct img_error *err)
 {
+    struct img *overlay = img_behind_filters(top);
     struct request request = { .options = img_doc_object(), .backing_flags = IMG_RDWR | (resize ? IMG_RESIZE : 0) };
     int ret;
 

@@ -27,6 +27,8 @@ static int unfold_json(struct request *request, struct img_error *err)
 
     if (!request->name || strncmp(request->name, "json:", 5) != 0)
         return 0;
+    if (img_doc_broken(request->options))
+        return img_error_memory(err);
     parsed = img_doc_parse_options(request->name + 5, err);
     if (!parsed)
         return -err->code;

@@ -7,7 +7,7 @@
 
 struct request {
     const char *name;               /* NULL: the options say it all */
-    struct img_doc *options;        /* owned by the caller; NULL: none */
+    struct img_doc *options;        /* owned by the caller; NULL: out of memory */
     const char *format;             /* NULL: from the options or by probing */
     enum img_role role;
     unsigned flags, perm, shared;

@@ -69,8 +69,8 @@ static int describe_named(struct request *child, const struct img *parent, const
     return img_doc_count(child->options) == 0;
 }
 
-int img_open_child(struct img *parent, const char *role, const char *name, const char *format,
-                   const struct img_doc *options, struct img **opened, struct img_error *err)
+int img_open_child(struct img *parent, const char *role, const char *name, const struct img_doc *options,
+                   struct img **opened, struct img_error *err)
 {
     struct request child = chain_child_request(parent, IMG_ROLE_DATA, NULL);
     int ret = describe_named(&child, parent, role, options, err);
@@ -81,8 +81,7 @@ int img_open_child(struct img *parent, const char *role, const char *name, const
                    : img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", role);
         child.name = name;
     }
-    child.format = format;
-    /* A stored name is always a file name, never parsed as json:. */
+    /* A stored name may have the prefix of a protocol, but json: is not parsed. */
     if (ret == 0)
         ret = chain_open_storage(opened, &child, err);
     img_doc_free(child.options);

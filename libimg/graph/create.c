@@ -90,6 +90,17 @@ static int call_create(const struct img_driver *driver, const char *name, struct
     return ret;
 }
 
+/* What a protocol is asked to create: without the prefix, if that is its own. */
+static const char *own_name(const struct img_driver *driver, const char *name)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+    const char *plain;
+    const struct img_driver *protocol = img_protocol_for_name(name, &plain, &ignored);
+
+    img_error_clear(&ignored);
+    return protocol == driver ? plain : name;
+}
+
 int img_create(const struct img_driver *driver, const char *name, const struct img_doc *options,
                struct img_error *err)
 {
@@ -104,7 +115,7 @@ int img_create(const struct img_driver *driver, const char *name, const struct i
     if (ret < 0)
         return ret;
     own = img_options_copy(options);
-    ret = call_create(driver, name, own, IMG_PERM_ALL, driver->kind == IMG_PROTOCOL, err);
+    ret = call_create(driver, own_name(driver, name), own, IMG_PERM_ALL, driver->kind == IMG_PROTOCOL, err);
     img_doc_free(own);
     return ret;
 }

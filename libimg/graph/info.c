@@ -92,9 +92,11 @@ int img_resize(struct img *image, uint64_t size, const char *preallocation, stru
     return ret;
 }
 
-int img_change_backing(struct img *image, const char *name, const char *format)
+int img_change_backing(struct img *top, const char *name, const char *format)
 {
-    if (img_read_only(image))
+    struct img *image = img_behind_filters(top);
+
+    if (img_read_only(top))
         return -EPERM;
     if (!image->driver->change_backing)
         return -ENOTSUP;

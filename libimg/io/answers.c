@@ -30,7 +30,8 @@ bool img_answers_find(struct img *image, uint64_t offset, uint64_t end, struct i
     return false;
 }
 
-/* Where others may write (IMG_SHARE), a hole may be filled.  Data that became a hole still reads the same. */
+/* Who shares the image with writers (IMG_SHARE) wants to see what they write into a hole; for others it may stay one as
+ * long as its answer is kept.  Data that became a hole still reads the same. */
 static bool stays(const struct img *image, const struct img_extent *extent)
 {
     return extent->kind == IMG_DATA || !(image->flags & IMG_SHARE);

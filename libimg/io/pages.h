@@ -6,7 +6,8 @@
  * a page are written back.  Not thread-safe: the caller holds image->lock.
  *
  * The functions with `look` in their name are for map and for reserve, before they have changed anything.  They may
- * release image->lock while a page is read, and then return IMG_LOOK_AGAIN (waiting.h).  The others never do.
+ * release image->lock while a page is read or changed ones are written, and then return IMG_LOOK_AGAIN (waiting.h).
+ * Of the others only img_pages_write_aside releases it.
  */
 #ifndef IMG_PAGES_H
 #define IMG_PAGES_H
@@ -18,7 +19,7 @@ struct img_pages;
 /*
  * Pages of `page_size` bytes of the file below `image`, at most `memory` bytes of them at a time.  Before changed
  * ones are written `ready` is called (NULL: nothing is): what they refer to has to be on the storage then.  It may use the
- * functions of waiting.h.
+ * functions of waiting.h, and may be called again while one call has released the lock.
  */
 struct img_pages *img_pages_new(struct img *image, uint32_t page_size, size_t memory, int (*ready)(struct img *image));
 void img_pages_free(struct img_pages *pages);           /* drops dirty pages; NULL is fine */

@@ -42,7 +42,8 @@ bool img_name_is_relative(const char *name)
     return name[0] != '/' && img_name_prefix(name) == SIZE_MAX;
 }
 
-char *img_name_combine(const char *base, const char *name, struct img_error *err)
+/* `name` as seen from the directory of `base`.  Caller frees.  NULL with *err set. */
+static char *combine(const char *base, const char *name, struct img_error *err)
 {
     char *whole = combined(base, name);
 
@@ -75,12 +76,12 @@ char *img_name_neighbour(const struct img *image, const char *name, struct img_e
         img_error_set(err, EINVAL, "Cannot generate a base directory for %s nodes", image->driver->name);
         return NULL;
     }
-    return img_name_combine(place ? place : "", name, err);
+    return combine(place ? place : "", name, err);
 }
 
 char *img_name_resolve(const struct img *image, const char *name, struct img_error *err)
 {
-    return img_name_is_relative(name) ? img_name_neighbour(image, name, err) : img_name_combine("", name, err);
+    return img_name_is_relative(name) ? img_name_neighbour(image, name, err) : combine("", name, err);
 }
 
 char *img_backing_full_name(const struct img *image, struct img_error *err)

@@ -20,26 +20,32 @@ static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 
 /*
  * The folder "modules" beside the executable.  The executable may be copied into a folder where others can write, and
- * must not load what they put there: the folder must have the same owner, and not be writable by others.
+ * must not load what they put there: the folder must have the same owner, and not be writable by all.  It is named by
+ * the path behind all links, so that nobody can change a link after it was looked at.
  */
 static char *folder_beside(struct img_error *err)
 {
     CLEANUP_FREE char *self = realpath("/proc/self/exe", NULL);
     const char *slash = self ? strrchr(self, '/') : NULL;
     struct stat file, folder;
-    char *name;
+    CLEANUP_FREE char *name = NULL;
+    char *place;
 
     if (!slash || stat(self, &file) < 0) {
         img_error_set(err, ENOENT, "Could not find out where the program lies, and so its modules");
         return NULL;
     }
     name = img_asprintf("%.*s/modules", (int)(slash - self), self);
-    if (name && stat(name, &folder) == 0 && (folder.st_uid != file.st_uid || folder.st_mode & S_IWOTH)) {
+    place = name ? realpath(name, NULL) : NULL;
+    if (!place) {
+        place = name;               /* there is none, which is told with the file's name */
+        name = NULL;
+    } else if (stat(place, &folder) == 0 && (folder.st_uid != file.st_uid || folder.st_mode & S_IWOTH)) {
         img_error_set(err, EPERM, "'%s' is not of the owner of the program alone, and nothing in it is run", name);
-        free(name);
+        free(place);
         return NULL;
     }
-    return name;
+    return place;
 }
 
 /* Caller frees; NULL: with *err set, or out of memory. */

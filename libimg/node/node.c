@@ -312,6 +312,8 @@ int img_node_leftover(const struct img *image, const struct img_doc *options, st
     if (img_doc_count(options) == 0)
         return 0;
     leaf_name(options, &name);
+    if (name.failed)
+        return img_error_memory(err);
     if (image->driver->kind == IMG_PROTOCOL || image->driver->prefix)
         img_error_set(err, EINVAL, "Block protocol '%s' doesn't support the option '%s'", image->driver->name,
                       name.text);

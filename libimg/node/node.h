@@ -67,8 +67,6 @@ const char *img_child_key(const struct img_driver *driver);
 
 /* Length of "proto" in "proto:rest", or SIZE_MAX if the name is a path (including "./a:b"). */
 size_t img_name_prefix(const char *name);
-/* `name` as seen from the directory of `base`. Caller frees. NULL with *err set. */
-char *img_name_combine(const char *base, const char *name, struct img_error *err);
 /* The path of a file in the folder of `image`; caller frees.  NULL with *err set. */
 char *img_name_neighbour(const struct img *image, const char *name, struct img_error *err);
 /* The name to open for a name stored in `image`; caller frees.  NULL with *err set. */
@@ -111,8 +109,9 @@ void img_node_set_stop(struct img *image, struct img_stop *stop);
 
 /* limits.c -------------------------------------------------------------------- */
 
-/* Before the driver opens, take the limits of the children.  Call it again after adding children. */
+/* Before the driver opens: take the limits of the node below. */
 void img_limits_inherit(struct img *image);
+/* After it has opened: bounds become whole blocks, and the useful requests are those of all children but a backing file. */
 void img_limits_settle(struct img *image);
 
 #endif

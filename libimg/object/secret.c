@@ -144,10 +144,8 @@ static int decrypt(const struct img_secret *definition, struct bytes *value, str
         return -err->code;
     if (key_length != IMG_AES256_KEY)
         return img_error_set(err, EINVAL, "Key should be %d bytes in length", IMG_AES256_KEY);
-    if (get_iv(definition->iv, iv, err) < 0)
-        return -EINVAL;
-    if (definition->base64 && decode(value, err) < 0)
-        return -EINVAL;
+    if (get_iv(definition->iv, iv, err) < 0 || (definition->base64 && decode(value, err) < 0))
+        return -err->code;
     if (value->length % IMG_AES_BLOCK)
         return img_error_set(err, EINVAL, "Length %zu must be a multiple of block size %d", value->length,
                              IMG_AES_BLOCK);

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #define HIGHEST 1000000000000000ull
+enum { LONGEST_WAIT = 3600 };           /* seconds at a time */
 
 struct bucket {
     double average, max, length;
@@ -179,6 +180,6 @@ uint64_t img_throttle_pass(struct img_throttle_group *group, bool write, uint64_
 {
     double wait = try_to_pass(group, write, (double)length);
 
-    /* Rounded up, so that the next try is not too early. */
-    return wait > 0 ? (uint64_t)(wait * 1e9) + 1000 : 0;
+    /* Rounded up, so that the next try is not too early.  Who waits longer tries more than once. */
+    return wait > 0 ? (uint64_t)((wait < LONGEST_WAIT ? wait : LONGEST_WAIT) * 1e9) + 1000 : 0;
 }

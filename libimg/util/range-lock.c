@@ -21,7 +21,9 @@ void img_range_lock_destroy(struct img_range_lock *lock)
 
 static bool excludes(const struct img_range *a, const struct img_range *b)
 {
-    return (a->exclusive || b->exclusive) && a->start < b->end && b->start < a->end;
+    bool empty = a->start == a->end || b->start == b->end;
+
+    return (a->exclusive || b->exclusive) && !empty && a->start < b->end && b->start < a->end;
 }
 
 /* Does an older range exclude this one? */

@@ -252,3 +252,16 @@ Image committed.' ]
     img 0 compare -f raw empty.raw base.qcow2
     img 0 check -q base.qcow2
 }
+
+@test 'a filter on top is seen through' {
+    local group=(--object 'throttle-group,id=g' --image-opts)
+    local top=driver=throttle,throttle-group=g,file.driver=qcow2,file.file.filename=top.qcow2
+    chain
+    img 0 commit "${group[@]}" "$top"
+    out 'Image committed.'
+    reads mid.qcow2 qcow2
+    chain
+    img 0 commit "${group[@]}" -b low.qcow2 "$top"
+    reads low.qcow2 qcow2
+    img 1 commit "${group[@]}" -b none.qcow2 "$top"
+}

@@ -410,3 +410,22 @@ END
     repeated none 8000000000000 || skip 'no such long files'
     img 0 map x
 }
+
+# A write makes the full refcount table grow, which frees the old one: the guest's L2 table.
+@test "hostile: an L2 table in the refcount table, which moves" {
+    beyond
+    python3 - << 'END'
+import struct
+CLUSTER, BLOCKS, L1 = 512, 64, 66           # table in cluster 1, its blocks from cluster 2 on, all full of ones
+def be(form, *values): return struct.pack('>' + form, *values)
+with open('x.qcow2', 'wb') as file:
+    file.write(be('4sIQIIQIIQQIIQQQQII', b'QFI\xfb', 3, 0, 0, 9, 32768, 0, 1, L1 * CLUSTER, CLUSTER, 1,
+                  0, 0, 0, 0, 0, 4, 104))
+    file.seek(CLUSTER)
+    file.write(b''.join(be('Q', (2 + i) * CLUSTER) for i in range(BLOCKS)))
+    file.write(be('H', 1) * 256 * BLOCKS)
+    file.write(be('Q', CLUSTER | 1 << 63))
+    file.truncate(BLOCKS * 256 * CLUSTER)
+END
+    cmd 0 qemu-img bench -w -f qcow2 -c 1 -s 512 --pattern=7 x.qcow2
+}

@@ -264,3 +264,20 @@ depth_0() {
     err "qemu-img: Could not open new backing file 'top.qcow2': Backing file 'mid.qcow2' creates an infinite loop."
     reads_as_before
 }
+
+@test 'a filter on top is seen through' {
+    local group=(--object 'throttle-group,id=g' --image-opts)
+    local top=driver=throttle,throttle-group=g,file.driver=qcow2,file.file.filename=top.qcow2
+    qemu-img create -q -f qcow2 low.qcow2 1M
+    qemu-img bench -w --pattern=5 -c 4 -s 64k -f qcow2 low.qcow2 > /dev/null
+    qemu-img create -q -f qcow2 -b low.qcow2 -F qcow2 mid.qcow2
+    qemu-img create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2
+    qemu-img convert -O raw top.qcow2 want.raw
+    img 0 rebase "${group[@]}" -b "$PWD/low.qcow2" -F qcow2 "$top"
+    qemu-img info top.qcow2 | grep -qx "backing file: $PWD/low.qcow2"
+    img 1 rebase "${group[@]}" -b "$PWD/top.qcow2" -F qcow2 "$top"
+    img 0 rebase "${group[@]}" -b '' "$top"
+    img 0 compare -f qcow2 -F raw top.qcow2 want.raw
+    img 0 rebase -u "${group[@]}" -b low.qcow2 -F qcow2 "$top"
+    qemu-img info top.qcow2 | grep -qx 'backing file: low.qcow2'
+}

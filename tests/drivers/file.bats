@@ -69,6 +69,18 @@ blocks() {
     has "$OUT" '^virtual size: 1 MiB'
 }
 
+@test "file: create takes off one prefix, its own" {
+    echo kept > victim
+    img 0 create -q -f qcow2 file:file:victim 1M
+    img 0 create -q -f raw file:file:other 1M
+    img 0 create -q -f file file:plain 1M
+    img 1 create -q -f file host_device:victim/x 1M
+    err "qemu-img: host_device:victim/x: Could not create 'host_device:victim/x': No such file or directory"
+    img 1 create -q -f host_device file:victim 1M
+    [ "$(cat victim)" = kept ]
+    [ "$(stat -c %s file:victim file:other plain)" = "$(printf '196616\n1048576\n1048576')" ]
+}
+
 @test "file: a character device has no size" {
     img 0 info /dev/null
     out 'image: /dev/null' 'file format: raw' 'virtual size: 0 B (0 bytes)' 'disk size: 0 B' \
