@@ -60,6 +60,7 @@ library libdeflate libdeflate HAVE_LIBDEFLATE 'fast deflate, for compressed clus
 library zlib zlib HAVE_ZLIB 'deflate where libdeflate is not built in'
 library zstd libzstd HAVE_ZSTD 'compression_type=zstd'
 library libmd libmd HAVE_LIBMD 'digests: img-digest, convert --digest'
+library nettle nettle HAVE_NETTLE 'encryption: luks, encrypted qcow2 and qcow, encrypted secrets'
 library xz liblzma HAVE_LZMA 'dmg: chunks of ULMO images'
 plain_library bzip2 bzlib.h BZ2_bzlibVersion bz2 HAVE_BZIP2 'dmg: chunks of UDBZ images'
 

@@ -3,8 +3,8 @@
  * secret.c - the secrets that the user defined: decoded and decrypted when defined, and kept by id for the formats that
  * need a key.  Memory that held a secret is wiped before it is freed.
  */
-#include "codec/aes.h"
 #include "codec/base64.h"
+#include "codec/cipher.h"
 #include "object.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define KIND "secret"
-enum { SECRET_START = 4096, SECRET_MAX = 64 << 20 };
+enum { SECRET_START = 4096, SECRET_MAX = 64 << 20, SECRET_KEY = 32 };
 
 struct bytes {
     unsigned char *at;              /* followed by a NUL */
@@ -102,7 +102,7 @@ static int read_file(const char *name, struct bytes *out, struct img_error *err)
     return 0;
 }
 
-static int get_iv(const char *text, uint8_t iv[IMG_AES_BLOCK], struct img_error *err)
+static int get_iv(const char *text, uint8_t iv[IMG_CIPHER_BLOCK], struct img_error *err)
 {
     struct bytes bytes;
     int ret;
@@ -112,10 +112,10 @@ static int get_iv(const char *text, uint8_t iv[IMG_AES_BLOCK], struct img_error 
     if (copy_text(text, &bytes, err) < 0)
         return -ENOMEM;
     ret = decode(&bytes, err);
-    if (ret == 0 && bytes.length != IMG_AES_BLOCK)
-        ret = img_error_set(err, EINVAL, "IV should be %d bytes in length not %zu", IMG_AES_BLOCK, bytes.length);
+    if (ret == 0 && bytes.length != IMG_CIPHER_BLOCK)
+        ret = img_error_set(err, EINVAL, "IV should be %d bytes in length not %zu", IMG_CIPHER_BLOCK, bytes.length);
     if (ret == 0)
-        memcpy(iv, bytes.at, IMG_AES_BLOCK);
+        memcpy(iv, bytes.at, IMG_CIPHER_BLOCK);
     wipe(&bytes);
     return ret;
 }
@@ -127,7 +127,7 @@ static int unpad(struct bytes *value, struct img_error *err)
 
     if (value->length == 0)
         return 0;
-    if (padding == 0 || padding > IMG_AES_BLOCK)
+    if (padding == 0 || padding > IMG_CIPHER_BLOCK)
         return img_error_set(err, EINVAL, "Incorrect number of padding bytes (%u) found on decrypted data", padding);
     value->length -= padding;
     value->at[value->length] = 0;
@@ -136,21 +136,26 @@ static int unpad(struct bytes *value, struct img_error *err)
 
 static int decrypt(const struct img_secret *definition, struct bytes *value, struct img_error *err)
 {
-    uint8_t iv[IMG_AES_BLOCK];
+    const struct img_cipher *cipher = img_cipher_find("aes-256");
+    uint8_t iv[IMG_CIPHER_BLOCK];
     size_t key_length;
     const unsigned char *key = img_secret_find(definition->key_id, &key_length, err);
 
+    int ret;
+
+    if (!cipher)
+        return img_error_set(err, ENOTSUP, "Encrypted secrets are not built in (nettle was not there)");
     if (!key)
         return -err->code;
-    if (key_length != IMG_AES256_KEY)
-        return img_error_set(err, EINVAL, "Key should be %d bytes in length", IMG_AES256_KEY);
+    if (key_length != SECRET_KEY)
+        return img_error_set(err, EINVAL, "Key should be %d bytes in length", SECRET_KEY);
     if (get_iv(definition->iv, iv, err) < 0 || (definition->base64 && decode(value, err) < 0))
         return -err->code;
-    if (value->length % IMG_AES_BLOCK)
+    if (value->length % IMG_CIPHER_BLOCK)
         return img_error_set(err, EINVAL, "Length %zu must be a multiple of block size %d", value->length,
-                             IMG_AES_BLOCK);
-    img_aes256_cbc_decrypt(key, iv, value->at, value->length);
-    return unpad(value, err);
+                             IMG_CIPHER_BLOCK);
+    ret = img_cbc_decrypt(cipher, key, iv, value->at, value->length);
+    return ret < 0 ? img_error_memory(err) : unpad(value, err);
 }
 
 static int load(const struct img_secret *definition, struct bytes *value, struct img_error *err)
