@@ -84,11 +84,11 @@ static void put_luks(struct img *image, struct img_doc *encrypt)
     split_mode(header + 40, &parts);
     img_doc_put_string(encrypt, "ivgen-alg", parts.ivgen);
     img_doc_put_bool(encrypt, "detached-header", false);
-    if (parts.ivgen_hash)
-        img_doc_put_string(encrypt, "ivgen-hash-alg", parts.ivgen_hash);
     put_text(encrypt, "hash-alg", header + 72, 32);
     put_cipher(encrypt, header, parts.mode);
     put_text(encrypt, "uuid", header + 168, 40);
+    if (parts.ivgen_hash && strcmp(parts.ivgen, "essiv") == 0)
+        img_doc_put_string(encrypt, "ivgen-hash-alg", parts.ivgen_hash);
     img_doc_put_string(encrypt, "format", "luks");
     img_doc_put_string(encrypt, "cipher-mode", parts.mode);
     put_slots(encrypt, header);

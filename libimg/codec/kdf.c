@@ -5,13 +5,12 @@
 
 #ifdef HAVE_NETTLE
 #include "util/endian.h"
+#include "util/random.h"
 #include "util/wipe.h"
-#include <errno.h>
 #include <nettle/hmac.h>
 #include <nettle/nettle-meta.h>
 #include <nettle/pbkdf2.h>
 #include <nettle/sm3.h>
-#include <sys/random.h>
 
 struct img_kdf_hash {
     const char *name;
@@ -121,24 +120,10 @@ static void add(uint8_t *block, const uint8_t *bytes, size_t length)
         block[i] ^= bytes[i];
 }
 
-static int fill_random(uint8_t *to, size_t length)
-{
-    while (length > 0) {
-        ssize_t n = getrandom(to, length, 0);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return -EIO;
-        to += n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
 int img_af_split(const struct img_kdf_hash *hash, const uint8_t *key, size_t length, uint32_t stripes, uint8_t *to)
 {
     uint8_t *last = to + (stripes - 1) * length;
-    int ret = fill_random(to, (stripes - 1) * length);
+    int ret = img_random(to, (stripes - 1) * length);
 
     memset(last, 0, length);
     for (uint32_t i = 0; ret == 0 && i + 1 < stripes; i++) {

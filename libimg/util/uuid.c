@@ -36,3 +36,16 @@ void img_uuid_swap(uint8_t uuid[16])
     exchange(uuid + 4, uuid + 5);
     exchange(uuid + 6, uuid + 7);
 }
+
+void img_uuid_text(const uint8_t uuid[16], char text[IMG_UUID_TEXT])
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *text++ = '-';
+        *text++ = digits[uuid[i] >> 4];
+        *text++ = digits[uuid[i] & 15];
+    }
+    *text = 0;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* luks.h - shared by the files of the format luks. */
+#ifndef LUKS_H
+#define LUKS_H
+
+#include "../../libimg/codec/luks.h"
+#include "../../libimg/driver.h"
+#include "../../libimg/io/cipher-node.h"
+
+struct luks {
+    struct img_luks header;
+    struct img *payload;            /* the cipher node; NULL: without a key, only the header is known */
+};
+
+struct luks_open_options {
+    char *key_secret;
+};
+
+struct luks_create_options {
+    char *key_secret;               /* the first, as in luks_open_options */
+    char *cipher, *mode, *ivgen, *ivgen_hash, *hash;
+    int64_t size, iter_time;
+    int8_t detached;
+};
+
+/* create.c */
+int luks_create(const struct img_create *request, struct img_error *err);
+int luks_measure(const void *options, struct img *source, uint64_t size, struct img_measure *result,
+                 struct img_error *err);
+
+#endif
