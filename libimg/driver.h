@@ -368,6 +368,9 @@ struct img_driver {
  * it is used.  If the packages are not found, the driver is left out.
  */
 #define IMG_MODULE(packages) _Static_assert(sizeof(packages), "")
+/* The same for a driver whose work a library of libimg does, by its name in `make config`: without it the driver is left
+ * out. */
+#define IMG_NEEDS(library) _Static_assert(sizeof(library), "")
 
 enum {
     IMG_CAN_BACK = 1, IMG_CAN_COMPRESS = 2,

@@ -18,7 +18,7 @@ choice() {
     echo "${chosen:-auto}"
 }
 
-cflags='' libs=''
+cflags='' libs='' found=''
 # Is the library enabled, and does the command find it?  Prints the reason if not.
 taken() {  # name, what it is for, what is said to be missing, command...
     want=$(choice "$1") name=$1 about=$2 missing=$3
@@ -40,6 +40,7 @@ library() {  # name, pkg-config module, macro, what it is for
     taken "$1" "$4" "pkg-config does not find $2" "$pkg" --exists "$2" || return 0
     cflags="$cflags -D$3 $("$pkg" --cflags "$2")"
     libs="$libs $("$pkg" --libs "$2")"
+    found="$found $1"
     echo "# $1: yes, $("$pkg" --modversion "$2") ($4)"
 }
 
@@ -81,9 +82,24 @@ static_links() {  # library...
     echo 'int main(void) { return 0; }' | "${static:-${CC:-cc}}" -static -x c -o /dev/null - "$@" 2> /dev/null
 }
 
+# The library in a driver's IMG_NEEDS.
+needed_by() {
+    grep -h '^IMG_NEEDS("' "drivers/$1"/*.c | sed 's/^IMG_NEEDS("\(.*\)");$/\1/'
+}
+
+# Is $needed there, or nothing needed?
+has_library() {
+    case " $found " in
+        *" $needed "*) ;;
+        *) [ -z "$needed" ] ;;
+    esac
+}
+
 # The default for a driver: $driver, $packages.
 usual_way() {
-    if [ -n "$packages" ] && ! "$pkg" --exists "$packages"; then
+    if ! has_library; then
+        echo off
+    elif [ -n "$packages" ] && ! "$pkg" --exists "$packages"; then
         echo off
     elif grep -q '^IMG_MODULE("' "drivers/$driver"/*.c; then
         echo module
@@ -112,11 +128,15 @@ DRIVER_LIBS_$driver := $("$pkg" --libs "$packages")"
 
 off='' modules='' not_static=''
 for driver in ${DRIVERS-}; do
-    packages=$(packages_of "$driver") note=''
+    packages=$(packages_of "$driver") needed=$(needed_by "$driver") note=''
     how=$(choice "driver.$driver")
     [ "$how" != auto ] || how=$(usual_way)
     if [ "$driver:$how" = file:module ]; then
         echo 'config: the driver file is asked about every plain name, and cannot be a module' >&2
+        exit 1
+    fi
+    if [ "$how" != off ] && ! has_library; then
+        echo "config: driver.$driver is asked for, but $needed is not built in" >&2
         exit 1
     fi
     if [ "$how" != off ] && [ -n "$packages" ]; then
@@ -125,7 +145,7 @@ for driver in ${DRIVERS-}; do
     case $how in
     off)
         off="$off $driver"
-        echo "# driver $driver: off, its images and names are only recognised${packages:+ (needs $packages)}" ;;
+        echo "# driver $driver: off, its images and names are only recognised${packages:+ (needs $packages)}${needed:+ (needs $needed)}" ;;
     module)
         modules="$modules $driver"
         echo "# driver $driver: module$note" ;;

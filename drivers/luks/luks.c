@@ -12,6 +12,8 @@
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/wipe.h"
 
+IMG_NEEDS("nettle");
+
 #define OPTION(TYPE, key, member, text) \
     { .name = key, .help = text, .type = IMG_OPT_##TYPE, .when = IMG_AT_CREATE | IMG_AT_MEASURE, \
       .offset = offsetof(struct luks_create_options, member) }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* kdf.c - hash functions, PBKDF2 and the anti-forensic splitter, by nettle's hashes. */
-#include "kdf.h"
-#include <string.h>
-
 #ifdef HAVE_NETTLE
+#include "kdf.h"
 #include "util/endian.h"
 #include "util/random.h"
 #include "util/wipe.h"
@@ -11,6 +9,7 @@
 #include <nettle/nettle-meta.h>
 #include <nettle/pbkdf2.h>
 #include <nettle/sm3.h>
+#include <string.h>
 
 struct img_kdf_hash {
     const char *name;
@@ -143,21 +142,6 @@ void img_af_merge(const struct img_kdf_hash *hash, const uint8_t *from, size_t l
     }
     add(key, from + (size_t)(stripes - 1) * length, length);
 }
-#else
-
-const struct img_kdf_hash *img_kdf_hash_next(const struct img_kdf_hash *previous)
-{
-    (void)previous;
-    return NULL;
-}
-
-const char *img_kdf_hash_name(const struct img_kdf_hash *hash)
-{
-    (void)hash;
-    return "";
-}
-
-#endif
 
 const struct img_kdf_hash *img_kdf_hash_find(const char *name)
 {
@@ -166,3 +150,4 @@ const struct img_kdf_hash *img_kdf_hash_find(const char *name)
             return hash;
     return NULL;
 }
+#endif

@@ -3,6 +3,7 @@
  * luks-header.c - takes the header of LUKS version 1 apart, and checks it before anything in it is believed.
  * Specification: "LUKS1 On-Disk Format Specification", "PHDR layout" and "key slot layout"; numbers are big-endian.
  */
+#ifdef HAVE_NETTLE
 #include "luks.h"
 #include "util/checked.h"
 #include "util/endian.h"
@@ -328,3 +329,4 @@ int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], struct img_luks *luks, 
     ret = check_places(luks, bytes, err);
     return ret < 0 ? ret : find_algorithms(luks, family, mode, hash, err);
 }
+#endif

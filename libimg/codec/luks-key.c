@@ -3,9 +3,8 @@
  * luks-key.c - the master key of LUKS version 1, out of a key slot that a password opens.
  * Specification: "LUKS1 On-Disk Format Specification", "Master key recovery".
  */
-#include "luks.h"
-
 #ifdef HAVE_NETTLE
+#include "luks.h"
 #include "util/checked.h"
 #include "util/random.h"
 #include "util/strbuf.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* cipher-node.c - encrypts what is written to a storage, and decrypts what is read (see cipher-node.h). */
+#ifdef HAVE_NETTLE
 #include "cipher-node.h"
 #include "node/node.h"
 #include "util/checked.h"
@@ -75,3 +76,4 @@ void img_cipher_node_free(struct img *node)
     img_crypt_free(((struct cipher *)node->state)->crypt);
     img_node_free(node);
 }
+#endif
