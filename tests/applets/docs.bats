@@ -47,9 +47,9 @@ short_options() {
 
 @test "docs: the page of each driver has its creation options" {
     beyond
-    for format in raw qcow2 vpc file vdi qed qcow vhdx vmdk; do
+    for format in raw qcow2 vpc file vdi qed qcow vhdx vmdk luks; do
         img 0 create -f "$format" -o help x
-        sed -n 's/^  \([a-z_]*\)[=.].*/\1/p' "$OUT" | sort -u > names.txt
+        sed -n 's/^  \([a-z_-]*\)[=.].*/\1/p' "$OUT" | sort -u > names.txt
         [ -s names.txt ]
         while read -r name; do
             grep -qw -- "$name" "$ROOT"/docs/drivers/{"$format",file}.md || { echo "$format: $name"; false; }

@@ -1,0 +1,117 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# luks: encrypted disks, version 1.
+
+load ../helper
+
+SECRET=(--object 'secret,id=s,data=pass')
+NODE=driver=luks,key-secret=s,file.filename=x
+
+setup() {
+    fresh_folder
+    printf '#include <nettle/aes.h>\n' | cc -E - > /dev/null 2>&1 || [ -n "$IMG_IS_PEER" ] || skip 'no nettle'
+}
+
+make() {  # OPTIONS...
+    qemu-img create -q "${SECRET[@]}" -f luks -o "key-secret=s,iter-time=10${1:+,$1}" x 1M
+}
+
+@test "luks: what is written is read, and is not in the file" {
+    make
+    pattern data.raw 61 4096 300000
+    truncate -s 1M data.raw
+    img 0 convert -n "${SECRET[@]}" -f raw --target-image-opts data.raw "$NODE"
+    img 0 compare "${SECRET[@]}" --image-opts "$NODE" driver=raw,file.filename=data.raw
+    if grep -q aaaaaaaa x; then false; fi
+    img 0 dd "${SECRET[@]}" --image-opts if="$NODE" of=out.raw bs=1000 count=100 skip=3
+    cmp -n 97000 out.raw <(tail -c +3001 data.raw)
+}
+
+@test "luks: no secret, a wrong one, an unknown one" {
+    make
+    img 1 convert -O raw x y
+    err "qemu-img: Could not open 'x': Parameter 'key-secret' is required for cipher"
+    img 1 convert -O raw --object secret,id=s,data=wrong --image-opts "$NODE" y
+    err "qemu-img: Could not open '$NODE': Invalid password, cannot unlock any keyslot"
+    img 1 convert -O raw --image-opts "$NODE" y
+    err "qemu-img: Could not open '$NODE': No secret with id 's'"
+    img 1 create -f luks y 1M
+    err "qemu-img: y: Parameter 'key-secret' is required for cipher"
+    [ ! -e y ]
+}
+
+@test "luks: the messages never show a passphrase" {
+    make
+    IMGBOX_TRACE=all img 1 convert -O raw --object secret,id=s,data=TopSecretWord --image-opts "$NODE" y
+    if grep -q TopSecretWord "$OUT" "$ERR"; then false; fi
+}
+
+@test "luks: info needs no secret, and says how it was made" {
+    make cipher-alg=serpent-128,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=md5,hash-alg=sha512
+    img 0 info x
+    for line in 'encrypted: yes' '    ivgen alg: essiv' '    hash alg: sha512' '    cipher alg: serpent-128' \
+        '    ivgen hash alg: md5' '    cipher mode: cbc' '            stripes: 4000' '    payload offset: 528384'; do
+        grep -qx -- "$line" "$OUT" || { echo "$line"; false; }
+    done
+}
+
+@test "luks: what create refuses" {
+    while IFS='|' read -r options message; do
+        img 1 create -q "${SECRET[@]}" -f luks -o "key-secret=s,iter-time=10,$options" y 1M
+        err "qemu-img: y: $message"
+    done << 'END'
+cipher-alg=nix|Parameter 'cipher-alg' does not accept value 'nix'
+cipher-alg=3des|Algorithm '3des' not supported
+cipher-mode=nix|Parameter 'cipher-mode' does not accept value 'nix'
+ivgen-alg=nix|Parameter 'ivgen-alg' does not accept value 'nix'
+ivgen-hash-alg=nix|Parameter 'ivgen-hash-alg' does not accept value 'nix'
+hash-alg=nix|Parameter 'hash-alg' does not accept value 'nix'
+cipher-alg=cast5-128|Unsupported cipher mode xts
+cipher-alg=cast5-128,ivgen-alg=essiv|Cipher cast5-128 not supported with essiv
+ivgen-alg=essiv,ivgen-hash-alg=sha1|No AES cipher with key size 20 available
+detached-header=on|Parameter 'detached-header' is unexpected
+END
+}
+
+@test "luks: keys of 192 bits, on which qemu-img aborts" {
+    beyond
+    make cipher-alg=aes-192,cipher-mode=cbc
+    head -c 1M /dev/urandom > data.raw
+    img 0 convert -n "${SECRET[@]}" -f raw --target-image-opts data.raw "$NODE"
+    img 0 compare "${SECRET[@]}" --image-opts "$NODE" driver=raw,file.filename=data.raw
+}
+
+@test "luks: convert makes one, of any size; resize, measure" {
+    head -c 700100 /dev/urandom > data.raw
+    img 0 convert -q "${SECRET[@]}" -f raw -O luks -o key-secret=s,iter-time=10 data.raw x
+    img 0 convert "${SECRET[@]}" -O raw --image-opts "$NODE" y
+    cmp <(head -c 700100 y) data.raw
+    img 0 resize "${SECRET[@]}" --image-opts "$NODE" 2M
+    [ "$(stat -c %s x)" -eq $((2068480 + 2097152)) ]
+    img 0 measure "${SECRET[@]}" -O luks -o key-secret=s --size 1G
+    out $'required size: 1075810304\nfully allocated size: 1075810304'
+}
+
+# poke AT BYTES: the header is damaged there
+@test "luks: damaged headers" {
+    make
+    cp x good
+    while read -r at bytes message; do
+        cp good x
+        poke x "$at" "$bytes"
+        img 1 info -f luks x
+        err "qemu-img: Could not open 'x': $message"
+    done << 'END'
+0 00 Volume is not in LUKS format
+104 00000007 LUKS payload is overlapping with the header
+104 00000008 Keyslot 0 is overlapping with the encrypted payload
+108 00000000 Algorithm 'aes' with key size 0 bytes not supported
+108 ffffffff Keyslot 0 is overlapping with the encrypted payload
+164 00000000 LUKS key iteration count is zero
+208 12345678 Keyslot 0 state (active/disable) is corrupted
+212 00000000 Keyslot 0 iteration count is zero
+248 00000007 Keyslot 0 is overlapping with the LUKS header
+248 00000300 Keyslots 0 and 1 are overlapping in the header
+252 00000fa1 Keyslot 0 is corrupted (stripes 4001 != 4000)
+END
+}
