@@ -11,11 +11,16 @@
 #include "luks.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/wipe.h"
+#include <string.h>
 
 IMG_NEEDS("nettle");
 
 #define OPTION(TYPE, key, member, text) \
     { .name = key, .help = text, .type = IMG_OPT_##TYPE, .when = IMG_AT_CREATE | IMG_AT_MEASURE, \
+      .offset = offsetof(struct luks_create_options, member) }
+
+#define AMEND(TYPE, key, member, text) \
+    { .name = key, .help = text, .type = IMG_OPT_##TYPE, .when = IMG_AT_AMEND, \
       .offset = offsetof(struct luks_create_options, member) }
 
 /* key-secret stands first in both structures: it opens the new image, too. */
@@ -29,16 +34,21 @@ static const struct img_option luks_options[] = {
     OPTION(STRING, "ivgen-alg", ivgen, "Name of IV generator algorithm"),
     OPTION(STRING, "ivgen-hash-alg", ivgen_hash, "Name of IV generator hash algorithm"),
     OPTION(STRING, "hash-alg", hash, "Name of encryption hash algorithm"),
-    OPTION(NUMBER, "iter-time", iter_time, "Time to spend in PBKDF in milliseconds"),
+    { .name = "iter-time", .help = "Time to spend in PBKDF in milliseconds", .type = IMG_OPT_NUMBER,
+      .when = IMG_AT_CREATE | IMG_AT_MEASURE | IMG_AT_AMEND, .offset = offsetof(struct luks_create_options, iter_time) },
     OPTION(BOOL, "detached-header", detached, "Create a detached LUKS header"),
+    AMEND(STRING, "state", state, "Select new state of affected keyslots (active/inactive)"),
+    AMEND(STRING, "new-secret", new_secret, "New secret to set in the matching keyslots. Empty string to erase"),
+    AMEND(STRING, "old-secret", old_secret, "Select all keyslots that match this password"),
+    AMEND(NUMBER, "keyslot", keyslot, "Select a single keyslot to modify explicitly"),
     { .name = NULL }
 };
 
 /* ---- Opening ----------------------------------------------------------------------- */
 
-static int read_place(void *context, uint64_t offset, void *to, size_t length)
+int luks_read_place(void *file, uint64_t offset, void *to, size_t length)
 {
-    return img_pread_padded(context, to, offset, length);
+    return img_pread_padded(file, to, offset, length);
 }
 
 static int read_header(struct img *image, struct img_error *err)
@@ -55,7 +65,7 @@ static int read_header(struct img *image, struct img_error *err)
 static int unlock(struct img *image, const char *secret, struct img_error *err)
 {
     struct luks *s = image->state;
-    const struct img_luks_place place = { read_place, image->file };
+    const struct img_luks_place place = { luks_read_place, image->file };
     uint8_t key[IMG_CIPHER_KEY_MAX];
     struct img_crypt *crypt;
     const uint8_t *password;
@@ -73,12 +83,16 @@ static int unlock(struct img *image, const char *secret, struct img_error *err)
     if (ret < 0)
         return ret;
     crypt = img_luks_crypt(&s->header, key);
+    if (image->flags & IMG_RDWR)
+        memcpy(s->key, key, sizeof s->key);
     img_wipe(key, sizeof key);
     if (!crypt)
         return img_error_memory(err);
     s->payload = img_cipher_node_new(image, image->file, s->header.payload, IMG_LUKS_SECTOR, crypt);
     return s->payload ? 0 : img_error_memory(err);
 }
+
+static int luks_close(struct img *image);
 
 static int luks_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
 {
@@ -98,8 +112,7 @@ static int luks_open(struct img *image, const void *parsed, struct img_doc *opti
             return ret;
     }
     if (size < s->header.payload) {
-        img_cipher_node_free(s->payload);
-        s->payload = NULL;
+        luks_close(image);
         return img_error_set(err, EIO, "Could not refresh total sector count: Input/output error");
     }
     image->size = size - s->header.payload;
@@ -110,6 +123,7 @@ static int luks_close(struct img *image)
 {
     struct luks *s = image->state;
 
+    img_wipe(s->key, sizeof s->key);
     img_cipher_node_free(s->payload);
     s->payload = NULL;
     return 0;
@@ -198,5 +212,6 @@ const struct img_driver img_driver_luks = {
     .state_size = sizeof(struct luks), .options = luks_options, .strong_options = strong_options,
     .open_size = sizeof(struct luks_open_options), .create_size = sizeof(struct luks_create_options),
     .open = luks_open, .close = luks_close, .create = luks_create, .measure = luks_measure,
+    .amend = luks_amend,
     .map = luks_map, .reserve = luks_reserve, .resize = luks_resize, .info = luks_info,
 };

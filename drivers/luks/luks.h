@@ -10,6 +10,7 @@
 struct luks {
     struct img_luks header;
     struct img *payload;            /* the cipher node; NULL: without a key, only the header is known */
+    uint8_t key[IMG_CIPHER_KEY_MAX];    /* the master key, kept while the image may be written */
 };
 
 struct luks_open_options {
@@ -21,7 +22,15 @@ struct luks_create_options {
     char *cipher, *mode, *ivgen, *ivgen_hash, *hash;
     int64_t size, iter_time;
     int8_t detached;
+    char *state, *new_secret, *old_secret;      /* of amend */
+    int64_t keyslot;
 };
+
+/* luks.c: for struct img_luks_place, whose context is image->file */
+int luks_read_place(void *file, uint64_t offset, void *to, size_t length);
+
+/* amend.c */
+int luks_amend(struct img *image, const void *options, const struct img_amend *how, struct img_error *err);
 
 /* create.c */
 int luks_create(const struct img_create *request, struct img_error *err);

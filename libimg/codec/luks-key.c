@@ -78,28 +78,30 @@ static int try_slot(const struct img_luks *luks, unsigned number, const struct i
     return is_master_key(luks, master) ? 1 : 0;
 }
 
-int img_luks_unlock(const struct img_luks *luks, const struct img_luks_place *place, const uint8_t *password,
-                    size_t length, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err)
+int img_luks_try_slot(const struct img_luks *luks, unsigned slot, const struct img_luks_place *place,
+                      const uint8_t *password, size_t length, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err)
 {
     size_t bytes = img_luks_split_bytes(luks);
     uint8_t *split = img_malloc(bytes);
-    int ret = split ? 0 : -ENOMEM;
-    unsigned slot = 0;
+    int ret = split ? try_slot(luks, slot, place, password, length, key, split, bytes) : -ENOMEM;
 
-    for (; ret == 0 && slot < IMG_LUKS_SLOTS; slot++) {
-        if (luks->slots[slot].active)
-            ret = try_slot(luks, slot, place, password, length, key, split, bytes);
-        if (ret != 0)
-            break;
-    }
     if (split)
         img_wipe(split, bytes);
     free(split);
-    if (ret > 0)
-        return (int)slot;
+    return ret < 0 ? img_error_errno(err, -ret, "Failed to read key material") : ret;
+}
+
+int img_luks_unlock(const struct img_luks *luks, const struct img_luks_place *place, const uint8_t *password,
+                    size_t length, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err)
+{
+    for (unsigned slot = 0; slot < IMG_LUKS_SLOTS; slot++) {
+        int ret = luks->slots[slot].active ? img_luks_try_slot(luks, slot, place, password, length, key, err) : 0;
+        if (ret > 0)
+            return (int)slot;
+        if (ret < 0)
+            return ret;
+    }
     img_wipe(key, IMG_CIPHER_KEY_MAX);
-    if (ret < 0)
-        return img_error_errno(err, -ret, "Failed to read key material");
     return -ENOKEY;
 }
 

@@ -56,6 +56,9 @@ struct img_luks_place {
  */
 int img_luks_unlock(const struct img_luks *luks, const struct img_luks_place *place, const uint8_t *password,
                     size_t length, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err);
+/* Does the password open this active slot?  1, 0, or a negative errno with *err set; `key` is scratch memory. */
+int img_luks_try_slot(const struct img_luks *luks, unsigned slot, const struct img_luks_place *place,
+                      const uint8_t *password, size_t length, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err);
 /* How the data is encrypted, ready to be used.  NULL: out of memory. */
 struct img_crypt *img_luks_crypt(const struct img_luks *luks, const uint8_t *key);
 
