@@ -92,6 +92,61 @@ END
     out $'required size: 1075810304\nfully allocated size: 1075810304'
 }
 
+# slots: which are active
+slots() {
+    qemu-img info x | sed -n 's/^ *active: //p' | tr '\n' ' '
+}
+
+# amends CODE OPTIONS: with the secrets s and n (new)
+amends() {
+    local force=() code=$1
+    shift
+    [ "$1" != --force ] || { force=("$1"); shift; }
+    img "$code" amend "${SECRET[@]}" --object secret,id=n,data=new "${force[@]}" --image-opts -o "$1" "$NODE"
+}
+
+@test "luks: amend adds, replaces and erases passwords" {
+    local new=driver=luks,key-secret=s,file.filename=x
+    make
+    amends 0 state=active,new-secret=n,keyslot=7,iter-time=10
+    [ "$(slots)" = 'true false false false false false false true ' ]
+    img 0 convert -O raw --object secret,id=s,data=new --image-opts "$new" y
+    amends 1 state=active,new-secret=n,keyslot=7,iter-time=10
+    err 'qemu-img: Refusing to overwrite active keyslot 7 - please erase it first'
+    amends 0 state=inactive,old-secret=n
+    [ "$(slots)" = 'true false false false false false false false ' ]
+    img 1 convert -O raw --object secret,id=s,data=new --image-opts "$new" y
+    amends 0 --force state=active,new-secret=n,keyslot=0,iter-time=10
+    [ "$(slots)" = 'true false false false false false false false ' ]
+    img 0 convert -O raw --object secret,id=s,data=new --image-opts "$new" z
+    img 1 convert -O raw "${SECRET[@]}" --image-opts "$new" y
+}
+
+@test "luks: what amend refuses" {
+    make
+    while IFS='|' read -r options message; do
+        amends 1 "$options"
+        err "qemu-img: $message"
+        [ "$(slots)" = 'true false false false false false false false ' ]
+    done << 'END'
+iter-time=10|Parameter 'state' is missing
+state=nix|Parameter 'state' does not accept value 'nix'
+state=active|'new-secret' is required to activate a keyslot
+state=active,new-secret=n,old-secret=s|'old-secret' must not be given when activating keyslots
+state=active,new-secret=n,keyslot=8|Invalid keyslot 8 specified, must be between 0 and 7
+state=active,new-secret=x|No secret with id 'x'
+state=inactive|To erase keyslot(s), either explicit keyslot index or the password currently contained in them must be given
+state=inactive,new-secret=n|'new-secret' must not be given when erasing keyslots
+state=inactive,keyslot=0,iter-time=1|'iter-time' must not be given when erasing keyslots
+state=inactive,keyslot=9|Invalid keyslot 9 specified, must be between 0 and 7
+state=inactive,keyslot=0,old-secret=n|Given keyslot 0 doesn't contain the given old password for erase operation
+state=inactive,old-secret=n|No keyslots match given (old) password for erase operation
+state=inactive,keyslot=3|Given keyslot 3 is already erased (inactive) 
+state=inactive,keyslot=0|Attempt to erase the only active keyslot 0 which will erase all the data in the image irreversibly - refusing operation
+state=inactive,old-secret=s|All the active keyslots match the (old) password that was given and erasing them will erase all the data in the image irreversibly - refusing operation
+END
+}
+
 # poke AT BYTES: the header is damaged there
 @test "luks: damaged headers" {
     make
