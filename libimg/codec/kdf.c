@@ -2,14 +2,17 @@
 /* kdf.c - hash functions, PBKDF2 and the anti-forensic splitter, by nettle's hashes. */
 #ifdef HAVE_NETTLE
 #include "kdf.h"
+#include "hash.h"
 #include "util/endian.h"
 #include "util/random.h"
+#include "util/team.h"
 #include "util/wipe.h"
 #include <nettle/hmac.h>
 #include <nettle/nettle-meta.h>
-#include <nettle/pbkdf2.h>
 #include <nettle/sm3.h>
 #include <string.h>
+
+enum { MOST_WORKERS = 4, STACK = 64 << 10, FEW_ITERATIONS = 4096 };
 
 struct img_kdf_hash {
     const char *name;
@@ -59,6 +62,13 @@ void img_kdf_hash_of(const struct img_kdf_hash *hash, const void *bytes, size_t 
     img_wipe(&state, sizeof state);
 }
 
+/* block ^= bytes */
+static void add(uint8_t *block, const uint8_t *bytes, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        block[i] ^= bytes[i];
+}
+
 /* ---- PBKDF2 --------------------------------------------------------------------------- */
 
 /* A key of HMAC (RFC 2104): the states after its two pads, and the one of a message. */
@@ -67,27 +77,106 @@ struct mac {
     union state outer, inner, running;
 };
 
-static void mac_update(void *mac, size_t length, const uint8_t *bytes)
+static void finish(struct mac *mac, uint8_t *to)
 {
-    struct mac *m = mac;
-
-    m->code->update(&m->running, length, bytes);
+    hmac_digest(&mac->outer, &mac->inner, &mac->running, mac->code, mac->code->digest_size, to);
 }
 
-static void mac_digest(void *mac, size_t length, uint8_t *to)
-{
-    struct mac *m = mac;
+/* The blocks of a key, as long as a hash each, do not depend on each other. */
+struct derivation {
+    const struct img_pbkdf2 *how;
+    struct mac mac;                 /* of the password */
+    uint8_t *to;
+    size_t length;
+    unsigned next;                  /* the block that nobody has taken yet */
+};
 
-    hmac_digest(&m->outer, &m->inner, &m->running, m->code, length, to);
+struct deriver {
+    struct derivation *job;
+};
+
+/*
+ * SHA-256 with the processor's instructions: the two messages of an iteration are one padded block each, so nothing is
+ * done but two compressions.  `last` is the digest before, and after.
+ */
+static void iterate_sha256(const struct mac *mac, uint32_t count, uint8_t *last, uint8_t *sum)
+{
+    enum { DIGEST = 32, BLOCK = 64, BITS = 8 * (BLOCK + DIGEST) };
+    uint8_t block[BLOCK] = { 0 };
+    uint32_t state[8];
+
+    memcpy(block, last, DIGEST);
+    block[DIGEST] = 0x80;
+    img_put_be64(block + BLOCK - 8, BITS);
+    while (count-- > 0) {
+        for (unsigned half = 0; half < 2; half++) {
+            memcpy(state, half == 0 ? mac->inner.sha256.state : mac->outer.sha256.state, sizeof state);
+            hash_sha256_blocks(state, block, 1);
+            for (unsigned i = 0; i < 8; i++)
+                img_put_be32(block + 4 * i, state[i]);
+        }
+        add(sum, block, DIGEST);
+    }
+    img_wipe(block, sizeof block);
+    img_wipe(state, sizeof state);
+}
+
+static void iterate(struct mac *mac, uint32_t count, uint8_t *last, uint8_t *sum)
+{
+    size_t size = mac->code->digest_size;
+
+    while (count-- > 0) {
+        mac->code->update(&mac->running, size, last);
+        finish(mac, last);
+        add(sum, last, size);
+    }
+}
+
+static void derive_block(const struct derivation *job, unsigned number)
+{
+    const struct img_pbkdf2 *how = job->how;
+    struct mac mac = job->mac;
+    size_t size = mac.code->digest_size, at = number * size;
+    uint8_t last[IMG_KDF_HASH_MAX], sum[IMG_KDF_HASH_MAX], index[4];
+
+    img_put_be32(index, number + 1);
+    mac.code->update(&mac.running, how->salt_length, how->salt);
+    mac.code->update(&mac.running, sizeof index, index);
+    finish(&mac, last);
+    memcpy(sum, last, size);
+    if (mac.code == &nettle_sha256 && hash_sha256_fast())
+        iterate_sha256(&mac, how->iterations - 1, last, sum);
+    else
+        iterate(&mac, how->iterations - 1, last, sum);
+    memcpy(job->to + at, sum, job->length - at < size ? job->length - at : size);
+    img_wipe(sum, sizeof sum);
+    img_wipe(last, sizeof last);
+    img_wipe(&mac, sizeof mac);
+}
+
+static void *derive(void *worker)
+{
+    struct derivation *job = ((struct deriver *)worker)->job;
+    unsigned count = (unsigned)((job->length + job->mac.code->digest_size - 1) / job->mac.code->digest_size), number;
+
+    while ((number = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED)) < count)
+        derive_block(job, number);
+    return NULL;
 }
 
 void img_pbkdf2(const struct img_pbkdf2 *how, uint8_t *to, size_t length)
 {
-    struct mac mac = { .code = how->hash->code };
+    struct derivation job = { .how = how, .mac = { .code = how->hash->code }, .to = to, .length = length };
+    struct deriver workers[MOST_WORKERS];
+    struct img_team team = { .workers = workers, .size = sizeof *workers, .stack = STACK, .work = derive };
+    size_t blocks = (length + job.mac.code->digest_size - 1) / job.mac.code->digest_size;
 
-    hmac_set_key(&mac.outer, &mac.inner, &mac.running, mac.code, how->password_length, how->password);
-    pbkdf2(&mac, mac_update, mac_digest, mac.code->digest_size, how->iterations, how->salt_length, how->salt, length, to);
-    img_wipe(&mac, sizeof mac);
+    hmac_set_key(&job.mac.outer, &job.mac.inner, &job.mac.running, job.mac.code, how->password_length, how->password);
+    team.count = how->iterations < FEW_ITERATIONS ? 1 : blocks < MOST_WORKERS ? (unsigned)blocks : MOST_WORKERS;
+    for (unsigned i = 0; i < team.count; i++)
+        workers[i].job = &job;
+    img_team_run(&team);
+    img_wipe(&job.mac, sizeof job.mac);
 }
 
 /* ---- Anti-forensic splitter --------------------------------------------------------------- */
@@ -110,13 +199,6 @@ static void diffuse(const struct img_kdf_hash *hash, uint8_t *block, size_t leng
     }
     img_wipe(result, sizeof result);
     img_wipe(&state, sizeof state);
-}
-
-/* block ^= bytes */
-static void add(uint8_t *block, const uint8_t *bytes, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        block[i] ^= bytes[i];
 }
 
 int img_af_split(const struct img_kdf_hash *hash, const uint8_t *key, size_t length, uint32_t stripes, uint8_t *to)
