@@ -170,3 +170,20 @@ END
 252 00000fa1 Keyslot 0 is corrupted (stripes 4001 != 4000)
 END
 }
+
+@test "luks: cryptsetup opens ours, and we open one with its password added" {
+    beyond
+    command -v cryptsetup > /dev/null || skip 'no cryptsetup'
+    make
+    printf pass > pass
+    printf more > second
+    cryptsetup luksDump x > dump 2> complaints
+    grep -q '^Key Slot 0: ENABLED' dump
+    [ ! -s complaints ]
+    cryptsetup open --test-passphrase --key-file=pass x 2> complaints || skip "cryptsetup: $(tail -1 complaints)"
+    cryptsetup luksAddKey --key-file=pass --pbkdf-force-iterations 1000 x second
+    img 0 convert -O raw --object secret,id=s,data=more --image-opts "$NODE" y
+    truncate -s 4M made
+    cryptsetup luksFormat -q --type luks1 --key-file=pass --pbkdf-force-iterations 1000 made
+    img 0 convert -O raw "${SECRET[@]}" --image-opts "${NODE%x}made" z
+}
