@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { USUAL_TIME = 2000, NONE = -1 };
+enum { NONE = -1 };
 
 /* ---- Writing ------------------------------------------------------------------------- */
 
@@ -151,8 +151,7 @@ static int add_key(struct img *image, const struct luks_create_options *given, b
     split = img_malloc(img_luks_split_bytes(&made));
     if (!split)
         return img_error_memory(err);
-    ret = img_luks_fill_slot(&made, (unsigned)slot, password, length,
-                             given->iter_time < 0 ? USUAL_TIME : (uint64_t)given->iter_time, s->key, split, err);
+    ret = img_luks_fill_slot(&made, (unsigned)slot, password, length, luks_iter_time(given), s->key, split, err);
     if (ret == 0)
         ret = cannot_write(replace(image, &made.slots[slot], split, (unsigned)slot), err);
     free(split);

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { USUAL_TIME = 2000 };         /* milliseconds */
-
 /* Everything that has to be right before a file is touched. */
 static int plan(const struct luks_create_options *given, struct img_luks *luks, struct img_error *err)
 {
@@ -19,16 +17,6 @@ static int plan(const struct luks_create_options *given, struct img_luks *luks, 
     return img_luks_plan(&wish, luks, err);
 }
 
-/* The password that opens the first slot. */
-static int find_password(const struct luks_create_options *given, const uint8_t **password, size_t *length,
-                         struct img_error *err)
-{
-    if (!given->key_secret)
-        return img_error_set(err, EINVAL, "Parameter 'key-secret' is required for cipher");
-    *password = img_secret_find(given->key_secret, length, err);
-    return *password ? 0 : -err->code;
-}
-
 /* The header, and what belongs into the first slot. */
 struct made {
     struct img_luks luks;
@@ -37,14 +25,14 @@ struct made {
 
 static int make(const struct luks_create_options *given, struct made *made, struct img_error *err)
 {
-    uint64_t time = given->iter_time < 0 ? USUAL_TIME : (uint64_t)given->iter_time;
+    uint64_t time = luks_iter_time(given);
     uint8_t key[IMG_CIPHER_KEY_MAX];
     const uint8_t *password;
     size_t length;
     int ret = plan(given, &made->luks, err);
 
     if (ret == 0)
-        ret = find_password(given, &password, &length, err);
+        ret = luks_find_password(given->key_secret, &password, &length, err);
     if (ret < 0)
         return ret;
     made->split = img_malloc(img_luks_split_bytes(&made->luks));
@@ -118,7 +106,7 @@ int luks_measure(const void *options, struct img *source, uint64_t size, struct 
 
     (void)source;
     if (ret == 0)
-        ret = find_password(given, &password, &length, err);
+        ret = luks_find_password(given->key_secret, &password, &length, err);
     if (ret < 0)
         return ret;
     if (size > INT64_MAX - luks.payload)

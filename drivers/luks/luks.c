@@ -62,6 +62,14 @@ static int read_header(struct img *image, struct img_error *err)
     return img_luks_parse(bytes, &s->header, err);
 }
 
+int luks_find_password(const char *key_secret, const uint8_t **password, size_t *length, struct img_error *err)
+{
+    if (!key_secret)
+        return img_error_set(err, EINVAL, "Parameter 'key-secret' is required for cipher");
+    *password = img_secret_find(key_secret, length, err);
+    return *password ? 0 : -err->code;
+}
+
 static int unlock(struct img *image, const char *secret, struct img_error *err)
 {
     struct luks *s = image->state;
@@ -70,13 +78,12 @@ static int unlock(struct img *image, const char *secret, struct img_error *err)
     struct img_crypt *crypt;
     const uint8_t *password;
     size_t length;
-    int ret;
+    int ret = img_luks_check_mode(&s->header, err);
 
-    if (s->header.mode == IMG_MODE_XTS && img_cipher_block(s->header.cipher) != IMG_CIPHER_BLOCK)
-        return img_error_set(err, ENOTSUP, "Unsupported cipher mode %s", img_luks_mode_name(s->header.mode));
-    password = img_secret_find(secret, &length, err);
-    if (!password)
-        return -err->code;
+    if (ret == 0)
+        ret = luks_find_password(secret, &password, &length, err);
+    if (ret < 0)
+        return ret;
     ret = img_luks_unlock(&s->header, &place, password, length, key, err);
     if (ret == -ENOKEY)
         return img_error_set(err, EINVAL, "Invalid password, cannot unlock any keyslot");
@@ -92,7 +99,15 @@ static int unlock(struct img *image, const char *secret, struct img_error *err)
     return s->payload ? 0 : img_error_memory(err);
 }
 
-static int luks_close(struct img *image);
+static int luks_close(struct img *image)
+{
+    struct luks *s = image->state;
+
+    img_wipe(s->key, sizeof s->key);
+    img_cipher_node_free(s->payload);
+    s->payload = NULL;
+    return 0;
+}
 
 static int luks_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
 {
@@ -105,28 +120,15 @@ static int luks_open(struct img *image, const void *parsed, struct img_doc *opti
     if (ret < 0)
         return ret;
     image->encrypted = true;
-    if (!(image->flags & IMG_NO_IO)) {
-        if (!given->key_secret)
-            return img_error_set(err, EINVAL, "Parameter 'key-secret' is required for cipher");
-        if ((ret = unlock(image, given->key_secret, err)) < 0)
-            return ret;
-    }
-    if (size < s->header.payload) {
+    if (!(image->flags & IMG_NO_IO))
+        ret = unlock(image, given->key_secret, err);
+    if (ret == 0 && size < s->header.payload)
+        ret = img_error_set(err, EIO, "Could not refresh total sector count: Input/output error");
+    if (ret < 0)
         luks_close(image);
-        return img_error_set(err, EIO, "Could not refresh total sector count: Input/output error");
-    }
-    image->size = size - s->header.payload;
-    return 0;
-}
-
-static int luks_close(struct img *image)
-{
-    struct luks *s = image->state;
-
-    img_wipe(s->key, sizeof s->key);
-    img_cipher_node_free(s->payload);
-    s->payload = NULL;
-    return 0;
+    else
+        image->size = size - s->header.payload;
+    return ret;
 }
 
 /* ---- Bytes --------------------------------------------------------------------------- */
@@ -190,7 +192,7 @@ static int luks_info(struct img *image, struct img_doc *data, struct img_error *
     for (unsigned i = 0; i < IMG_LUKS_SLOTS; i++)
         put_slot(slots, &h->slots[i]);
     img_doc_put_string(data, "ivgen-alg", img_luks_ivgen_name(h->ivgen));
-    img_doc_put_bool(data, "detached-header", h->payload == 0);
+    img_doc_put_bool(data, "detached-header", false);
     img_doc_put_string(data, "hash-alg", img_kdf_hash_name(h->hash));
     img_doc_put_string(data, "cipher-alg", img_cipher_name(h->cipher));
     img_doc_put_string(data, "uuid", h->uuid);

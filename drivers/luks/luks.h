@@ -26,8 +26,15 @@ struct luks_create_options {
     int64_t keyslot;
 };
 
-/* luks.c: for struct img_luks_place, whose context is image->file */
+/* Milliseconds. */
+static inline uint64_t luks_iter_time(const struct luks_create_options *given)
+{
+    return given->iter_time < 0 ? 2000 : (uint64_t)given->iter_time;
+}
+
+/* luks.c: for struct img_luks_place, whose context is image->file; and the password of key-secret (NULL: not given) */
 int luks_read_place(void *file, uint64_t offset, void *to, size_t length);
+int luks_find_password(const char *key_secret, const uint8_t **password, size_t *length, struct img_error *err);
 
 /* amend.c */
 int luks_amend(struct img *image, const void *options, const struct img_amend *how, struct img_error *err);

@@ -79,6 +79,13 @@ static int find_essiv(struct img_luks *luks, const char *family, struct img_erro
     return img_error_set(err, ENOTSUP, "Algorithm '%s' with key size %zu bytes not supported", family, length);
 }
 
+int img_luks_check_mode(const struct img_luks *luks, struct img_error *err)
+{
+    if (luks->mode == IMG_MODE_XTS && img_cipher_block(luks->cipher) != IMG_CIPHER_BLOCK)
+        return img_error_set(err, ENOTSUP, "Unsupported cipher mode %s", modes[luks->mode]);
+    return 0;
+}
+
 /* ---- Taking it apart ------------------------------------------------------------------- */
 
 /* A name of 32 bytes that ends with a NUL. */
@@ -255,8 +262,8 @@ int img_luks_plan(const struct img_luks_wish *wish, struct img_luks *luks, struc
         if ((ret = find_essiv(luks, family, err)) < 0)
             return ret;
     }
-    if (luks->mode == IMG_MODE_XTS && img_cipher_block(luks->cipher) != IMG_CIPHER_BLOCK)
-        return img_error_set(err, ENOTSUP, "Unsupported cipher mode %s", modes[luks->mode]);
+    if ((ret = img_luks_check_mode(luks, err)) < 0)
+        return ret;
     luks->key_length = (uint32_t)img_cipher_key_length(luks->cipher) * (luks->mode == IMG_MODE_XTS ? 2 : 1);
     place_slots(luks);
     return 0;
@@ -282,7 +289,7 @@ static int check_slot(const struct img_luks *luks, unsigned i, uint32_t state, s
         return img_error_set(err, EINVAL, "Keyslot %u iteration count is zero", i);
     if (slot->key_offset < IMG_LUKS_KEY_AT)
         return img_error_set(err, EINVAL, "Keyslot %u is overlapping with the LUKS header", i);
-    if (luks->payload && slot_end(luks, i) > luks->payload)
+    if (slot_end(luks, i) > luks->payload)
         return img_error_set(err, EINVAL, "Keyslot %u is overlapping with the encrypted payload", i);
     for (unsigned j = i + 1; j < IMG_LUKS_SLOTS; j++)
         if (slot->key_offset < slot_end(luks, j) && luks->slots[j].key_offset < slot_end(luks, i))

@@ -30,7 +30,7 @@ struct img_luks {
     enum img_ivgen ivgen;
     const struct img_kdf_hash *hash, *ivgen_hash;       /* ivgen_hash: of ESSIV, or NULL */
     uint32_t key_length;            /* of the master key */
-    uint64_t payload;               /* where the data begins, in bytes; 0: this is a detached header */
+    uint64_t payload;               /* where the data begins, in bytes */
     uint8_t digest[IMG_LUKS_DIGEST], salt[IMG_LUKS_SALT];
     uint32_t iterations;            /* of the digest */
     char uuid[IMG_LUKS_UUID + 1];
@@ -41,8 +41,10 @@ struct img_luks {
 const char *img_luks_mode_name(enum img_cipher_mode mode);
 const char *img_luks_ivgen_name(enum img_ivgen ivgen);
 
-/* Take the header apart and check it.  `size`: the space for it and the slots, 0: unknown. */
+/* Take the header apart and check it. */
 int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], struct img_luks *luks, struct img_error *err);
+/* Can the cipher do the mode?  A header where it cannot may be shown, but not unlocked. */
+int img_luks_check_mode(const struct img_luks *luks, struct img_error *err);
 
 /* Where the header and its slots are read: `length` bytes at `offset` from the beginning of the header. */
 struct img_luks_place {
