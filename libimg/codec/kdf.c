@@ -8,6 +8,7 @@
 #include "util/team.h"
 #include "util/wipe.h"
 #include <nettle/hmac.h>
+#include <nettle/memxor.h>
 #include <nettle/nettle-meta.h>
 #include <nettle/sm3.h>
 #include <string.h>
@@ -62,13 +63,6 @@ void img_kdf_hash_of(const struct img_kdf_hash *hash, const void *bytes, size_t 
     img_wipe(&state, sizeof state);
 }
 
-/* block ^= bytes */
-static void add(uint8_t *block, const uint8_t *bytes, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        block[i] ^= bytes[i];
-}
-
 /* ---- PBKDF2 --------------------------------------------------------------------------- */
 
 /* A key of HMAC (RFC 2104): the states after its two pads, and the one of a message. */
@@ -115,7 +109,7 @@ static void iterate_sha256(const struct mac *mac, uint32_t count, uint8_t *last,
             for (unsigned i = 0; i < 8; i++)
                 img_put_be32(block + 4 * i, state[i]);
         }
-        add(sum, block, DIGEST);
+        memxor(sum, block, DIGEST);
     }
     img_wipe(block, sizeof block);
     img_wipe(state, sizeof state);
@@ -128,7 +122,7 @@ static void iterate(struct mac *mac, uint32_t count, uint8_t *last, uint8_t *sum
     while (count-- > 0) {
         mac->code->update(&mac->running, size, last);
         finish(mac, last);
-        add(sum, last, size);
+        memxor(sum, last, size);
     }
 }
 
@@ -208,10 +202,10 @@ int img_af_split(const struct img_kdf_hash *hash, const uint8_t *key, size_t len
 
     memset(last, 0, length);
     for (uint32_t i = 0; ret == 0 && i + 1 < stripes; i++) {
-        add(last, to + i * length, length);
+        memxor(last, to + i * length, length);
         diffuse(hash, last, length);
     }
-    add(last, key, length);
+    memxor(last, key, length);
     return ret;
 }
 
@@ -219,10 +213,10 @@ void img_af_merge(const struct img_kdf_hash *hash, const uint8_t *from, size_t l
 {
     memset(key, 0, length);
     for (uint32_t i = 0; i + 1 < stripes; i++) {
-        add(key, from + i * length, length);
+        memxor(key, from + i * length, length);
         diffuse(hash, key, length);
     }
-    add(key, from + (size_t)(stripes - 1) * length, length);
+    memxor(key, from + (size_t)(stripes - 1) * length, length);
 }
 
 const struct img_kdf_hash *img_kdf_hash_find(const char *name)

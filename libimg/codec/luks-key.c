@@ -11,6 +11,7 @@
 #include "util/uuid.h"
 #include "util/wipe.h"
 #include <errno.h>
+#include <nettle/memops.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -29,23 +30,13 @@ struct img_crypt *img_luks_crypt(const struct img_luks *luks, const uint8_t *key
     return crypt;
 }
 
-/* All bytes are looked at, so the time tells nothing. */
-static bool same(const uint8_t *a, const uint8_t *b, size_t length)
-{
-    uint8_t difference = 0;
-
-    for (size_t i = 0; i < length; i++)
-        difference |= a[i] ^ b[i];
-    return difference == 0;
-}
-
 static bool is_master_key(const struct img_luks *luks, const uint8_t *key)
 {
     const struct img_pbkdf2 how = { luks->hash, key, luks->salt, luks->key_length, sizeof luks->salt, luks->iterations };
     uint8_t digest[IMG_LUKS_DIGEST];
 
     img_pbkdf2(&how, digest, sizeof digest);
-    return same(digest, luks->digest, sizeof digest);
+    return memeql_sec(digest, luks->digest, sizeof digest);
 }
 
 /* The split key of a slot, decrypted with the key that the password makes; `split` has space for whole sectors. */

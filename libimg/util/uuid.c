@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* uuid.c - identifiers of new images. */
 #include "uuid.h"
+#include "random.h"
 #include <unistd.h>
-#if defined(__APPLE__)
-#include <sys/random.h>
-#endif
 #include <time.h>
 
 static void exchange(uint8_t *a, uint8_t *b)
@@ -18,7 +16,7 @@ static void exchange(uint8_t *a, uint8_t *b)
 void img_uuid_make(uint8_t uuid[16])
 {
     /* The kernel has no randomness: these values still distinguish images, and need not be secret. */
-    if (getentropy(uuid, 16) < 0) {
+    if (img_random(uuid, 16) < 0) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
         uint64_t mixed[2] = { (uint64_t)now.tv_sec << 30 ^ (uint64_t)now.tv_nsec, (uint64_t)getpid() };
