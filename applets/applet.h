@@ -93,8 +93,8 @@ extern bool app_quiet;          /* -q: app_say is silent */
 
 /* printf to standard error in one write, so that lines of several threads do not mix. */
 void app_tell(const char *format, ...) IMG_PRINTF(1, 2);
-/* The same for a text as it is, of any length, or as a line. */
-void app_tell_text(const char *text, bool line);
+/* The same for a text as it is, of any length. */
+void app_tell_text(const char *text);
 /* The same for a line "WHO: KINDTEXT". */
 void app_tell_line(const char *who, const char *kind, const char *format, va_list arguments) IMG_PRINTF(3, 0);
 /* Print "NAME: TEXT" and a newline on standard error. */

@@ -36,12 +36,8 @@ void app_tell(const char *format, ...)
     write_whole(&text);
 }
 
-void app_tell_text(const char *text, bool line)
+void app_tell_text(const char *text)
 {
-    if (line) {
-        app_tell("%s\n", text);
-        return;
-    }
     fflush(stdout);
     fwrite(text, 1, strlen(text), stderr);
 }

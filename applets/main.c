@@ -21,8 +21,10 @@ static void print_notice(enum img_notice kind, const char *text)
         app_warning("%s", text);
     else if (kind == IMG_FAULT)
         app_error("%s", text);
+    else if (kind == IMG_HINT)
+        app_tell_text(text);
     else
-        app_tell_text(text, kind == IMG_NOTE);
+        app_tell("%s\n", text);
 }
 
 /*

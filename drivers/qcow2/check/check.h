@@ -16,7 +16,6 @@
 #define QCOW2_CHECK_H
 
 #include "../qcow2.h"
-#include "../../../libimg/util/strbuf.h"
 
 /*
  * References to each host cluster.  Clusters are grouped; a group without references uses no memory, and one with

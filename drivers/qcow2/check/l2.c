@@ -307,9 +307,10 @@ static bool count_plain(struct qcow2_check *check, uint64_t entry, bool active, 
 /* Count plain entries from `index` on; returns the first one that is not, or where empty ones are looked for next. */
 static uint32_t count_run(struct qcow2_check *check, const uint8_t *table, uint32_t index, bool active, uint64_t *next)
 {
-    uint32_t entries = 1u << check->s->l2_bits, end = (index | (QCOW2_EMPTY_STEP - 1)) + 1;
+    uint32_t entries = 1u << check->s->l2_bits;
+    uint32_t end = (uint32_t)img_min((index | (QCOW2_EMPTY_STEP - 1)) + 1, entries);
 
-    for (end = end < entries ? end : entries; index < end; index++) {
+    for (; index < end; index++) {
         if (index + LOOK_AHEAD < entries)
             fetch_count(check, img_get_be64(table + (size_t)(index + LOOK_AHEAD) * 8));
         if (!count_plain(check, img_get_be64(table + (size_t)index * 8), active, next))
