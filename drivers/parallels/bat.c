@@ -4,7 +4,6 @@
  * It starts directly after the header, which is at the beginning of its first page.
  */
 #include "parallels.h"
-#include "../../libimg/io/waiting.h"
 
 enum { PAGE = 16 << 10, MEMORY = 4 << 20, ENTRY = 4 };
 
@@ -43,12 +42,8 @@ int parallels_bat_put(struct parallels *p, uint32_t index, uint64_t place)
 static int ready(struct img *image)
 {
     struct parallels *p = parallels_disk(image);
-    uint64_t reused = p->reused;
-    int status = reused == p->reused_durable ? 0 : img_flush_aside(image, p->file);
 
-    if (status == 0)
-        p->reused_durable = img_max(p->reused_durable, reused);
-    return status;
+    return img_settle_debt(image, p->file, &p->reused);
 }
 
 int parallels_bat_open(struct parallels *p, struct img *image)

@@ -6,7 +6,6 @@
  * written.  A flush writes the table.
  */
 #include "parallels.h"
-#include "../../libimg/io/waiting.h"
 
 /* Limit of entries per answer, since the lock is held meanwhile. */
 enum { MAX_RUN = 1 << 20 };

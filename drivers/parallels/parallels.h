@@ -21,6 +21,7 @@
 
 #include "../../libimg/driver.h"
 #include "../../libimg/io/pages.h"
+#include "../../libimg/io/waiting.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
@@ -70,9 +71,8 @@ struct parallels {
     uint64_t data_end;              /* end of the last cluster */
     uint64_t fresh;                 /* from here on the file was never written */
     bool given_back;                /* the BAT on disk still refers to places that are free in memory */
-    /* How often used places were zeroed to be allocated again, which the table must not refer to before the zeroes
-     * are durable; and up to which of them they are. */
-    uint64_t reused, reused_durable;
+    struct img_debt reused;         /* used places that were zeroed to be allocated again: the table must not refer to
+                                     * them before */
     uint64_t reserve;               /* bytes by which the file grows ahead of the data */
     bool truncate;                  /* ... without allocating storage for them */
 };

@@ -167,7 +167,7 @@ static int prepare(struct parallels *p, uint64_t place, uint64_t end)
         }
         if (status == 0)
             status = img_zero(p->file, place, img_min(end, p->fresh) - place, IMG_ZERO_MAY_UNMAP);
-        p->reused++;
+        p->reused.made++;
     }
     if (status == 0)
         status = grow(p, end);

@@ -234,7 +234,7 @@ int vmdk_publish_coded(struct img *image, struct img_reservation *at)
         vmdk_cancel_coded(image, at);
     if (ret < 0 || s->stream)
         return ret;
-    extent->written++;
+    extent->data.made++;
     return vmdk_put_entry(image, extent, at->tag[TAG_INDEX], (uint32_t)(at->tag[TAG_HOST] / VMDK_SECTOR));
 }
 

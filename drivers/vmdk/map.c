@@ -5,7 +5,6 @@
  * markers), "Simple Extents".
  */
 #include "vmdk.h"
-#include "../../libimg/io/waiting.h"
 #include <string.h>
 
 /* The caller may need only the beginning of an answer. */

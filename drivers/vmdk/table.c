@@ -6,7 +6,6 @@
  * Extents".
  */
 #include "vmdk.h"
-#include "../../libimg/io/waiting.h"
 
 /* A page is a table of the usual size. */
 enum { PAGE = VMDK_GT_ENTRIES * 4, MEMORY = 1 << 20 };
@@ -18,15 +17,9 @@ static int settle_data(struct img *image)
 
     for (size_t i = 0; i < s->extents.count; i++) {
         struct vmdk_extent *extent = &s->extents.at[i];
-        uint64_t written = extent->written;
-        int ret;
-        if (written == extent->durable)
-            continue;
-        /* What is written from now on may come too late for it. */
-        ret = img_flush_aside(image, extent->file);
+        int ret = img_settle_debt(image, extent->file, &extent->data);
         if (ret < 0)
             return ret;
-        extent->durable = img_max(extent->durable, written);
     }
     return 0;
 }

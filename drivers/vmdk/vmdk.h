@@ -23,6 +23,7 @@
 #include "../../libimg/codec/codec.h"
 #include "../../libimg/driver.h"
 #include "../../libimg/io/pages.h"
+#include "../../libimg/io/waiting.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
@@ -91,7 +92,7 @@ struct vmdk_extent {
     bool compressed, markers;
     bool at_end;                        /* the directory is named by a footer, not by the header on disk */
     uint64_t next;                      /* end of everything allocated */
-    uint64_t written, durable;          /* number of writes of data that tables may refer to; of those that are durable */
+    struct img_debt data;               /* writes of data that tables may refer to */
 };
 
 struct vmdk {

@@ -112,7 +112,7 @@ int vmdk_publish(struct img *image, struct img_reservation *at)
 
     if (at->coded)
         return vmdk_publish_coded(image, at);
-    extent->written++;
+    extent->data.made++;
     /* If the disk ends inside its last grain, the file still has all of it, so that the next grain cannot overlap it. */
     if (at->offset + at->length + at->tail == extent->end)
         ret = img_lengthen_file(extent->file, host + count * extent->grain);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* waiting.c - releases image->lock while a table is read (see waiting.h). */
 #include "waiting.h"
+#include "util/checked.h"
 
 /* Whoever takes the lock next is not armed. */
 unsigned img_step_out(struct img *image)
@@ -41,6 +42,16 @@ int img_flush_aside(struct img *image, struct img *file)
     left = img_step_out(image);
     ret = img_flush(file);
     img_step_in(image, left);
+    return ret;
+}
+
+int img_settle_debt(struct img *image, struct img *file, struct img_debt *debt)
+{
+    uint64_t made = debt->made;
+    int ret = made == debt->durable ? 0 : img_flush_aside(image, file);
+
+    if (ret == 0)
+        debt->durable = img_max(debt->durable, made);
     return ret;
 }
 

@@ -60,6 +60,14 @@ int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t of
 /* img_flush of `file`, and img_barrier, in an armed call with image->lock released. */
 int img_flush_aside(struct img *image, struct img *file);
 int img_barrier_aside(struct img *image);
+/* Writes to a storage that have to be durable before something else is written: how many there were, and how many of
+ * them are.  Count them in `made`. */
+struct img_debt {
+    uint64_t made, durable;
+};
+/* Make all that were made by now durable; nothing to do if they are.  Others may add to them while image->lock is
+ * released. */
+int img_settle_debt(struct img *image, struct img *file, struct img_debt *debt);
 /* Until somebody else has done what only one may do at a time, in an armed call. */
 void img_wait_turn(struct img *image);
 /* Until some table of the image is there.  Always IMG_LOOK_AGAIN. */
