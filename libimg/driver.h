@@ -426,6 +426,8 @@ int img_lengthen_file(struct img *file, uint64_t end);
 /* Close the file of a new image (NULL is fine).  `status`: the result of writing it, with its message in *err.  Returns
  * the first error. */
 int img_close_file(struct img *file, int status, struct img_error *err);
+/* Remove what is left of an image that could not be made: only a regular file, no device and no link.  NULL is fine. */
+void img_remove_file(const char *name);
 /* Put all writes to image->file on stable storage before what follows. */
 int img_barrier(struct img *image);
 

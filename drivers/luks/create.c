@@ -54,7 +54,7 @@ static int write_image(struct img *file, const struct made *made, struct img_err
     img_luks_put(luks, header);
     if (ret == 0)
         ret = img_pwrite(file, header, 0, sizeof header);
-    return ret < 0 ? img_error_errno(err, -ret, "Unable to write LUKS header") : 0;
+    return ret < 0 ? img_error_errno(err, -ret, "Could not write encryption header") : 0;
 }
 
 /* There are no metadata but the header, so `preallocation=metadata` is fulfilled without the file's help. */
@@ -89,8 +89,12 @@ int luks_create(const struct img_create *request, struct img_error *err)
     take_preallocation(request->rest);
     if (ret == 0)
         ret = img_create_file(request->name, made.luks.payload + size, IMG_PERM_ALL, request->rest, &file, err);
-    if (ret == 0)
-        ret = img_close_file(file, write_all(file, &made, size, err), err);
+    if (ret == 0) {
+        ret = write_all(file, &made, size, err);
+        if (ret < 0)
+            img_remove_file(file->filename);
+        ret = img_close_file(file, ret, err);
+    }
     free(made.split);
     return ret;
 }

@@ -9,8 +9,6 @@
 #include "../../libimg/util/strbuf.h"
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { CHUNK_ENTRIES = 16384 };
 #define SPLIT_BYTES (2ull << 30)
@@ -68,15 +66,6 @@ static int read_parent(struct making *making, struct img_error *err)
 
 /* ---- Files ------------------------------------------------------------------------------------- */
 
-/* A file that this command has made, and nothing else. */
-static void remove_file(const char *name)
-{
-    struct stat status;
-
-    if (name && *name && lstat(name, &status) == 0 && S_ISREG(status.st_mode))
-        unlink(name);
-}
-
 static int close_file(struct img *file, int ret, struct img_error *err)
 {
     struct img_error closing = IMG_ERROR_INIT;
@@ -98,7 +87,7 @@ static int make_file(struct making *making, const char *name, uint64_t size, str
         return ret;
     /* What is not in the list has to go now. */
     free(made);
-    remove_file((*file)->filename);
+    img_remove_file((*file)->filename);
     ret = close_file(*file, img_error_memory(err), err);
     *file = NULL;
     return ret;
@@ -108,7 +97,7 @@ static int make_file(struct making *making, const char *name, uint64_t size, str
 static void remove_made(const struct making *making)
 {
     for (size_t i = 0; i < making->made.count; i++)
-        remove_file(making->made.at[i]);
+        img_remove_file(making->made.at[i]);
 }
 
 /* ---- Sparse extents ------------------------------------------------------------------------------ */

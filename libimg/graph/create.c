@@ -7,6 +7,8 @@
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Find the drivers for a new image of `driver` at `name`: format first, then protocol. */
 static int find_tables(const struct img_driver *driver, const char *name, const struct img_option *tables[2],
@@ -153,6 +155,14 @@ int img_lengthen_file(struct img *file, uint64_t end)
     static const uint8_t nothing = 0;
 
     return img_size(file) >= end ? 0 : img_pwrite(file, &nothing, end - 1, 1);
+}
+
+void img_remove_file(const char *name)
+{
+    struct stat status;
+
+    if (name && lstat(name, &status) == 0 && S_ISREG(status.st_mode))
+        unlink(name);
 }
 
 int img_close_file(struct img *file, int status, struct img_error *err)

@@ -338,3 +338,10 @@ sound() {
         rm -f n.*
     done
 }
+
+@test 'create luks: the header does not fit, and no file is left' {
+    full 100
+    img 1 create -q --object secret,id=s,data=pass -f luks -o key-secret=s,iter-time=10 x 1M
+    grep -q '^qemu-img: x: Could not write encryption header: No space left on device$' "$ERR"
+    [ ! -e x ]
+}

@@ -8,8 +8,6 @@
  */
 #include "../qcow2.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { SECTOR = 512, MIN_EXTENDED_CLUSTER = 16384, L2_CACHE_BYTES = 1 << 20, REFBLOCK_CACHE_BYTES = 1 << 20 };
 
@@ -209,15 +207,6 @@ static int check_options(struct qcow2_new *plan, struct img_error *err)
 
 /* ---- Files ------------------------------------------------------------------------- */
 
-/* Do not leave an unfinished file behind; a device stays. */
-static void remove_file(const struct img *file)
-{
-    struct stat status;
-
-    if (file && file->filename && lstat(file->filename, &status) == 0 && S_ISREG(status.st_mode))
-        unlink(file->filename);
-}
-
 static int open_data_file(struct qcow2_new *plan, struct img_error *err)
 {
     const struct qcow2_create_options *given = plan->given;
@@ -334,9 +323,9 @@ static int make_image(struct qcow2_new *plan, const char *name, const uint8_t *h
     if (status == 0)
         status = write_image(plan, header, err);
     if (status < 0) {
-        remove_file(image->file);
+        img_remove_file(image->file ? image->file->filename : NULL);
         if (!keep)
-            remove_file(image->data_file);
+            img_remove_file(image->data_file ? image->data_file->filename : NULL);
     }
     status = img_close_file(image->file, status, err);
     status = img_close_file(image->data_file, status, err);
