@@ -76,7 +76,7 @@ static int find_essiv(struct img_luks *luks, const char *family, struct img_erro
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i].family, family) == 0)
             return img_error_set(err, ENOTSUP, "No %s cipher with key size %zu available", known[i].shown, length);
-    return img_error_set(err, ENOTSUP, "Algorithm '%s' with key size %zu bytes not supported", family, length);
+    return img_error_set(err, ENOTSUP, "Cipher %s not supported with essiv", img_cipher_name(luks->cipher));
 }
 
 int img_luks_check_mode(const struct img_luks *luks, struct img_error *err)
@@ -257,8 +257,6 @@ int img_luks_plan(const struct img_luks_wish *wish, struct img_luks *luks, struc
         const char *name = img_cipher_name(luks->cipher);
         char family[NAME_BYTES] = "";
         memcpy(family, name, strcspn(name, "-"));
-        if (img_cipher_block(luks->cipher) != IMG_CIPHER_BLOCK)
-            return img_error_set(err, ENOTSUP, "Cipher %s not supported with essiv", name);
         if ((ret = find_essiv(luks, family, err)) < 0)
             return ret;
     }

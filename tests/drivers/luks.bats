@@ -68,6 +68,7 @@ ivgen-hash-alg=nix|Parameter 'ivgen-hash-alg' does not accept value 'nix'
 hash-alg=nix|Parameter 'hash-alg' does not accept value 'nix'
 cipher-alg=cast5-128|Unsupported cipher mode xts
 cipher-alg=cast5-128,ivgen-alg=essiv|Cipher cast5-128 not supported with essiv
+cipher-alg=cast5-128,ivgen-alg=essiv,ivgen-hash-alg=md5|Unsupported cipher mode xts
 ivgen-alg=essiv,ivgen-hash-alg=sha1|No AES cipher with key size 20 available
 detached-header=on|Parameter 'detached-header' is unexpected
 END
