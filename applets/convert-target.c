@@ -54,6 +54,13 @@ static bool preallocated(const struct convert *r)
     return mode && strcmp(mode, "off");
 }
 
+static bool encrypted(const struct convert *r)
+{
+    const char *old = img_doc_string_at(r->create_options, "encryption");
+
+    return img_doc_string_at(r->create_options, "encrypt.format") || (old && strcmp(old, "on") == 0);
+}
+
 /* Try to open the backing file before an existing target is overwritten. */
 static int try_backing(struct convert *r)
 {
@@ -158,6 +165,10 @@ static int judge_options(struct convert *r)
         return -1;
     if (r->compress && !img_driver_can_compress(r->driver)) {
         app_error("Compression not supported for this file format");
+        return -1;
+    }
+    if (r->compress && encrypted(r)) {
+        app_error("Compression and encryption not supported at the same time");
         return -1;
     }
     if (r->compress && preallocated(r)) {

@@ -344,7 +344,7 @@ struct img_driver {
     int (*plain_name)(const struct img *image, char **name);
     void (*event)(struct img *image, enum img_event event);
 
-    /* Options that change what the guest sees, shown in a json: name; "encrypt." means all that begin with it. */
+    /* Options that change what the guest sees, shown in a json: name; "x." means all that begin with it. */
     const char *const *strong_options;
 };
 

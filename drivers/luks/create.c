@@ -1,60 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* New luks images: the header, the first key slot, and a payload of holes, which reads as noise. */
 #include "luks.h"
-#include "../../libimg/util/checked.h"
-#include "../../libimg/util/strbuf.h"
-#include "../../libimg/util/wipe.h"
 #include <stdlib.h>
 #include <string.h>
 
 /* Everything that has to be right before a file is touched. */
-static int plan(const struct luks_create_options *given, struct img_luks *luks, struct img_error *err)
+static int plan(const struct luks_create_options *given, struct img_luks_volume *volume, struct img_error *err)
 {
-    const struct img_luks_wish wish = { given->cipher, given->mode, given->ivgen, given->ivgen_hash, given->hash };
-
+    *volume = (struct img_luks_volume){ .prefix = "" };
     if (given->detached == 1)
         return img_error_set(err, EINVAL, "Parameter 'detached-header' is unexpected");
-    return img_luks_plan(&wish, luks, err);
-}
-
-/* The header, and what belongs into the first slot. */
-struct made {
-    struct img_luks luks;
-    uint8_t *split;
-};
-
-static int make(const struct luks_create_options *given, struct made *made, struct img_error *err)
-{
-    uint64_t time = luks_iter_time(given);
-    uint8_t key[IMG_CIPHER_KEY_MAX];
-    const uint8_t *password;
-    size_t length;
-    int ret = plan(given, &made->luks, err);
-
-    if (ret == 0)
-        ret = luks_find_password(given->key_secret, &password, &length, err);
-    if (ret < 0)
-        return ret;
-    made->split = img_malloc(img_luks_split_bytes(&made->luks));
-    if (!made->split)
-        return img_error_memory(err);
-    ret = img_luks_new_key(&made->luks, time, key, err);
-    if (ret == 0)
-        ret = img_luks_fill_slot(&made->luks, 0, password, length, time, key, made->split, err);
-    img_wipe(key, sizeof key);
-    return ret;
-}
-
-static int write_image(struct img *file, const struct made *made, struct img_error *err)
-{
-    const struct img_luks *luks = &made->luks;
-    uint8_t header[IMG_LUKS_HEADER];
-    int ret = img_pwrite(file, made->split, luks->slots[0].key_offset, img_luks_split_bytes(luks));
-
-    img_luks_put(luks, header);
-    if (ret == 0)
-        ret = img_pwrite(file, header, 0, sizeof header);
-    return ret < 0 ? img_error_errno(err, -ret, "Could not write encryption header") : 0;
+    return img_luks_volume_plan(volume, &given->luks, given->key_secret, err);
 }
 
 /* There are no metadata but the header, so `preallocation=metadata` is fulfilled without the file's help. */
@@ -67,35 +23,45 @@ static void take_preallocation(struct img_doc *rest)
 }
 
 /* The file is made of whole sectors, but the disk may end inside one. */
-static int write_all(struct img *file, const struct made *made, uint64_t size, struct img_error *err)
+static int write_all(struct img_luks_volume *volume, const uint8_t *split, uint64_t size, struct img_error *err)
 {
-    int ret = write_image(file, made, err);
+    int ret = img_luks_volume_write(volume, split, err);
 
     if (ret == 0 && size % IMG_LUKS_SECTOR)
-        ret = img_resize_file(file, made->luks.payload + size, NULL, err);
+        ret = img_resize_file(volume->file, volume->header.payload + size, NULL, err);
     return ret;
+}
+
+static int make_file(const struct img_create *request, struct img_luks_volume *volume, const uint8_t *split,
+                     uint64_t size, struct img_error *err)
+{
+    int ret;
+
+    if (size > INT64_MAX - volume->header.payload)
+        return img_error_set(err, EFBIG, "The requested file size is too large");
+    take_preallocation(request->rest);
+    ret = img_create_file(request->name, volume->header.payload + size, IMG_PERM_ALL, request->rest, &volume->file,
+                          err);
+    if (ret < 0)
+        return ret;
+    ret = write_all(volume, split, size, err);
+    if (ret < 0)
+        img_remove_file(volume->file->filename);
+    return img_close_file(volume->file, ret, err);
 }
 
 int luks_create(const struct img_create *request, struct img_error *err)
 {
     const struct luks_create_options *given = request->options;
-    uint64_t size = given->size < 0 ? 0 : (uint64_t)given->size;
-    struct made made = { .split = NULL };
-    struct img *file = NULL;
-    int ret = make(given, &made, err);
+    struct img_luks_volume volume;
+    uint8_t *split = NULL;
+    int ret = plan(given, &volume, err);
 
-    if (ret == 0 && size > INT64_MAX - made.luks.payload)
-        ret = img_error_set(err, EFBIG, "The requested file size is too large");
-    take_preallocation(request->rest);
     if (ret == 0)
-        ret = img_create_file(request->name, made.luks.payload + size, IMG_PERM_ALL, request->rest, &file, err);
-    if (ret == 0) {
-        ret = write_all(file, &made, size, err);
-        if (ret < 0)
-            img_remove_file(file->filename);
-        ret = img_close_file(file, ret, err);
-    }
-    free(made.split);
+        ret = img_luks_volume_make(&volume, &given->luks, given->key_secret, &split, err);
+    if (ret == 0)
+        ret = make_file(request, &volume, split, given->size < 0 ? 0 : (uint64_t)given->size, err);
+    free(split);
     return ret;
 }
 
@@ -103,18 +69,14 @@ int luks_measure(const void *options, struct img *source, uint64_t size, struct 
                  struct img_error *err)
 {
     const struct luks_create_options *given = options;
-    struct img_luks luks;
-    const uint8_t *password;
-    size_t length;
-    int ret = plan(given, &luks, err);
+    struct img_luks_volume volume;
+    int ret = plan(given, &volume, err);
 
     (void)source;
-    if (ret == 0)
-        ret = luks_find_password(given->key_secret, &password, &length, err);
     if (ret < 0)
         return ret;
-    if (size > INT64_MAX - luks.payload)
+    if (size > INT64_MAX - volume.header.payload)
         return img_error_set(err, EFBIG, "The image size is too large");
-    result->required = result->fully_allocated = luks.payload + size;
+    result->required = result->fully_allocated = volume.header.payload + size;
     return 0;
 }

@@ -19,8 +19,11 @@ const struct img_option qcow_options[] = {
     NEW(STRING, "backing_fmt", backing_fmt, "Format of the backing image"),
     NEW(BOOL, "encryption", encryption,
         "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
-    NEW(STRING, "encrypt.format", encrypt_format, "Encrypt the image, format choices: 'aes'"),
-    NEW(STRING, "encrypt.key-secret", encrypt_key_secret, "ID of the secret that provides the AES encryption key"),
+    { .name = "encrypt.format", .help = "Encrypt the image, format choices: 'aes'", .type = IMG_OPT_STRING,
+      .when = IMG_AT_CREATE | IMG_AT_OPEN, .offset = offsetof(struct qcow_create_options, encrypt_format) },
+    { .name = "encrypt.key-secret", .help = "ID of the secret that provides the AES encryption key",
+      .type = IMG_OPT_STRING, .when = IMG_AT_CREATE | IMG_AT_OPEN | IMG_AT_RUN,
+      .offset = offsetof(struct qcow_create_options, encrypt_key_secret) },
     { .name = NULL }
 };
 
@@ -40,19 +43,14 @@ static int check_options(const struct qcow_create_options *given, struct img_err
     return 0;
 }
 
-static int check_encryption(const struct qcow_create_options *given, struct img_error *err)
+static int plan_encryption(const struct qcow_create_options *given, struct qcow_header *h, struct img_error *err)
 {
-    size_t length;
-
     if (given->encryption != 1 && !given->encrypt_format)
         return 0;
     if (given->encrypt_format && strcmp(given->encrypt_format, "luks") == 0)
         return img_error_set(err, EINVAL, "Unsupported encryption format");
-    if (!given->encrypt_key_secret)
-        return img_error_set(err, EINVAL, "Parameter 'encrypt.key-secret' is required for cipher");
-    if (!img_secret_find(given->encrypt_key_secret, &length, err))
-        return -err->code;
-    return img_error_set(err, ENOTSUP, "Encryption support is not built in");
+    h->crypt_method = QCOW_CRYPT_AES;
+    return img_cipher_aes_secret(given->encrypt_key_secret, err);
 }
 
 static int plan_header(const struct qcow_create_options *given, struct qcow_header *h, struct img_error *err)
@@ -78,7 +76,7 @@ static int plan_header(const struct qcow_create_options *given, struct qcow_head
     h->l1_offset = img_align_up(QCOW_HEADER_BYTES + name_length, L1_ALIGNMENT);
     if (!qcow_l1_entries(h->size, h->cluster_bits, h->l2_bits, &entries))
         return img_error_set(err, EINVAL, "Image too large");
-    return check_encryption(given, err);
+    return plan_encryption(given, h, err);
 }
 
 static void encode_header(const struct qcow_header *h, uint8_t bytes[QCOW_HEADER_BYTES])
@@ -91,6 +89,7 @@ static void encode_header(const struct qcow_header *h, uint8_t bytes[QCOW_HEADER
     img_put_be64(bytes + 24, h->size);
     bytes[32] = h->cluster_bits;
     bytes[33] = h->l2_bits;
+    img_put_be32(bytes + 36, h->crypt_method);
     img_put_be64(bytes + 40, h->l1_offset);
 }
 

@@ -17,15 +17,17 @@ static int look(struct img *image, uint64_t table, uint64_t guest, struct img_ex
 
     if (status < 0 || entry == 0)
         return status;
-    cluster->host_valid = true;
-    cluster->file = image->file;
     if (entry & QCOW_COMPRESSED) {
         cluster->kind = IMG_CODED;
+        cluster->host_valid = true;
+        cluster->file = image->file;
         cluster->host = entry & ((1ull << shift) - 1);
         cluster->host_length = (entry & (QCOW_COMPRESSED - 1)) >> shift;
         return 0;
     }
     cluster->kind = IMG_DATA;
+    cluster->host_valid = true;
+    cluster->file = qcow_data_node(image);
     cluster->host = entry + (guest & (s->cluster_size - 1));
     return qcow_valid_cluster(s, entry) ? 0 : -EIO;
 }
@@ -45,8 +47,12 @@ int qcow_map(struct img *image, uint64_t offset, uint64_t length, struct img_ext
     const struct qcow *s = qcow_state(image);
     const struct img_entries entries = { .unit = s->cluster_size, .span = s->span, .find_table = qcow_find_table,
                                          .look = look, .count_empty = count_empty };
+    int status = img_map_entries(image, &entries, offset, length, extent);
 
-    return img_map_entries(image, &entries, offset, length, extent);
+    /* Encrypted bytes mean nothing to others, so no place is told. */
+    if (s->cipher && extent->kind == IMG_DATA)
+        extent->host_valid = false;
+    return status;
 }
 
 int qcow_decode(struct img *image, const void *coded, size_t coded_length, void *plain, size_t length)

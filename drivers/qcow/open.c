@@ -72,18 +72,28 @@ static int read_header(struct img *image, struct img_error *err)
     return read_backing(image, err);
 }
 
+static void release(struct qcow *s)
+{
+    img_pages_free(s->l1);
+    img_pages_free(s->l2);
+    img_cipher_node_free(s->cipher);
+    *s = (struct qcow){ .l1 = NULL };
+}
+
 static int qcow_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
 {
+    const struct qcow_open_options *given = parsed;
     struct qcow *s = qcow_state(image);
-
-    (void)parsed;
     int status = read_header(image, err);
+
     if (status < 0)
         return status;
     image->encrypted = s->h.crypt_method != QCOW_CRYPT_NONE;
-    img_doc_free(img_doc_take(options, "encrypt"));
-    if (image->encrypted && !(image->flags & IMG_NO_IO))
-        return img_error_set(err, ENOTSUP, "Encrypted qcow image (aes): encryption support is not built in");
+    status = img_cipher_check_options(image->encrypted ? "aes" : NULL, given->encrypt_format, options, err);
+    if (status == 0 && image->encrypted && !(image->flags & IMG_NO_IO))
+        status = img_cipher_node_aes(image, image->file, given->encrypt_key_secret, &s->cipher, err);
+    if (status < 0)
+        return status;
     s->cluster_size = 1u << s->h.cluster_bits;
     s->l2_bytes = (uint32_t)QCOW_ENTRY << s->h.l2_bits;
     s->span = 1ull << (s->h.cluster_bits + s->h.l2_bits);
@@ -92,8 +102,7 @@ static int qcow_open(struct img *image, const void *parsed, struct img_doc *opti
     image->limits.cluster = s->cluster_size;
     if (qcow_open_tables(image) == 0)
         return 0;
-    img_pages_free(s->l1);
-    img_pages_free(s->l2);
+    release(s);
     return img_error_memory(err);
 }
 
@@ -102,9 +111,7 @@ static int qcow_close(struct img *image)
     struct qcow *s = qcow_state(image);
     int status = image->flags & IMG_RDWR ? qcow_flush(image) : 0;
 
-    img_pages_free(s->l1);
-    img_pages_free(s->l2);
-    s->l1 = s->l2 = NULL;
+    release(s);
     return status;
 }
 
@@ -114,7 +121,7 @@ static bool qcow_zero_initialised(struct img *image)
     return true;
 }
 
-static const char *const strong_options[] = { "encrypt.", NULL };
+static const char *const strong_options[] = { "encrypt.key-secret", NULL };
 
 const struct img_driver img_driver_qcow = {
     IMG_ROW(
@@ -124,6 +131,7 @@ const struct img_driver img_driver_qcow = {
     .state_size = sizeof(struct qcow),
     .options = qcow_options,
     .create_size = sizeof(struct qcow_create_options),
+    .open_size = sizeof(struct qcow_open_options),
     .open = qcow_open,
     .close = qcow_close,
     .create = qcow_create,

@@ -12,6 +12,8 @@
 #ifndef QCOW_H
 #define QCOW_H
 
+#include "../../libimg/io/cipher-node.h"
+#include "../../libimg/io/encrypt-options.h"
 #include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
@@ -46,11 +48,20 @@ struct qcow {
     uint64_t l1_entries;
     uint64_t end;                   /* host bytes before it are in use, or leaked */
     struct img_pages *l1, *l2;      /* pages of the L1 table; whole L2 tables */
+    struct img *cipher;             /* between guest clusters and file; NULL: they are not encrypted */
 };
 
 static inline struct qcow *qcow_state(const struct img *image)
 {
     return image->state;
+}
+
+/* The node through which guest clusters are read and written; compressed ones are not encrypted. */
+static inline struct img *qcow_data_node(const struct img *image)
+{
+    const struct qcow *s = qcow_state(image);
+
+    return s->cipher ? s->cipher : image->file;
 }
 
 /* Number of entries that an L1 table needs; false: too many. */
@@ -91,11 +102,14 @@ int qcow_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flag
 int qcow_make_empty(struct img *image);
 
 /* create.c -------------------------------------------------------------------- */
+struct qcow_open_options {
+    char *encrypt_format, *encrypt_key_secret;
+};
 struct qcow_create_options {
+    char *encrypt_format, *encrypt_key_secret;      /* the first, as in qcow_open_options */
     int64_t size;
     char *backing_file, *backing_fmt;
     int8_t encryption;
-    char *encrypt_format, *encrypt_key_secret;
 };
 extern const struct img_option qcow_options[];
 int qcow_create(const struct img_create *request, struct img_error *err);

@@ -72,7 +72,7 @@ int qcow_reserve(struct img *image, uint64_t offset, uint64_t length, struct img
     if (!run.in_place && (status = qcow_allocate(image, bytes, s->cluster_size, &host)) < 0)
         return status;
     to->length = end - offset;
-    to->file = image->file;
+    to->file = qcow_data_node(image);
     to->host = host + (offset - base);
     to->published = run.in_place;
     if (!run.in_place) {
@@ -142,7 +142,7 @@ int qcow_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flag
     struct qcow *s = qcow_state(image);
     uint64_t end = offset + length;
 
-    if (image->backing || image->backing_name)
+    if (image->backing || image->backing_name || s->cipher)
         return -ENOTSUP;
     while (offset < end) {
         uint64_t next = img_min(end, (offset / s->span + 1) * s->span);

@@ -69,11 +69,11 @@ static int read_crypto(struct img *image, uint64_t offset, uint32_t length, stru
     if (status < 0)
         return img_error_errno(err, -status, "Unable to read CRYPTO header extension");
     s->has_crypto = true;
-    s->crypto_offset = img_get_be64(raw);
-    s->crypto_length = img_get_be64(raw + 8);
-    if (!img_aligned(s->crypto_offset, s->cluster_size))
+    s->luks.start = img_get_be64(raw);
+    s->luks.length = img_get_be64(raw + 8);
+    if (!img_aligned(s->luks.start, s->cluster_size))
         return img_error_set(err, EINVAL, "Encryption header offset '%llu' is not a multiple of cluster size '%u'",
-                             (unsigned long long)s->crypto_offset, s->cluster_size);
+                             (unsigned long long)s->luks.start, s->cluster_size);
     return 0;
 }
 
@@ -244,8 +244,8 @@ static int put_crypto(const struct qcow2 *s, uint8_t *cluster, size_t *at)
 
     if (!s->has_crypto)
         return 0;
-    img_put_be64(raw, s->crypto_offset);
-    img_put_be64(raw + 8, s->crypto_length);
+    img_put_be64(raw, s->luks.start);
+    img_put_be64(raw + 8, s->luks.length);
     return put_extension(s, cluster, at, QCOW2_EXT_CRYPTO, raw, sizeof raw);
 }
 

@@ -326,7 +326,10 @@ int qcow2_map(struct img *image, uint64_t offset, uint64_t length, struct img_ex
     }
     if (status < 0)
         return status;
-    if (extent->kind == IMG_DATA)
+    /* The bytes of an encrypted image mean nothing to others, so no place is told. */
+    if (s->cipher)
+        extent->host_valid = false;
+    else if (extent->kind == IMG_DATA)
         extent->recurse = preallocated(image);
     return 0;
 }

@@ -167,18 +167,6 @@ static int open_data_file(struct img *image, struct img_doc *options, struct img
     return status;
 }
 
-static int check_encryption(struct img *image, struct img_error *err)
-{
-    struct qcow2 *s = qcow2_state(image);
-
-    if (s->h.crypt_method == 2 && !s->has_crypto)
-        return img_error_set(err, EINVAL, "Missing CRYPTO header for crypt method %u", s->h.crypt_method);
-    if (s->h.crypt_method != 0 && !(image->flags & IMG_NO_IO))
-        return img_error_set(err, ENOTSUP, "Encrypted qcow2 image (%s): encryption support is not built in",
-                             s->h.crypt_method == 1 ? "aes" : "luks");
-    return 0;
-}
-
 static int read_lists(struct img *image, struct img_error *err)
 {
     int status = qcow2_read_snapshots(image, err);
@@ -230,11 +218,13 @@ static void release(struct img *image)
     qcow2_free_snapshots(s);
     qcow2_free_bitmaps(s);
     qcow2_free_header(s);
+    qcow2_close_encryption(s);
     memset(s, 0, sizeof *s);
 }
 
 static int qcow2_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
 {
+    const struct qcow2_open_options *given = parsed;
     struct qcow2 *s = qcow2_state(image);
     int status = qcow2_read_header(image, err);
 
@@ -245,13 +235,13 @@ static int qcow2_open(struct img *image, const void *parsed, struct img_doc *opt
         image->limits.write_zeroes_alignment = s->subcluster_size;
         image->limits.discard_alignment = s->cluster_size;
         image->dirty = s->h.incompatible & QCOW2_INCOMPAT_DIRTY;
-        img_doc_free(img_doc_take(options, "encrypt"));
     }
     if (status < 0 ||
-        (status = apply_options(image, parsed, err)) < 0 ||
+        (status = apply_options(image, given, err)) < 0 ||
+        (status = qcow2_check_encrypt_options(image, given->encrypt_format, options, err)) < 0 ||
         (status = read_tables(image, err)) < 0 ||
         (status = open_data_file(image, options, err)) < 0 ||
-        (status = check_encryption(image, err)) < 0 ||
+        (status = qcow2_open_encryption(image, given->encrypt_key_secret, err)) < 0 ||
         (status = read_lists(image, err)) < 0 ||
         (status = prepare_to_write(image, err)) < 0)
         release(image);
@@ -288,7 +278,7 @@ static int qcow2_close(struct img *image)
 
 /* ---- Content of a new image ----------------------------------------------- */
 
-/* Preallocated clusters show the content of the storage. */
+/* Preallocated clusters show the content of the storage, and that is noise if zeroes are decrypted. */
 static bool qcow2_zero_initialised(struct img *image)
 {
     const struct qcow2 *s = qcow2_state(image);
@@ -296,7 +286,7 @@ static bool qcow2_zero_initialised(struct img *image)
 
     for (uint32_t i = 0; i < s->h.l1_size && !allocated; i++)
         allocated = s->l1[i] & QCOW2_OFFSET_MASK;
-    return !allocated || img_zero_initialised(qcow2_data_node(image));
+    return !allocated || (!image->encrypted && img_zero_initialised(qcow2_storage(image)));
 }
 
 /* ---- The data path --------------------------------------------------------------------- */
@@ -353,7 +343,7 @@ static int guarded_flush(struct img *image)
     return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_flush_aside(image);
 }
 
-static const char *const strong_options[] = { "encrypt.", NULL };
+static const char *const strong_options[] = { "encrypt.key-secret", NULL };
 
 /* The bitmaps extension needs version 3. */
 static bool has_bitmaps(const struct img *image)

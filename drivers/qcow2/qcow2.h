@@ -7,6 +7,7 @@
  *   header.c    header: parse, check, write
  *   extension.c header extensions and feature names
  *   open.c      the vtable, open and close
+ *   crypt.c     encrypted images
  *   info.c      format specific information
  *   cache.c     L2 tables and refcount blocks in memory, written back in order
  *   map.c       guest range -> extent; decode
@@ -25,6 +26,9 @@
 
 #include "../../libimg/codec/codec.h"
 #include "../../libimg/driver.h"
+#include "../../libimg/io/cipher-node.h"
+#include "../../libimg/io/luks-volume.h"
+#include "../../libimg/io/encrypt-options.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
@@ -135,8 +139,9 @@ struct qcow2 {
     bool broken;                    /* fatal damage: no more reads or writes */
     bool prealloc_known, prealloc;  /* metadata preallocation suspected: DATA extents recurse */
 
-    bool has_crypto;                /* crypto header extension: where the LUKS header lies */
-    uint64_t crypto_offset, crypto_length;
+    bool has_crypto;                /* crypto header extension: the LUKS header lies at luks.start */
+    struct img_luks_volume luks;
+    struct img *cipher;             /* the node between guest clusters and storage; NULL: they are not encrypted */
 
     struct { uint8_t *bytes; uint64_t offset; size_t length; } ahead;   /* while the image is opened: see read.c */
 
@@ -191,10 +196,18 @@ static inline uint64_t qcow2_refblock_at(const struct qcow2 *s, uint64_t index)
     return index < s->refcount_table_size ? s->refcount_table[index] & ~511ull : 0;
 }
 
-/* Node that holds guest clusters: the external data file, or the image file. */
-static inline struct img *qcow2_data_node(const struct img *image)
+/* The storage that holds guest clusters: the external data file, or the image file. */
+static inline struct img *qcow2_storage(const struct img *image)
 {
     return image->data_file ? image->data_file : image->file;
+}
+
+/* The node through which they are read and written. */
+static inline struct img *qcow2_data_node(const struct img *image)
+{
+    struct img *cipher = qcow2_state(image)->cipher;
+
+    return cipher ? cipher : qcow2_storage(image);
 }
 
 /* header.c -------------------------------------------------------------------- */
@@ -396,6 +409,29 @@ int qcow2_make_empty(struct img *image);
 int qcow2_mark_dirty(struct img *image);      /* lazy refcounts: call it before the first refcount is delayed */
 int qcow2_mark_clean(struct img *image);
 
+/* crypt.c ------------------------------------------------------------------------ */
+/* The options encrypt.* of open fit the header; `options` has those that the table does not know. */
+int qcow2_check_encrypt_options(const struct img *image, const char *format, struct img_doc *options,
+                                struct img_error *err);
+/* Read the LUKS header, and make s->cipher unless the image is opened without I/O.  The data file is open. */
+int qcow2_open_encryption(struct img *image, const char *key_secret, struct img_error *err);
+void qcow2_close_encryption(struct qcow2 *s);
+void qcow2_put_encryption(const struct qcow2 *s, struct img_doc *data);
+struct qcow2_create_options;
+int qcow2_check_amend_encryption(const struct img *image, const struct qcow2_create_options *given,
+                                 struct img_error *err);
+int qcow2_amend_encryption(struct img *image, const struct qcow2_create_options *given, bool force,
+                           struct img_error *err);
+/* A new image: are the right options given; which *method they mean (of the header), and, for LUKS, its header, whose
+ * payload is its length in the image. */
+int qcow2_check_new_encryption(const struct qcow2_create_options *given, struct img_error *err);
+int qcow2_plan_encryption(struct img_luks_volume *luks, const struct qcow2_create_options *given, uint32_t *method,
+                          struct img_error *err);
+struct qcow2_new;
+/* Make the key, before a file is touched; later write it, and the header of the image once more. */
+int qcow2_make_encryption(struct qcow2_new *plan, struct img_error *err);
+int qcow2_write_encryption(struct qcow2_new *plan, struct img_error *err);
+
 /* info.c: the format specific "data" object. */
 int qcow2_info(struct img *image, struct img_doc *data, struct img_error *err);
 
@@ -506,12 +542,11 @@ int qcow2_check(struct img *image, unsigned repair, struct img_check *result, st
 
 /* The IMG_AT_CREATE options. */
 struct qcow2_create_options {
+    char *encrypt_format, *encrypt_key_secret;      /* the first, as in qcow2_open_options */
+    struct img_luks_options luks;
     int64_t size, cluster_size, refcount_bits, extent_size_hint;
     char *compat, *backing_file, *backing_fmt, *preallocation, *compression_type, *data_file;
-    char *encrypt_format, *encrypt_key_secret, *encrypt_cipher_alg, *encrypt_cipher_mode;
-    char *encrypt_ivgen_alg, *encrypt_ivgen_hash_alg, *encrypt_hash_alg;
-    int64_t encrypt_iter_time, encrypt_keyslot, compression_level, compression_window;
-    char *encrypt_state, *encrypt_new_secret, *encrypt_old_secret;
+    int64_t compression_level, compression_window;
     int8_t lazy_refcounts, extended_l2, data_file_raw, keep_data_file, nocow, encryption;
 };
 /* The cluster size of a new image with these options, if valid. */
@@ -524,6 +559,7 @@ struct qcow2_new {
     const struct qcow2_create_options *given;
     struct img_doc *rest;           /* options for the file below */
     uint64_t size;
+    uint8_t *split;                 /* encrypted with LUKS: what belongs into the first key slot */
     enum qcow2_preallocation preallocation;
 };
 /* Check all options, and derive the state from them; touches no file.  Call qcow2_new_release after an error, too. */
@@ -540,6 +576,7 @@ int qcow2_choose_coding(uint8_t compression, int64_t level, int64_t window, stru
 
 /* The IMG_AT_OPEN options. */
 struct qcow2_open_options {
+    char *encrypt_format, *encrypt_key_secret;
     int8_t lazy_refcounts, pass_discard_request, pass_discard_snapshot, pass_discard_other, discard_no_unref;
     char *overlap_check, *overlap_template;
     int8_t overlap[QCOW2_SECTIONS];         /* by bit number of enum qcow2_section */

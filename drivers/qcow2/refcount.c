@@ -53,7 +53,7 @@ static int flush_published(struct img *image, struct img *file, bool aside)
     uint64_t published = s->published;
     int status = aside ? img_flush_aside(image, file) : img_flush(file);
 
-    if (status == 0 && file == qcow2_data_node(image))
+    if (status == 0 && file == qcow2_storage(image))
         s->durable = img_max(s->durable, published);
     return status;
 }
@@ -74,7 +74,7 @@ int qcow2_data_barrier(struct img *image, uint64_t published, bool aside)
 {
     if (img_cache_unsafe(image->cache) || published <= qcow2_state(image)->durable)
         return 0;
-    return flush_published(image, qcow2_data_node(image), aside);
+    return flush_published(image, qcow2_storage(image), aside);
 }
 
 int qcow2_read_refcount_table(struct img *image, struct img_error *err)

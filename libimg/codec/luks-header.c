@@ -192,19 +192,20 @@ static int refuse(const char *option, const char *value, struct img_error *err)
     return img_error_set(err, EINVAL, "Parameter '%s' does not accept value '%s'", option, value);
 }
 
-/* Ciphers that have a name among the options, and are not built in. */
-static bool is_known_cipher(const char *name)
-{
-    return number_of((const char *const[]){ "des", "3des", "sm4" }, 3, name) >= 0;
-}
+/* Names among the options whose ciphers no build has: they are refused when all names are known to be right. */
+static const char *const missing[] = { "des", "3des", "sm4" };
 
 static int wish_cipher(const char *name, struct img_luks *luks, struct img_error *err)
 {
     luks->cipher = img_cipher_find(name);
     if (luks->cipher)
         return 0;
-    return is_known_cipher(name) ? img_error_set(err, ENOTSUP, "Algorithm '%s' not supported", name)
-                                 : refuse("cipher-alg", name, err);
+    for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
+        if (strcmp(name, missing[i]) == 0) {
+            luks->missing_cipher = missing[i];
+            return 0;
+        }
+    return refuse("cipher-alg", name, err);
 }
 
 static int wish_hash(const char *option, const char *name, const struct img_kdf_hash **hash, struct img_error *err)
@@ -213,12 +214,14 @@ static int wish_hash(const char *option, const char *name, const struct img_kdf_
     return *hash ? 0 : refuse(option, name, err);
 }
 
-static int wish_names(const struct img_luks_wish *wish, struct img_luks *luks, struct img_error *err)
+int img_luks_choose(const struct img_luks_wish *wish, struct img_luks *luks, struct img_error *err)
 {
     int mode = wish->mode ? number_of(modes, sizeof modes / sizeof *modes, wish->mode) : IMG_MODE_XTS;
     int ivgen = wish->ivgen ? number_of(ivgens + 1, sizeof ivgens / sizeof *ivgens - 1, wish->ivgen) + 1 : IMG_IV_PLAIN64;
-    int ret = wish_cipher(wish->cipher ? wish->cipher : "aes-256", luks, err);
+    int ret;
 
+    memset(luks, 0, sizeof *luks);
+    ret = wish_cipher(wish->cipher ? wish->cipher : "aes-256", luks, err);
     if (ret < 0)
         return ret;
     if (mode < 0)
@@ -243,14 +246,12 @@ static void place_slots(struct img_luks *luks)
     luks->payload = at;
 }
 
-int img_luks_plan(const struct img_luks_wish *wish, struct img_luks *luks, struct img_error *err)
+int img_luks_plan(struct img_luks *luks, struct img_error *err)
 {
     int ret;
 
-    memset(luks, 0, sizeof *luks);
-    ret = wish_names(wish, luks, err);
-    if (ret < 0)
-        return ret;
+    if (luks->missing_cipher)
+        return img_error_set(err, ENOTSUP, "Algorithm '%s' not supported", luks->missing_cipher);
     if (luks->ivgen == IMG_IV_ESSIV && !luks->ivgen_hash)
         luks->ivgen_hash = img_kdf_hash_find("sha256");
     if (luks->ivgen == IMG_IV_ESSIV) {

@@ -41,10 +41,10 @@ static bool is_master_key(const struct img_luks *luks, const uint8_t *key)
 
 /* The split key of a slot, decrypted with the key that the password makes; `split` has space for whole sectors. */
 static int open_slot(const struct img_luks *luks, const struct img_luks_slot *slot, const struct img_luks_place *place,
-                     const uint8_t *key, uint8_t *split, size_t bytes)
+                     const uint8_t *key, uint8_t *split, size_t bytes, struct img_error *err)
 {
     struct img_crypt *crypt = img_luks_crypt(luks, key);
-    int ret = crypt ? place->read(place->context, slot->key_offset, split, bytes) : -ENOMEM;
+    int ret = crypt ? place->read(place->context, slot->key_offset, split, bytes, err) : img_error_memory(err);
 
     if (ret == 0)
         img_crypt_decrypt(crypt, 0, split, split, bytes);
@@ -53,7 +53,8 @@ static int open_slot(const struct img_luks *luks, const struct img_luks_slot *sl
 }
 
 static int try_slot(const struct img_luks *luks, unsigned number, const struct img_luks_place *place,
-                    const uint8_t *password, size_t length, uint8_t *master, uint8_t *split, size_t bytes)
+                    const uint8_t *password, size_t length, uint8_t *master, uint8_t *split, size_t bytes,
+                    struct img_error *err)
 {
     const struct img_luks_slot *slot = &luks->slots[number];
     const struct img_pbkdf2 how = { luks->hash, password, slot->salt, length, sizeof slot->salt, slot->iterations };
@@ -61,7 +62,7 @@ static int try_slot(const struct img_luks *luks, unsigned number, const struct i
     int ret;
 
     img_pbkdf2(&how, key, luks->key_length);
-    ret = open_slot(luks, slot, place, key, split, bytes);
+    ret = open_slot(luks, slot, place, key, split, bytes, err);
     img_wipe(key, sizeof key);
     if (ret < 0)
         return ret;
@@ -74,12 +75,14 @@ int img_luks_try_slot(const struct img_luks *luks, unsigned slot, const struct i
 {
     size_t bytes = img_luks_split_bytes(luks);
     uint8_t *split = img_malloc(bytes);
-    int ret = split ? try_slot(luks, slot, place, password, length, key, split, bytes) : -ENOMEM;
+    int ret;
 
-    if (split)
-        img_wipe(split, bytes);
+    if (!split)
+        return img_error_memory(err);
+    ret = try_slot(luks, slot, place, password, length, key, split, bytes, err);
+    img_wipe(split, bytes);
     free(split);
-    return ret < 0 ? img_error_errno(err, -ret, "Failed to read key material") : ret;
+    return ret;
 }
 
 int img_luks_unlock(const struct img_luks *luks, const struct img_luks_place *place, const uint8_t *password,

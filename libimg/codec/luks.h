@@ -26,6 +26,7 @@ struct img_luks_slot {
 
 struct img_luks {
     const struct img_cipher *cipher, *essiv;
+    const char *missing_cipher;     /* while a new one is planned: named by its options, but in no build; cipher NULL */
     enum img_cipher_mode mode;
     enum img_ivgen ivgen;
     const struct img_kdf_hash *hash, *ivgen_hash;       /* ivgen_hash: of ESSIV, or NULL */
@@ -46,9 +47,10 @@ int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], struct img_luks *luks, 
 /* Can the cipher do the mode?  A header where it cannot may be shown, but not unlocked. */
 int img_luks_check_mode(const struct img_luks *luks, struct img_error *err);
 
-/* Where the header and its slots are read: `length` bytes at `offset` from the beginning of the header. */
+/* Where the header and its slots are read: `length` bytes at `offset` from the beginning of the header.  read words its
+ * errors. */
 struct img_luks_place {
-    int (*read)(void *context, uint64_t offset, void *to, size_t length);
+    int (*read)(void *context, uint64_t offset, void *to, size_t length, struct img_error *err);
     void *context;
 };
 /*
@@ -68,8 +70,10 @@ struct img_crypt *img_luks_crypt(const struct img_luks *luks, const uint8_t *key
 struct img_luks_wish {
     const char *cipher, *mode, *ivgen, *ivgen_hash, *hash;
 };
-/* Choose the algorithms, and places for the slots and the payload. */
-int img_luks_plan(const struct img_luks_wish *wish, struct img_luks *luks, struct img_error *err);
+/* Find the algorithms that these names mean. */
+int img_luks_choose(const struct img_luks_wish *wish, struct img_luks *luks, struct img_error *err);
+/* Check that they go together, and choose places for the slots and the payload. */
+int img_luks_plan(struct img_luks *luks, struct img_error *err);
 /* Make up a master key, and what shows that a key is the right one.  `time`: milliseconds of processor time that a slot is
  * to take; of this an eighth goes to the master key. */
 int img_luks_new_key(struct img_luks *luks, uint64_t time, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err);

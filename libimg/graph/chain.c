@@ -348,7 +348,9 @@ static int find_format(struct img *image, struct request *request, struct img_er
         return img_error_memory(err);
     if (driver->traits & IMG_PASS_THROUGH && image->flags & IMG_RDWR) {
         image->guard = img_probe_guard;
-        img_probe_warn(image);
+        /* commit writes to a backing file without a word: its name says no format, and the user could not. */
+        if (request->role != IMG_ROLE_BACKING)
+            img_probe_warn(image);
     }
     return chain_lock_children(image, &request->refused_user, err);
 }

@@ -12,13 +12,30 @@
 #include "driver.h"
 
 /*
- * A node whose byte 0 is byte `start` of `below`, and whose sector 0 it begins with.  It reads beyond the end of `below`
- * what zeroes there decrypt to, and writing there makes that longer.  `parent`: the format, for how it was opened.  Takes
- * `crypt`, also on failure.  NULL: out of memory.
+ * A node whose byte 0 is byte `start` of `below`, and whose sector 0 it begins with.  Beyond the end of `below` it reads
+ * what zeroes there decrypt to, and writing there makes that longer.  `parent`: the format, for how it was opened.
+ * Takes `crypt`, also on failure.  NULL: out of memory.
  */
 struct img *img_cipher_node_new(const struct img *parent, struct img *below, uint64_t start, uint32_t sector,
                                 struct img_crypt *crypt);
+/*
+ * The old encryption of qcow and qcow2: AES-128-CBC with a key that is the password itself.  Sectors are numbered as
+ * the guest sees them, wherever they lie, so such a node is used through the calls below only.  -ENOTSUP: no ciphers are
+ * built in.
+ */
+int img_cipher_node_aes(const struct img *parent, struct img *below, const char *key_secret, struct img **node,
+                        struct img_error *err);
+/* Check that the secret of a new image of that kind is there. */
+int img_cipher_aes_secret(const char *key_secret, struct img_error *err);
 /* Before `below` is closed; NULL is fine. */
 void img_cipher_node_free(struct img *node);
+
+/*
+ * Read, write or zero bytes of `file` that are the guest's at `guest`, which is what such a node must know.  For all
+ * other nodes these are img_pread, img_pwrite and img_zero without flags.
+ */
+int img_pread_for(struct img *file, void *buffer, uint64_t offset, size_t length, uint64_t guest);
+int img_pwrite_for(struct img *file, const void *buffer, uint64_t offset, size_t length, uint64_t guest);
+int img_zero_for(struct img *file, uint64_t offset, uint64_t length, uint64_t guest);
 
 #endif

@@ -6,6 +6,7 @@
  * links them in afterwards, so an interrupted write leaves the old content.
  */
 #include "io.h"
+#include "cipher-node.h"
 #include "request.h"
 #include "waiting.h"
 #include "node/trace.h"
@@ -85,7 +86,7 @@ int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offs
         break;
     }
     IMG_EVENT(extent->file, read_aio);
-    return img_pread(extent->file, buffer, host, length);
+    return img_pread_for(extent->file, buffer, host, length, offset);
 }
 
 static int read_mapped(struct img *image, unsigned char *buffer, uint64_t offset, size_t length)
@@ -185,7 +186,7 @@ static int write_merged(struct img *image, const struct img_reservation *at, con
         return ret;
     memcpy(all + head, buffer, length);
     IMG_EVENT(at->file, cow_write);
-    return img_pwrite(at->file, all, at->host - head, head + length + tail);
+    return img_pwrite_for(at->file, all, at->host - head, head + length + tail, at->offset - head);
 }
 
 /* Copy old guest bytes to their new place. */
@@ -206,7 +207,7 @@ static int copy_old(struct img *image, struct img *file, uint64_t offset, uint64
         ret = read_guest(image, bytes, offset, part);
         IMG_EVENT(file, cow_write);
         if (ret == 0)
-            ret = img_pwrite(file, bytes, host, part);
+            ret = img_pwrite_for(file, bytes, host, part, offset);
         if (ret < 0)
             return ret;
         offset += part;
@@ -222,12 +223,12 @@ static int write_reserved(struct img *image, const struct img_reservation *at, c
 
     IMG_EVENT(at->file, write_aio);
     if (at->head == 0 && at->tail == 0)
-        return img_pwrite(at->file, buffer, at->host, (size_t)at->length);
+        return img_pwrite_for(at->file, buffer, at->host, (size_t)at->length, at->offset);
     if (at->head + at->length + at->tail <= MERGE_LIMIT)
         return write_merged(image, at, buffer);
     ret = copy_old(image, at->file, at->offset - at->head, at->host - at->head, at->head);
     if (ret == 0)
-        ret = img_pwrite(at->file, buffer, at->host, (size_t)at->length);
+        ret = img_pwrite_for(at->file, buffer, at->host, (size_t)at->length, at->offset);
     if (ret == 0)
         ret = copy_old(image, at->file, at->offset + at->length, at->host + at->length, at->tail);
     return ret;

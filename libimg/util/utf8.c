@@ -17,7 +17,8 @@ static unsigned promised_length(unsigned char lead)
     return lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF8 ? 4 : lead < 0xFC ? 5 : 6;
 }
 
-int32_t img_utf8_next(const char **at, const char *end)
+/* The code of one character, whatever it is; -1: no such sequence. */
+static int64_t decode(const char **at, const char *end)
 {
     static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000, 0x200000, 0x4000000 };
     unsigned char lead = (unsigned char)*(*at)++;
@@ -32,9 +33,26 @@ int32_t img_utf8_next(const char **at, const char *end)
             return -1;
         code = code << 6 | ((unsigned char)*(*at)++ & 0x3F);
     }
-    if (code < smallest[length] && !(code == 0 && length == 2))
-        return -1;
-    return img_utf8_valid(code) ? (int32_t)code : -1;
+    return code < smallest[length] && !(code == 0 && length == 2) ? -1 : (int64_t)code;
+}
+
+int32_t img_utf8_next(const char **at, const char *end)
+{
+    int64_t code = decode(at, end);
+
+    return code >= 0 && img_utf8_valid((uint32_t)code) ? (int32_t)code : -1;
+}
+
+bool img_utf8_is_text(const void *bytes, size_t length)
+{
+    const char *at = bytes, *end = at + length;
+
+    while (at < end) {
+        int64_t code = decode(&at, end);
+        if (code <= 0 || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
+            return false;
+    }
+    return true;
 }
 
 unsigned img_utf8_put(char *to, uint32_t code)

@@ -4,6 +4,7 @@
 #define IMG_UTIL_UTF8_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -13,6 +14,8 @@
  * the byte that cannot belong to it.
  */
 int32_t img_utf8_next(const char **at, const char *end);
+/* Is it all of valid characters, noncharacters included, without a NUL? */
+bool img_utf8_is_text(const void *bytes, size_t length);
 /* Not a surrogate, not a noncharacter, not above U+10FFFF. */
 bool img_utf8_valid(uint32_t code);
 /* Write a valid code point (U+0000 as C0 80) to `to`, at most 4 bytes; returns their number. */

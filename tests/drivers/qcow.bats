@@ -84,9 +84,8 @@ coded() {
     fresh; poke x 36 00000001
     img 0 info x
     has "$OUT" '^encrypted: yes$'
-    beyond
     img 1 map x
-    err "qemu-img: Could not open 'x': Encrypted qcow image (aes): encryption support is not built in"
+    err "qemu-img: Could not open 'x': Parameter 'encrypt.key-secret' is required for cipher"
 }
 
 # ---- the header

@@ -11,11 +11,12 @@ struct input {
     size_t size;
 };
 
-static int read_input(void *context, uint64_t offset, void *to, size_t length)
+static int read_input(void *context, uint64_t offset, void *to, size_t length, struct img_error *err)
 {
     const struct input *input = context;
     size_t there = offset < input->size ? input->size - (size_t)offset : 0;
 
+    (void)err;
     memset(to, 0, length);
     memcpy(to, input->data + (there ? offset : 0), there < length ? there : length);
     return 0;
@@ -39,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct img_error err = IMG_ERROR_INIT;
     struct img_luks luks, again;
 
-    read_input(&input, 0, header, sizeof header);
+    read_input(&input, 0, header, sizeof header, &err);
     if (img_luks_parse(header, &luks, &err) == 0) {
         img_luks_put(&luks, header);
         if (img_luks_parse(header, &again, &err) < 0 || memcmp(&again, &luks, sizeof luks) != 0)

@@ -43,18 +43,6 @@ static int plan_version(const struct qcow2_create_options *given, unsigned *vers
     return 0;
 }
 
-static int check_encryption(const struct img *image, const struct qcow2_create_options *given, struct img_error *err)
-{
-    bool any = given->encrypt_state || given->encrypt_new_secret || given->encrypt_old_secret ||
-               given->encrypt_keyslot != -1 || given->encrypt_iter_time != -1;
-
-    if (!any)
-        return 0;
-    if (!image->encrypted)
-        return img_error_set(err, EINVAL, "Can't amend encryption options - encryption not present");
-    return img_error_set(err, ENOTSUP, "Only LUKS encryption options can be amended");
-}
-
 static int plan_refcount_order(const struct qcow2_create_options *given, unsigned *order, struct img_error *err)
 {
     int64_t bits = given->refcount_bits;
@@ -85,7 +73,7 @@ static int make_plan(const struct img *image, struct plan *plan, struct img_erro
 
     plan->version = s->h.version;
     plan->refcount_order = s->h.refcount_order;
-    if ((status = check_encryption(image, plan->given, err)) < 0 ||
+    if ((status = qcow2_check_amend_encryption(image, plan->given, err)) < 0 ||
         (status = plan_version(plan->given, &plan->version, err)) < 0 ||
         (status = check_data_file(image, plan->given, err)) < 0)
         return status;
@@ -238,7 +226,8 @@ int qcow2_amend(struct img *image, const void *options, const struct img_amend *
         return status;
     if (plan.version > s->h.version && (status = upgrade(image, err)) < 0)
         return status;
-    if ((status = amend_refcounts(image, &plan, err)) < 0 ||
+    if ((status = qcow2_amend_encryption(image, plan.given, how->force, err)) < 0 ||
+        (status = amend_refcounts(image, &plan, err)) < 0 ||
         (status = amend_data_file(image, plan.given, err)) < 0 ||
         (status = refuse_backing(image, plan.given, err)) < 0 ||
         (status = amend_lazy_refcounts(image, &plan, err)) < 0 ||

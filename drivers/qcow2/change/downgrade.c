@@ -97,13 +97,16 @@ static int check(struct img *image, struct img_error *err)
 
 /* ---- Clusters flagged as zero ----------------------------------------------------------------------- */
 
-/* Write zeroes to one host cluster, extending the file if needed. */
-static int clear_host(struct img *image, uint64_t offset)
+/* Write zeroes to the host cluster of `guest`, extending the file if needed. */
+static int clear_host(struct img *image, uint64_t offset, uint64_t guest)
 {
     uint64_t size = img_size(image->file), length = qcow2_state(image)->cluster_size;
     struct img_error err = IMG_ERROR_INIT;
     int status = qcow2_check_overlap(image, 0, offset, length);
 
+    /* Zeroes that are encrypted are bytes like others. */
+    if (status == 0 && image->encrypted)
+        return img_zero_for(qcow2_data_node(image), offset, length, guest);
     if (status == 0 && size > offset)
         status = img_zero(image->file, offset, img_min(length, size - offset), IMG_ZERO_MAY_UNMAP);
     if (status == 0 && size < offset + length)
@@ -113,7 +116,7 @@ static int clear_host(struct img *image, uint64_t offset)
 }
 
 /* Allocate a cluster of zeroes with that refcount. */
-static int new_zeroes(struct img *image, uint64_t references, uint64_t *offset)
+static int new_zeroes(struct img *image, uint64_t references, uint64_t guest, uint64_t *offset)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t counted = 1;
@@ -123,7 +126,7 @@ static int new_zeroes(struct img *image, uint64_t references, uint64_t *offset)
         return status;
     while (counted < references && (status = qcow2_refcount_change(image, *offset, s->cluster_size, 1)) == 0)
         counted++;
-    if (status == 0 && (status = clear_host(image, *offset)) == 0)
+    if (status == 0 && (status = clear_host(image, *offset, guest)) == 0)
         return 0;
     while (counted-- > 0)
         qcow2_free_clusters(image, *offset, s->cluster_size);
@@ -131,7 +134,7 @@ static int new_zeroes(struct img *image, uint64_t references, uint64_t *offset)
 }
 
 /* Convert one entry.  `references`: refcount of its table. */
-static int expand_entry(struct img *image, uint64_t references, uint64_t *entry)
+static int expand_entry(struct img *image, uint64_t references, uint64_t guest, uint64_t *entry)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t host = *entry & QCOW2_OFFSET_MASK, count = 0, offset;
@@ -144,7 +147,7 @@ static int expand_entry(struct img *image, uint64_t references, uint64_t *entry)
         return status;
     /* Only this table refers to it, so it can hold the zeroes itself. */
     if (host && count <= references) {
-        if ((status = clear_host(image, host)) < 0)
+        if ((status = clear_host(image, host, guest)) < 0)
             return status;
         *entry &= ~QCOW2_ZERO;
         return 0;
@@ -152,7 +155,7 @@ static int expand_entry(struct img *image, uint64_t references, uint64_t *entry)
     if (!image->backing_name) {
         *entry = 0;
     } else {
-        if ((status = new_zeroes(image, references, &offset)) < 0)
+        if ((status = new_zeroes(image, references, guest, &offset)) < 0)
             return status;
         *entry = offset | (references == 1 ? QCOW2_COPIED : 0);
     }
@@ -169,7 +172,8 @@ static int settle(struct img *image)
     return status < 0 ? status : qcow2_flush(image);
 }
 
-static int expand_table(struct img *image, uint64_t offset)
+/* `guest`: what the first entry maps. */
+static int expand_table(struct img *image, uint64_t offset, uint64_t guest)
 {
     struct qcow2 *s = qcow2_state(image);
     uint64_t references;
@@ -185,7 +189,8 @@ static int expand_table(struct img *image, uint64_t offset)
         if (entry & QCOW2_COMPRESSED || !(entry & QCOW2_ZERO))
             continue;
         /* Allocating does not touch the L2 cache, so the table stays valid. */
-        if ((status = expand_entry(image, img_max(references, 1), &entry)) == 0) {
+        uint64_t mapped = guest + ((uint64_t)i << s->h.cluster_bits);
+        if ((status = expand_entry(image, img_max(references, 1), mapped, &entry)) == 0) {
             img_put_be64(at, entry);
             qcow2_cache_dirty(s->l2_cache, offset);
             changed = true;
@@ -205,7 +210,7 @@ static int expand_l1(struct expansion *x, const uint64_t *l1, uint32_t size)
             return qcow2_signal_corrupt(x->image, true, "L2 table offset %#llx unaligned (L1 index: %#x)",
                                         (unsigned long long)offset, i);
         if (offset)
-            status = expand_table(x->image, offset);
+            status = expand_table(x->image, offset, (uint64_t)i << (s->h.cluster_bits + s->l2_bits));
         x->done++;
         if (x->how->progress)
             x->how->progress(x->how->context, x->done, x->total);

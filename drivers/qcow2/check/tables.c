@@ -275,7 +275,7 @@ int qcow2_check_references(struct qcow2_check *check)
         (status = check_l1(check, s->h.l1_offset, s->h.l1_size, s->l1, s->h.l1_size, true)) < 0 ||
         (status = check_snapshots(check)) < 0)
         return status;
-    if (s->has_crypto && (status = qcow2_check_refer(check, s->crypto_offset, s->crypto_length)) < 0)
+    if (s->has_crypto && (status = qcow2_check_refer(check, s->luks.start, s->luks.length)) < 0)
         return status;
     if ((status = qcow2_check_bitmaps(check)) < 0)
         return status;

@@ -16,27 +16,6 @@ enum { SECTOR = 512, MIN_EXTENDED_CLUSTER = 16384, L2_CACHE_BYTES = 1 << 20, REF
 
 /* ---- Options ------------------------------------------------------------------- */
 
-static bool wants_encryption(const struct qcow2_create_options *given)
-{
-    return given->encryption == 1 || given->encrypt_format;
-}
-
-static bool has_encryption_option(const struct qcow2_create_options *given)
-{
-    return given->encrypt_key_secret || given->encrypt_cipher_alg || given->encrypt_cipher_mode ||
-           given->encrypt_ivgen_alg || given->encrypt_ivgen_hash_alg || given->encrypt_hash_alg ||
-           given->encrypt_iter_time >= 0;
-}
-
-static int check_encryption(const struct qcow2_create_options *given, struct img_error *err)
-{
-    if (given->encrypt_format && strcmp(given->encrypt_format, "aes") && strcmp(given->encrypt_format, "luks"))
-        return qcow2_bad_choice(err, "format", given->encrypt_format);
-    if (!wants_encryption(given) && has_encryption_option(given))
-        return img_error_set(err, EINVAL, "Parameter 'encrypt.format' is missing");
-    return 0;
-}
-
 static int choose_version(struct qcow2_new *plan, struct img_error *err)
 {
     const char *compat = plan->given->compat;
@@ -185,7 +164,7 @@ static int check_options(struct qcow2_new *plan, struct img_error *err)
 
     if (given->encryption >= 0 && given->encrypt_format)
         return img_error_set(err, EINVAL, "'encrypt.format' and its alias 'encryption' can't be used at the same time");
-    if ((status = choose_version(plan, err)) < 0 || (status = check_encryption(given, err)) < 0)
+    if ((status = choose_version(plan, err)) < 0 || (status = qcow2_check_new_encryption(given, err)) < 0)
         return status;
     if (qcow2_preallocation_parse(given->preallocation, &plan->preallocation) < 0)
         return qcow2_bad_choice(err, "preallocation", given->preallocation);
@@ -200,9 +179,9 @@ static int check_options(struct qcow2_new *plan, struct img_error *err)
     set_features(plan);
     if ((status = check_size(plan, err)) < 0)
         return status;
-    if (wants_encryption(given))
-        return img_error_set(err, ENOTSUP, "Encryption support is not built in");
-    return 0;
+    status = qcow2_plan_encryption(&plan->state.luks, given, &plan->state.h.crypt_method, err);
+    plan->state.has_crypto = plan->state.luks.header.payload > 0;
+    return status;
 }
 
 /* ---- Files ------------------------------------------------------------------------- */
@@ -322,6 +301,8 @@ static int make_image(struct qcow2_new *plan, const char *name, const uint8_t *h
         status = img_create_file(name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, plan->rest, &image->file, err);
     if (status == 0)
         status = write_image(plan, header, err);
+    if (status == 0)
+        status = qcow2_write_encryption(plan, err);
     if (status < 0) {
         img_remove_file(image->file ? image->file->filename : NULL);
         if (!keep)
@@ -346,6 +327,7 @@ void qcow2_new_release(struct qcow2_new *plan)
     qcow2_free_header(s);
     free(plan->image.backing_name);
     free(plan->image.backing_format);
+    free(plan->split);
     pthread_mutex_destroy(&plan->image.lock);
 }
 
@@ -370,6 +352,8 @@ int qcow2_create(const struct img_create *request, struct img_error *err)
     int status = qcow2_new_begin(&plan, request->options, err);
     if (status == 0)
         status = qcow2_new_header(&plan, &header, err);
+    if (status == 0)
+        status = qcow2_make_encryption(&plan, err);
     if (status == 0)
         status = make_image(&plan, request->name, header, err);
     qcow2_new_release(&plan);

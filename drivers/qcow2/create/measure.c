@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Computes the size of a qcow2 image.
- * Specification: "Cluster mapping", "Host cluster management", "Bitmaps extension"; for the LUKS header of encrypted
- * images: LUKS1 On-Disk Format Specification.
+ * Specification: "Cluster mapping", "Host cluster management", "Bitmaps extension".
  */
 #include "../qcow2.h"
 
 #include <string.h>
 
 enum { SECTOR = 512, L1_ENTRY = 8, TABLE_ENTRY = 8 };
-enum { LUKS_SLOTS = 8, LUKS_STRIPES = 4000, LUKS_ALIGNMENT = 4096 };
 
 struct plan {
     uint64_t cluster_size;
@@ -44,53 +42,15 @@ static int plan_refcounts(const struct qcow2_create_options *given, struct plan 
     return 0;
 }
 
-/* Key size of the cipher in bytes; 0 on error. */
-static unsigned key_bytes(const char *cipher, struct img_error *err)
-{
-    static const struct { const char *name; unsigned bytes; } ciphers[] = {
-        { "aes-128", 16 }, { "aes-192", 24 }, { "aes-256", 32 }, { "cast5-128", 16 },
-        { "serpent-128", 16 }, { "serpent-192", 24 }, { "serpent-256", 32 },
-        { "twofish-128", 16 }, { "twofish-192", 24 }, { "twofish-256", 32 },
-    };
-
-    for (size_t i = 0; i < sizeof ciphers / sizeof *ciphers; i++) {
-        if (strcmp(cipher, ciphers[i].name) == 0)
-            return ciphers[i].bytes;
-    }
-    if (strcmp(cipher, "des") == 0 || strcmp(cipher, "3des") == 0)
-        img_error_set(err, ENOTSUP, "Algorithm '%s' not supported", cipher);
-    else
-        qcow2_bad_choice(err, "cipher-alg", cipher);
-    return 0;
-}
-
-/* The header and eight areas of key material, each an anti-forensic split of the key. */
+/* The old encryption takes no room, and is not asked for its password here. */
 static int plan_luks(const struct qcow2_create_options *given, struct plan *plan, struct img_error *err)
 {
-    static const char *const modes[] = { "xts", "ecb", "cbc", "ctr" };
-    const char *cipher = given->encrypt_cipher_alg ? given->encrypt_cipher_alg : "aes-256";
-    const char *mode = given->encrypt_cipher_mode ? given->encrypt_cipher_mode : "xts";
-    unsigned bytes, known = 0;
-    size_t length;
+    struct img_luks_volume luks = { .prefix = "encrypt." };
+    int status = img_luks_volume_plan(&luks, &given->luks, given->encrypt_key_secret, err);
 
-    if (!given->encrypt_key_secret)
-        return img_error_set(err, EINVAL, "Parameter 'encrypt.key-secret' is required for cipher");
-    bytes = key_bytes(cipher, err);
-    if (bytes == 0)
-        return -err->code;
-    while (known < sizeof modes / sizeof *modes && strcmp(mode, modes[known]) != 0)
-        known++;
-    if (known == sizeof modes / sizeof *modes)
-        return qcow2_bad_choice(err, "cipher-mode", mode);
-    if (!img_secret_find(given->encrypt_key_secret, &length, err))
-        return -err->code;
-    if (known == 0 && strcmp(cipher, "cast5-128") == 0)
-        return img_error_set(err, ENOTSUP, "Unsupported cipher mode xts");
-    if (known == 0)
-        bytes *= 2;
-    plan->crypto_size = img_align_up(LUKS_ALIGNMENT + LUKS_SLOTS * img_align_up((uint64_t)bytes * LUKS_STRIPES,
-                                                                               LUKS_ALIGNMENT), plan->cluster_size);
-    return 0;
+    if (status == 0)
+        plan->crypto_size = img_align_up(luks.header.payload, plan->cluster_size);
+    return status;
 }
 
 static int plan_image(const struct qcow2_create_options *given, struct plan *plan, struct img_error *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The options of the qcow2 driver: first for create, in the order in which "Formatting ..." shows them, then for
- * open.
+ * open.  Those for both are the first members of both structures.
  */
 #include "../qcow2.h"
 
@@ -21,22 +21,22 @@ enum { FIXED = IMG_AT_CREATE | IMG_AT_MEASURE, LATER = FIXED | IMG_AT_AMEND };
 const struct img_option qcow2_options[] = {
     NEW(BOOL, "encryption", encryption, FIXED, NULL,
         "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
-    NEW(STRING, "encrypt.format", encrypt_format, FIXED, NULL, "Encrypt the image, format choices: 'aes', 'luks'"),
-    NEW(STRING, "encrypt.key-secret", encrypt_key_secret, FIXED, NULL,
+    NEW(STRING, "encrypt.format", encrypt_format, FIXED | IMG_AT_OPEN, NULL, "Encrypt the image, format choices: 'aes', 'luks'"),
+    NEW(STRING, "encrypt.key-secret", encrypt_key_secret, FIXED | IMG_AT_OPEN | IMG_AT_RUN, NULL,
         "ID of secret providing qcow AES key or LUKS passphrase"),
-    NEW(STRING, "encrypt.cipher-alg", encrypt_cipher_alg, FIXED, NULL, "Name of encryption cipher algorithm"),
-    NEW(STRING, "encrypt.cipher-mode", encrypt_cipher_mode, FIXED, NULL, "Name of encryption cipher mode"),
-    NEW(STRING, "encrypt.ivgen-alg", encrypt_ivgen_alg, FIXED, NULL, "Name of IV generator algorithm"),
-    NEW(STRING, "encrypt.ivgen-hash-alg", encrypt_ivgen_hash_alg, FIXED, NULL, "Name of IV generator hash algorithm"),
-    NEW(STRING, "encrypt.hash-alg", encrypt_hash_alg, FIXED, NULL, "Name of encryption hash algorithm"),
-    NEW(NUMBER, "encrypt.iter-time", encrypt_iter_time, LATER, NULL, "Time to spend in PBKDF in milliseconds"),
-    NEW(STRING, "encrypt.state", encrypt_state, IMG_AT_AMEND, NULL,
+    NEW(STRING, "encrypt.cipher-alg", luks.cipher, FIXED, NULL, "Name of encryption cipher algorithm"),
+    NEW(STRING, "encrypt.cipher-mode", luks.mode, FIXED, NULL, "Name of encryption cipher mode"),
+    NEW(STRING, "encrypt.ivgen-alg", luks.ivgen, FIXED, NULL, "Name of IV generator algorithm"),
+    NEW(STRING, "encrypt.ivgen-hash-alg", luks.ivgen_hash, FIXED, NULL, "Name of IV generator hash algorithm"),
+    NEW(STRING, "encrypt.hash-alg", luks.hash, FIXED, NULL, "Name of encryption hash algorithm"),
+    NEW(NUMBER, "encrypt.iter-time", luks.iter_time, LATER, NULL, "Time to spend in PBKDF in milliseconds"),
+    NEW(STRING, "encrypt.state", luks.state, IMG_AT_AMEND, NULL,
         "Select new state of affected keyslots (active/inactive)"),
-    NEW(STRING, "encrypt.new-secret", encrypt_new_secret, IMG_AT_AMEND, NULL,
+    NEW(STRING, "encrypt.new-secret", luks.new_secret, IMG_AT_AMEND, NULL,
         "New secret to set in the matching keyslots. Empty string to erase"),
-    NEW(STRING, "encrypt.old-secret", encrypt_old_secret, IMG_AT_AMEND, NULL,
+    NEW(STRING, "encrypt.old-secret", luks.old_secret, IMG_AT_AMEND, NULL,
         "Select all keyslots that match this password"),
-    NEW(NUMBER, "encrypt.keyslot", encrypt_keyslot, IMG_AT_AMEND, NULL, "Select a single keyslot to modify explicitly"),
+    NEW(NUMBER, "encrypt.keyslot", luks.keyslot, IMG_AT_AMEND, NULL, "Select a single keyslot to modify explicitly"),
     NEW(SIZE, "cluster_size", cluster_size, FIXED, "65536", "qcow2 cluster size"),
     NEW(BOOL, "extended_l2", extended_l2, FIXED, "off", "Extended L2 tables"),
     NEW(STRING, "preallocation", preallocation, FIXED, NULL,

@@ -28,6 +28,8 @@ static int refuse_options(const struct qcow2_new *fresh, struct img_error *err)
         return img_error_set(err, ENOTSUP, "An image that is written in order takes no external data file");
     if (fresh->preallocation != QCOW2_PREALLOC_OFF)
         return img_error_set(err, ENOTSUP, "An image that is written in order takes no preallocation");
+    if (fresh->state.h.crypt_method)
+        return img_error_set(err, ENOTSUP, "An image that is written in order takes no encryption");
     return 0;
 }
 

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* encrypt-options.h - what users say to open an encrypted image. */
+#ifndef IMG_ENCRYPT_OPTIONS_H
+#define IMG_ENCRYPT_OPTIONS_H
+
+#include "img.h"
+
+/* The bytes of the secret, which belong to the list of secrets; `prefix` of the option, "" or "encrypt.".  NULL with
+ * *err set: none is given, it is unknown, or it is no text. */
+const uint8_t *img_cipher_password(const char *prefix, const char *key_secret, size_t *length, struct img_error *err);
+/*
+ * The options encrypt.* of a format that may be encrypted: `method` is what its header says (NULL: it is not), `format`
+ * what the user expects (NULL: anything).  What is left in `options` under "encrypt" is unknown; it is refused, or
+ * dropped if nothing is encrypted.
+ */
+int img_cipher_check_options(const char *method, const char *format, struct img_doc *options, struct img_error *err);
+/* Says that no ciphers are built in; -ENOTSUP. */
+int img_cipher_missing(struct img_error *err);
+
+#endif
