@@ -22,7 +22,7 @@ static const char magic[] = "LUKS\xba\xbe";
 
 size_t img_luks_split_bytes(const struct img_luks *luks)
 {
-    return (size_t)img_align_up((uint64_t)luks->key_length * IMG_LUKS_STRIPES, IMG_LUKS_SECTOR);
+    return (size_t)img_align_up((uint64_t)luks->data.key_length * IMG_LUKS_STRIPES, IMG_LUKS_SECTOR);
 }
 
 /* ---- Names -------------------------------------------------------------------------- */
@@ -63,26 +63,26 @@ static const struct img_kdf_hash *find_hash(const char *name, struct img_error *
 }
 
 /* The cipher of ESSIV is of the same family, with a key as long as the hash. */
-static int find_essiv(struct img_luks *luks, const char *family, struct img_error *err)
+static int find_essiv(struct img_luks_cipher *how, const char *family, struct img_error *err)
 {
     static const struct { const char *family, *shown; } known[] = {
         { "aes", "AES" }, { "serpent", "Serpent" }, { "twofish", "Twofish" },
     };
-    size_t length = img_kdf_hash_length(luks->ivgen_hash);
+    size_t length = img_kdf_hash_length(how->ivgen_hash);
 
-    luks->essiv = find_cipher(family, length);
-    if (luks->essiv)
+    how->essiv = find_cipher(family, length);
+    if (how->essiv)
         return 0;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i].family, family) == 0)
             return img_error_set(err, ENOTSUP, "No %s cipher with key size %zu available", known[i].shown, length);
-    return img_error_set(err, ENOTSUP, "Cipher %s not supported with essiv", img_cipher_name(luks->cipher));
+    return img_error_set(err, ENOTSUP, "Cipher %s not supported with essiv", img_cipher_name(how->cipher));
 }
 
-int img_luks_check_mode(const struct img_luks *luks, struct img_error *err)
+int img_luks_check_mode(const struct img_luks_cipher *how, struct img_error *err)
 {
-    if (luks->mode == IMG_MODE_XTS && img_cipher_block(luks->cipher) != IMG_CIPHER_BLOCK)
-        return img_error_set(err, ENOTSUP, "Unsupported cipher mode %s", modes[luks->mode]);
+    if (how->mode == IMG_MODE_XTS && img_cipher_block(how->cipher) != IMG_CIPHER_BLOCK)
+        return img_error_set(err, ENOTSUP, "Unsupported cipher mode %s", modes[how->mode]);
     return 0;
 }
 
@@ -105,8 +105,8 @@ static int number_of(const char *const *names, size_t count, const char *name)
     return -1;
 }
 
-/* "MODE-IVGEN" or "MODE-IVGEN:HASH", and the other names. */
-static int find_algorithms(struct img_luks *luks, const char *family, char *mode, const char *hash, struct img_error *err)
+/* "MODE-IVGEN" or "MODE-IVGEN:HASH". */
+int img_luks_find_cipher(struct img_luks_cipher *how, const char *family, char *mode, struct img_error *err)
 {
     char *ivgen = strchr(mode, '-'), *ivgen_hash;
     int found;
@@ -117,31 +117,28 @@ static int find_algorithms(struct img_luks *luks, const char *family, char *mode
     ivgen_hash = strchr(ivgen, ':');
     if (ivgen_hash) {
         *ivgen_hash++ = 0;
-        luks->ivgen_hash = find_hash(ivgen_hash, err);
-        if (!luks->ivgen_hash)
+        how->ivgen_hash = find_hash(ivgen_hash, err);
+        if (!how->ivgen_hash)
             return -err->code;
     }
     found = number_of(modes, sizeof modes / sizeof *modes, mode);
     if (found < 0)
         return img_error_set(err, ENOTSUP, "Cipher mode '%s' not supported", mode);
-    luks->mode = (enum img_cipher_mode)found;
+    how->mode = (enum img_cipher_mode)found;
     /* The key of XTS is a pair. */
-    size_t length = luks->mode == IMG_MODE_XTS ? luks->key_length / 2 : luks->key_length;
-    luks->cipher = luks->mode == IMG_MODE_XTS && luks->key_length % 2 ? NULL : find_cipher(family, length);
-    if (!luks->cipher)
+    size_t length = how->mode == IMG_MODE_XTS ? how->key_length / 2 : how->key_length;
+    how->cipher = how->mode == IMG_MODE_XTS && how->key_length % 2 ? NULL : find_cipher(family, length);
+    if (!how->cipher)
         return img_error_set(err, ENOTSUP, "Algorithm '%s' with key size %zu bytes not supported", family, length);
-    luks->hash = find_hash(hash, err);
-    if (!luks->hash)
-        return -err->code;
     found = number_of(ivgens + 1, sizeof ivgens / sizeof *ivgens - 1, ivgen);
     if (found < 0)
         return img_error_set(err, ENOTSUP, "IV generator '%s' not supported", ivgen);
-    luks->ivgen = (enum img_ivgen)(found + 1);
-    if (luks->ivgen != IMG_IV_ESSIV)
+    how->ivgen = (enum img_ivgen)(found + 1);
+    if (how->ivgen != IMG_IV_ESSIV)
         return 0;
-    if (!luks->ivgen_hash)
+    if (!how->ivgen_hash)
         return img_error_set(err, EINVAL, "Missing IV generator hash specification");
-    return find_essiv(luks, family, err);
+    return find_essiv(how, family, err);
 }
 
 static void get_slot(const uint8_t *bytes, struct img_luks_slot *slot)
@@ -166,17 +163,17 @@ static void put_slot(uint8_t *bytes, const struct img_luks_slot *slot)
 
 void img_luks_put(const struct img_luks *luks, uint8_t bytes[IMG_LUKS_HEADER])
 {
-    const char *name = img_cipher_name(luks->cipher);
+    const char *name = img_cipher_name(luks->data.cipher);
 
     memset(bytes, 0, IMG_LUKS_HEADER);
     memcpy(bytes, magic, sizeof magic - 1);
     img_put_be16(bytes + VERSION, 1);
     memcpy(bytes + CIPHER, name, strcspn(name, "-"));
-    snprintf((char *)bytes + MODE, NAME_BYTES, "%s-%s%s%s", modes[luks->mode], ivgens[luks->ivgen],
-             luks->ivgen_hash ? ":" : "", luks->ivgen_hash ? img_kdf_hash_name(luks->ivgen_hash) : "");
+    snprintf((char *)bytes + MODE, NAME_BYTES, "%s-%s%s%s", modes[luks->data.mode], ivgens[luks->data.ivgen],
+             luks->data.ivgen_hash ? ":" : "", luks->data.ivgen_hash ? img_kdf_hash_name(luks->data.ivgen_hash) : "");
     memcpy(bytes + HASH, img_kdf_hash_name(luks->hash), strlen(img_kdf_hash_name(luks->hash)));
     img_put_be32(bytes + PAYLOAD, (uint32_t)(luks->payload / IMG_LUKS_SECTOR));
-    img_put_be32(bytes + KEY_BYTES, luks->key_length);
+    img_put_be32(bytes + KEY_BYTES, luks->data.key_length);
     memcpy(bytes + DIGEST, luks->digest, sizeof luks->digest);
     memcpy(bytes + SALT, luks->salt, sizeof luks->salt);
     img_put_be32(bytes + ITERATIONS, luks->iterations);
@@ -197,8 +194,8 @@ static const char *const missing[] = { "des", "3des", "sm4" };
 
 static int wish_cipher(const char *name, struct img_luks *luks, struct img_error *err)
 {
-    luks->cipher = img_cipher_find(name);
-    if (luks->cipher)
+    luks->data.cipher = img_cipher_find(name);
+    if (luks->data.cipher)
         return 0;
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
         if (strcmp(name, missing[i]) == 0) {
@@ -228,9 +225,9 @@ int img_luks_choose(const struct img_luks_wish *wish, struct img_luks *luks, str
         return refuse("cipher-mode", wish->mode, err);
     if (ivgen == 0)
         return refuse("ivgen-alg", wish->ivgen, err);
-    luks->mode = (enum img_cipher_mode)mode;
-    luks->ivgen = (enum img_ivgen)ivgen;
-    if (wish->ivgen_hash && (ret = wish_hash("ivgen-hash-alg", wish->ivgen_hash, &luks->ivgen_hash, err)) < 0)
+    luks->data.mode = (enum img_cipher_mode)mode;
+    luks->data.ivgen = (enum img_ivgen)ivgen;
+    if (wish->ivgen_hash && (ret = wish_hash("ivgen-hash-alg", wish->ivgen_hash, &luks->data.ivgen_hash, err)) < 0)
         return ret;
     return wish_hash("hash-alg", wish->hash ? wish->hash : "sha256", &luks->hash, err);
 }
@@ -252,18 +249,18 @@ int img_luks_plan(struct img_luks *luks, struct img_error *err)
 
     if (luks->missing_cipher)
         return img_error_set(err, ENOTSUP, "Algorithm '%s' not supported", luks->missing_cipher);
-    if (luks->ivgen == IMG_IV_ESSIV && !luks->ivgen_hash)
-        luks->ivgen_hash = img_kdf_hash_find("sha256");
-    if (luks->ivgen == IMG_IV_ESSIV) {
-        const char *name = img_cipher_name(luks->cipher);
+    if (luks->data.ivgen == IMG_IV_ESSIV && !luks->data.ivgen_hash)
+        luks->data.ivgen_hash = img_kdf_hash_find("sha256");
+    if (luks->data.ivgen == IMG_IV_ESSIV) {
+        const char *name = img_cipher_name(luks->data.cipher);
         char family[NAME_BYTES] = "";
         memcpy(family, name, strcspn(name, "-"));
-        if ((ret = find_essiv(luks, family, err)) < 0)
+        if ((ret = find_essiv(&luks->data, family, err)) < 0)
             return ret;
     }
-    if ((ret = img_luks_check_mode(luks, err)) < 0)
+    if ((ret = img_luks_check_mode(&luks->data, err)) < 0)
         return ret;
-    luks->key_length = (uint32_t)img_cipher_key_length(luks->cipher) * (luks->mode == IMG_MODE_XTS ? 2 : 1);
+    luks->data.key_length = (uint32_t)img_cipher_key_length(luks->data.cipher) * (luks->data.mode == IMG_MODE_XTS ? 2 : 1);
     place_slots(luks);
     return 0;
 }
@@ -325,14 +322,17 @@ int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], struct img_luks *luks, 
         (ret = get_name(bytes + HASH, "hash spec", hash, err)) < 0)
         return ret;
     luks->payload = (uint64_t)img_get_be32(bytes + PAYLOAD) * IMG_LUKS_SECTOR;
-    luks->key_length = img_get_be32(bytes + KEY_BYTES);
+    luks->data.key_length = img_get_be32(bytes + KEY_BYTES);
     memcpy(luks->digest, bytes + DIGEST, sizeof luks->digest);
     memcpy(luks->salt, bytes + SALT, sizeof luks->salt);
     luks->iterations = img_get_be32(bytes + ITERATIONS);
     memcpy(luks->uuid, bytes + UUID, IMG_LUKS_UUID);
     for (unsigned i = 0; i < IMG_LUKS_SLOTS; i++)
         get_slot(bytes + SLOTS + i * SLOT_BYTES, &luks->slots[i]);
-    ret = check_places(luks, bytes, err);
-    return ret < 0 ? ret : find_algorithms(luks, family, mode, hash, err);
+    if ((ret = check_places(luks, bytes, err)) < 0 ||
+        (ret = img_luks_find_cipher(&luks->data, family, mode, err)) < 0)
+        return ret;
+    luks->hash = find_hash(hash, err);
+    return luks->hash ? 0 : -err->code;
 }
 #endif

@@ -16,23 +16,23 @@
 #include <string.h>
 #include <time.h>
 
-struct img_crypt *img_luks_crypt(const struct img_luks *luks, const uint8_t *key)
+struct img_crypt *img_luks_crypt(const struct img_luks_cipher *how, uint32_t sector, const uint8_t *key)
 {
     uint8_t essiv_key[IMG_KDF_HASH_MAX];
-    struct img_crypt_how how = { .cipher = luks->cipher, .mode = luks->mode, .ivgen = luks->ivgen,
-                                 .essiv = luks->essiv, .essiv_key = essiv_key, .sector = IMG_LUKS_SECTOR };
+    struct img_crypt_how all = { .cipher = how->cipher, .mode = how->mode, .ivgen = how->ivgen,
+                                 .essiv = how->essiv, .essiv_key = essiv_key, .sector = sector };
     struct img_crypt *crypt;
 
-    if (luks->ivgen == IMG_IV_ESSIV)
-        img_kdf_hash_of(luks->ivgen_hash, key, luks->key_length, essiv_key);
-    crypt = img_crypt_new(&how, key);
+    if (how->ivgen == IMG_IV_ESSIV)
+        img_kdf_hash_of(how->ivgen_hash, key, how->key_length, essiv_key);
+    crypt = img_crypt_new(&all, key);
     img_wipe(essiv_key, sizeof essiv_key);
     return crypt;
 }
 
 static bool is_master_key(const struct img_luks *luks, const uint8_t *key)
 {
-    const struct img_pbkdf2 how = { luks->hash, key, luks->salt, luks->key_length, sizeof luks->salt, luks->iterations };
+    const struct img_pbkdf2 how = { luks->hash, key, luks->salt, luks->data.key_length, sizeof luks->salt, luks->iterations };
     uint8_t digest[IMG_LUKS_DIGEST];
 
     img_pbkdf2(&how, digest, sizeof digest);
@@ -43,7 +43,7 @@ static bool is_master_key(const struct img_luks *luks, const uint8_t *key)
 static int open_slot(const struct img_luks *luks, const struct img_luks_slot *slot, const struct img_luks_place *place,
                      const uint8_t *key, uint8_t *split, size_t bytes, struct img_error *err)
 {
-    struct img_crypt *crypt = img_luks_crypt(luks, key);
+    struct img_crypt *crypt = img_luks_crypt(&luks->data, IMG_LUKS_SECTOR, key);
     int ret = crypt ? place->read(place->context, slot->key_offset, split, bytes, err) : img_error_memory(err);
 
     if (ret == 0)
@@ -61,12 +61,12 @@ static int try_slot(const struct img_luks *luks, unsigned number, const struct i
     uint8_t key[IMG_CIPHER_KEY_MAX];
     int ret;
 
-    img_pbkdf2(&how, key, luks->key_length);
+    img_pbkdf2(&how, key, luks->data.key_length);
     ret = open_slot(luks, slot, place, key, split, bytes, err);
     img_wipe(key, sizeof key);
     if (ret < 0)
         return ret;
-    img_af_merge(luks->hash, split, luks->key_length, slot->stripes, master);
+    img_af_merge(luks->hash, split, luks->data.key_length, slot->stripes, master);
     return is_master_key(luks, master) ? 1 : 0;
 }
 
@@ -155,12 +155,12 @@ static void make_uuid(char text[IMG_LUKS_UUID + 1])
 
 int img_luks_new_key(struct img_luks *luks, uint64_t time, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err)
 {
-    struct img_pbkdf2 how = { luks->hash, key, luks->salt, luks->key_length, sizeof luks->salt, 0 };
+    struct img_pbkdf2 how = { luks->hash, key, luks->salt, luks->data.key_length, sizeof luks->salt, 0 };
     int ret = count_iterations(luks->hash, time, 8, &luks->iterations, err);
 
     if (ret < 0)
         return ret;
-    if (img_random(key, luks->key_length) < 0 || img_random(luks->salt, sizeof luks->salt) < 0)
+    if (img_random(key, luks->data.key_length) < 0 || img_random(luks->salt, sizeof luks->salt) < 0)
         return no_random(err);
     how.iterations = luks->iterations;
     img_pbkdf2(&how, luks->digest, sizeof luks->digest);
@@ -182,11 +182,11 @@ int img_luks_fill_slot(struct img_luks *luks, unsigned number, const uint8_t *pa
         return ret;
     memset(split, 0, bytes);
     if (img_random(slot->salt, sizeof slot->salt) < 0 ||
-        img_af_split(luks->hash, key, luks->key_length, slot->stripes, split) < 0)
+        img_af_split(luks->hash, key, luks->data.key_length, slot->stripes, split) < 0)
         return no_random(err);
     how.iterations = slot->iterations;
-    img_pbkdf2(&how, slot_key, luks->key_length);
-    crypt = img_luks_crypt(luks, slot_key);
+    img_pbkdf2(&how, slot_key, luks->data.key_length);
+    crypt = img_luks_crypt(&luks->data, IMG_LUKS_SECTOR, slot_key);
     img_wipe(slot_key, sizeof slot_key);
     if (!crypt)
         return img_error_memory(err);

@@ -24,13 +24,19 @@ struct img_luks_slot {
     uint64_t key_offset;            /* of the split key, in bytes */
 };
 
-struct img_luks {
+/* What is named by "aes-xts-plain64" and the length of the key, which XTS needs two of. */
+struct img_luks_cipher {
     const struct img_cipher *cipher, *essiv;
-    const char *missing_cipher;     /* while a new one is planned: named by its options, but in no build; cipher NULL */
     enum img_cipher_mode mode;
     enum img_ivgen ivgen;
-    const struct img_kdf_hash *hash, *ivgen_hash;       /* ivgen_hash: of ESSIV, or NULL */
-    uint32_t key_length;            /* of the master key */
+    const struct img_kdf_hash *ivgen_hash;      /* of ESSIV, or NULL */
+    uint32_t key_length;
+};
+
+struct img_luks {
+    struct img_luks_cipher data;    /* key_length: of the master key */
+    const char *missing_cipher;     /* while a new one is planned: named by its options, but in no build; cipher NULL */
+    const struct img_kdf_hash *hash;
     uint64_t payload;               /* where the data begins, in bytes */
     uint8_t digest[IMG_LUKS_DIGEST], salt[IMG_LUKS_SALT];
     uint32_t iterations;            /* of the digest */
@@ -45,7 +51,9 @@ const char *img_luks_ivgen_name(enum img_ivgen ivgen);
 /* Take the header apart and check it. */
 int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], struct img_luks *luks, struct img_error *err);
 /* Can the cipher do the mode?  A header where it cannot may be shown, but not unlocked. */
-int img_luks_check_mode(const struct img_luks *luks, struct img_error *err);
+int img_luks_check_mode(const struct img_luks_cipher *how, struct img_error *err);
+/* Find what `family` ("aes") and `mode` ("xts-plain64", which is cut to pieces) mean for how->key_length. */
+int img_luks_find_cipher(struct img_luks_cipher *how, const char *family, char *mode, struct img_error *err);
 
 /* Where the header and its slots are read: `length` bytes at `offset` from the beginning of the header.  read words its
  * errors. */
@@ -63,8 +71,8 @@ int img_luks_unlock(const struct img_luks *luks, const struct img_luks_place *pl
 /* Does the password open this active slot?  1, 0, or a negative errno with *err set; `key` is scratch memory. */
 int img_luks_try_slot(const struct img_luks *luks, unsigned slot, const struct img_luks_place *place,
                       const uint8_t *password, size_t length, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err);
-/* How the data is encrypted, ready to be used.  NULL: out of memory. */
-struct img_crypt *img_luks_crypt(const struct img_luks *luks, const uint8_t *key);
+/* Sectors of so many bytes are encrypted like that.  NULL: out of memory. */
+struct img_crypt *img_luks_crypt(const struct img_luks_cipher *how, uint32_t sector, const uint8_t *key);
 
 /* What a new header is made of, by the names of the options; NULL: the usual one. */
 struct img_luks_wish {

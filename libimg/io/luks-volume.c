@@ -44,7 +44,7 @@ int img_luks_volume_unlock(struct img_luks_volume *volume, const char *key_secre
     uint8_t key[IMG_CIPHER_KEY_MAX];
     const uint8_t *password;
     size_t length;
-    int ret = img_luks_check_mode(&volume->header, err);
+    int ret = img_luks_check_mode(&volume->header.data, err);
 
     if (ret < 0)
         return ret;
@@ -56,7 +56,7 @@ int img_luks_volume_unlock(struct img_luks_volume *volume, const char *key_secre
         return img_error_set(err, EINVAL, "Invalid password, cannot unlock any keyslot");
     if (ret < 0)
         return ret;
-    *crypt = img_luks_crypt(&volume->header, key);
+    *crypt = img_luks_crypt(&volume->header.data, IMG_LUKS_SECTOR, key);
     if (keep)
         memcpy(volume->key, key, sizeof volume->key);
     img_wipe(key, sizeof key);
@@ -85,16 +85,16 @@ void img_luks_volume_info(const struct img_luks_volume *volume, const char *form
 
     for (unsigned i = 0; i < IMG_LUKS_SLOTS; i++)
         put_slot(slots, &h->slots[i]);
-    img_doc_put_string(data, "ivgen-alg", img_luks_ivgen_name(h->ivgen));
+    img_doc_put_string(data, "ivgen-alg", img_luks_ivgen_name(h->data.ivgen));
     img_doc_put_bool(data, "detached-header", false);
     img_doc_put_string(data, "hash-alg", img_kdf_hash_name(h->hash));
-    img_doc_put_string(data, "cipher-alg", img_cipher_name(h->cipher));
+    img_doc_put_string(data, "cipher-alg", img_cipher_name(h->data.cipher));
     img_doc_put_string(data, "uuid", h->uuid);
-    if (h->ivgen == IMG_IV_ESSIV)
-        img_doc_put_string(data, "ivgen-hash-alg", img_kdf_hash_name(h->ivgen_hash));
+    if (h->data.ivgen == IMG_IV_ESSIV)
+        img_doc_put_string(data, "ivgen-hash-alg", img_kdf_hash_name(h->data.ivgen_hash));
     if (format)
         img_doc_put_string(data, "format", format);
-    img_doc_put_string(data, "cipher-mode", img_luks_mode_name(h->mode));
+    img_doc_put_string(data, "cipher-mode", img_luks_mode_name(h->data.mode));
     img_doc_put(data, "slots", slots);
     img_doc_put_uint(data, "payload-offset", h->payload);
     img_doc_put_uint(data, "master-key-iters", h->iterations);

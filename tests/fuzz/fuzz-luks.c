@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (img_luks_parse(header, &again, &err) < 0 || memcmp(&again, &luks, sizeof luks) != 0)
             abort();
         limit_time(&luks);
-        if (img_luks_check_mode(&luks, &err) == 0)
+        if (img_luks_check_mode(&luks.data, &err) == 0)
             img_luks_unlock(&luks, &place, data, size % 64, key, &err);
     }
     img_error_clear(&err);
