@@ -62,6 +62,7 @@ library zlib zlib HAVE_ZLIB 'deflate where libdeflate is not built in'
 library zstd libzstd HAVE_ZSTD 'compression_type=zstd'
 library libmd libmd HAVE_LIBMD 'digests: img-digest, convert --digest'
 library nettle nettle HAVE_NETTLE 'encryption: luks, encrypted qcow2 and qcow, encrypted secrets'
+library argon2 libargon2 HAVE_ARGON2 'luks version 2: key slots with Argon2'
 library xz liblzma HAVE_LZMA 'dmg: chunks of ULMO images'
 plain_library bzip2 bzlib.h BZ2_bzlibVersion bz2 HAVE_BZIP2 'dmg: chunks of UDBZ images'
 

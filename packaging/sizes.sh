@@ -26,6 +26,8 @@ function part(file,    name) {
     if (file ~ /libmd\.a/) return "libmd"
     if (file ~ /libbz2\.a/) return "libbz2"
     if (file ~ /liblzma\.a/) return "liblzma"
+    if (file ~ /libnettle\.a/) return "nettle"
+    if (file ~ /libargon2\.a/) return "libargon2"
     if (file ~ /\/(applets|compat)\//) return "applets"
     if (file ~ /\/obj\/gen\/|libimg\//) return "libimg"
     return "C library"

@@ -17,7 +17,11 @@ work=$(cd "$result.work" && pwd)
 trap 'rm -rf "$work"' EXIT
 
 whole() {
-    cp "$archive" "$result"
+    if [ -e "$work/all.a" ]; then
+        cp "$work/all.a" "$result"
+    else
+        cp "$archive" "$result"
+    fi
     echo "$library: whole ($1)"
     exit 0
 }
@@ -68,15 +72,27 @@ slim_zlib() {
     echo 'libz: slimmed, a CRC without tables'
 }
 
-# Only the decoder of libbz2 is used.  Its diagnostics call a function that some C libraries lack.
+# Only the decoder of libbz2 is used.
 slim_bz2() {
     drop compress.o blocksort.o || return 1
-    {
-        stubs
-        echo 'int __attribute__((weak)) __fprintf_chk() { __builtin_trap(); }'
-    } | add "$@" || return 1
+    stubs | add "$@" || return 1
     "$@" -static -o "$work/trial" "$here/trial-bzip2.c" "$work/lib.a" 2> "$work/log" && "$work/trial" || return 1
     echo 'libbz2: slimmed to its decoder'
+}
+
+# The texts that libargon2 makes of keys are not used.
+slim_argon2() {
+    drop encoding.o || return 1
+    stubs | add "$@" || return 1
+    "$@" -static -o "$work/trial" "$here/trial-argon2.c" "$work/lib.a" 2> "$work/log" && "$work/trial" || return 1
+    echo 'libargon2: slimmed, without texts'
+}
+
+# Archives that were made with glibc's headers may call functions that only glibc has.
+add_checked() {
+    nm -u "$work/lib.a" 2> "$work/log" | grep -q '_chk$' || return 0
+    "$@" -w -O2 -fno-builtin -fno-asynchronous-unwind-tables -ffunction-sections -U_FORTIFY_SOURCE -c \
+        -o "$work/imgbox-chk.o" "$here/slim-chk.c" && (cd "$work" && ar r lib.a imgbox-chk.o 2> log)
 }
 
 strip_unwind() {
@@ -84,10 +100,13 @@ strip_unwind() {
 }
 
 strip_unwind "$archive" || whole 'no objcopy'
+add_checked "$@" || whole 'not to be completed'
+cp "$work/lib.a" "$work/all.a"
 case $library in
     libzstd) slim_zstd "$@" || whole 'of another layout' ;;
     libz) slim_zlib "$@" || whole 'of another layout' ;;
     libbz2) slim_bz2 "$@" || whole 'of another layout' ;;
+    libargon2) slim_argon2 "$@" || whole 'of another layout' ;;
     *) echo "$library: whole, without unwind tables" ;;
 esac
 mv "$work/lib.a" "$result"

@@ -1,16 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* New luks images: the header, the first key slot, and a payload of holes, which reads as noise. */
 #include "luks.h"
+#include "../../libimg/util/checked.h"
 #include <stdlib.h>
 #include <string.h>
 
 /* Everything that has to be right before a file is touched. */
 static int plan(const struct luks_create_options *given, struct img_luks_volume *volume, struct img_error *err)
 {
+    struct img_luks_options luks = given->luks;
+    bool newer = given->version == 2;
+
     *volume = (struct img_luks_volume){ .prefix = "" };
+    luks.newer = newer;
     if (given->detached == 1)
         return img_error_set(err, EINVAL, "Parameter 'detached-header' is unexpected");
-    return img_luks_volume_plan(volume, &given->luks, given->key_secret, err);
+    if (given->version >= 0 && given->version != 1 && !newer)
+        return img_error_set(err, EINVAL, "'version' must be 1 or 2");
+    if (!newer && (luks.pbkdf || luks.pbkdf_memory >= 0 || luks.sector_size >= 0))
+        return img_error_set(err, EINVAL, "'pbkdf', 'pbkdf-memory' and 'sector-size' need 'version=2'");
+    return img_luks_volume_plan(volume, &luks, given->key_secret, err);
 }
 
 /* There are no metadata but the header, so `preallocation=metadata` is fulfilled without the file's help. */
@@ -23,28 +32,39 @@ static void take_preallocation(struct img_doc *rest)
 }
 
 /* The file is made of whole sectors, but the disk may end inside one. */
-static int write_all(struct img_luks_volume *volume, const uint8_t *split, uint64_t size, struct img_error *err)
+static int write_all(struct img_luks_volume *volume, const struct img_luks_made *made, uint64_t size,
+                     struct img_error *err)
 {
-    int ret = img_luks_volume_write(volume, split, err);
+    int ret = img_luks_volume_write(volume, made, err);
 
     if (ret == 0 && size % IMG_LUKS_SECTOR)
-        ret = img_resize_file(volume->file, volume->header.payload + size, NULL, err);
+        ret = img_resize_file(volume->file, volume->range.start + size, NULL, err);
     return ret;
 }
 
-static int make_file(const struct img_create *request, struct img_luks_volume *volume, const uint8_t *split,
-                     uint64_t size, struct img_error *err)
+/* The sectors of version 2 are whole.  False: the file would be too long. */
+static bool whole_sectors(const struct img_luks_volume *volume, uint64_t *size)
+{
+    uint64_t most = INT64_MAX - volume->range.start;
+
+    if (volume->version == 2 && *size <= most)
+        *size = img_align_up(*size, volume->range.sector);
+    return *size <= most;
+}
+
+static int make_file(const struct img_create *request, struct img_luks_volume *volume,
+                     const struct img_luks_made *made, uint64_t size, struct img_error *err)
 {
     int ret;
 
-    if (size > INT64_MAX - volume->header.payload)
+    if (!whole_sectors(volume, &size))
         return img_error_set(err, EFBIG, "The requested file size is too large");
     take_preallocation(request->rest);
-    ret = img_create_file(request->name, volume->header.payload + size, IMG_PERM_ALL, request->rest, &volume->file,
+    ret = img_create_file(request->name, volume->range.start + size, IMG_PERM_ALL, request->rest, &volume->file,
                           err);
     if (ret < 0)
         return ret;
-    ret = write_all(volume, split, size, err);
+    ret = write_all(volume, made, size, err);
     if (ret < 0)
         img_remove_file(volume->file->filename);
     return img_close_file(volume->file, ret, err);
@@ -54,14 +74,14 @@ int luks_create(const struct img_create *request, struct img_error *err)
 {
     const struct luks_create_options *given = request->options;
     struct img_luks_volume volume;
-    uint8_t *split = NULL;
+    struct img_luks_made made = { .bytes = NULL };
     int ret = plan(given, &volume, err);
 
     if (ret == 0)
-        ret = img_luks_volume_make(&volume, &given->luks, given->key_secret, &split, err);
+        ret = img_luks_volume_make(&volume, &given->luks, given->key_secret, &made, err);
     if (ret == 0)
-        ret = make_file(request, &volume, split, given->size < 0 ? 0 : (uint64_t)given->size, err);
-    free(split);
+        ret = make_file(request, &volume, &made, given->size < 0 ? 0 : (uint64_t)given->size, err);
+    free(made.bytes);
     return ret;
 }
 
@@ -75,8 +95,8 @@ int luks_measure(const void *options, struct img *source, uint64_t size, struct 
     (void)source;
     if (ret < 0)
         return ret;
-    if (size > INT64_MAX - volume.header.payload)
+    if (!whole_sectors(&volume, &size))
         return img_error_set(err, EFBIG, "The image size is too large");
-    result->required = result->fully_allocated = volume.header.payload + size;
+    result->required = result->fully_allocated = volume.range.start + size;
     return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * luks: a disk that is encrypted as a whole, LUKS version 1.
- * Specification: "LUKS1 On-Disk Format Specification", version 1.2.3.
+ * luks: a disk that is encrypted as a whole, LUKS version 1 or 2.
+ * Specification: "LUKS1 On-Disk Format Specification", version 1.2.3; "LUKS2 On-Disk Format Specification", 1.1.3.
  *
  *     header, key slots       read once, changed by amend (libimg/io/luks-volume.h)
  *     payload                 the sectors of the disk, each encrypted by itself
@@ -9,6 +9,7 @@
  * The payload is read and written through a cipher node, in parallel; this driver only says where it begins.
  */
 #include "luks.h"
+#include "../../libimg/util/checked.h"
 
 IMG_NEEDS("nettle");
 
@@ -34,6 +35,10 @@ static const struct img_option luks_options[] = {
     { .name = "iter-time", .help = "Time to spend in PBKDF in milliseconds", .type = IMG_OPT_NUMBER,
       .when = IMG_AT_CREATE | IMG_AT_MEASURE | IMG_AT_AMEND,
       .offset = offsetof(struct luks_create_options, luks.iter_time) },
+    OPTION(NUMBER, "version", version, "Version of the header: 1 or 2"),
+    OPTION(STRING, "pbkdf", luks.pbkdf, "Version 2: pbkdf2, argon2i or argon2id"),
+    OPTION(SIZE, "pbkdf-memory", luks.pbkdf_memory, "Version 2: memory that Argon2 takes"),
+    OPTION(SIZE, "sector-size", luks.sector_size, "Version 2: bytes that are encrypted as one, 512 to 4096"),
     OPTION(BOOL, "detached-header", detached, "Create a detached LUKS header"),
     AMEND(STRING, "state", luks.state, "Select new state of affected keyslots (active/inactive)"),
     AMEND(STRING, "new-secret", luks.new_secret, "New secret to set in the matching keyslots. Empty string to erase"),
@@ -52,7 +57,7 @@ static int unlock(struct img *image, const char *secret, struct img_error *err)
 
     if (ret < 0)
         return ret;
-    s->payload = img_cipher_node_new(image, image->file, s->volume.header.payload, IMG_LUKS_SECTOR, crypt);
+    s->payload = img_cipher_node_new(image, image->file, &s->volume.range, crypt);
     return s->payload ? 0 : img_error_memory(err);
 }
 
@@ -66,28 +71,41 @@ static int luks_close(struct img *image)
     return 0;
 }
 
+/* The disk ends with the file, or where the header says; the sectors of version 2 are whole. */
+static int find_size(struct img *image, struct img_error *err)
+{
+    const struct img_luks_volume *volume = &((const struct luks *)image->state)->volume;
+    uint64_t size = img_size(image->file), start = volume->range.start;
+
+    if (size < start)
+        return img_error_set(err, EIO, "Could not refresh total sector count: Input/output error");
+    if (volume->size != UINT64_MAX && volume->size > size - start)
+        return img_error_set(err, EINVAL, "The file is %llu bytes shorter than its header says",
+                             (unsigned long long)(volume->size - (size - start)));
+    image->size = volume->size != UINT64_MAX ? volume->size : size - start;
+    if (volume->version == 2)
+        image->size = img_align_down(image->size, volume->range.sector);
+    return 0;
+}
+
 static int luks_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
 {
     const struct luks_open_options *given = parsed;
     struct luks *s = image->state;
-    uint64_t size = img_size(image->file), payload;
     int ret;
 
     (void)options;
-    s->volume = (struct img_luks_volume){ .file = image->file, .length = INT64_MAX, .prefix = "" };
+    s->volume = (struct img_luks_volume){ .file = image->file, .length = INT64_MAX, .prefix = "", .newer = true };
     ret = img_luks_volume_read(&s->volume, err);
     if (ret < 0)
         return ret;
     image->encrypted = true;
-    payload = s->volume.header.payload;
     if (!(image->flags & IMG_NO_IO))
         ret = unlock(image, given->key_secret, err);
-    if (ret == 0 && size < payload)
-        ret = img_error_set(err, EIO, "Could not refresh total sector count: Input/output error");
+    if (ret == 0)
+        ret = find_size(image, err);
     if (ret < 0)
         luks_close(image);
-    else
-        image->size = size - payload;
     return ret;
 }
 
@@ -118,9 +136,13 @@ static int luks_reserve(struct img *image, uint64_t offset, uint64_t length, str
 static int luks_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err)
 {
     const struct luks *s = image->state;
-    uint64_t payload = s->volume.header.payload;
+    uint64_t payload = s->volume.range.start;
     int ret;
 
+    if (s->volume.version == 2 && s->volume.size != UINT64_MAX)
+        return img_error_set(err, ENOTSUP, "The header says how long the disk is, so it cannot be resized");
+    if (s->volume.version == 2 && size % s->volume.range.sector)
+        return img_error_set(err, EINVAL, "The new size must be a multiple of %u", s->volume.range.sector);
     if (size > INT64_MAX - payload)
         return img_error_set(err, EFBIG, "The requested file size is too large");
     ret = img_resize(image->file, payload + size, preallocation, err);
@@ -152,7 +174,7 @@ static const char *const strong_options[] = { "key-secret", NULL };
 
 const struct img_driver img_driver_luks = {
     IMG_ROW(
-        .name = "luks", .kind = IMG_FORMAT, .marks = IMG_MARKS(IMG_AT(0, "LUKS\xba\xbe\0\1"))
+        .name = "luks", .kind = IMG_FORMAT, .marks = IMG_MARKS(IMG_AT(0, "LUKS\xba\xbe\0\1"), IMG_OR, IMG_AT(0, "LUKS\xba\xbe\0\2"))
     ),
     .state_size = sizeof(struct luks), .options = luks_options, .strong_options = strong_options,
     .open_size = sizeof(struct luks_open_options), .create_size = sizeof(struct luks_create_options),

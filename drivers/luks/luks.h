@@ -19,7 +19,7 @@ struct luks_open_options {
 struct luks_create_options {
     char *key_secret;               /* the first, as in luks_open_options */
     struct img_luks_options luks;
-    int64_t size;
+    int64_t size, version;
     int8_t detached;
 };
 

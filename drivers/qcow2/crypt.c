@@ -23,6 +23,7 @@ int qcow2_check_encrypt_options(const struct img *image, const char *format, str
 
 static int open_luks(struct img *image, const char *key_secret, struct img_error *err)
 {
+    const struct img_cipher_range whole = { .sector = IMG_LUKS_SECTOR };
     struct qcow2 *s = qcow2_state(image);
     struct img_crypt *crypt;
     int status;
@@ -37,7 +38,7 @@ static int open_luks(struct img *image, const char *key_secret, struct img_error
     status = img_luks_volume_unlock(&s->luks, key_secret, image->flags & IMG_RDWR, &crypt, err);
     if (status < 0)
         return status;
-    s->cipher = img_cipher_node_new(image, qcow2_storage(image), 0, IMG_LUKS_SECTOR, crypt);
+    s->cipher = img_cipher_node_new(image, qcow2_storage(image), &whole, crypt);
     return s->cipher ? 0 : img_error_memory(err);
 }
 
@@ -148,7 +149,7 @@ int qcow2_make_encryption(struct qcow2_new *plan, struct img_error *err)
 {
     if (plan->state.h.crypt_method != LUKS)
         return 0;
-    return img_luks_volume_make(&plan->state.luks, &plan->given->luks, plan->given->encrypt_key_secret, &plan->split,
+    return img_luks_volume_make(&plan->state.luks, &plan->given->luks, plan->given->encrypt_key_secret, &plan->crypto,
                                 err);
 }
 
@@ -156,7 +157,7 @@ int qcow2_make_encryption(struct qcow2_new *plan, struct img_error *err)
 static int place_luks(struct img *image)
 {
     struct qcow2 *s = qcow2_state(image);
-    uint64_t length = s->luks.header.payload, whole = img_align_up(length, s->cluster_size);
+    uint64_t length = s->luks.range.start, whole = img_align_up(length, s->cluster_size);
     int status = qcow2_alloc_clusters(image, whole, &s->luks.start);
 
     if (status == 0)
@@ -176,8 +177,8 @@ int qcow2_write_encryption(struct qcow2_new *plan, struct img_error *err)
     if (plan->state.h.crypt_method == LUKS) {
         if ((status = place_luks(image)) < 0)
             return img_error_errno(err, -status, "Cannot allocate cluster for LUKS header size %llu",
-                                   (unsigned long long)plan->state.luks.header.payload);
-        if ((status = img_luks_volume_write(&plan->state.luks, plan->split, err)) < 0)
+                                   (unsigned long long)plan->state.luks.range.start);
+        if ((status = img_luks_volume_write(&plan->state.luks, &plan->crypto, err)) < 0)
             return status;
     }
     if ((status = qcow2_flush(image)) < 0 || (status = qcow2_write_header(image)) < 0)

@@ -559,7 +559,7 @@ struct qcow2_new {
     const struct qcow2_create_options *given;
     struct img_doc *rest;           /* options for the file below */
     uint64_t size;
-    uint8_t *split;                 /* encrypted with LUKS: what belongs into the first key slot */
+    struct img_luks_made crypto;    /* encrypted with LUKS: the header and the first key slot */
     enum qcow2_preallocation preallocation;
 };
 /* Check all options, and derive the state from them; touches no file.  Call qcow2_new_release after an error, too. */

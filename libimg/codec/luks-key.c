@@ -123,9 +123,8 @@ static uint64_t iterations_a_second(const struct img_kdf_hash *hash)
     }
 }
 
-/* How many iterations take a share of `time` milliseconds. */
-static int count_iterations(const struct img_kdf_hash *hash, uint64_t time, unsigned share, uint32_t *iterations,
-                            struct img_error *err)
+int img_luks_iterations(const struct img_kdf_hash *hash, uint64_t time, unsigned share, uint32_t *iterations,
+                        struct img_error *err)
 {
     uint64_t count = iterations_a_second(hash);
 
@@ -156,7 +155,7 @@ static void make_uuid(char text[IMG_LUKS_UUID + 1])
 int img_luks_new_key(struct img_luks *luks, uint64_t time, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err)
 {
     struct img_pbkdf2 how = { luks->hash, key, luks->salt, luks->data.key_length, sizeof luks->salt, 0 };
-    int ret = count_iterations(luks->hash, time, 8, &luks->iterations, err);
+    int ret = img_luks_iterations(luks->hash, time, 8, &luks->iterations, err);
 
     if (ret < 0)
         return ret;
@@ -176,7 +175,7 @@ int img_luks_fill_slot(struct img_luks *luks, unsigned number, const uint8_t *pa
     size_t bytes = img_luks_split_bytes(luks);
     uint8_t slot_key[IMG_CIPHER_KEY_MAX];
     struct img_crypt *crypt;
-    int ret = count_iterations(luks->hash, time, 2, &slot->iterations, err);
+    int ret = img_luks_iterations(luks->hash, time, 2, &slot->iterations, err);
 
     if (ret < 0)
         return ret;

@@ -82,6 +82,9 @@ struct img_luks_wish {
 int img_luks_choose(const struct img_luks_wish *wish, struct img_luks *luks, struct img_error *err);
 /* Check that they go together, and choose places for the slots and the payload. */
 int img_luks_plan(struct img_luks *luks, struct img_error *err);
+/* How many iterations of PBKDF2 take a share of `time` milliseconds of processor time. */
+int img_luks_iterations(const struct img_kdf_hash *hash, uint64_t time, unsigned share, uint32_t *iterations,
+                        struct img_error *err);
 /* Make up a master key, and what shows that a key is the right one.  `time`: milliseconds of processor time that a slot is
  * to take; of this an eighth goes to the master key. */
 int img_luks_new_key(struct img_luks *luks, uint64_t time, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err);

@@ -17,7 +17,7 @@ enum { PIECE = 256 << 10 };
 
 struct cipher {
     struct img_crypt *crypt;
-    uint64_t start;
+    uint64_t start, first;
     bool by_guest;                  /* sectors are numbered as the guest sees them */
 };
 
@@ -26,7 +26,7 @@ static _Thread_local uint64_t guest_shift;
 
 static uint64_t sector_at(const struct cipher *cipher, uint64_t offset)
 {
-    return (cipher->by_guest ? offset + guest_shift : offset) / SECTOR;
+    return (cipher->by_guest ? offset + guest_shift : offset) / SECTOR + cipher->first;
 }
 
 static int cipher_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
@@ -62,7 +62,7 @@ static const struct img_driver cipher_driver = {
     .traits = IMG_WRITES_FUA, .state_size = sizeof(struct cipher), .pread = cipher_pread, .pwrite = cipher_pwrite,
 };
 
-struct img *img_cipher_node_new(const struct img *parent, struct img *below, uint64_t start, uint32_t sector,
+struct img *img_cipher_node_new(const struct img *parent, struct img *below, const struct img_cipher_range *range,
                                 struct img_crypt *crypt)
 {
     struct img *node = img_node_new(&cipher_driver, parent->flags, parent->cache, parent->gate);
@@ -74,11 +74,12 @@ struct img *img_cipher_node_new(const struct img *parent, struct img *below, uin
     }
     cipher = node->state;
     cipher->crypt = crypt;
-    cipher->start = start;
+    cipher->start = range->start;
+    cipher->first = range->first;
     node->file = below;
     img_limits_inherit(node);
-    node->limits.request_alignment = (uint32_t)img_max(node->limits.request_alignment, sector);
-    node->size = img_align_down(INT64_MAX - start, node->limits.request_alignment);
+    node->limits.request_alignment = (uint32_t)img_max(node->limits.request_alignment, range->sector);
+    node->size = img_align_down(INT64_MAX - range->start, node->limits.request_alignment);
     return node;
 }
 
@@ -158,13 +159,14 @@ static struct img_crypt *aes_crypt(const uint8_t *password, size_t length)
 int img_cipher_node_aes(const struct img *parent, struct img *below, const char *key_secret, struct img **node,
                         struct img_error *err)
 {
+    const struct img_cipher_range whole = { .sector = SECTOR };
     size_t length;
     const uint8_t *password = img_cipher_password("encrypt.", key_secret, &length, err);
     struct img_crypt *crypt = password ? aes_crypt(password, length) : NULL;
 
     if (!password)
         return -err->code;
-    *node = crypt ? img_cipher_node_new(parent, below, 0, SECTOR, crypt) : NULL;
+    *node = crypt ? img_cipher_node_new(parent, below, &whole, crypt) : NULL;
     if (!*node)
         return img_error_memory(err);
     ((struct cipher *)(*node)->state)->by_guest = true;
@@ -196,13 +198,12 @@ void img_cipher_node_free(struct img *node)
     (void)node;
 }
 
-struct img *img_cipher_node_new(const struct img *parent, struct img *below, uint64_t start, uint32_t sector,
+struct img *img_cipher_node_new(const struct img *parent, struct img *below, const struct img_cipher_range *range,
                                 struct img_crypt *crypt)
 {
     (void)parent;
     (void)below;
-    (void)start;
-    (void)sector;
+    (void)range;
     (void)crypt;
     return NULL;
 }

@@ -12,11 +12,16 @@
 #include "driver.h"
 
 /*
- * A node whose byte 0 is byte `start` of `below`, and whose sector 0 it begins with.  Beyond the end of `below` it reads
- * what zeroes there decrypt to, and writing there makes that longer.  `parent`: the format, for how it was opened.
- * Takes `crypt`, also on failure.  NULL: out of memory.
+ * A node whose byte 0 is byte `start` of `below`.  Beyond the end of `below` it reads what zeroes there decrypt to, and
+ * writing there makes that longer.  `parent`: the format, for how it was opened.  Takes `crypt`, also on failure.  NULL:
+ * out of memory.
  */
-struct img *img_cipher_node_new(const struct img *parent, struct img *below, uint64_t start, uint32_t sector,
+struct img_cipher_range {
+    uint64_t start;
+    uint64_t first;                 /* the number of the first 512 bytes */
+    uint32_t sector;                /* bytes that are encrypted as one */
+};
+struct img *img_cipher_node_new(const struct img *parent, struct img *below, const struct img_cipher_range *range,
                                 struct img_crypt *crypt);
 /*
  * The old encryption of qcow and qcow2: AES-128-CBC with a key that is the password itself.  Sectors are numbered as

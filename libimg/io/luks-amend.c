@@ -252,6 +252,8 @@ static int erase_keys(struct img_luks_volume *volume, const struct img_luks_opti
 int img_luks_volume_amend(struct img_luks_volume *volume, const struct img_luks_options *given, bool force,
                           struct img_error *err)
 {
+    if (volume->version == 2)
+        return img_error_set(err, ENOTSUP, "The passwords of LUKS version 2 cannot be changed here (cryptsetup does it)");
     if (!given->state)
         return img_error_set(err, EINVAL, "Parameter 'state' is missing");
     if (strcmp(given->state, "active") == 0)

@@ -6,12 +6,15 @@
 #include "util/wipe.h"
 #include <string.h>
 
+#ifdef HAVE_NETTLE
 void img_luks_volume_forget(struct img_luks_volume *volume)
 {
     img_wipe(volume->key, sizeof volume->key);
+    img_luks2_free(&volume->two);
 }
 
-#ifdef HAVE_NETTLE
+/* ---- Reading -------------------------------------------------------------------------- */
+
 static int read_place(void *context, uint64_t offset, void *to, size_t length, struct img_error *err)
 {
     const struct img_luks_volume *volume = context;
@@ -29,34 +32,89 @@ struct img_luks_place img_luks_volume_place(struct img_luks_volume *volume)
     return (struct img_luks_place){ read_place, volume };
 }
 
+static int read_first(struct img_luks_volume *volume, const uint8_t *bytes, struct img_error *err)
+{
+    int ret = img_luks_parse(bytes, &volume->header, err);
+
+    volume->version = 1;
+    volume->range = (struct img_cipher_range){ .start = volume->header.payload, .sector = IMG_LUKS_SECTOR };
+    volume->size = UINT64_MAX;
+    return ret;
+}
+
+static int read_second(struct img_luks_volume *volume, struct img_error *err)
+{
+    const struct img_luks_place place = img_luks_volume_place(volume);
+    const struct img_luks2 *two = &volume->two;
+    int ret = img_luks2_read(&place, &volume->two, err);
+
+    if (ret < 0)
+        return ret;
+    volume->version = 2;
+    volume->range = (struct img_cipher_range){ two->start, two->first_iv, two->sector };
+    volume->size = two->size;
+    return 0;
+}
+
+/* Version 2 has a second copy of its header, which may be all that is left. */
 int img_luks_volume_read(struct img_luks_volume *volume, struct img_error *err)
 {
+    static const char magic[] = "LUKS\xba\xbe\0\2";
     uint8_t bytes[IMG_LUKS_HEADER];
     int ret = read_place(volume, 0, bytes, sizeof bytes, err);
 
-    return ret < 0 ? ret : img_luks_parse(bytes, &volume->header, err);
+    if (ret < 0)
+        return ret;
+    if (volume->newer && memcmp(bytes, magic, sizeof magic - 1) == 0)
+        return read_second(volume, err);
+    ret = read_first(volume, bytes, err);
+    if (ret < 0 && volume->newer && memcmp(bytes, magic, 6) != 0) {
+        struct img_error ignored = IMG_ERROR_INIT;
+        int second = read_second(volume, &ignored);
+        img_error_clear(second < 0 ? &ignored : err);
+        return second < 0 ? ret : 0;
+    }
+    return ret;
+}
+
+/* ---- Unlocking -------------------------------------------------------------------------- */
+
+static int check(const struct img_luks_volume *volume, struct img_error *err)
+{
+    return volume->version == 2 ? img_luks2_check(&volume->two, err) : img_luks_check_mode(&volume->header.data, err);
+}
+
+static int find_key(struct img_luks_volume *volume, const uint8_t *password, size_t length, struct img_luks_cipher *how,
+                    uint8_t *key, struct img_error *err)
+{
+    const struct img_luks_place place = img_luks_volume_place(volume);
+
+    if (volume->version == 2)
+        return img_luks2_unlock(&volume->two, &place, password, length, how, key, err);
+    *how = volume->header.data;
+    return img_luks_unlock(&volume->header, &place, password, length, key, err);
 }
 
 int img_luks_volume_unlock(struct img_luks_volume *volume, const char *key_secret, bool keep, struct img_crypt **crypt,
                            struct img_error *err)
 {
-    const struct img_luks_place place = img_luks_volume_place(volume);
     uint8_t key[IMG_CIPHER_KEY_MAX];
+    struct img_luks_cipher how;
     const uint8_t *password;
     size_t length;
-    int ret = img_luks_check_mode(&volume->header.data, err);
+    int ret = check(volume, err);
 
     if (ret < 0)
         return ret;
     password = img_cipher_password(volume->prefix, key_secret, &length, err);
     if (!password)
         return -err->code;
-    ret = img_luks_unlock(&volume->header, &place, password, length, key, err);
+    ret = find_key(volume, password, length, &how, key, err);
     if (ret == -ENOKEY)
         return img_error_set(err, EINVAL, "Invalid password, cannot unlock any keyslot");
     if (ret < 0)
         return ret;
-    *crypt = img_luks_crypt(&volume->header.data, IMG_LUKS_SECTOR, key);
+    *crypt = img_luks_crypt(&how, volume->range.sector, key);
     if (keep)
         memcpy(volume->key, key, sizeof volume->key);
     img_wipe(key, sizeof key);
@@ -78,9 +136,8 @@ static void put_slot(struct img_doc *slots, const struct img_luks_slot *from)
     img_doc_append(slots, slot);
 }
 
-void img_luks_volume_info(const struct img_luks_volume *volume, const char *format, struct img_doc *data)
+static void info_first(const struct img_luks *h, const char *format, struct img_doc *data)
 {
-    const struct img_luks *h = &volume->header;
     struct img_doc *slots = img_doc_array();
 
     for (unsigned i = 0; i < IMG_LUKS_SLOTS; i++)
@@ -99,7 +156,20 @@ void img_luks_volume_info(const struct img_luks_volume *volume, const char *form
     img_doc_put_uint(data, "payload-offset", h->payload);
     img_doc_put_uint(data, "master-key-iters", h->iterations);
 }
+
+void img_luks_volume_info(const struct img_luks_volume *volume, const char *format, struct img_doc *data)
+{
+    if (volume->version == 2)
+        img_luks2_info(&volume->two, data);
+    else
+        info_first(&volume->header, format, data);
+}
 #else
+void img_luks_volume_forget(struct img_luks_volume *volume)
+{
+    img_wipe(volume->key, sizeof volume->key);
+}
+
 int img_luks_volume_read(struct img_luks_volume *volume, struct img_error *err)
 {
     (void)volume;

@@ -8,7 +8,8 @@
 #ifndef IMG_LUKS_VOLUME_H
 #define IMG_LUKS_VOLUME_H
 
-#include "codec/luks.h"
+#include "cipher-node.h"
+#include "codec/luks2.h"
 #include "driver.h"
 
 /* As given by the user: strings NULL, numbers -1 if not given.  `state` and what follows are of amend. */
@@ -17,20 +18,31 @@ struct img_luks_options {
     int64_t iter_time;              /* milliseconds */
     char *state, *new_secret, *old_secret;
     int64_t keyslot;
+    /* Of a new header of version 2, which is asked for with `newer`. */
+    bool newer;
+    char *pbkdf;
+    int64_t pbkdf_memory, sector_size;  /* bytes */
 };
 
 struct img_luks_volume {
     struct img *file;               /* has the header, at `start`, and its key slots, `length` bytes in all */
     uint64_t start, length;
     const char *prefix;             /* of the option names: "" or "encrypt." */
-    struct img_luks header;         /* filled by read */
+    bool newer;                     /* version 2 may be there, too */
+
+    /* Filled by read, and by plan for a new header. */
+    unsigned version;
+    struct img_luks header;         /* of version 1 */
+    struct img_luks2 two;           /* of version 2 */
+    struct img_cipher_range range;  /* the data; its start is also how long a new header is */
+    uint64_t size;                  /* of the data; UINT64_MAX: to the end of the file */
     uint8_t key[IMG_CIPHER_KEY_MAX];    /* the master key, if unlock was to keep it */
 };
 
-/* Read and check the header. */
+/* Read and check the header.  Also after an error, forget what was read in the end. */
 int img_luks_volume_read(struct img_luks_volume *volume, struct img_error *err);
 /* The cipher of the data: *crypt belongs to the caller.  `key_secret`: id of a secret, NULL is an error.  `keep` the
- * master key for amend; img_luks_volume_forget wipes it. */
+ * master key for amend. */
 int img_luks_volume_unlock(struct img_luks_volume *volume, const char *key_secret, bool keep, struct img_crypt **crypt,
                            struct img_error *err);
 void img_luks_volume_forget(struct img_luks_volume *volume);
@@ -40,13 +52,18 @@ void img_luks_volume_info(const struct img_luks_volume *volume, const char *form
 int img_luks_volume_amend(struct img_luks_volume *volume, const struct img_luks_options *given, bool force,
                           struct img_error *err);
 
-/* luks-new.c: choose what a new header is made of; header.payload is its length.  Checks that the secret is there. */
+/* luks-new.c: choose what a new header is made of.  Checks that the secret is there. */
 int img_luks_volume_plan(struct img_luks_volume *volume, const struct img_luks_options *given, const char *key_secret,
                          struct img_error *err);
-/* Make a master key and the first key slot of what was planned.  *split belongs to the caller. */
+/* Make a master key, and the header and the first key slot of what was planned; made->bytes belongs to the caller. */
+struct img_luks_made {
+    uint8_t *bytes;
+    size_t length;
+};
 int img_luks_volume_make(struct img_luks_volume *volume, const struct img_luks_options *given, const char *key_secret,
-                         uint8_t **split, struct img_error *err);
-/* Write both at `start` of `file`, which the caller has set. */
-int img_luks_volume_write(const struct img_luks_volume *volume, const uint8_t *split, struct img_error *err);
+                         struct img_luks_made *made, struct img_error *err);
+/* Write them at `start` of `file`, which the caller has set. */
+int img_luks_volume_write(const struct img_luks_volume *volume, const struct img_luks_made *made,
+                          struct img_error *err);
 
 #endif

@@ -180,7 +180,7 @@ static int check_options(struct qcow2_new *plan, struct img_error *err)
     if ((status = check_size(plan, err)) < 0)
         return status;
     status = qcow2_plan_encryption(&plan->state.luks, given, &plan->state.h.crypt_method, err);
-    plan->state.has_crypto = plan->state.luks.header.payload > 0;
+    plan->state.has_crypto = plan->state.luks.range.start > 0;
     return status;
 }
 
@@ -327,7 +327,7 @@ void qcow2_new_release(struct qcow2_new *plan)
     qcow2_free_header(s);
     free(plan->image.backing_name);
     free(plan->image.backing_format);
-    free(plan->split);
+    free(plan->crypto.bytes);
     pthread_mutex_destroy(&plan->image.lock);
 }
 

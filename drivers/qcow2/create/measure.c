@@ -49,7 +49,7 @@ static int plan_luks(const struct qcow2_create_options *given, struct plan *plan
     int status = img_luks_volume_plan(&luks, &given->luks, given->encrypt_key_secret, err);
 
     if (status == 0)
-        plan->crypto_size = img_align_up(luks.header.payload, plan->cluster_size);
+        plan->crypto_size = img_align_up(luks.range.start, plan->cluster_size);
     return status;
 }
 

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Functions of glibc that its headers put into archives in place of the standard ones, and that other C libraries lack:
+ * they know how much room there is, and end the program where that is too little.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define WEAK __attribute__((weak))
+
+WEAK int __fprintf_chk(FILE *file, int flag, const char *format, ...)
+{
+    va_list args;
+    int ret;
+
+    (void)flag;
+    va_start(args, format);
+    ret = vfprintf(file, format, args);
+    va_end(args);
+    return ret;
+}
+
+WEAK int __sprintf_chk(char *to, int flag, size_t room, const char *format, ...)
+{
+    va_list args;
+    int ret;
+
+    (void)flag;
+    va_start(args, format);
+    ret = vsnprintf(to, room, format, args);
+    va_end(args);
+    if (ret >= 0 && (size_t)ret >= room)
+        __builtin_trap();
+    return ret;
+}
+
+WEAK int __snprintf_chk(char *to, size_t length, int flag, size_t room, const char *format, ...)
+{
+    va_list args;
+    int ret;
+
+    (void)flag;
+    if (length > room)
+        __builtin_trap();
+    va_start(args, format);
+    ret = vsnprintf(to, length, format, args);
+    va_end(args);
+    return ret;
+}
+
+WEAK void *__memcpy_chk(void *to, const void *from, size_t length, size_t room)
+{
+    if (length > room)
+        __builtin_trap();
+    return memcpy(to, from, length);
+}
+
+WEAK void *__memset_chk(void *to, int value, size_t length, size_t room)
+{
+    if (length > room)
+        __builtin_trap();
+    return memset(to, value, length);
+}
