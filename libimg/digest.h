@@ -22,7 +22,7 @@ enum { IMG_HASH_MAX = 64, IMG_DIGEST_SEGMENT = 1 << 20, IMG_DIGEST_FAN = 1024 };
 
 /* A hash function. */
 struct img_hash;
-/* Iterate over the built-in functions (none without libmd), the default first; NULL after the last. */
+/* Iterate over the built-in functions (none without nettle), the default first; NULL after the last. */
 const struct img_hash *img_hash_next(const struct img_hash *previous);
 const char *img_hash_name(const struct img_hash *hash);   /* "sha256" */
 const char *img_hash_tag(const struct img_hash *hash);    /* "SHA256", as BSD tools and sha256sum --tag print it */

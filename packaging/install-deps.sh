@@ -9,7 +9,7 @@
 # Safe to run again: it asks the archive only for packages that are missing.
 set -eu
 
-build_packages='gcc make pkg-config libc6-dev zlib1g-dev libdeflate-dev libzstd-dev libmd-dev libbz2-dev liblzma-dev nettle-dev
+build_packages='gcc make pkg-config libc6-dev zlib1g-dev libdeflate-dev libzstd-dev libbz2-dev liblzma-dev nettle-dev
                 libargon2-dev musl-tools linux-libc-dev'
 test_packages='bats shellcheck clang libclang-rt-14-dev python3 e2fsprogs mount util-linux strace btrfs-progs
                7zip cryptsetup-bin libvmdk-utils bximage libvhdi-utils dmg2img cloop-utils python3-libqcow'

@@ -23,7 +23,6 @@ function part(file,    name) {
     if (file ~ /libzstd\.a/) return "zstd"
     if (file ~ /libdeflate\.a/) return "libdeflate"
     if (file ~ /libz\.a/) return "zlib"
-    if (file ~ /libmd\.a/) return "libmd"
     if (file ~ /libbz2\.a/) return "libbz2"
     if (file ~ /liblzma\.a/) return "liblzma"
     if (file ~ /libnettle\.a/) return "nettle"

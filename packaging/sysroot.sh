@@ -10,7 +10,7 @@ shift
 multiarch=$(cc -print-multiarch 2>/dev/null || true)
 mkdir -p "$dir/include" "$dir/lib"
 for name in linux asm asm-generic mtd zlib.h zconf.h zstd.h zstd_errors.h libdeflate.h \
-        md5.h rmd160.h sha1.h sha2.h bzlib.h lzma.h lzma nettle argon2.h; do
+        bzlib.h lzma.h lzma nettle argon2.h; do
     for from in "/usr/include/$multiarch/$name" "/usr/include/$name"; do
         if [ -e "$from" ]; then
             ln -sfn "$from" "$dir/include/$name"
@@ -18,7 +18,7 @@ for name in linux asm asm-generic mtd zlib.h zconf.h zstd.h zstd_errors.h libdef
         fi
     done
 done
-for name in z zstd deflate md bz2 lzma nettle argon2; do
+for name in z zstd deflate bz2 lzma nettle argon2; do
     archive=$(cc -print-file-name="lib$name.a")
     if [ -e "$archive" ]; then
         rm -f "$dir/lib/lib$name.a"

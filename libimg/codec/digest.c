@@ -60,7 +60,7 @@ int img_digest_parse(const char *text, const struct img_hash **hash, bool *tree,
     size_t length = strlen(text);
 
     if (!img_hash_next(NULL))
-        return img_error_set(err, ENOTSUP, "Digests are not built in (libmd was not there)");
+        return img_error_set(err, ENOTSUP, "Digests are not built in (nettle was not there)");
     *tree = false;
     *hash = img_hash_next(NULL);
     if (!strcasecmp(text, "tree")) {

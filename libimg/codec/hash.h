@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* hash.h - the hash functions for digest.c, computed by libmd, or by the processor where supported. */
+/* hash.h - the hash functions for digest.c, computed by nettle. */
 #ifndef IMG_HASH_H
 #define IMG_HASH_H
 
 #include "digest.h"
 
-#ifdef HAVE_LIBMD
-#include <sys/types.h>
-#include <md5.h>
-#include <rmd160.h>
-#include <sha1.h>
-#include <sha2.h>
+#ifdef HAVE_NETTLE
+#include <nettle/md5.h>
+#include <nettle/ripemd160.h>
+#include <nettle/sha1.h>
+#include <nettle/sha2.h>
 union hash_state {
-    SHA2_CTX sha2;
-    SHA1_CTX sha1;
-    MD5_CTX md5;
-    RMD160_CTX rmd160;
+    struct sha256_ctx sha256;
+    struct sha512_ctx sha512;
+    struct sha1_ctx sha1;
+    struct md5_ctx md5;
+    struct ripemd160_ctx ripemd160;
 };
 #else
 union hash_state {
@@ -31,7 +31,8 @@ struct img_hash {
     void (*finish)(uint8_t *result, union hash_state *state);
 };
 
-/* hash-x86.c: update the state of SHA-256 with whole blocks of 64 bytes, if the processor has instructions for it. */
+/* hash-x86.c: update the state of SHA-256 with whole blocks of 64 bytes, if the processor has instructions for it.  For
+ * PBKDF2, whose messages are single blocks; nettle has no call for those. */
 bool hash_sha256_fast(void);
 void hash_sha256_blocks(uint32_t state[8], const uint8_t *bytes, size_t blocks);
 

@@ -7,7 +7,7 @@ load ../helper
 ours() {
     beyond
     img 1 digest -a none x
-    ! grep -q 'not built in' "$ERR" || skip 'built without libmd'
+    ! grep -q 'not built in' "$ERR" || skip 'built without nettle'
 }
 
 # An img-digest of this line.
