@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#ifdef HAVE_LIBMD
+#ifdef HAVE_NETTLE
 
 enum { MIB = 1 << 20 };
 
