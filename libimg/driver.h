@@ -81,7 +81,7 @@ struct img {
 
     struct img *file;               /* node below: protocol, or inner format; NULL for a PROTOCOL */
     struct img *backing;            /* NULL: none or not opened */
-    struct img *data_file;          /* external data file; NULL: bytes live in `file` */
+    struct img *data_file;          /* external data file, or what driver->second_child names; NULL: there is none */
     struct img **extents;           /* more nodes with guest bytes, "extents.0" and so on: filled by */
     size_t extent_count;            /* the driver (img_open_extent), flushed and closed by libimg */
     char *child_name;               /* of an extent: "extents.N" */
@@ -332,7 +332,7 @@ struct img_driver {
      * errors; the answer is always that of the node below.
      * ADAPTER.  Like a FILTER, but the node is a storage: without map all of it is data, without zero libimg writes
      * zeroes through pwrite, and no copy offload bypasses it.
-     * child: the name of the node below, NULL: "file".
+     * child: the name of the node below, NULL: "file".  (FORMAT: always NULL.)
      * parse_name: add the options that "prefix:..." or a plain name means to `options`; NULL: the name is the
      * child's.  PROTOCOLs with a prefix may have it too.  `name` is what the user gave: with -f it may lack the
      * prefix.
@@ -340,6 +340,7 @@ struct img_driver {
      * caller frees.  0 or -ENOMEM.
      * event: the metadata code of a format above has reached this event. */
     const char *child;
+    const char *second_child;       /* the name of the node in data_file, NULL: "data-file" */
     int (*parse_name)(const char *name, struct img_doc *options, struct img_error *err);
     int (*plain_name)(const struct img *image, char **name);
     void (*event)(struct img *image, enum img_event event);

@@ -71,6 +71,16 @@ static int luks_close(struct img *image)
     return 0;
 }
 
+/* The header may be in a file of its own (cryptsetup luksFormat --header). */
+static int open_header(struct img *image, struct img_doc *options, struct img_error *err)
+{
+    struct img_doc *header = img_doc_take(options, "header");
+    int ret = header ? img_open_child(image, "header", NULL, header, &image->data_file, err) : 0;
+
+    img_doc_free(header);
+    return ret;
+}
+
 /* The disk ends with the file, or where the header says; the sectors of version 2 are whole. */
 static int find_size(struct img *image, struct img_error *err)
 {
@@ -94,8 +104,13 @@ static int luks_open(struct img *image, const void *parsed, struct img_doc *opti
     struct luks *s = image->state;
     int ret;
 
-    (void)options;
-    s->volume = (struct img_luks_volume){ .file = image->file, .length = INT64_MAX, .prefix = "", .newer = true };
+    ret = open_header(image, options, err);
+    if (ret < 0)
+        return ret;
+    s->volume = (struct img_luks_volume){
+        .file = image->data_file ? image->data_file : image->file, .length = INT64_MAX, .prefix = "", .newer = true,
+        .detached = image->data_file != NULL,
+    };
     ret = img_luks_volume_read(&s->volume, err);
     if (ret < 0)
         return ret;
@@ -176,7 +191,7 @@ const struct img_driver img_driver_luks = {
     IMG_ROW(
         .name = "luks", .kind = IMG_FORMAT, .marks = IMG_MARKS(IMG_AT(0, "LUKS\xba\xbe\0\1"), IMG_OR, IMG_AT(0, "LUKS\xba\xbe\0\2"))
     ),
-    .state_size = sizeof(struct luks), .options = luks_options, .strong_options = strong_options,
+    .second_child = "header", .state_size = sizeof(struct luks), .options = luks_options, .strong_options = strong_options,
     .open_size = sizeof(struct luks_open_options), .create_size = sizeof(struct luks_create_options),
     .open = luks_open, .close = luks_close, .create = luks_create, .measure = luks_measure,
     .amend = luks_amend,

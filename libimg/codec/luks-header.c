@@ -272,7 +272,7 @@ static uint64_t slot_end(const struct img_luks *luks, unsigned slot)
     return luks->slots[slot].key_offset + img_luks_split_bytes(luks);
 }
 
-static int check_slot(const struct img_luks *luks, unsigned i, uint32_t state, struct img_error *err)
+static int check_slot(const struct img_luks *luks, unsigned i, uint32_t state, bool detached, struct img_error *err)
 {
     const struct img_luks_slot *slot = &luks->slots[i];
 
@@ -285,7 +285,7 @@ static int check_slot(const struct img_luks *luks, unsigned i, uint32_t state, s
         return img_error_set(err, EINVAL, "Keyslot %u iteration count is zero", i);
     if (slot->key_offset < IMG_LUKS_KEY_AT)
         return img_error_set(err, EINVAL, "Keyslot %u is overlapping with the LUKS header", i);
-    if (slot_end(luks, i) > luks->payload)
+    if (!detached && slot_end(luks, i) > luks->payload)
         return img_error_set(err, EINVAL, "Keyslot %u is overlapping with the encrypted payload", i);
     for (unsigned j = i + 1; j < IMG_LUKS_SLOTS; j++)
         if (slot->key_offset < slot_end(luks, j) && luks->slots[j].key_offset < slot_end(luks, i))
@@ -293,21 +293,21 @@ static int check_slot(const struct img_luks *luks, unsigned i, uint32_t state, s
     return 0;
 }
 
-static int check_places(const struct img_luks *luks, const uint8_t *bytes, struct img_error *err)
+static int check_places(const struct img_luks *luks, const uint8_t *bytes, bool detached, struct img_error *err)
 {
-    if (luks->payload < IMG_LUKS_KEY_AT)
+    if (!detached && luks->payload < IMG_LUKS_KEY_AT)
         return img_error_set(err, EINVAL, "LUKS payload is overlapping with the header");
     if (luks->iterations == 0)
         return img_error_set(err, EINVAL, "LUKS key iteration count is zero");
     for (unsigned i = 0; i < IMG_LUKS_SLOTS; i++) {
-        int ret = check_slot(luks, i, img_get_be32(bytes + SLOTS + i * SLOT_BYTES + SLOT_STATE), err);
+        int ret = check_slot(luks, i, img_get_be32(bytes + SLOTS + i * SLOT_BYTES + SLOT_STATE), detached, err);
         if (ret < 0)
             return ret;
     }
     return 0;
 }
 
-int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], struct img_luks *luks, struct img_error *err)
+int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], bool detached, struct img_luks *luks, struct img_error *err)
 {
     char family[NAME_BYTES], mode[NAME_BYTES], hash[NAME_BYTES];
     int ret;
@@ -329,7 +329,7 @@ int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], struct img_luks *luks, 
     memcpy(luks->uuid, bytes + UUID, IMG_LUKS_UUID);
     for (unsigned i = 0; i < IMG_LUKS_SLOTS; i++)
         get_slot(bytes + SLOTS + i * SLOT_BYTES, &luks->slots[i]);
-    if ((ret = check_places(luks, bytes, err)) < 0 ||
+    if ((ret = check_places(luks, bytes, detached, err)) < 0 ||
         (ret = img_luks_find_cipher(&luks->data, family, mode, err)) < 0)
         return ret;
     luks->hash = find_hash(hash, err);

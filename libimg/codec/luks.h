@@ -48,8 +48,8 @@ struct img_luks {
 const char *img_luks_mode_name(enum img_cipher_mode mode);
 const char *img_luks_ivgen_name(enum img_ivgen ivgen);
 
-/* Take the header apart and check it. */
-int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], struct img_luks *luks, struct img_error *err);
+/* Take the header apart and check it.  `detached`: it lies in a file of its own, so the data cannot overlap it. */
+int img_luks_parse(const uint8_t bytes[IMG_LUKS_HEADER], bool detached, struct img_luks *luks, struct img_error *err);
 /* Can the cipher do the mode?  A header where it cannot may be shown, but not unlocked. */
 int img_luks_check_mode(const struct img_luks_cipher *how, struct img_error *err);
 /* Find what `family` ("aes") and `mode` ("xts-plain64", which is cut to pieces) mean for how->key_length. */

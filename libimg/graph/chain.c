@@ -83,7 +83,7 @@ static void keep_options(struct img *image, const struct img_doc *options)
     image->options = img_doc_copy(options);
     img_doc_remove(image->options, img_child_key(image->driver));
     img_doc_remove(image->options, "backing");
-    img_doc_remove(image->options, "data-file");
+    img_doc_remove(image->options, img_second_key(image->driver));
     img_doc_remove(image->options, "extents");
     img_doc_remove(image->options, "filename");
 }

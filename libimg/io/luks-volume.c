@@ -34,7 +34,7 @@ struct img_luks_place img_luks_volume_place(struct img_luks_volume *volume)
 
 static int read_first(struct img_luks_volume *volume, const uint8_t *bytes, struct img_error *err)
 {
-    int ret = img_luks_parse(bytes, &volume->header, err);
+    int ret = img_luks_parse(bytes, volume->detached, &volume->header, err);
 
     volume->version = 1;
     volume->range = (struct img_cipher_range){ .start = volume->header.payload, .sector = IMG_LUKS_SECTOR };
@@ -136,14 +136,15 @@ static void put_slot(struct img_doc *slots, const struct img_luks_slot *from)
     img_doc_append(slots, slot);
 }
 
-static void info_first(const struct img_luks *h, const char *format, struct img_doc *data)
+static void info_first(const struct img_luks_volume *volume, const char *format, struct img_doc *data)
 {
+    const struct img_luks *h = &volume->header;
     struct img_doc *slots = img_doc_array();
 
     for (unsigned i = 0; i < IMG_LUKS_SLOTS; i++)
         put_slot(slots, &h->slots[i]);
     img_doc_put_string(data, "ivgen-alg", img_luks_ivgen_name(h->data.ivgen));
-    img_doc_put_bool(data, "detached-header", false);
+    img_doc_put_bool(data, "detached-header", volume->detached && h->payload == 0);
     img_doc_put_string(data, "hash-alg", img_kdf_hash_name(h->hash));
     img_doc_put_string(data, "cipher-alg", img_cipher_name(h->data.cipher));
     img_doc_put_string(data, "uuid", h->uuid);
@@ -162,7 +163,7 @@ void img_luks_volume_info(const struct img_luks_volume *volume, const char *form
     if (volume->version == 2)
         img_luks2_info(&volume->two, data);
     else
-        info_first(&volume->header, format, data);
+        info_first(volume, format, data);
 }
 #else
 void img_luks_volume_forget(struct img_luks_volume *volume)

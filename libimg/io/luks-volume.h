@@ -29,6 +29,7 @@ struct img_luks_volume {
     uint64_t start, length;
     const char *prefix;             /* of the option names: "" or "encrypt." */
     bool newer;                     /* version 2 may be there, too */
+    bool detached;                  /* `file` is not where the data is */
 
     /* Filled by read, and by plan for a new header. */
     unsigned version;

@@ -55,7 +55,7 @@ struct img *img_behind_filters(const struct img *image)
 struct img *img_child_at(const struct img *image, size_t index, const char **name)
 {
     struct img *const children[] = { image->backing, image->data_file };
-    const char *const names[] = { "backing", "data-file" };
+    const char *const names[] = { "backing", img_second_key(image->driver) };
 
     for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
         if (children[i] && index-- == 0) {

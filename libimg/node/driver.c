@@ -50,6 +50,11 @@ const char *img_child_key(const struct img_driver *driver)
     return driver->child ? driver->child : "file";
 }
 
+const char *img_second_key(const struct img_driver *driver)
+{
+    return driver->second_child ? driver->second_child : "data-file";
+}
+
 const char *img_driver_name(const struct img_driver *driver)
 {
     return driver->name;

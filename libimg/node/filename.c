@@ -158,7 +158,7 @@ static int has_other_backing(const struct img *image)
 
 /* The order in which qemu-img's hash table yields these keys. */
 static const char *const key_order[] = {
-    "set-state.1.event", "inject-error.*.state", "opt-write-zero", "inject-error.*.immediately", "set-state.0.event",
+    "header", "set-state.1.event", "inject-error.*.state", "opt-write-zero", "inject-error.*.immediately", "set-state.0.event",
     "inject-error.*.once", "max-write-zero", "image", "max-transfer", "set-state.1.new_state", "encrypt.key-secret",
     "read-zeroes", "throttle-group", "offset", "data-file", "force_size_calc", "driver", "set-state.1.state", "config",
     "inject-error.*.iotype", "set-state.0.new_state", "inject-error.*.errno", "inject-error.*.event", "opt-discard",
@@ -215,7 +215,7 @@ static void put_member(const struct img *image, const char *key, const struct im
         img_doc_break(options);
     if (strcmp(key, "driver") == 0)
         img_doc_put_string(options, key, image->driver->name);
-    else if (strcmp(key, "data-file") == 0 && image->data_file)
+    else if (strcmp(key, img_second_key(image->driver)) == 0 && image->data_file)
         img_doc_put(options, key, full_options(image->data_file));
     else if (strcmp(key, img_child_key(image->driver)) == 0 && image->file)
         img_doc_put(options, key, full_options(image->file));

@@ -62,6 +62,8 @@ const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t lengt
 const struct img_driver *img_protocol_for_name(const char *name, const char **plain, struct img_error *err);
 /* The key of the child in options and in `info`: "file", or "image". */
 const char *img_child_key(const struct img_driver *driver);
+/* That of the node in data_file: "data-file", or "header". */
+const char *img_second_key(const struct img_driver *driver);
 
 /* filename.c -------------------------------------------------------------- */
 

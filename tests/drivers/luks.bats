@@ -188,3 +188,33 @@ END
     cryptsetup luksFormat -q --type luks1 --key-file=pass --pbkdf-force-iterations 1000 made
     img 0 convert -O raw "${SECRET[@]}" --image-opts "${NODE%x}made" z
 }
+
+@test "luks: a header in a file of its own" {
+    command -v cryptsetup > /dev/null || skip 'no cryptsetup'
+    printf pass > key
+    for type in luks1 luks2; do
+        [ "$type" = luks1 ] || [ -z "$IMG_IS_PEER" ] || continue
+        rm -f x header
+        truncate -s 1M x
+        cmd 0 cryptsetup luksFormat -q --type "$type" --pbkdf pbkdf2 --iter-time 10 --header header --key-file key x
+        pattern data.raw 61 4096 300000
+        truncate -s 1M data.raw
+        local node="$NODE,header.driver=file,header.filename=header"
+        img 0 convert -n "${SECRET[@]}" -f raw --target-image-opts data.raw "$node"
+        img 0 compare "${SECRET[@]}" --image-opts "$node" driver=raw,file.filename=data.raw
+        if grep -q aaaaaaaa x; then false; fi
+        img 0 info "${SECRET[@]}" --image-opts "$node"
+        has "$OUT" '^image: json:\{"header": \{"driver": "file", "filename": "header"\}, "driver": "luks", '
+        has "$OUT" "^Child node '/header':\$"
+        img 1 map "${SECRET[@]}" --image-opts "$NODE,header.filename=none"
+        err "qemu-img: Could not open '$NODE,header.filename=none': Could not open 'none': No such file or directory"
+    done
+    img 1 info -f luks x
+    err "qemu-img: Could not open 'x': Volume is not in LUKS format"
+    [ -z "$IMG_IS_PEER" ] || return 0
+    cmd 0 cryptsetup luksFormat -q --type luks1 --iter-time 10 --header header --key-file key x
+    img 1 info header
+    err "qemu-img: Could not open 'header': LUKS payload is overlapping with the header"
+    img 0 amend "${SECRET[@]}" --image-opts -o state=active,new-secret=s,iter-time=10 "$node"
+    img 0 map --output=json "${SECRET[@]}" --image-opts "$node"
+}
