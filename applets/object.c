@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* Types that qemu-img accepts; `needed` is a required key. */
 static const struct object_type {
@@ -231,6 +232,20 @@ static void check_secret_keys(const struct img_doc *object)
     is_base64_format(object);
 }
 
+/*
+ * The command line has the secret, and so may the stack: a process that was given one leaves no core dump.  A limit of 1
+ * byte is what Linux takes for "no dump into a pipe, either".
+ */
+static void leave_no_core(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_cur > 1) {
+        limit.rlim_cur = 1;
+        setrlimit(RLIMIT_CORE, &limit);
+    }
+}
+
 static void add_secret(const struct img_doc *object)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -239,6 +254,7 @@ static void add_secret(const struct img_doc *object)
         .base64 = is_base64_format(object), .key_id = string_of(object, "keyid"), .iv = string_of(object, "iv"),
     };
 
+    leave_no_core();
     if (img_secret_add(&secret, &err) < 0)
         object_refuse(&err);
 }

@@ -12,6 +12,7 @@
 #ifdef HAVE_NETTLE
 #include "util/endian.h"
 #include "util/strbuf.h"
+#include "util/guarded.h"
 #include "util/wipe.h"
 #include <errno.h>
 #include <nettle/cbc.h>
@@ -77,8 +78,7 @@ static bool set_key(struct keyed *keyed, const struct nettle_cipher *blocks, con
 {
     keyed->run = decrypt ? blocks->decrypt : blocks->encrypt;
     keyed->length = blocks->context_size;
-    /* (some block functions load the schedule with aligned instructions) */
-    keyed->state = aligned_alloc(64, (keyed->length + 63) / 64 * 64);
+    keyed->state = img_guarded_new(keyed->length);
     if (keyed->state)
         (decrypt ? blocks->set_decrypt_key : blocks->set_encrypt_key)(keyed->state, key);
     return keyed->state != NULL;
@@ -86,9 +86,7 @@ static bool set_key(struct keyed *keyed, const struct nettle_cipher *blocks, con
 
 static void drop_key(struct keyed *keyed)
 {
-    if (keyed->state)
-        img_wipe(keyed->state, keyed->length);
-    free(keyed->state);
+    img_guarded_free(keyed->state, keyed->length);
 }
 
 static bool set_keys(struct img_crypt *crypt, const struct img_crypt_how *how, const uint8_t *key)

@@ -6,6 +6,7 @@
 #ifdef HAVE_NETTLE
 #include "luks.h"
 #include "util/checked.h"
+#include "util/guarded.h"
 #include "util/random.h"
 #include "util/strbuf.h"
 #include "util/uuid.h"
@@ -74,14 +75,13 @@ int img_luks_try_slot(const struct img_luks *luks, unsigned slot, const struct i
                       const uint8_t *password, size_t length, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err)
 {
     size_t bytes = img_luks_split_bytes(luks);
-    uint8_t *split = img_malloc(bytes);
+    uint8_t *split = img_guarded_new(bytes);
     int ret;
 
     if (!split)
         return img_error_memory(err);
     ret = try_slot(luks, slot, place, password, length, key, split, bytes, err);
-    img_wipe(split, bytes);
-    free(split);
+    img_guarded_free(split, bytes);
     return ret;
 }
 

@@ -7,7 +7,7 @@
 #include "argon2.h"
 #include "luks2-json.h"
 #include "util/checked.h"
-#include "util/strbuf.h"
+#include "util/guarded.h"
 #include "util/wipe.h"
 #include <errno.h>
 #include <nettle/memops.h>
@@ -137,7 +137,7 @@ static int try_slot(struct attempt *a, uint8_t *key, struct img_error *err)
 {
     uint8_t slot_key[IMG_CIPHER_KEY_MAX];
     int ret = look_at(a, err);
-    uint8_t *split = ret == 0 ? img_malloc(split_bytes(a)) : NULL;
+    uint8_t *split = ret == 0 ? img_guarded_new(split_bytes(a)) : NULL;
 
     if (ret < 0)
         return ret;
@@ -151,8 +151,7 @@ static int try_slot(struct attempt *a, uint8_t *key, struct img_error *err)
         ret = is_key(a, key, err);
     }
     img_wipe(slot_key, sizeof slot_key);
-    img_wipe(split, split_bytes(a));
-    free(split);
+    img_guarded_free(split, split_bytes(a));
     return ret;
 }
 

@@ -3,13 +3,15 @@
 #include "luks-volume.h"
 #include "luks-place.h"
 #include "util/checked.h"
+#include "util/guarded.h"
 #include "util/wipe.h"
 #include <string.h>
 
 #ifdef HAVE_NETTLE
 void img_luks_volume_forget(struct img_luks_volume *volume)
 {
-    img_wipe(volume->key, sizeof volume->key);
+    img_guarded_free(volume->key, IMG_CIPHER_KEY_MAX);
+    volume->key = NULL;
     img_luks2_free(&volume->two);
 }
 
@@ -114,9 +116,9 @@ int img_luks_volume_unlock(struct img_luks_volume *volume, const char *key_secre
         return img_error_set(err, EINVAL, "Invalid password, cannot unlock any keyslot");
     if (ret < 0)
         return ret;
-    *crypt = img_luks_crypt(&how, volume->range.sector, key);
-    if (keep)
-        memcpy(volume->key, key, sizeof volume->key);
+    if (keep && (volume->key = img_guarded_new(IMG_CIPHER_KEY_MAX)))
+        memcpy(volume->key, key, sizeof key);
+    *crypt = keep && !volume->key ? NULL : img_luks_crypt(&how, volume->range.sector, key);
     img_wipe(key, sizeof key);
     return *crypt ? 0 : img_error_memory(err);
 }
@@ -168,7 +170,7 @@ void img_luks_volume_info(const struct img_luks_volume *volume, const char *form
 #else
 void img_luks_volume_forget(struct img_luks_volume *volume)
 {
-    img_wipe(volume->key, sizeof volume->key);
+    (void)volume;
 }
 
 int img_luks_volume_read(struct img_luks_volume *volume, struct img_error *err)

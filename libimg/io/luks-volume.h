@@ -37,7 +37,7 @@ struct img_luks_volume {
     struct img_luks2 two;           /* of version 2 */
     struct img_cipher_range range;  /* the data; its start is also how long a new header is */
     uint64_t size;                  /* of the data; UINT64_MAX: to the end of the file */
-    uint8_t key[IMG_CIPHER_KEY_MAX];    /* the master key, if unlock was to keep it */
+    uint8_t *key;                   /* the master key, if unlock was to keep it; IMG_CIPHER_KEY_MAX bytes */
 };
 
 /* Read and check the header.  Also after an error, forget what was read in the end. */

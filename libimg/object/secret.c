@@ -7,6 +7,7 @@
 #include "codec/cipher.h"
 #include "object.h"
 #include "util/cleanup.h"
+#include "util/guarded.h"
 #include "util/strbuf.h"
 #include "util/wipe.h"
 #include <errno.h>
@@ -30,16 +31,14 @@ struct secret {
 
 static void wipe(struct bytes *bytes)
 {
-    if (bytes->at)
-        img_wipe(bytes->at, bytes->capacity);
-    free(bytes->at);
+    img_guarded_free(bytes->at, bytes->capacity);
     *bytes = (struct bytes){ 0 };
 }
 
 /* Make room for `capacity` bytes and a NUL.  realloc could leave a copy of the secret behind. */
 static int enlarge(struct bytes *bytes, size_t capacity, struct img_error *err)
 {
-    struct bytes larger = { img_malloc(capacity + 1), bytes->length, capacity + 1 };
+    struct bytes larger = { img_guarded_new(capacity + 1), bytes->length, capacity + 1 };
 
     if (!larger.at)
         return img_error_memory(err);

@@ -127,3 +127,19 @@ refused() {  # MESSAGE OPTIONS...
         [ "$(stat -c %s f)" -eq 1048576 ]
     done
 }
+
+@test "object: a process with a secret leaves no core dump" {
+    beyond
+    [ -r /proc/self/limits ] || skip 'no /proc'
+    [ "$(ulimit -Hc)" != 0 ] || skip 'no core dumps at all'
+    mkfifo fifo
+    ulimit -c "$(ulimit -Hc)"
+    qemu-img info --object secret,id=s,data=x --object secret,id=t,file=fifo none > out.txt 2>&1 &
+    local pid=$! child
+    # The second secret waits for the fifo, so the first was defined.
+    exec 8> fifo
+    child=$(pgrep -P "$pid" || echo "$pid")
+    grep -E '^Max core file size +1 ' "/proc/$child/limits"
+    exec 8>&-
+    wait "$pid" || true
+}
