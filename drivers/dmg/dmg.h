@@ -4,6 +4,8 @@
  *
  * Specification: "Universal Disk Image Format (UDIF)", https://keramics.github.io/udif.html.  Numbers are big-endian.
  *
+ * All of it may be encrypted (crypt.c).
+ *
  *     data fork       the coded chunks of the disk
  *     property list   XML; its <data> elements are block tables, one for each partition of the disk
  *     resource fork   the same tables in older images
@@ -14,6 +16,7 @@
 
 #include "../../libimg/driver.h"
 #include "../../libimg/io/chunk-cache.h"
+#include "../../libimg/io/cipher-node.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
@@ -46,6 +49,7 @@ struct dmg {
     uint64_t data_fork;             /* base of the offsets in block tables */
     bool warned_unknown, warned_bzip2, warned_xz;
     struct img_chunk_cache *cache;
+    struct img *cipher;             /* shows what is encrypted; NULL: nothing is */
 };
 
 /* Does it have to be decoded? */
@@ -58,6 +62,17 @@ static inline struct dmg *dmg_state(const struct img *image)
 {
     return image->state;
 }
+
+/* The bytes of the image, decrypted. */
+static inline struct img *dmg_bytes(const struct img *image)
+{
+    struct img *cipher = dmg_state(image)->cipher;
+
+    return cipher ? cipher : image->file;
+}
+
+/* crypt.c: make the cipher if the file is encrypted; `key_secret` may be NULL. */
+int dmg_open_cipher(struct img *image, const char *key_secret, struct img_error *err);
 
 /* tables.c: append the chunks of all tables in the property list or the resource fork.  Returns -EINVAL if there is
  * no message of its own. */

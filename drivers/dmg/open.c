@@ -14,13 +14,13 @@ enum { DATA_FORK = 24, RESOURCES = 40, RESOURCES_LENGTH = 48, PLIST = 216, PLIST
 /* "koly" may be anywhere in the last bytes of the file, less than a footer's length from the footer's regular place. */
 static int find_footer(struct img *image, uint8_t footer[FOOTER], uint64_t *offset, struct img_error *err)
 {
-    uint64_t end = img_align_up(img_size(image->file), DMG_SECTOR);
+    uint64_t end = img_align_up(img_size(dmg_bytes(image)), DMG_SECTOR);
     uint8_t last[2 * FOOTER];
 
     if (end < FOOTER)
         return img_error_set(err, EINVAL, "dmg file must be at least 512 bytes long");
     uint64_t start = end > sizeof last ? end - sizeof last : 0;
-    int ret = img_pread(image->file, last, start, (size_t)(end - start));
+    int ret = img_pread(dmg_bytes(image), last, start, (size_t)(end - start));
     if (ret < 0)
         return ret;
     for (size_t at = end > sizeof last ? 1 : 0; at + FOOTER <= end - start; at++) {
@@ -71,21 +71,25 @@ static void sort_chunks(struct dmg *s)
     }
 }
 
-static int open_image(struct img *image, struct img_error *err)
+/* A disk that is stored as it is, from byte 0 on; the length of a chunk has 32 bits. */
+static int take_raw(struct dmg *s, uint64_t sectors)
+{
+    enum { MOST = 1 << 21 };
+
+    for (uint64_t at = 0; at < sectors; at += MOST) {
+        uint64_t count = img_min(MOST, sectors - at);
+        struct dmg_chunk chunk = { .sector = at, .sectors = count, .offset = at * DMG_SECTOR,
+                                   .length = (uint32_t)(count * DMG_SECTOR), .type = DMG_RAW };
+        if (!IMG_VECTOR_PUSH(&s->chunks, chunk))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int make_cache(struct img *image, uint64_t sectors, struct img_error *err)
 {
     struct dmg *s = dmg_state(image);
-    uint8_t footer[FOOTER] = { 0 };
-    uint64_t at = 0;
 
-    int ret = find_footer(image, footer, &at, err);
-    if (ret < 0)
-        return ret;
-    uint64_t sectors = img_get_be64(footer + SECTORS);
-    s->data_fork = img_get_be64(footer + DATA_FORK);
-    if (sectors > INT64_MAX || s->data_fork > at)
-        return -EINVAL;
-    if ((ret = read_tables(image, footer, at)) < 0)
-        return ret;
     if (sectors > MAX_SECTORS)
         return img_error_set(err, EFBIG, "Could not refresh total sector count: %s", img_strerror(EFBIG));
     sort_chunks(s);
@@ -97,22 +101,65 @@ static int open_image(struct img *image, struct img_error *err)
     return 0;
 }
 
+/* Encrypted, and without a footer: a disk that can be written on macOS. */
+static int open_plain(struct img *image, struct img_error *err)
+{
+    uint64_t sectors = img_size(dmg_bytes(image)) / DMG_SECTOR;
+    uint8_t magic[4];
+    int ret = img_pread_padded(dmg_bytes(image), magic, 0, sizeof magic);
+
+    img_error_clear(err);
+    if (ret < 0)
+        return ret;
+    if (memcmp(magic, "sprs", sizeof magic) == 0)
+        return img_error_set(err, ENOTSUP, "Sparse disk images are not supported");
+    ret = take_raw(dmg_state(image), sectors);
+    return ret < 0 ? ret : make_cache(image, sectors, err);
+}
+
+static int open_image(struct img *image, struct img_error *err)
+{
+    struct dmg *s = dmg_state(image);
+    uint8_t footer[FOOTER] = { 0 };
+    uint64_t at = 0;
+
+    int ret = find_footer(image, footer, &at, err);
+    if (ret < 0)
+        return s->cipher ? open_plain(image, err) : ret;
+    uint64_t sectors = img_get_be64(footer + SECTORS);
+    s->data_fork = img_get_be64(footer + DATA_FORK);
+    if (sectors > INT64_MAX || s->data_fork > at)
+        return -EINVAL;
+    if ((ret = read_tables(image, footer, at)) < 0)
+        return ret;
+    return make_cache(image, sectors, err);
+}
+
 static int dmg_close(struct img *image)
 {
     struct dmg *s = dmg_state(image);
 
     img_chunk_cache_free(s->cache);
     free(s->chunks.at);
+    img_cipher_node_free(s->cipher);
     *s = (struct dmg){ 0 };
     return 0;
 }
 
+struct dmg_open_options {
+    char *key_secret;
+};
+
 static int dmg_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
 {
-    (void)parsed, (void)options;
+    const struct dmg_open_options *given = parsed;
+
+    (void)options;
     if (image->flags & IMG_RDWR)
         return img_error_set(err, EACCES, "Image is read-only");
-    int ret = open_image(image, err);
+    int ret = dmg_open_cipher(image, given->key_secret, err);
+    if (ret == 0)
+        ret = open_image(image, err);
     if (ret < 0) {
         dmg_close(image);
         if (!err->text)
@@ -121,14 +168,25 @@ static int dmg_open(struct img *image, const void *parsed, struct img_doc *optio
     return ret;
 }
 
+static const struct img_option options_table[] = {
+    { .name = "key-secret", .help = "ID of the secret with the password of an encrypted image", .type = IMG_OPT_STRING,
+      .when = IMG_AT_OPEN, .offset = offsetof(struct dmg_open_options, key_secret) },
+    { .name = NULL }
+};
+
+static const char *const strong_options[] = { "key-secret", NULL };
+
 const struct img_driver img_driver_dmg = {
     IMG_ROW(
         .name = "dmg", .kind = IMG_FORMAT, .precedence = -1,
-        /* The format's magic is at the end of the file, so probe by name. */
-        .marks = IMG_MARKS(IMG_NAME_ENDS(".dmg"))
+        /* The format's magic is at the end of the file, so probe by name; but not that of an encrypted one. */
+        .marks = IMG_MARKS(IMG_NAME_ENDS(".dmg"), IMG_OR, IMG_AT(0, "encrcdsa"))
     ),
     .traits = IMG_READS_CONCURRENTLY | IMG_MAP_UNTOLD,
     .state_size = sizeof(struct dmg),
+    .options = options_table,
+    .open_size = sizeof(struct dmg_open_options),
+    .strong_options = strong_options,
     .open = dmg_open,
     .close = dmg_close,
     .pread = dmg_pread,

@@ -112,7 +112,7 @@ int dmg_read_plist(struct img *image, uint64_t offset, uint64_t length)
     CLEANUP_FREE char *text = malloc((size_t)length + 1);
     if (!text)
         return -ENOMEM;
-    int ret = img_pread(image->file, text, offset, (size_t)length);
+    int ret = img_pread(dmg_bytes(image), text, offset, (size_t)length);
     text[length] = '\0';
     char *at = text;
     while (ret == 0 && (at = strstr(at, open)) != NULL) {
@@ -131,7 +131,7 @@ int dmg_read_plist(struct img *image, uint64_t offset, uint64_t length)
 int dmg_read_resources(struct img *image, uint64_t offset, uint64_t length)
 {
     uint8_t head[16];
-    int ret = img_pread(image->file, head, offset, sizeof head);
+    int ret = img_pread(dmg_bytes(image), head, offset, sizeof head);
 
     if (ret < 0)
         return ret;
@@ -142,7 +142,7 @@ int dmg_read_resources(struct img *image, uint64_t offset, uint64_t length)
     if (!data)
         return -ENOMEM;
     /* The length of the last resource may exceed the rest by 4 bytes. */
-    ret = img_pread(image->file, data, offset + start, (size_t)left + 4);
+    ret = img_pread(dmg_bytes(image), data, offset + start, (size_t)left + 4);
     for (const uint8_t *at = data; ret == 0 && left > 0;) {
         uint32_t resource = img_get_be32(at);
         if (resource == 0 || resource > left)

@@ -16,6 +16,7 @@
 #include "util/wipe.h"
 #include <errno.h>
 #include <nettle/cbc.h>
+#include <nettle/hmac.h>
 #include <nettle/nettle-meta.h>
 #include <stdlib.h>
 
@@ -72,6 +73,7 @@ struct img_crypt {
     struct keyed tweak;             /* XTS: the second key */
     struct keyed essiv;
     size_t essiv_block;
+    struct hmac_sha1_ctx *hmac;
 };
 
 static bool set_key(struct keyed *keyed, const struct nettle_cipher *blocks, const uint8_t *key, bool decrypt)
@@ -97,6 +99,12 @@ static bool set_keys(struct img_crypt *crypt, const struct img_crypt_how *how, c
         return false;
     if (how->mode == IMG_MODE_XTS && !set_key(&crypt->tweak, blocks, key + blocks->key_size, false))
         return false;
+    if (how->ivgen == IMG_IV_HMAC_SHA1) {
+        crypt->hmac = img_guarded_new(sizeof *crypt->hmac);
+        if (crypt->hmac)
+            hmac_sha1_set_key(crypt->hmac, how->iv_key_length, how->iv_key);
+        return crypt->hmac != NULL;
+    }
     return how->ivgen != IMG_IV_ESSIV || set_key(&crypt->essiv, how->essiv->blocks, how->essiv_key, false);
 }
 
@@ -126,6 +134,7 @@ void img_crypt_free(struct img_crypt *crypt)
     drop_key(&crypt->decrypt);
     drop_key(&crypt->tweak);
     drop_key(&crypt->essiv);
+    img_guarded_free(crypt->hmac, sizeof *crypt->hmac);
     free(crypt);
 }
 
@@ -147,11 +156,27 @@ int img_cbc_decrypt(const struct img_cipher *cipher, const uint8_t *key, const u
 
 typedef uint8_t iv_block[IMG_CIPHER_BLOCK];
 
+static void make_hmacs(const struct img_crypt *crypt, uint64_t sector, iv_block *ivs, size_t count)
+{
+    struct hmac_sha1_ctx hmac = *crypt->hmac;
+    uint8_t number[4];
+
+    for (size_t i = 0; i < count; i++) {
+        img_put_be32(number, (uint32_t)(sector / (crypt->sector / UNIT) + i));
+        hmac_sha1_update(&hmac, sizeof number, number);
+        hmac_sha1_digest(&hmac, sizeof *ivs, ivs[i]);       /* and begins anew */
+    }
+}
+
 static void make_ivs(const struct img_crypt *crypt, uint64_t sector, iv_block *ivs, size_t count)
 {
     memset(ivs, 0, count * sizeof *ivs);
     if (crypt->ivgen == IMG_IV_NONE)
         return;
+    if (crypt->ivgen == IMG_IV_HMAC_SHA1) {
+        make_hmacs(crypt, sector, ivs, count);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         uint64_t number = sector + i * (crypt->sector / UNIT);
         img_put_le64(ivs[i], crypt->ivgen == IMG_IV_PLAIN ? (uint32_t)number : number);

@@ -16,8 +16,9 @@
 enum { IMG_CIPHER_BLOCK = 16, IMG_CIPHER_KEY_MAX = 64 };    /* bytes; the longest key is the double one of XTS */
 
 enum img_cipher_mode { IMG_MODE_ECB, IMG_MODE_CBC, IMG_MODE_XTS, IMG_MODE_CTR };
-/* The IV of a sector: zeroes; its number in 32 or 64 bits, little endian; that encrypted with a hash of the key. */
-enum img_ivgen { IMG_IV_NONE, IMG_IV_PLAIN, IMG_IV_PLAIN64, IMG_IV_ESSIV };
+/* The IV of a sector: zeroes; its number in 32 or 64 bits, little endian; that encrypted with a hash of the key; the
+ * number of the whole sector in 32 bits, big endian, hashed with another key. */
+enum img_ivgen { IMG_IV_NONE, IMG_IV_PLAIN, IMG_IV_PLAIN64, IMG_IV_ESSIV, IMG_IV_HMAC_SHA1 };
 
 /* A cipher with one length of key: "aes-256". */
 struct img_cipher;
@@ -34,7 +35,9 @@ struct img_crypt_how {
     enum img_ivgen ivgen;
     const struct img_cipher *essiv;         /* ESSIV: the cipher that encrypts the number */
     const uint8_t *essiv_key;               /* its key: a hash of the key, img_cipher_key_length(essiv) bytes */
-    uint32_t sector;                        /* bytes; a multiple of 512 */
+    const uint8_t *iv_key;                  /* HMAC: that key */
+    size_t iv_key_length;
+    uint32_t sector;                        /* bytes; 512 to 4096, a power of two */
 };
 
 /* Decrypt `length` bytes, whole blocks, in place, as one chain.  0 or -ENOMEM. */

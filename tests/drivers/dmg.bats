@@ -274,3 +274,91 @@ END
     holds a b c d '\0' '\0'
     raw_is other out
 }
+
+# ---- encrypted images (beyond the real tool)
+
+need_crypto() {
+    beyond
+    command -v openssl > /dev/null || skip 'no openssl'
+    printf '#include <nettle/aes.h>\n' | cc -E - > /dev/null 2>&1 || skip 'no nettle'
+}
+
+# encrypt PLAIN BITS BLOCK: to x.dmg, with the password "pass"
+encrypt() {
+    python3 "$ROOT/tests/interop/lib/encrcdsa.py" "$1" x.dmg pass "$2" "$3"
+}
+
+PASS=(--object 'secret,id=s,data=pass')
+SEALED=driver=dmg,key-secret=s,file.filename=x.dmg
+
+@test "dmg: an encrypted disk, with keys of both lengths" {
+    need_crypto
+    pattern data.raw 61 1000 50000
+    truncate -s 100k data.raw
+    for kind in '128 512' '256 4096'; do
+        # shellcheck disable=SC2086
+        encrypt data.raw $kind
+        img 0 compare "${PASS[@]}" --image-opts "$SEALED" driver=raw,file.filename=data.raw
+        img 0 info "${PASS[@]}" --image-opts "$SEALED"
+        has "$OUT" '^encrypted: yes$'
+        has "$OUT" '^virtual size: 100 KiB'
+    done
+}
+
+@test "dmg: an encrypted image with chunks" {
+    need_crypto
+    gunzip < "$ROOT/tests/images/simple.dmg.gz" > plain.dmg
+    encrypt plain.dmg 256 512
+    img 0 compare "${PASS[@]}" --image-opts "$SEALED" driver=dmg,file.filename=plain.dmg
+}
+
+@test "dmg: an encrypted image of hdiutil" {
+    need_crypto
+    local sample="$ROOT/../shared/samples/real/dmg-encrypted-v2.dmg.xz"
+    [ -e "$sample" ] || skip 'no sample'
+    xz -dc "$sample" > x.dmg
+    img 0 convert -O raw --object secret,id=s,data=test123 --image-opts "$SEALED" out
+    sha256sum out | grep ^1407509ff44696aab011815d84951ad2c53cb7345a71d9803b73817c2d2d83cf
+}
+
+@test "dmg: passwords, and what is not an encrypted image of this kind" {
+    need_crypto
+    pattern data.raw 61 0 8192
+    encrypt data.raw 128 512
+    cp x.dmg sound
+    img 1 info x.dmg
+    err "qemu-img: Could not open 'x.dmg': Parameter 'key-secret' is required for cipher"
+    img 1 info --object secret,id=s,data=wrong --image-opts "$SEALED"
+    err "qemu-img: Could not open '$SEALED': Invalid password, cannot unlock any keyslot"
+    mv x.dmg x.img
+    img 1 info x.img
+    err "qemu-img: Could not open 'x.img': Parameter 'key-secret' is required for cipher"
+    while read -r offset bytes message; do
+        cp sound x.dmg
+        poke x.dmg "$offset" "$bytes"
+        img 1 info "${PASS[@]}" --image-opts "$SEALED"
+        err "qemu-img: Could not open '$SEALED': $message"
+    done <<'END'
+8 00000003 Encrypted disk images of version 3 are not supported
+20 80000002 The image is encrypted in a way that is not supported
+52 00002000 The header of the encrypted image is not as it has to be
+52 00000000 The header of the encrypted image is not as it has to be
+56 ffffffffffffffff The header of the encrypted image is not as it has to be
+64 7fffffffffffffff The header of the encrypted image is not as it has to be
+72 00000021 The header of the encrypted image is not as it has to be
+72 00000001 Invalid password, cannot unlock any keyslot
+100 7ffffffffffffff0 Could not read encryption header: Input/output error
+160 00000001 Invalid password, cannot unlock any keyslot
+172 00000021 Invalid password, cannot unlock any keyslot
+260 000000ff Invalid password, cannot unlock any keyslot
+END
+    head -c 8184 /dev/zero > x.dmg
+    printf cdsaencr >> x.dmg
+    img 1 info x.dmg
+    err "qemu-img: Could not open 'x.dmg': Encrypted disk images of version 1 are not supported"
+    printf sprs > data.raw
+    truncate -s 4096 data.raw
+    encrypt data.raw 128 512
+    img 1 info "${PASS[@]}" --image-opts "$SEALED"
+    err "qemu-img: Could not open '$SEALED': Sparse disk images are not supported"
+}
