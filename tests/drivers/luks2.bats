@@ -259,3 +259,13 @@ END
     img 0 measure -O luks "${SECRET[@]}" -o key-secret=s,version=2,sector-size=4096 --size 1048577
     out 'required size: 17829888' 'fully allocated size: 17829888'
 }
+
+@test "luks2: probed by its first bytes" {
+    make pbkdf=pbkdf2
+    img 0 info x
+    has "$OUT" '^file format: luks$'
+    head -c 20000 /dev/zero > x
+    poke x 0 4c554b53babe0002
+    img 1 info x
+    err "qemu-img: Could not open 'x': Neither copy of the LUKS2 header is whole"
+}

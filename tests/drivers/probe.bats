@@ -105,7 +105,7 @@ cloop_head() {
     head_of x 512 636f6e6563746978; taken_for raw
     head_of x 0 "$(hex_text WithoutFreeSpace)01000000"; taken_for raw
     head_of x 0 "$(hex_text WithoutFreeSpace)03000000"; taken_for raw
-    head_of x 0 4c554b53babe0002; taken_for raw       # LUKS, version 2
+    head_of x 0 4c554b53babe0003; taken_for raw       # LUKS, version 3
     bochs_head 64 00000300; taken_for raw
     bochs_head 48 "$(hex_text Undoable)"; taken_for raw
     bochs_head 22 41; taken_for raw

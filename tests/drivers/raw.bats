@@ -127,7 +127,7 @@ EOF
     need_peer
     local text
     for text in '# Disk DescriptorFile\nversion=1\n' 'version=4\n' '#x\n  \nversion=3\r\n' '#x\n\nversion=1\n' \
-        ' #x\nversion=1\n' 'version=1' '\0000QED' 'QFI\xfb\0000\0000\0000\0000' 'LUKS\xba\xbe\0000\x02' 'WithoutFreeSpace\x01'; do
+        ' #x\nversion=1\n' 'version=1' '\0000QED' 'QFI\xfb\0000\0000\0000\0000' 'LUKS\xba\xbe\0000\x03' 'WithoutFreeSpace\x01'; do
         printf '%b' "$text" > f
         truncate -s 64k f
         want=other got=other
