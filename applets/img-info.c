@@ -92,6 +92,7 @@ static bool gather_chain(const struct request *r, struct img_doc *infos)
             good = false;
             break;
         }
+        info_name_foreign(image, name);
         info = info_gather(image, r->limits);
         img_doc_append(infos, info);
         good = app_close(image, 0) == 0;

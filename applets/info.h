@@ -13,4 +13,7 @@ void info_print_human(const struct img_doc *info);
 struct img_doc *info_snapshot(const struct img_snapshot *snapshot);
 void info_print_snapshots(const struct img_doc *list, int indent);
 
+/* info-foreign.c: warn if a raw disk is encrypted by another system, as far as its first bytes tell. */
+void info_name_foreign(struct img *image, const char *name);
+
 #endif

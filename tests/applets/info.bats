@@ -1567,3 +1567,17 @@ requests() {
     strace -qq -f -y -o trace -e trace=pread64,preadv,read "$IMG" info "$1" > /dev/null
     grep "$1>" trace | grep -c -v ' = 0$'
 }
+
+@test "info: names a volume of BitLocker" {
+    beyond
+    printf '\353X\220-FVE-FS-' > x
+    truncate -s 1M x
+    img 0 info x
+    has "$OUT" '^file format: raw$'
+    err "qemu-img: warning: 'x' begins with a volume of BitLocker: what it holds is encrypted"
+    img 0 convert -O raw x y
+    silent
+    printf '\353X\220-FVE-FS' > x
+    img 0 info x
+    err ''
+}

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The power is cut while amend changes the key slots of a luks image: no data is lost.
+"""The power is cut while amend changes the key slots of a luks image, or of an encrypted qcow2 image: no data is lost.
 
 Each case is one command on an image with some passwords: a password is added, replaced in its slot (--force), or erased.
 It is recorded and replayed as in powercut-random.py.  After each cut the reference tool opens the image with at least one
@@ -28,23 +28,32 @@ CUTS = 20
 SECRETS = [word for name in 'abcn' for word in ('--object', f'secret,id={name},data=password-{name}')]
 
 
-def node(secret):
-    return ['--image-opts', f'driver=luks,key-secret={secret},file.filename=t.img']
+PREFIX = {'luks': '', 'qcow2': 'encrypt.'}      # of the options
 
 
-def amend(tool, opener, words, folder):
-    must(tool, ['amend'] + SECRETS + node(opener)[:1] + ['-o', words, node(opener)[1]], folder)
+def node(form, secret):
+    return ['--image-opts', f'driver={form},{PREFIX[form]}key-secret={secret},file.filename=t.img']
 
 
-def make(rng, folder):
+def options(form, words):
+    """The same words as options of the format."""
+    return ','.join(PREFIX[form] + word for word in words.split(','))
+
+
+def amend(tool, form, opener, words, folder):
+    must(tool, ['amend'] + SECRETS + node(form, opener)[:1] + ['-o', options(form, words), node(form, opener)[1]], folder)
+
+
+def make(rng, form, folder):
     """An image with password a, and perhaps b and c in other slots."""
     cipher = rng.choice(['aes-256', 'aes-128', 'serpent-128'])
-    must(PEER, ['create', '-q'] + SECRETS + ['-f', 'luks', '-o', f'key-secret=a,iter-time=1,cipher-alg={cipher}', 't.img',
-                                             '64k'], folder)
-    must(PEER_IO, SECRETS + ['-c', 'write -P 7 0 64k'] + node('a'), folder)
+    words = options(form, f'key-secret=a,iter-time=1,cipher-alg={cipher}')
+    words += ',encrypt.format=luks' if form == 'qcow2' else ''
+    must(PEER, ['create', '-q'] + SECRETS + ['-f', form, '-o', words, 't.img', '64k'], folder)
+    must(PEER_IO, SECRETS + ['-c', 'write -P 7 0 64k'] + node(form, 'a'), folder)
     slots = {'a': 0}
     for name, slot in zip(rng.sample('bc', rng.randrange(3)), rng.sample(range(1, 8), 2)):
-        amend(PEER, 'a', f'state=active,new-secret={name},keyslot={slot},iter-time=1', folder)
+        amend(PEER, form, 'a', f'state=active,new-secret={name},keyslot={slot},iter-time=1', folder)
         slots[name] = slot
     return slots
 
@@ -63,13 +72,12 @@ def command(rng, slots):
     return [f'state=active,new-secret=n,keyslot={slot},iter-time=1'], '', 'n'
 
 
-def opens(secret, folder):
-    data, _ = guest_bytes(PEER, SECRETS + node(secret), folder)
-    return data == b'\7' * 65536
-
-
-def look(folder, slots, gone, added, complete):
+def look(folder, form, slots, gone, added, complete):
     """What is wrong with the image as a cut left it."""
+    def opens(secret, where):
+        data, _ = guest_bytes(PEER, SECRETS + node(form, secret), where)
+        return data == b'\7' * 65536
+
     kept = [name for name in slots if name != gone]
     lost = [name for name in kept if not opens(name, folder)]
     if lost:
@@ -86,10 +94,11 @@ def look(folder, slots, gone, added, complete):
 def case(seed, folder):
     rng, work, problems = random.Random(seed), os.path.join(folder, 'work'), []
     os.mkdir(work)
-    slots = make(rng, work)
+    form = rng.choice(list(PREFIX))
+    slots = make(rng, form, work)
     words, gone, added = command(rng, slots)
     opener = rng.choice(list(slots))
-    words = ['amend'] + SECRETS + words[1:] + ['--image-opts', '-o', words[0], node(opener)[1]]
+    words = ['amend'] + SECRETS + words[1:] + ['--image-opts', '-o', options(form, words[0]), node(form, opener)[1]]
     before = powercut.files_of(work)
     done = powercut.record(powercut.build_recorder(folder), words, work, os.path.join(folder, 'log'))
     if done.returncode:
@@ -99,10 +108,10 @@ def case(seed, folder):
     for cut in choose_cuts(log, CUTS, rng):
         files, word = replay.cut(cut, rng)
         powercut.lay(work, files)
-        problem = look(work, slots, gone, added, cut == len(log.events))
+        problem = look(work, form, slots, gone, added, cut == len(log.events))
         if problem:
             problems.append(f'cut at {cut} of {len(log.events)}, {word}: {problem}')
-    return f'{slots}, {" ".join(words[-3:-1])}', problems
+    return f'{form} {slots}, {" ".join(words[-3:-1])}', problems
 
 
 if __name__ == '__main__':
