@@ -325,6 +325,24 @@ static void test_writers(const char *format, const char *options, const char *op
     unlink(path);
 }
 
+/* Pieces that share sectors, each of which is encrypted as a whole. */
+static void test_encrypted(void)
+{
+    const struct img_secret secret = { .id = "s", .data = "pass" };
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (img_secret_add(&secret, &err) < 0)
+        OK(false, "secret: %s", err.text);
+    if (!img_driver_find("luks"))
+        return;
+    test_writers("qcow2", "size=1M,encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1", "encrypt.key-secret=s,",
+                 600);
+    test_writers("qcow2", "size=1M,cluster_size=512,encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1",
+                 "encrypt.key-secret=s,", 600);
+    test_writers("qcow2", "size=1M,encrypt.format=aes,encrypt.key-secret=s", "encrypt.key-secret=s,", 600);
+    test_writers("qcow", "size=1M,encrypt.format=aes,encrypt.key-secret=s", "encrypt.key-secret=s,", 600);
+}
+
 int main(void)
 {
     test_readers("qcow2", "size=80G", 512 * MIB);
@@ -349,5 +367,6 @@ int main(void)
     test_writers("vpc", "size=1000G", "", 960 * MIB);
     test_writers("vhdx", "size=1000G,block_size=1M", "", 960 * MIB);
     test_writers("qed", "size=1000G", "", 960 * MIB);
+    test_encrypted();
     return test_end();
 }
