@@ -15,8 +15,8 @@ static int read_place(void *file, uint64_t offset, void *to, size_t length, stru
     return ret < 0 ? img_error_errno(err, -ret, "Could not read encryption header") : 0;
 }
 
-static int unlock(struct img *image, const struct img_encrcdsa *header, const char *key_secret, struct img_crypt **crypt,
-                  struct img_error *err)
+static int unlock(struct img *image, const struct img_encrcdsa *header, const char *key_secret,
+                  struct img_crypt **crypt, struct img_error *err)
 {
     const struct img_luks_place place = { read_place, image->file };
     size_t length;
@@ -57,7 +57,8 @@ int dmg_open_cipher(struct img *image, const char *key_secret, struct img_error 
     if ((ret = img_encrcdsa_parse(head, &header, err)) < 0 ||
         (ret = unlock(image, &header, key_secret, &crypt, err)) < 0)
         return ret;
-    s->cipher = img_cipher_node_new(image, image->file, &(struct img_cipher_range){ header.start, 0, header.block }, crypt);
+    const struct img_cipher_range range = { .start = header.start, .sector = header.block };
+    s->cipher = img_cipher_node_new(image, image->file, &range, crypt);
     if (!s->cipher)
         return img_error_memory(err);
     s->cipher->size = header.size;

@@ -17,12 +17,12 @@ bool img_encrcdsa_show(const uint8_t *head, size_t length)
 #include <nettle/des.h>
 
 /* The header, and one of the pointers to wrapped keys that follow it. */
-enum { VERSION = 8, ALGORITHM = 20, KEY_BITS = 24, IV_ALGORITHM = 28, IV_KEY_BITS = 32, BLOCK = 52, SIZE = 56, START = 64,
-       KEYS = 72 };
+enum { VERSION = 8, ALGORITHM = 20, KEY_BITS = 24, IV_ALGORITHM = 28, IV_KEY_BITS = 32, BLOCK = 52, SIZE = 56,
+       START = 64, KEYS = 72 };
 enum { POINTER = 20, POINTER_TYPE = 0, POINTER_OFFSET = 4, MOST_KEYS = 32, BY_PASSWORD = 1 };
 /* A wrapped key. */
-enum { KDF = 0, ITERATIONS = 8, SALT_LENGTH = 12, SALT = 16, SALT_MOST = 32, IV_LENGTH = 48, IV = 52, WRAP_BITS = 84,
-       WRAP_ALGORITHM = 88, WRAP_MODE = 96, BLOB_LENGTH = 100, BLOB = 104, BLOB_MOST = 128, WRAPPED = BLOB + BLOB_MOST };
+enum { KDF = 0, ITERATIONS = 8, SALT_LENGTH = 12, SALT = 16, SALT_MOST = 32, IV_LENGTH = 48, IV = 52,
+       WRAP_BITS = 84, WRAP_ALGORITHM = 88, WRAP_MODE = 96, BLOB_LENGTH = 100, BLOB = 104, BLOB_MOST = 128, WRAPPED = BLOB + BLOB_MOST };
 
 #define CSSM_AES 0x80000001u
 enum { CSSM_PBKDF2 = 103, CSSM_3DES = 17, CSSM_HMAC_SHA1 = 91, CSSM_CBC_IV8 = 5, CSSM_CBC_PADDED = 6 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * encrcdsa.h - the header of encrypted disk images of macOS, version 2 ("encrcdsa"): AES-CBC, whose key a password opens.
- * There is no public specification; the layout is as seen in images of hdiutil, and as told of by
+ * encrcdsa.h - the header of encrypted disk images of macOS, version 2 ("encrcdsa"): AES-CBC, whose key a password
+ * opens.  There is no public specification; the layout is as seen in images of hdiutil, and as told of by
  * "Infiltrating the Vault: Security Analysis and Decryption of Lion Full Disk Encryption" and the authors of vfdecrypt.
  * Numbers are big-endian.
  */

@@ -170,7 +170,8 @@ static bool is_crypt(const struct img_doc *segment)
     return type && strcmp(type, "crypt") == 0;
 }
 
-static int take_segment(struct img_luks2 *luks, const char *number, const struct img_doc *segment, struct img_error *err)
+static int take_segment(struct img_luks2 *luks, const char *number, const struct img_doc *segment,
+                        struct img_error *err)
 {
     const char *size = img_doc_string_at(segment, "size");
     bool dynamic = size && strcmp(size, "dynamic") == 0;

@@ -234,7 +234,8 @@ static int try_priority(const struct img_luks2 *luks, struct attempt *a, uint32_
 }
 
 int img_luks2_unlock(const struct img_luks2 *luks, const struct img_luks_place *place, const uint8_t *password,
-                     size_t length, struct img_luks_cipher *how, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err)
+                     size_t length, struct img_luks_cipher *how, uint8_t key[IMG_CIPHER_KEY_MAX],
+                     struct img_error *err)
 {
     struct attempt a = { .place = place, .password = password, .password_length = length };
     int ret = 0;

@@ -331,8 +331,8 @@ static int make(struct fresh *f, const uint8_t *password, size_t length, uint8_t
     return ret;
 }
 
-int img_luks2_make(const struct img_luks2_wish *wish, struct img_luks *luks, const uint8_t *password, size_t password_length,
-                   uint8_t **bytes, size_t *length, struct img_error *err)
+int img_luks2_make(const struct img_luks2_wish *wish, struct img_luks *luks, const uint8_t *password,
+                   size_t password_length, uint8_t **bytes, size_t *length, struct img_error *err)
 {
     struct fresh f = { .wish = wish, .luks = luks };
     int ret;

@@ -36,12 +36,13 @@ int img_luks2_check(const struct img_luks2 *luks, struct img_error *err);
 void img_luks2_info(const struct img_luks2 *luks, struct img_doc *data);
 
 /*
- * Find the key slot that the password opens: *how and `key` are then those of the data.  Slots of low priority and those of
- * other keys are not tried.  Returns its number; -ENOKEY: none, without an error set; else a negative errno with *err
+ * Find the key slot that the password opens: *how and `key` are then those of the data.  Slots of low priority and those
+ * of other keys are not tried.  Returns its number; -ENOKEY: none, without an error set; else a negative errno with *err
  * set, for a slot that cannot be tried and no other one opens.
  */
 int img_luks2_unlock(const struct img_luks2 *luks, const struct img_luks_place *place, const uint8_t *password,
-                     size_t length, struct img_luks_cipher *how, uint8_t key[IMG_CIPHER_KEY_MAX], struct img_error *err);
+                     size_t length, struct img_luks_cipher *how, uint8_t key[IMG_CIPHER_KEY_MAX],
+                     struct img_error *err);
 
 /* A new header: what is not chosen by name. */
 struct img_luks2_wish {
@@ -57,7 +58,7 @@ int img_luks2_plan(const struct img_luks2_wish *wish, struct img_error *err);
  * Make a master key, and a header whose only slot has it under a password.  `luks` has the plan.  *bytes belongs to the
  * caller; all of it, *length long, is written at the beginning.
  */
-int img_luks2_make(const struct img_luks2_wish *wish, struct img_luks *luks, const uint8_t *password, size_t password_length,
-                   uint8_t **bytes, size_t *length, struct img_error *err);
+int img_luks2_make(const struct img_luks2_wish *wish, struct img_luks *luks, const uint8_t *password,
+                   size_t password_length, uint8_t **bytes, size_t *length, struct img_error *err);
 
 #endif
