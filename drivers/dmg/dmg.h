@@ -74,6 +74,9 @@ static inline struct img *dmg_bytes(const struct img *image)
 /* crypt.c: make the cipher if the file is encrypted; `key_secret` may be NULL. */
 int dmg_open_cipher(struct img *image, const char *key_secret, struct img_error *err);
 
+/* sparse.c: append the bands of a sparse image as chunks.  1, and *sectors is set; 0: it is no such image. */
+int dmg_read_sparse(struct img *image, uint64_t *sectors, struct img_error *err);
+
 /* tables.c: append the chunks of all tables in the property list or the resource fork.  Returns -EINVAL if there is
  * no message of its own. */
 int dmg_read_plist(struct img *image, uint64_t offset, uint64_t length);

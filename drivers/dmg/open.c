@@ -105,15 +105,9 @@ static int make_cache(struct img *image, uint64_t sectors, struct img_error *err
 static int open_plain(struct img *image, struct img_error *err)
 {
     uint64_t sectors = img_size(dmg_bytes(image)) / DMG_SECTOR;
-    uint8_t magic[4];
-    int ret = img_pread_padded(dmg_bytes(image), magic, 0, sizeof magic);
+    int ret = take_raw(dmg_state(image), sectors);
 
     img_error_clear(err);
-    if (ret < 0)
-        return ret;
-    if (memcmp(magic, "sprs", sizeof magic) == 0)
-        return img_error_set(err, ENOTSUP, "Sparse disk images are not supported");
-    ret = take_raw(dmg_state(image), sectors);
     return ret < 0 ? ret : make_cache(image, sectors, err);
 }
 
@@ -123,10 +117,14 @@ static int open_image(struct img *image, struct img_error *err)
     uint8_t footer[FOOTER] = { 0 };
     uint64_t at = 0;
 
-    int ret = find_footer(image, footer, &at, err);
+    uint64_t sectors;
+    int ret = dmg_read_sparse(image, &sectors, err);
+    if (ret != 0)
+        return ret < 0 ? ret : make_cache(image, sectors, err);
+    ret = find_footer(image, footer, &at, err);
     if (ret < 0)
         return s->cipher ? open_plain(image, err) : ret;
-    uint64_t sectors = img_get_be64(footer + SECTORS);
+    sectors = img_get_be64(footer + SECTORS);
     s->data_fork = img_get_be64(footer + DATA_FORK);
     if (sectors > INT64_MAX || s->data_fork > at)
         return -EINVAL;
@@ -179,8 +177,8 @@ static const char *const strong_options[] = { "key-secret", NULL };
 const struct img_driver img_driver_dmg = {
     IMG_ROW(
         .name = "dmg", .kind = IMG_FORMAT, .precedence = -1,
-        /* The format's magic is at the end of the file, so probe by name; but not that of an encrypted one. */
-        .marks = IMG_MARKS(IMG_NAME_ENDS(".dmg"), IMG_OR, IMG_AT(0, "encrcdsa"))
+        /* The format's magic is at the end of the file, so probe by name; but not that of an encrypted or a sparse one. */
+        .marks = IMG_MARKS(IMG_NAME_ENDS(".dmg"), IMG_OR, IMG_AT(0, "encrcdsa"), IMG_OR, IMG_AT(0, "sprs\0\0\0\3"))
     ),
     .traits = IMG_READS_CONCURRENTLY | IMG_MAP_UNTOLD,
     .state_size = sizeof(struct dmg),

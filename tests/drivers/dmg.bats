@@ -356,9 +356,50 @@ END
     printf cdsaencr >> x.dmg
     img 1 info x.dmg
     err "qemu-img: Could not open 'x.dmg': Encrypted disk images of version 1 are not supported"
-    printf sprs > data.raw
-    truncate -s 4096 data.raw
-    encrypt data.raw 128 512
-    img 1 info "${PASS[@]}" --image-opts "$SEALED"
-    err "qemu-img: Could not open '$SEALED': Sparse disk images are not supported"
+}
+
+# sparse BANDS...: x is a sparse image of 5 bands of 1024 bytes, the last of which is half there; BANDS lie in that order
+sparse() {
+    python3 - "$@" <<'END'
+import struct, sys
+order = [int(band) for band in sys.argv[1:]]
+header = struct.pack('>4sIIII', b'sprs', 3, 2, 1, 9).ljust(64, b'\0') + b''.join(struct.pack('>I', band) for band in order)
+with open('x', 'wb') as file:
+    file.write(header.ljust(4096, b'\0') + b''.join(bytes([96 + band]) * 1024 for band in order))
+END
+}
+
+@test "dmg: a sparse image, plain and encrypted" {
+    beyond
+    sparse 4 1 5
+    { printf '%01024d' 0 | tr 0 a; head -c 2048 /dev/zero; printf '%01024d' 0 | tr 0 d; printf '%0512d' 0 | tr 0 e; } > raw
+    img 0 info x
+    has "$OUT" '^file format: dmg$'
+    img 0 convert -O raw x out
+    cmp out raw
+    need_crypto
+    encrypt x 128 512
+    img 0 compare "${PASS[@]}" --image-opts "$SEALED" driver=raw,file.filename=raw
+}
+
+@test "dmg: damaged sparse images" {
+    beyond
+    sparse 4 1 4
+    img 1 info x
+    err "qemu-img: Could not open 'x': The bands of the sparse image are not as they have to be"
+    sparse 6
+    img 1 info x
+    err "qemu-img: Could not open 'x': The bands of the sparse image are not as they have to be"
+    sparse 1; poke x 8 00000000
+    img 1 info x
+    err "qemu-img: Could not open 'x': The header of the sparse image is not as it has to be"
+    sparse 1; poke x 8 00400001
+    img 1 info x
+    err "qemu-img: Could not open 'x': The header of the sparse image is not as it has to be"
+    sparse 1; poke x 16 ffffffff
+    img 1 info x
+    err "qemu-img: Could not open 'x': A sparse image of more than 1008 bands is not supported"
+    sparse 1; truncate -s 5000 x
+    img 1 info x
+    err "qemu-img: Could not open 'x': The bands of the sparse image are not as they have to be"
 }
