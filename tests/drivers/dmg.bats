@@ -399,7 +399,7 @@ END
     sparse 1; poke x 16 ffffffff
     img 1 info x
     err "qemu-img: Could not open 'x': A sparse image of more than 1008 bands is not supported"
-    sparse 1; truncate -s 5000 x
+    sparse 1; truncate -s 4600 x
     img 1 info x
     err "qemu-img: Could not open 'x': The bands of the sparse image are not as they have to be"
 }

@@ -181,7 +181,10 @@ class Case:
         if self.form == 'qcow' or self.snapshots:
             return
         size = self.rng.randrange(1, 6000) * 512
-        if self.opened(['resize', '--shrink'], str(size)):
+        # The reference tool shows old bytes where a disk with subclusters, or one that is preallocated, grows (seen in
+        # 10.0, without encryption too), so ours does it in both folders.
+        tool = IMG if 'extended_l2' in self.title or self.preallocated else None
+        if self.opened(['resize', '--shrink'], str(size), tool=tool):
             self.current = self.current[:size] + bytes(max(0, size - len(self.current)))
             self.size = size
 
