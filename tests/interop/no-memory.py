@@ -19,7 +19,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, 'lib'))
-from harness import IMG  # noqa: E402
+from harness import IMG, can_make  # noqa: E402
 
 COUNT = int(os.environ.get('COUNT', 24))
 HANGS = 60      # seconds
@@ -69,6 +69,8 @@ def prepare(folder):
             'a.parallels': ['-O', 'parallels'], 'stream.vmdk': ['-O', 'vmdk', '-o', 'subformat=streamOptimized'],
             'a.qcow': ['-O', 'qcow']}.items():
         must(['convert'] + words + ['data.raw', name], folder)
+    for name, (form, prefix, words) in SEALED.items():
+        must(['convert', '-O', form] + SECRET + ['-o', f'{prefix}key-secret=s{words}', 'data.raw', name], folder)
     for top, base in ('middle.qcow2', 'base.qcow2'), ('top.qcow2', 'middle.qcow2'):
         must(['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'qcow2', top], folder)
     must(['dd', '-f', 'raw', '-O', 'raw', 'if=data.raw', 'of=part.raw', 'bs=64k', 'count=3', 'skip=5'], folder)
@@ -79,6 +81,20 @@ def prepare(folder):
     must(['bitmap', '--add', 'full.qcow2', 'marks'], folder)
     with open(os.path.join(folder, 'rules'), 'w', encoding='ascii') as out:
         out.write('[inject-error]\nevent = "l2_load"\nerrno = "5"\nonce = "on"\nsector = "99999"\n')
+
+
+# Encrypted images: format, what is in front of the options, other options.
+SECRET = ['--object', 'secret,id=s,data=x']
+SEALED = {
+    'a.luks': ('luks', '', ',iter-time=1'), 'b.luks': ('luks', '', ',iter-time=1,version=2,pbkdf=pbkdf2'),
+    'sealed.qcow2': ('qcow2', 'encrypt.', ',encrypt.format=luks,encrypt.iter-time=1'),
+    'old.qcow2': ('qcow2', 'encrypt.', ',encrypt.format=aes'), 'old.qcow': ('qcow', 'encrypt.', ',encrypt.format=aes'),
+} if can_make('luks') else {}
+
+
+def sealed(name):
+    form, prefix, _ = SEALED[name]
+    return f'--object secret,id=s,data=x --image-opts driver={form},{prefix}key-secret=s,file.filename={name}'
 
 
 # Words; then, where the command writes: the file, and whether it was there before.
@@ -99,6 +115,9 @@ TALK = [
     'info --object throttle-group,id=g,x-bps-total=1000 --image-opts driver=throttle,throttle-group=g,'
     'file.filename=data.raw',
 ]
+for image in SEALED:
+    TALK += [f'info --output=json {image}', f'map --output=json {sealed(image)}',
+             f'compare {sealed(image)} driver=raw,file.filename=data.raw']
 MAKE = [(f'create -q -f {kind} new 1M', 'new') for kind in (
     'raw', 'qcow2', 'qcow', 'qed', 'vdi', 'vpc', 'vhdx', 'parallels', 'vmdk', 'vmdk -o subformat=twoGbMaxExtentSparse')]
 MAKE += [
