@@ -19,6 +19,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from harness import IMG, PEER, PEER_IO, Journal, each, guest_bytes, must, read, run, write  # noqa: E402
 
+OFFSETS = r'(, "offset": )\d+|(0x\w+ +0x\w+ +)0x\w+'    # of a base, which the tools fill in different orders
 VARYING = r'(uuid: |"uuid": "|iters: |iters": )[-\w]+|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)|("date-(?:sec|nsec)": )\d+'
 CIPHERS = ['aes-128', 'aes-256', 'serpent-256', 'twofish-128']
 PASSWORDS = ['pass', 'x', 'a password that is longer than a key', 'p\u00e4ssword']
@@ -59,7 +60,7 @@ class Case:
         self.rng, self.folder = random.Random(seed), folder
         self.problems, self.journal = [], Journal()
         self.form, self.method = self.rng.choice([('qcow2', 'luks')] * 3 + [('qcow2', 'aes'), ('qcow', 'aes')])
-        self.secrets = []
+        self.secrets, self.committed = [], False
         for name in 's', 'b', 'n':
             self.secrets += ['--object', f'secret,id={name},data={self.rng.choice(PASSWORDS)}']
         self.cluster = self.rng.choice([512, 4096, 16384, 65536, 65536, 1 << 20]) if self.form == 'qcow2' else 4096
@@ -79,6 +80,7 @@ class Case:
         self.journal.add(name, tool, words)
         result = run(tool, words, os.path.join(self.folder, name))
         result.out, result.err = (re.sub(VARYING, r'\1\3N', text) for text in (result.out, result.err))
+        result.out = re.sub(OFFSETS, r'\1\2N', result.out) if self.committed else result.out
         return result
 
     def both(self, words, tool=None):
@@ -178,13 +180,12 @@ class Case:
         self.current[start:start + length] = bytes([0x5a]) * length
 
     def resize(self):
-        if self.form == 'qcow' or self.snapshots:
+        if self.form == 'qcow' or self.snapshots or self.raw_data:
             return
         size = self.rng.randrange(1, 6000) * 512
-        # The reference tool shows old bytes where a disk with subclusters, or one that is preallocated, grows (seen in
-        # 10.0, without encryption too), so ours does it in both folders.
-        tool = IMG if 'extended_l2' in self.title or self.preallocated else None
-        if self.opened(['resize', '--shrink'], str(size), tool=tool):
+        # The reference tool shows old bytes or noise in the rest of a cluster where a disk grows (seen in 10.0), so ours
+        # does that in both folders.
+        if self.opened(['resize', '--shrink'], str(size), tool=IMG if size > self.size else None):
             self.current = self.current[:size] + bytes(max(0, size - len(self.current)))
             self.size = size
 
@@ -254,7 +255,7 @@ class Case:
         """Only in a copy: what the base becomes is what the image shows."""
         if not self.backed or self.snapshots:
             return
-        self.opened(['commit', '-d', '-q'])
+        self.committed = self.opened(['commit', '-d', '-q'])
 
     def go(self):
         if not self.create():
