@@ -297,10 +297,16 @@ static int before_change(struct img *image, uint64_t offset, uint64_t length)
     return qcow2_state(image)->broken ? -ENOMEDIUM : qcow2_bitmaps_track(image, offset, length);
 }
 
+/* qemu-img encrypts at most so many clusters at a time, and that decides where refcount blocks go between them. */
+enum { MOST_ENCRYPTED = 32 };
+
 static int guarded_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
 {
+    const struct qcow2 *s = qcow2_state(image);
     int status = before_change(image, offset, length);
 
+    if (s->cipher)
+        length = img_min(length, MOST_ENCRYPTED * (uint64_t)s->cluster_size - (offset & (s->cluster_size - 1)));
     return status < 0 ? status : qcow2_reserve(image, offset, length, to);
 }
 

@@ -19,7 +19,6 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from harness import IMG, PEER, PEER_IO, Journal, each, guest_bytes, must, read, run, write  # noqa: E402
 
-OFFSETS = r'(, "offset": )\d+|(0x\w+ +0x\w+ +)0x\w+'    # of a base, which the tools fill in different orders
 VARYING = r'(uuid: |"uuid": "|iters: |iters": )[-\w]+|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)|("date-(?:sec|nsec)": )\d+'
 CIPHERS = ['aes-128', 'aes-256', 'serpent-256', 'twofish-128']
 PASSWORDS = ['pass', 'x', 'a password that is longer than a key', 'p\u00e4ssword']
@@ -60,7 +59,7 @@ class Case:
         self.rng, self.folder = random.Random(seed), folder
         self.problems, self.journal = [], Journal()
         self.form, self.method = self.rng.choice([('qcow2', 'luks')] * 3 + [('qcow2', 'aes'), ('qcow', 'aes')])
-        self.secrets, self.committed = [], False
+        self.secrets = []
         for name in 's', 'b', 'n':
             self.secrets += ['--object', f'secret,id={name},data={self.rng.choice(PASSWORDS)}']
         self.cluster = self.rng.choice([512, 4096, 16384, 65536, 65536, 1 << 20]) if self.form == 'qcow2' else 4096
@@ -80,7 +79,6 @@ class Case:
         self.journal.add(name, tool, words)
         result = run(tool, words, os.path.join(self.folder, name))
         result.out, result.err = (re.sub(VARYING, r'\1\3N', text) for text in (result.out, result.err))
-        result.out = re.sub(OFFSETS, r'\1\2N', result.out) if self.committed else result.out
         return result
 
     def both(self, words, tool=None):
@@ -221,9 +219,9 @@ class Case:
 
     def views(self):
         for form in [], ['--output=json']:
-            self.opened(['map'] + form)
             if not self.alike:
                 continue
+            self.opened(['map'] + form)
             if self.backed != 'encrypted':
                 self.both(['info'] + form + ['image'])
             self.opened(['info'] + form)
@@ -255,7 +253,7 @@ class Case:
         """Only in a copy: what the base becomes is what the image shows."""
         if not self.backed or self.snapshots:
             return
-        self.committed = self.opened(['commit', '-d', '-q'])
+        self.opened(['commit', '-d', '-q'])
 
     def go(self):
         if not self.create():
