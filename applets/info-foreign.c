@@ -12,7 +12,7 @@ void info_name_foreign(struct img *image, const char *name)
 {
     char head[BITLOCKER_AT + sizeof bitlocker - 1];
 
-    if (strcmp(img_driver_name(img_driver_of(image)), "raw") != 0 || img_size(image) < sizeof head)
+    if (strcmp(img_driver_name(img_driver_of(image)), IMG_PLAIN_FORMAT) != 0 || img_size(image) < sizeof head)
         return;
     if (img_pread(image, head, 0, sizeof head) == 0 &&
         memcmp(head + BITLOCKER_AT, bitlocker, sizeof bitlocker - 1) == 0)
