@@ -218,3 +218,11 @@ END
     img 0 amend "${SECRET[@]}" --image-opts -o state=active,new-secret=s,iter-time=10 "$node"
     img 0 map --output=json "${SECRET[@]}" --image-opts "$node"
 }
+
+@test "luks: an image of cryptsetup 1.0" {
+    local sample="$ROOT/../shared/samples/real/luks1-compatkey.img.xz"
+    [ -e "$sample" ] || skip 'no sample'
+    xz -dc "$sample" > x
+    img 0 convert -O raw --object secret,id=s,data=compatkey --image-opts "$NODE" out
+    sha256sum out | grep ^7428e8f2436882a07eb32765086f5c899474c08b5576f556b573d2aabdf923e8
+}
