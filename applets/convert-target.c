@@ -57,8 +57,13 @@ static bool preallocated(const struct convert *r)
 static bool encrypted(const struct convert *r)
 {
     const char *old = img_doc_string_at(r->create_options, "encryption");
+    struct img_error ignored = IMG_ERROR_INIT;
+    bool on = false;
 
-    return img_doc_string_at(r->create_options, "encrypt.format") || (old && strcmp(old, "on") == 0);
+    if (old)
+        img_option_bool("encryption", old, &on, &ignored);      /* (creating the target reports it) */
+    img_error_clear(&ignored);
+    return on || img_doc_string_at(r->create_options, "encrypt.format");
 }
 
 /* Try to open the backing file before an existing target is overwritten. */

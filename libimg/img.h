@@ -193,6 +193,8 @@ int img_options_add(struct img_doc *into, const char *text, struct img_error *er
 struct img_doc *img_options_flatten(const struct img_doc *options);
 /* Set the error for a size that img_parse_size refused with `code`; returns `code`. */
 int img_options_bad_size(const char *name, const char *text, int code, struct img_error *err);
+/* The value of a flat flag: on, yes, true, y or off, no, false, n.  -EINVAL and *err: another text; *value stays. */
+int img_option_bool(const char *name, const char *text, bool *value, struct img_error *err);
 /* Does an -o text contain "help" or "?"? */
 bool img_options_want_help(const char *text);
 /*

@@ -26,7 +26,7 @@ static int unlock(struct img *image, const struct img_encrcdsa *header, const ch
     if (!password)
         return -err->code;
     ret = img_encrcdsa_unlock(header, &place, password, length, crypt, err);
-    return ret == -ENOKEY ? img_error_set(err, EINVAL, "Invalid password, cannot unlock any keyslot") : ret;
+    return ret == -ENOKEY ? img_cipher_wrong_password(err) : ret;
 }
 
 /* The older kind has its header at the end. */

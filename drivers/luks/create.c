@@ -8,18 +8,17 @@
 /* Everything that has to be right before a file is touched. */
 static int plan(const struct luks_create_options *given, struct img_luks_volume *volume, struct img_error *err)
 {
-    struct img_luks_options luks = given->luks;
+    const struct img_luks_options *luks = &given->luks;
     bool newer = given->version == 2;
 
     *volume = (struct img_luks_volume){ .prefix = "" };
-    luks.newer = newer;
     if (given->detached == 1)
         return img_error_set(err, EINVAL, "Parameter 'detached-header' is unexpected");
     if (given->version >= 0 && given->version != 1 && !newer)
         return img_error_set(err, EINVAL, "'version' must be 1 or 2");
-    if (!newer && (luks.pbkdf || luks.pbkdf_memory >= 0 || luks.sector_size >= 0))
+    if (!newer && (luks->pbkdf || luks->pbkdf_memory >= 0 || luks->sector_size >= 0))
         return img_error_set(err, EINVAL, "'pbkdf', 'pbkdf-memory' and 'sector-size' need 'version=2'");
-    return img_luks_volume_plan(volume, &luks, given->key_secret, err);
+    return img_luks_volume_plan(volume, newer ? 2 : 1, luks, given->key_secret, err);
 }
 
 /* There are no metadata but the header, so `preallocation=metadata` is fulfilled without the file's help. */

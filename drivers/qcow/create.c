@@ -9,21 +9,20 @@
 
 enum { L1_ALIGNMENT = 8 };
 
-#define NEW(kind, key, member, text) \
-    { .name = key, .help = text, .type = IMG_OPT_##kind, .when = IMG_AT_CREATE, \
+#define NEW(kind, key, member, at, text) \
+    { .name = key, .help = text, .type = IMG_OPT_##kind, .when = at, \
       .offset = offsetof(struct qcow_create_options, member) }
 
 const struct img_option qcow_options[] = {
-    NEW(SIZE, "size", size, "Virtual disk size"),
-    NEW(STRING, "backing_file", backing_file, "File name of a base image"),
-    NEW(STRING, "backing_fmt", backing_fmt, "Format of the backing image"),
-    NEW(BOOL, "encryption", encryption,
+    NEW(SIZE, "size", size, IMG_AT_CREATE, "Virtual disk size"),
+    NEW(STRING, "backing_file", backing_file, IMG_AT_CREATE, "File name of a base image"),
+    NEW(STRING, "backing_fmt", backing_fmt, IMG_AT_CREATE, "Format of the backing image"),
+    NEW(BOOL, "encryption", encryption, IMG_AT_CREATE,
         "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
-    { .name = "encrypt.format", .help = "Encrypt the image, format choices: 'aes'", .type = IMG_OPT_STRING,
-      .when = IMG_AT_CREATE | IMG_AT_OPEN, .offset = offsetof(struct qcow_create_options, encrypt_format) },
-    { .name = "encrypt.key-secret", .help = "ID of the secret that provides the AES encryption key",
-      .type = IMG_OPT_STRING, .when = IMG_AT_CREATE | IMG_AT_OPEN | IMG_AT_RUN,
-      .offset = offsetof(struct qcow_create_options, encrypt_key_secret) },
+    NEW(STRING, "encrypt.format", encrypt_format, IMG_AT_CREATE | IMG_AT_OPEN,
+        "Encrypt the image, format choices: 'aes'"),
+    NEW(STRING, "encrypt.key-secret", encrypt_key_secret, IMG_AT_CREATE | IMG_AT_OPEN | IMG_AT_RUN,
+        "ID of the secret that provides the AES encryption key"),
     { .name = NULL }
 };
 

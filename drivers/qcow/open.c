@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The qcow driver: the header, the vtable, open and close.  Specification: "The Header". */
 #include "qcow.h"
+#include "../../libimg/io/encrypt-options.h"
 
 static int check_version(const struct qcow_header *h, struct img_error *err)
 {

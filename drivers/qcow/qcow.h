@@ -13,7 +13,6 @@
 #define QCOW_H
 
 #include "../../libimg/io/cipher-node.h"
-#include "../../libimg/io/encrypt-options.h"
 #include "../../libimg/io/pages.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"

@@ -8,6 +8,7 @@
  *     luks    a LUKS header in clusters of its own; IVs by the sectors of the storage
  */
 #include "qcow2.h"
+#include "../../libimg/io/encrypt-options.h"
 
 enum { AES = 1, LUKS = 2 };
 
@@ -142,7 +143,7 @@ int qcow2_plan_encryption(struct img_luks_volume *luks, const struct qcow2_creat
     luks->prefix = "encrypt.";
     if (*method == AES)
         return img_cipher_aes_secret(given->encrypt_key_secret, err);
-    return *method == LUKS ? img_luks_volume_plan(luks, &given->luks, given->encrypt_key_secret, err) : 0;
+    return *method == LUKS ? img_luks_volume_plan(luks, 1, &given->luks, given->encrypt_key_secret, err) : 0;
 }
 
 int qcow2_make_encryption(struct qcow2_new *plan, struct img_error *err)

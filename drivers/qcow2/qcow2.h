@@ -28,7 +28,6 @@
 #include "../../libimg/driver.h"
 #include "../../libimg/io/cipher-node.h"
 #include "../../libimg/io/luks-volume.h"
-#include "../../libimg/io/encrypt-options.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"

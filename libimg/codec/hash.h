@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* hash.h - the hash functions for digest.c, computed by nettle. */
+/* hash.h - the hash functions for digest.c and kdf.c, computed by nettle. */
 #ifndef IMG_HASH_H
 #define IMG_HASH_H
 
@@ -10,12 +10,15 @@
 #include <nettle/ripemd160.h>
 #include <nettle/sha1.h>
 #include <nettle/sha2.h>
+#include <nettle/sm3.h>
+/* Memory for the state of any of them. */
 union hash_state {
     struct sha256_ctx sha256;
     struct sha512_ctx sha512;
     struct sha1_ctx sha1;
     struct md5_ctx md5;
     struct ripemd160_ctx ripemd160;
+    struct sm3_ctx sm3;
 };
 #else
 union hash_state {

@@ -10,7 +10,6 @@
 #include <nettle/hmac.h>
 #include <nettle/memxor.h>
 #include <nettle/nettle-meta.h>
-#include <nettle/sm3.h>
 #include <string.h>
 
 enum { MOST_WORKERS = 4, STACK = 64 << 10, FEW_ITERATIONS = 4096 };
@@ -24,16 +23,6 @@ static const struct img_kdf_hash hashes[] = {
     { "md5", &nettle_md5 }, { "sha1", &nettle_sha1 }, { "sha224", &nettle_sha224 }, { "sha256", &nettle_sha256 },
     { "sha384", &nettle_sha384 }, { "sha512", &nettle_sha512 }, { "ripemd160", &nettle_ripemd160 },
     { "sm3", &nettle_sm3 },
-};
-
-/* Memory for the state of any of them. */
-union state {
-    struct md5_ctx md5;
-    struct sha1_ctx sha1;
-    struct sha256_ctx sha256;
-    struct sha512_ctx sha512;
-    struct ripemd160_ctx ripemd160;
-    struct sm3_ctx sm3;
 };
 
 const struct img_kdf_hash *img_kdf_hash_next(const struct img_kdf_hash *previous)
@@ -55,7 +44,7 @@ size_t img_kdf_hash_length(const struct img_kdf_hash *hash)
 
 void img_kdf_hash_of(const struct img_kdf_hash *hash, const void *bytes, size_t length, uint8_t *to)
 {
-    union state state;
+    union hash_state state;
 
     hash->code->init(&state);
     hash->code->update(&state, length, bytes);
@@ -68,7 +57,7 @@ void img_kdf_hash_of(const struct img_kdf_hash *hash, const void *bytes, size_t 
 /* A key of HMAC (RFC 2104): the states after its two pads, and the one of a message. */
 struct mac {
     const struct nettle_hash *code;
-    union state outer, inner, running;
+    union hash_state outer, inner, running;
 };
 
 static void finish(struct mac *mac, uint8_t *to)
@@ -180,7 +169,7 @@ static void diffuse(const struct img_kdf_hash *hash, uint8_t *block, size_t leng
 {
     size_t size = img_kdf_hash_length(hash);
     uint8_t result[IMG_KDF_HASH_MAX], number[4];
-    union state state;
+    union hash_state state;
 
     for (size_t at = 0, i = 0; at < length; at += size, i++) {
         size_t part = length - at < size ? length - at : size;

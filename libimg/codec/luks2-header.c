@@ -14,13 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    BINARY = 4096, VERSION = 6, HEADER_SIZE = 8, SEQUENCE = 16, LABEL = 24, ALGORITHM = 72, ALGORITHM_BYTES = 32,
-    UUID = 168, SUBSYSTEM = 208, OFFSET = 256, CHECKSUM = 448, CHECKSUM_BYTES = 64
-};
-
-static const char first_magic[] = "LUKS\xba\xbe", second_magic[] = "SKUL\xba\xbe";
-
 /* Where the second copy may lie: behind the first, which has one of these lengths. */
 static const uint32_t sizes[] = { 0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000, 0x200000, 0x400000 };
 
@@ -42,46 +35,59 @@ static bool size_allowed(uint64_t size)
 /* The checksum is that of the copy with zeroes in its place. */
 static bool checksum_right(uint8_t *bytes, uint64_t size)
 {
-    char name[ALGORITHM_BYTES + 1] = "";
-    uint8_t stored[CHECKSUM_BYTES], right[IMG_KDF_HASH_MAX];
+    char name[LUKS2_ALGORITHM_BYTES + 1] = "";
+    uint8_t stored[LUKS2_CHECKSUM_BYTES], right[IMG_KDF_HASH_MAX];
     const struct img_kdf_hash *hash;
 
-    memcpy(name, bytes + ALGORITHM, ALGORITHM_BYTES);
+    memcpy(name, bytes + LUKS2_ALGORITHM, LUKS2_ALGORITHM_BYTES);
     hash = img_kdf_hash_find(name);
     if (!hash)
         return false;
-    memcpy(stored, bytes + CHECKSUM, sizeof stored);
-    memset(bytes + CHECKSUM, 0, CHECKSUM_BYTES);
+    memcpy(stored, bytes + LUKS2_CHECKSUM, sizeof stored);
+    memset(bytes + LUKS2_CHECKSUM, 0, LUKS2_CHECKSUM_BYTES);
     img_kdf_hash_of(hash, bytes, (size_t)size, right);
-    memcpy(bytes + CHECKSUM, stored, sizeof stored);
+    memcpy(bytes + LUKS2_CHECKSUM, stored, sizeof stored);
     return memcmp(right, stored, img_kdf_hash_length(hash)) == 0;
 }
 
+/* *size: 0 if it is none. */
 static bool is_header(const uint8_t *binary, const char *magic, uint64_t at, uint64_t *size)
 {
-    *size = img_get_be64(binary + HEADER_SIZE);
-    return memcmp(binary, magic, sizeof first_magic - 1) == 0 && img_get_be16(binary + VERSION) == 2 &&
-           size_allowed(*size) && img_get_be64(binary + OFFSET) == at;
+    bool right = memcmp(binary, magic, LUKS2_VERSION) == 0 && img_get_be16(binary + LUKS2_VERSION) == 2 &&
+                 size_allowed(img_get_be64(binary + LUKS2_SIZE)) && img_get_be64(binary + LUKS2_OFFSET) == at;
+
+    *size = right ? img_get_be64(binary + LUKS2_SIZE) : 0;
+    return right;
 }
 
-/* A copy that is not there, or not whole, is no error. */
+/* A copy that is not there, or not whole, is no error.  Most are of the smallest size, so that is read at once. */
+static int read_bytes(const struct img_luks_place *place, uint64_t at, const char *magic, struct copy *copy,
+                      struct img_error *err)
+{
+    uint8_t *all;
+    int ret;
+
+    copy->bytes = img_malloc(LUKS2_LEAST + 1);
+    if (!copy->bytes)
+        return img_error_memory(err);
+    ret = place->read(place->context, at, copy->bytes, LUKS2_LEAST, err);
+    if (ret < 0 || !is_header(copy->bytes, magic, at, &copy->size) || copy->size == LUKS2_LEAST)
+        return ret;
+    all = img_realloc(copy->bytes, (size_t)copy->size + 1);
+    if (!all)
+        return img_error_memory(err);
+    copy->bytes = all;
+    return place->read(place->context, at + LUKS2_LEAST, all + LUKS2_LEAST, (size_t)copy->size - LUKS2_LEAST, err);
+}
+
 static int read_copy(const struct img_luks_place *place, uint64_t at, const char *magic, struct copy *copy,
                      struct img_error *err)
 {
-    uint8_t binary[BINARY];
-    uint64_t size;
-    int ret = place->read(place->context, at, binary, sizeof binary, err);
+    int ret = read_bytes(place, at, magic, copy, err);
 
-    if (ret < 0 || !is_header(binary, magic, at, &size))
-        return ret;
-    copy->bytes = img_malloc((size_t)size + 1);
-    if (!copy->bytes)
-        return img_error_memory(err);
-    ret = place->read(place->context, at, copy->bytes, (size_t)size, err);
-    if (ret == 0 && checksum_right(copy->bytes, size)) {
-        copy->bytes[size] = 0;
-        copy->size = size;
-        copy->sequence = img_get_be64(copy->bytes + SEQUENCE);
+    if (ret == 0 && copy->size && checksum_right(copy->bytes, copy->size)) {
+        copy->bytes[copy->size] = 0;
+        copy->sequence = img_get_be64(copy->bytes + LUKS2_SEQUENCE);
         return 0;
     }
     free(copy->bytes);
@@ -95,9 +101,9 @@ static int find_second(const struct img_luks_place *place, const struct copy *fi
     int ret = 0;
 
     if (first->bytes)
-        return read_copy(place, first->size, second_magic, second, err);
+        return read_copy(place, first->size, IMG_LUKS2_SECOND, second, err);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes && ret == 0 && !second->bytes; i++)
-        ret = read_copy(place, sizes[i], second_magic, second, err);
+        ret = read_copy(place, sizes[i], IMG_LUKS2_SECOND, second, err);
     return ret;
 }
 
@@ -227,10 +233,10 @@ static int take(const struct copy *copy, struct img_luks2 *luks, struct img_erro
 {
     luks->header_size = copy->size;
     luks->sequence = copy->sequence;
-    get_text(copy->bytes + UUID, IMG_LUKS_UUID, luks->uuid);
-    get_text(copy->bytes + LABEL, IMG_LUKS2_LABEL, luks->label);
-    get_text(copy->bytes + SUBSYSTEM, IMG_LUKS2_LABEL, luks->subsystem);
-    luks->json = img_doc_parse((const char *)copy->bytes + BINARY, err);
+    get_text(copy->bytes + LUKS2_UUID, IMG_LUKS_UUID, luks->uuid);
+    get_text(copy->bytes + LUKS2_LABEL, IMG_LUKS2_LABEL, luks->label);
+    get_text(copy->bytes + LUKS2_SUBSYSTEM, IMG_LUKS2_LABEL, luks->subsystem);
+    luks->json = img_doc_parse((const char *)copy->bytes + LUKS2_JSON, err);
     if (!luks->json)
         return img_error_prefix(err, "LUKS2 header: ");
     return find_segment(luks, err);
@@ -239,7 +245,7 @@ static int take(const struct copy *copy, struct img_luks2 *luks, struct img_erro
 int img_luks2_read(const struct img_luks_place *place, struct img_luks2 *luks, struct img_error *err)
 {
     struct copy first = { .bytes = NULL }, second = { .bytes = NULL };
-    int ret = read_copy(place, 0, first_magic, &first, err);
+    int ret = read_copy(place, 0, IMG_LUKS2_FIRST, &first, err);
 
     *luks = (struct img_luks2){ .json = NULL };
     if (ret == 0)

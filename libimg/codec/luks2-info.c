@@ -24,65 +24,51 @@ static void put_small(struct img_doc *to, const char *name, const struct img_doc
         img_doc_put_uint(to, name, number);
 }
 
-static struct img_doc *one_of(const struct img_doc *all, size_t index)
+static void describe_segment(const struct img_doc *from, struct img_doc *one)
 {
-    struct img_doc *one = img_doc_object();
-
-    img_doc_put_string(one, "id", img_doc_key_at(all, index));
-    put_text(one, "type", img_doc_at(all, index), "type");
-    return one;
+    put_text(one, "encryption", from, "encryption");
+    put_text(one, "offset", from, "offset");
+    put_text(one, "size", from, "size");
+    put_small(one, "sector-size", from, "sector_size");
+    put_text(one, "integrity", img_doc_get(from, "integrity"), "type");
 }
 
-static void put_segments(const struct img_luks2 *luks, struct img_doc *data)
+static void describe_slot(const struct img_doc *from, struct img_doc *one)
 {
-    const struct img_doc *all = img_doc_get(luks->json, "segments");
+    const struct img_doc *kdf = img_doc_get(from, "kdf");
+
+    put_small(one, "priority", from, "priority");
+    put_text(one, "pbkdf", kdf, "type");
+    put_text(one, "hash-alg", kdf, "hash");
+    put_small(one, "iters", kdf, "iterations");
+    put_small(one, "time-cost", kdf, "time");
+    put_small(one, "memory-kib", kdf, "memory");
+    put_small(one, "threads", kdf, "cpus");
+    put_text(one, "key-offset", img_doc_get(from, "area"), "offset");
+}
+
+/* Of a token, the type says enough: what it holds belongs to a program. */
+static void describe_token(const struct img_doc *from, struct img_doc *one)
+{
+    (void)from;
+    (void)one;
+}
+
+/* The members of an object as a list, each with its name and type first. */
+static struct img_doc *list_of(const struct img_doc *all,
+                               void (*describe)(const struct img_doc *from, struct img_doc *one))
+{
     struct img_doc *list = img_doc_array();
 
     for (size_t i = 0; i < img_doc_count(all); i++) {
         const struct img_doc *from = img_doc_at(all, i);
-        struct img_doc *one = one_of(all, i);
-        put_text(one, "encryption", from, "encryption");
-        put_text(one, "offset", from, "offset");
-        put_text(one, "size", from, "size");
-        put_small(one, "sector-size", from, "sector_size");
-        put_text(one, "integrity", img_doc_get(from, "integrity"), "type");
+        struct img_doc *one = img_doc_object();
+        img_doc_put_string(one, "id", img_doc_key_at(all, i));
+        put_text(one, "type", from, "type");
+        describe(from, one);
         img_doc_append(list, one);
     }
-    img_doc_put(data, "segments", list);
-}
-
-static void put_slots(const struct img_luks2 *luks, struct img_doc *data)
-{
-    const struct img_doc *all = img_doc_get(luks->json, "keyslots");
-    struct img_doc *list = img_doc_array();
-
-    for (size_t i = 0; i < img_doc_count(all); i++) {
-        const struct img_doc *from = img_doc_at(all, i), *kdf = img_doc_get(from, "kdf");
-        struct img_doc *one = one_of(all, i);
-        put_small(one, "priority", from, "priority");
-        put_text(one, "pbkdf", kdf, "type");
-        put_text(one, "hash-alg", kdf, "hash");
-        put_small(one, "iters", kdf, "iterations");
-        put_small(one, "time-cost", kdf, "time");
-        put_small(one, "memory-kib", kdf, "memory");
-        put_small(one, "threads", kdf, "cpus");
-        put_text(one, "key-offset", img_doc_get(from, "area"), "offset");
-        img_doc_append(list, one);
-    }
-    img_doc_put(data, "keyslots", list);
-}
-
-static void put_tokens(const struct img_luks2 *luks, struct img_doc *data)
-{
-    const struct img_doc *all = img_doc_get(luks->json, "tokens");
-    struct img_doc *list = img_doc_array();
-
-    for (size_t i = 0; i < img_doc_count(all); i++)
-        img_doc_append(list, one_of(all, i));
-    if (img_doc_count(all))
-        img_doc_put(data, "tokens", list);
-    else
-        img_doc_free(list);
+    return list;
 }
 
 /* Flags and requirements: lists of texts. */
@@ -103,6 +89,8 @@ static void put_list(struct img_doc *data, const char *name, const struct img_do
 
 void img_luks2_info(const struct img_luks2 *luks, struct img_doc *data)
 {
+    const struct img_doc *tokens = img_doc_get(luks->json, "tokens");
+
     img_doc_put_uint(data, "version", 2);
     img_doc_put_string(data, "uuid", luks->uuid);
     if (luks->label[0])
@@ -112,9 +100,10 @@ void img_luks2_info(const struct img_luks2 *luks, struct img_doc *data)
     img_doc_put_uint(data, "header-size", luks->header_size);
     img_doc_put_uint(data, "sequence", luks->sequence);
     img_doc_put_bool(data, "second-header", luks->second);
-    put_segments(luks, data);
-    put_slots(luks, data);
-    put_tokens(luks, data);
+    img_doc_put(data, "segments", list_of(img_doc_get(luks->json, "segments"), describe_segment));
+    img_doc_put(data, "keyslots", list_of(img_doc_get(luks->json, "keyslots"), describe_slot));
+    if (img_doc_count(tokens))
+        img_doc_put(data, "tokens", list_of(tokens, describe_token));
     put_list(data, "flags", img_luks2_at(luks->json, "config", "flags"));
     put_list(data, "requirements", img_doc_get(img_luks2_at(luks->json, "config", "requirements"), "mandatory"));
 }

@@ -244,8 +244,7 @@ int img_luks2_unlock(const struct img_luks2 *luks, const struct img_luks_place *
         ret = try_priority(luks, &a, priority, key, ret, err);
     if (ret > 0) {
         img_error_clear(err);
-        ret = data_cipher(luks, &a, how, err);
-        return ret < 0 ? ret : atoi(a.number);
+        return data_cipher(luks, &a, how, err);
     }
     img_wipe(key, IMG_CIPHER_KEY_MAX);
     return ret < 0 ? ret : -ENOKEY;

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 enum {
-    BINARY = 4096, COPY = 16384, AREA = 2 * COPY, AREA_ALIGNMENT = 4096, SALT = 32, BINARY_SALT = 64,
+    COPY = LUKS2_LEAST, AREA = 2 * COPY, AREA_ALIGNMENT = 4096, SALT = 32,
     USUAL_MEMORY = 64 << 10 /* KiB */, LEAST_MEMORY = 32, LEAST_PASSES = 4, MOST_LANES = 4
 };
 
@@ -226,7 +226,7 @@ static struct img_doc *describe(const struct fresh *f)
     put_first(all, "tokens", NULL);
     put_first(all, "segments", describe_segment(f));
     put_first(all, "digests", describe_digest(f));
-    put_number(config, "json_size", COPY - BINARY);
+    put_number(config, "json_size", COPY - LUKS2_JSON);
     put_number(config, "keyslots_size", IMG_LUKS2_PAYLOAD - AREA);
     img_doc_put(all, "config", config);
     return all;
@@ -236,23 +236,21 @@ static struct img_doc *describe(const struct fresh *f)
 
 static int put_copy(uint8_t *bytes, uint64_t at, const struct fresh *f, const char *json)
 {
-    enum { VERSION = 6, HEADER_SIZE = 8, SEQUENCE = 16, ALGORITHM = 72, SALT_AT = 104, UUID = 168, OFFSET = 256,
-           CHECKSUM = 448 };
     const struct img_kdf_hash *sha256 = img_kdf_hash_find("sha256");
     uint8_t *copy = bytes + at, checksum[IMG_KDF_HASH_MAX];
 
-    memcpy(copy, at ? "SKUL\xba\xbe" : "LUKS\xba\xbe", VERSION);
-    img_put_be16(copy + VERSION, 2);
-    img_put_be64(copy + HEADER_SIZE, COPY);
-    img_put_be64(copy + SEQUENCE, 1);
-    memcpy(copy + ALGORITHM, "sha256", 6);
-    if (img_random(copy + SALT_AT, BINARY_SALT) < 0)
+    memcpy(copy, at ? IMG_LUKS2_SECOND : IMG_LUKS2_FIRST, LUKS2_VERSION);
+    img_put_be16(copy + LUKS2_VERSION, 2);
+    img_put_be64(copy + LUKS2_SIZE, COPY);
+    img_put_be64(copy + LUKS2_SEQUENCE, 1);
+    memcpy(copy + LUKS2_ALGORITHM, "sha256", 6);
+    if (img_random(copy + LUKS2_SALT, LUKS2_SALT_BYTES) < 0)
         return -EIO;
-    memcpy(copy + UUID, f->luks->uuid, strlen(f->luks->uuid));
-    img_put_be64(copy + OFFSET, at);
-    memcpy(copy + BINARY, json, strlen(json));
+    memcpy(copy + LUKS2_UUID, f->luks->uuid, strlen(f->luks->uuid));
+    img_put_be64(copy + LUKS2_OFFSET, at);
+    memcpy(copy + LUKS2_JSON, json, strlen(json));
     img_kdf_hash_of(sha256, copy, COPY, checksum);
-    memcpy(copy + CHECKSUM, checksum, img_kdf_hash_length(sha256));
+    memcpy(copy + LUKS2_CHECKSUM, checksum, img_kdf_hash_length(sha256));
     return 0;
 }
 
@@ -260,7 +258,7 @@ static int put_header(uint8_t *bytes, const struct fresh *f, struct img_error *e
 {
     struct img_doc *doc = describe(f);
     char *json = img_doc_json(doc, -1);
-    int ret = json && strlen(json) < COPY - BINARY ? 0 : img_error_memory(err);
+    int ret = json && strlen(json) < COPY - LUKS2_JSON ? 0 : img_error_memory(err);
 
     for (uint64_t at = 0; ret == 0 && at < AREA; at += COPY)
         if (put_copy(bytes, at, f, json) < 0)

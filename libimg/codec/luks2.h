@@ -37,8 +37,8 @@ void img_luks2_info(const struct img_luks2 *luks, struct img_doc *data);
 
 /*
  * Find the key slot that the password opens: *how and `key` are then those of the data.  Slots of low priority and those
- * of other keys are not tried.  Returns its number; -ENOKEY: none, without an error set; else a negative errno with *err
- * set, for a slot that cannot be tried and no other one opens.
+ * of other keys are not tried.  0; -ENOKEY: none, without an error set; else a negative errno with *err set, for a slot
+ * that cannot be tried and no other one opens.
  */
 int img_luks2_unlock(const struct img_luks2 *luks, const struct img_luks_place *place, const uint8_t *password,
                      size_t length, struct img_luks_cipher *how, uint8_t key[IMG_CIPHER_KEY_MAX],

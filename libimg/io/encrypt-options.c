@@ -38,6 +38,11 @@ int img_cipher_check_options(const char *method, const char *format, struct img_
     return 0;
 }
 
+int img_cipher_wrong_password(struct img_error *err)
+{
+    return img_error_set(err, EINVAL, "Invalid password, cannot unlock any keyslot");
+}
+
 int img_cipher_missing(struct img_error *err)
 {
     return img_error_set(err, ENOTSUP, "Encryption needs nettle, which is not built in");

@@ -14,6 +14,8 @@ const uint8_t *img_cipher_password(const char *prefix, const char *key_secret, s
  * dropped if nothing is encrypted.
  */
 int img_cipher_check_options(const char *method, const char *format, struct img_doc *options, struct img_error *err);
+/* Says that the password opens nothing; -EINVAL. */
+int img_cipher_wrong_password(struct img_error *err);
 /* Says that no ciphers are built in; -ENOTSUP. */
 int img_cipher_missing(struct img_error *err);
 

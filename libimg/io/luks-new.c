@@ -25,8 +25,8 @@ static int plan_second(struct img_luks_volume *volume, const struct img_luks_opt
     return img_luks2_plan(&wish, err);
 }
 
-int img_luks_volume_plan(struct img_luks_volume *volume, const struct img_luks_options *given, const char *key_secret,
-                         struct img_error *err)
+int img_luks_volume_plan(struct img_luks_volume *volume, unsigned version, const struct img_luks_options *given,
+                         const char *key_secret, struct img_error *err)
 {
     const struct img_luks_wish wish = { given->cipher, given->mode, given->ivgen, given->ivgen_hash, given->hash };
     size_t length;
@@ -38,7 +38,7 @@ int img_luks_volume_plan(struct img_luks_volume *volume, const struct img_luks_o
         return ret;
     volume->version = 1;
     volume->range = (struct img_cipher_range){ .start = volume->header.payload, .sector = IMG_LUKS_SECTOR };
-    return given->newer ? plan_second(volume, given, err) : 0;
+    return version == 2 ? plan_second(volume, given, err) : 0;
 }
 
 static int make_first(struct img_luks *luks, uint64_t time, const uint8_t *password, size_t length,
@@ -82,10 +82,11 @@ int img_luks_volume_write(const struct img_luks_volume *volume, const struct img
     return ret < 0 ? img_error_errno(err, -ret, "Could not write encryption header") : 0;
 }
 #else
-int img_luks_volume_plan(struct img_luks_volume *volume, const struct img_luks_options *given, const char *key_secret,
-                         struct img_error *err)
+int img_luks_volume_plan(struct img_luks_volume *volume, unsigned version, const struct img_luks_options *given,
+                         const char *key_secret, struct img_error *err)
 {
     (void)volume;
+    (void)version;
     (void)given;
     (void)key_secret;
     return img_cipher_missing(err);
@@ -95,7 +96,7 @@ int img_luks_volume_make(struct img_luks_volume *volume, const struct img_luks_o
                          struct img_luks_made *made, struct img_error *err)
 {
     (void)made;
-    return img_luks_volume_plan(volume, given, key_secret, err);
+    return img_luks_volume_plan(volume, volume->version, given, key_secret, err);
 }
 
 int img_luks_volume_write(const struct img_luks_volume *volume, const struct img_luks_made *made,

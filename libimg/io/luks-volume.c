@@ -113,7 +113,7 @@ int img_luks_volume_unlock(struct img_luks_volume *volume, const char *key_secre
         return -err->code;
     ret = find_key(volume, password, length, &how, key, err);
     if (ret == -ENOKEY)
-        return img_error_set(err, EINVAL, "Invalid password, cannot unlock any keyslot");
+        return img_cipher_wrong_password(err);
     if (ret < 0)
         return ret;
     if (keep && (volume->key = img_guarded_new(IMG_CIPHER_KEY_MAX)))

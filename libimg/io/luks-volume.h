@@ -18,8 +18,7 @@ struct img_luks_options {
     int64_t iter_time;              /* milliseconds */
     char *state, *new_secret, *old_secret;
     int64_t keyslot;
-    /* Of a new header of version 2, which is asked for with `newer`. */
-    bool newer;
+    /* Of a new header of version 2. */
     char *pbkdf;
     int64_t pbkdf_memory, sector_size;  /* bytes */
 };
@@ -53,9 +52,9 @@ void img_luks_volume_info(const struct img_luks_volume *volume, const char *form
 int img_luks_volume_amend(struct img_luks_volume *volume, const struct img_luks_options *given, bool force,
                           struct img_error *err);
 
-/* luks-new.c: choose what a new header is made of.  Checks that the secret is there. */
-int img_luks_volume_plan(struct img_luks_volume *volume, const struct img_luks_options *given, const char *key_secret,
-                         struct img_error *err);
+/* luks-new.c: choose what a new header of `version` is made of.  Checks that the secret is there. */
+int img_luks_volume_plan(struct img_luks_volume *volume, unsigned version, const struct img_luks_options *given,
+                         const char *key_secret, struct img_error *err);
 /* Make a master key, and the header and the first key slot of what was planned; made->bytes belongs to the caller. */
 struct img_luks_made {
     uint8_t *bytes;

@@ -14,7 +14,7 @@
 
 /* ---- Values ------------------------------------------------------------------------- */
 
-static int parse_bool(const char *name, const char *text, bool *value, struct img_error *err)
+int img_option_bool(const char *name, const char *text, bool *value, struct img_error *err)
 {
     static const char *const words[] = { "on", "yes", "true", "y", "off", "no", "false", "n" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -66,7 +66,7 @@ static int parse_value(const struct img_option *option, const char *text, uint64
     case IMG_OPT_STRING:
         break;
     case IMG_OPT_BOOL:
-        status = parse_bool(option->name, text, &flag, err);
+        status = img_option_bool(option->name, text, &flag, err);
         if (status == 0)
             *number = flag;
         break;

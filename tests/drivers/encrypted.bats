@@ -115,7 +115,8 @@ END
 
 @test "encrypted: not together with compression, nor into a pipe" {
     truncate -s 1M data.raw
-    for options in encrypt.format=luks,encrypt.key-secret=s encryption=on,encrypt.key-secret=s; do
+    for options in encrypt.format=luks,encrypt.key-secret=s encryption=on,encrypt.key-secret=s \
+        encryption=yes,encrypt.key-secret=s encryption=true,encrypt.key-secret=s; do
         img 1 convert -c "${SECRETS[@]}" -f raw -O qcow2 -o "$options" data.raw y
         err 'qemu-img: Compression and encryption not supported at the same time'
     done

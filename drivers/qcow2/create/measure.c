@@ -46,7 +46,7 @@ static int plan_refcounts(const struct qcow2_create_options *given, struct plan 
 static int plan_luks(const struct qcow2_create_options *given, struct plan *plan, struct img_error *err)
 {
     struct img_luks_volume luks = { .prefix = "encrypt." };
-    int status = img_luks_volume_plan(&luks, &given->luks, given->encrypt_key_secret, err);
+    int status = img_luks_volume_plan(&luks, 1, &given->luks, given->encrypt_key_secret, err);
 
     if (status == 0)
         plan->crypto_size = img_align_up(luks.range.start, plan->cluster_size);
