@@ -159,7 +159,7 @@ struct img_doc *img_doc_parse_options(const char *json, struct img_error *err);
 
 /* ---- Option tables (option.c, option-table.c) -------------------------- */
 
-enum img_option_type { IMG_OPT_STRING, IMG_OPT_BOOL, IMG_OPT_NUMBER, IMG_OPT_SIZE };
+enum img_option_type { IMG_OPT_STRING, IMG_OPT_BOOL, IMG_OPT_NUMBER, IMG_OPT_SIZE, IMG_OPT_BOOL_WORD };
 /* RUN together with CREATE: not stored in the image, see img_create_run_options. */
 enum { IMG_AT_OPEN = 1, IMG_AT_CREATE = 2, IMG_AT_AMEND = 4, IMG_AT_MEASURE = 8, IMG_AT_RUN = 16 };
 
@@ -167,7 +167,8 @@ enum { IMG_AT_OPEN = 1, IMG_AT_CREATE = 2, IMG_AT_AMEND = 4, IMG_AT_MEASURE = 8,
  * One option of a driver.  A table ends with a NULL name and has the order in
  * which "Formatting ..." prints the options.  `offset` is the place of the parsed
  * value in the structure passed to img_options_read: STRING char * (owned,
- * NULL if not given), BOOL int8_t (-1 if not given), NUMBER and SIZE int64_t
+ * NULL if not given), BOOL_WORD the same (a flag, as the word that was given),
+ * BOOL int8_t (-1 if not given), NUMBER and SIZE int64_t
  * (-1 if not given; negative values and values above INT64_MAX become
  * INT64_MAX).  `standard` is the default as text, or NULL.
  */

@@ -4,6 +4,7 @@
  * are checked before any file is touched.
  */
 #include "qcow.h"
+#include "../../libimg/io/encrypt-options.h"
 
 #include <string.h>
 
@@ -17,7 +18,7 @@ const struct img_option qcow_options[] = {
     NEW(SIZE, "size", size, IMG_AT_CREATE, "Virtual disk size"),
     NEW(STRING, "backing_file", backing_file, IMG_AT_CREATE, "File name of a base image"),
     NEW(STRING, "backing_fmt", backing_fmt, IMG_AT_CREATE, "Format of the backing image"),
-    NEW(BOOL, "encryption", encryption, IMG_AT_CREATE,
+    NEW(BOOL_WORD, "encryption", encryption, IMG_AT_CREATE,
         "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
     NEW(STRING, "encrypt.format", encrypt_format, IMG_AT_CREATE | IMG_AT_OPEN,
         "Encrypt the image, format choices: 'aes'"),
@@ -29,13 +30,13 @@ const struct img_option qcow_options[] = {
 /* Errors that are reported before any number is checked. */
 static int check_options(const struct qcow_create_options *given, struct img_error *err)
 {
-    const char *format = given->encrypt_format;
+    const char *format = img_cipher_new_format(given->encryption, given->encrypt_format);
 
     if (given->backing_fmt && !img_driver_find(given->backing_fmt))
         return img_error_set(err, EINVAL, "unrecognized backing format '%s'", given->backing_fmt);
-    if (given->encryption >= 0 && format)
-        return img_error_set(err, EINVAL, "'encrypt.format' and its alias 'encryption' can't be used at the same time");
-    if (given->encryption != 1 && !format && given->encrypt_key_secret)
+    if (img_cipher_check_alias(given->encryption, given->encrypt_format, err) < 0)
+        return -EINVAL;
+    if (!format && given->encrypt_key_secret)
         return img_error_set(err, EINVAL, "Parameter 'encrypt.format' is missing");
     if (format && strcmp(format, "aes") != 0 && strcmp(format, "luks") != 0)
         return img_error_set(err, EINVAL, "Parameter 'format' does not accept value '%s'", format);
@@ -44,9 +45,11 @@ static int check_options(const struct qcow_create_options *given, struct img_err
 
 static int plan_encryption(const struct qcow_create_options *given, struct qcow_header *h, struct img_error *err)
 {
-    if (given->encryption != 1 && !given->encrypt_format)
+    const char *format = img_cipher_new_format(given->encryption, given->encrypt_format);
+
+    if (!format)
         return 0;
-    if (given->encrypt_format && strcmp(given->encrypt_format, "luks") == 0)
+    if (strcmp(format, "luks") == 0)
         return img_error_set(err, EINVAL, "Unsupported encryption format");
     h->crypt_method = QCOW_CRYPT_AES;
     return img_cipher_aes_secret(given->encrypt_key_secret, err);

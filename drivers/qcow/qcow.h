@@ -108,7 +108,7 @@ struct qcow_create_options {
     char *encrypt_format, *encrypt_key_secret;      /* the first, as in qcow_open_options */
     int64_t size;
     char *backing_file, *backing_fmt;
-    int8_t encryption;
+    char *encryption;               /* the older option */
 };
 extern const struct img_option qcow_options[];
 int qcow_create(const struct img_create *request, struct img_error *err);

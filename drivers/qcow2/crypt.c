@@ -105,10 +105,10 @@ int qcow2_amend_encryption(struct img *image, const struct qcow2_create_options 
 /* The encryption that the options ask for; 0: none. */
 static uint32_t method_of(const struct qcow2_create_options *given)
 {
-    if (given->encryption == 1)
-        return AES;
-    for (uint32_t i = AES; given->encrypt_format && i <= LUKS; i++)
-        if (strcmp(given->encrypt_format, methods[i]) == 0)
+    const char *format = img_cipher_new_format(given->encryption, given->encrypt_format);
+
+    for (uint32_t i = AES; format && i <= LUKS; i++)
+        if (strcmp(format, methods[i]) == 0)
             return i;
     return 0;
 }
@@ -124,11 +124,12 @@ static const char *luks_only(const struct qcow2_create_options *given)
 
 int qcow2_check_new_encryption(const struct qcow2_create_options *given, struct img_error *err)
 {
-    uint32_t method = method_of(given);
+    const char *format = img_cipher_new_format(given->encryption, given->encrypt_format);
     const char *only = luks_only(given);
+    uint32_t method = method_of(given);
 
-    if (given->encrypt_format && !method)
-        return qcow2_bad_choice(err, "format", given->encrypt_format);
+    if (format && !method)
+        return qcow2_bad_choice(err, "format", format);
     if (!method && (only || given->encrypt_key_secret))
         return img_error_set(err, EINVAL, "Parameter 'encrypt.format' is missing");
     if (method == AES && only)

@@ -542,11 +542,12 @@ int qcow2_check(struct img *image, unsigned repair, struct img_check *result, st
 /* The IMG_AT_CREATE options. */
 struct qcow2_create_options {
     char *encrypt_format, *encrypt_key_secret;      /* the first, as in qcow2_open_options */
+    char *encryption;               /* the older option */
     struct img_luks_options luks;
     int64_t size, cluster_size, refcount_bits, extent_size_hint;
     char *compat, *backing_file, *backing_fmt, *preallocation, *compression_type, *data_file;
     int64_t compression_level, compression_window;
-    int8_t lazy_refcounts, extended_l2, data_file_raw, keep_data_file, nocow, encryption;
+    int8_t lazy_refcounts, extended_l2, data_file_raw, keep_data_file, nocow;
 };
 /* The cluster size of a new image with these options, if valid. */
 int qcow2_cluster_size_of(const struct qcow2_create_options *given, uint64_t *cluster_size, struct img_error *err);

@@ -38,6 +38,20 @@ int img_cipher_check_options(const char *method, const char *format, struct img_
     return 0;
 }
 
+const char *img_cipher_new_format(const char *encryption, const char *format)
+{
+    if (!encryption || strcmp(encryption, "off") == 0)
+        return format;
+    return strcmp(encryption, "on") == 0 ? "aes" : encryption;
+}
+
+int img_cipher_check_alias(const char *encryption, const char *format, struct img_error *err)
+{
+    if (format && img_cipher_new_format(encryption, NULL))
+        return img_error_set(err, EINVAL, "'encrypt.format' and its alias 'encryption' can't be used at the same time");
+    return 0;
+}
+
 int img_cipher_wrong_password(struct img_error *err)
 {
     return img_error_set(err, EINVAL, "Invalid password, cannot unlock any keyslot");

@@ -14,6 +14,13 @@ const uint8_t *img_cipher_password(const char *prefix, const char *key_secret, s
  * dropped if nothing is encrypted.
  */
 int img_cipher_check_options(const char *method, const char *format, struct img_doc *options, struct img_error *err);
+/*
+ * The format of encryption that a new image is asked for; NULL: none.  `encryption` is the older option for it, NULL or
+ * the word that was given: "on" means aes.  As in qemu-img, any word but "on" and "off" is taken for the name of a
+ * format, and no format has it.  check_alias: -EINVAL where both options ask for one.
+ */
+const char *img_cipher_new_format(const char *encryption, const char *format);
+int img_cipher_check_alias(const char *encryption, const char *format, struct img_error *err);
 /* Says that the password opens nothing; -EINVAL. */
 int img_cipher_wrong_password(struct img_error *err);
 /* Says that no ciphers are built in; -ENOTSUP. */

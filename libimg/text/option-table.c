@@ -57,6 +57,11 @@ static int parse_size(const char *name, const char *text, uint64_t *value, struc
     return status < 0 ? img_options_bad_size(name, text, status, err) : 0;
 }
 
+static bool kept_as_text(const struct img_option *option)
+{
+    return option->type == IMG_OPT_STRING || option->type == IMG_OPT_BOOL_WORD;
+}
+
 /* Parse one value by its type.  STRING does not set *number. */
 static int parse_value(const struct img_option *option, const char *text, uint64_t *number, struct img_error *err)
 {
@@ -66,6 +71,7 @@ static int parse_value(const struct img_option *option, const char *text, uint64
     case IMG_OPT_STRING:
         break;
     case IMG_OPT_BOOL:
+    case IMG_OPT_BOOL_WORD:
         status = img_option_bool(option->name, text, &flag, err);
         if (status == 0)
             *number = flag;
@@ -112,7 +118,7 @@ static void *field(const struct img_option *option, void *into)
 static void store_unset(const struct img_option *option, void *into)
 {
     static const int64_t none = -1;
-    if (option->type == IMG_OPT_STRING)
+    if (kept_as_text(option))
         *(char **)field(option, into) = NULL;
     else if (option->type == IMG_OPT_BOOL)
         *(int8_t *)field(option, into) = -1;
@@ -126,7 +132,7 @@ static int store(const struct img_option *option, const char *text, void *into, 
     int status = parse_value(option, text, &number, err);
     if (status < 0)
         return status;
-    if (option->type == IMG_OPT_STRING) {
+    if (kept_as_text(option)) {
         char **string = field(option, into);
         return img_replace_text(string, text) < 0 ? img_error_memory(err) : 0;
     }
@@ -205,7 +211,7 @@ int img_options_read(const struct img_option *table, unsigned when, struct img_d
 void img_options_release(const struct img_option *table, unsigned when, void *from)
 {
     for (const struct img_option *option = table; option && option->name; option++) {
-        if (option->type == IMG_OPT_STRING && option->when & when) {
+        if (kept_as_text(option) && option->when & when) {
             char **string = field(option, from);
             free(*string);
             *string = NULL;
@@ -301,7 +307,7 @@ static int by_name(const void *a, const void *b)
 
 char *img_options_help(const struct img_option *const *tables, size_t count, unsigned when)
 {
-    static const char *const types[] = { "str", "bool (on/off)", "num", "size" };
+    static const char *const types[] = { "str", "bool (on/off)", "num", "size", "bool (on/off)" };
     size_t entries;
     const struct img_option **list = merged(tables, count, when, &entries);
     struct img_strbuf out = { 0 };

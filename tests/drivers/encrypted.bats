@@ -109,6 +109,17 @@ qcow2|encrypt.format=foo,encrypt.key-secret=s|Parameter 'format' does not accept
 qcow2|encrypt.key-secret=s|Parameter 'encrypt.format' is missing
 qcow2|encrypt.format=aes,encrypt.key-secret=s,encrypt.cipher-alg=aes-128|Parameter 'encrypt.cipher-alg' is unexpected
 qcow2|encryption=on,encrypt.format=aes,encrypt.key-secret=s|'encrypt.format' and its alias 'encryption' can't be used at the same time
+qcow2|encryption=yes,encrypt.key-secret=s|Parameter 'format' does not accept value 'yes'
+qcow2|encryption=no|Parameter 'format' does not accept value 'no'
+qcow2|encrypt.format=foo,backing_fmt=xx,preallocation=zz|Parameter 'backing-fmt' does not accept value 'xx'
+qcow2|encryption=y,encrypt.key-secret=s,encrypt.cipher-alg=aes-128|Parameter 'format' does not accept value 'y'
+qcow2|encryption=false,encrypt.format=aes,encrypt.key-secret=s|'encrypt.format' and its alias 'encryption' can't be used at the same time
+qcow2|encryption=off,encrypt.format=aes|Parameter 'encrypt.key-secret' is required for cipher
+qcow2|encryption=off,encrypt.key-secret=s|Parameter 'encrypt.format' is missing
+qcow|encryption=true,encrypt.key-secret=s|Parameter 'format' does not accept value 'true'
+qcow|encryption=n|Parameter 'format' does not accept value 'n'
+qcow|encryption=off,encrypt.format=aes|Parameter 'encrypt.key-secret' is required for cipher
+qcow|encryption=on,encrypt.format=aes,encrypt.key-secret=s|'encrypt.format' and its alias 'encryption' can't be used at the same time
 qcow|encrypt.format=luks,encrypt.key-secret=s|Unsupported encryption format
 END
 }

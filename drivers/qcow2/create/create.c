@@ -7,6 +7,7 @@
  * is resized by the same code as any image, which gives the same layout as qemu-img's.
  */
 #include "../qcow2.h"
+#include "../../../libimg/io/encrypt-options.h"
 
 
 enum { SECTOR = 512, MIN_EXTENDED_CLUSTER = 16384, L2_CACHE_BYTES = 1 << 20, REFBLOCK_CACHE_BYTES = 1 << 20 };
@@ -162,14 +163,15 @@ static int check_options(struct qcow2_new *plan, struct img_error *err)
     const struct qcow2_create_options *given = plan->given;
     int status;
 
-    if (given->encryption >= 0 && given->encrypt_format)
-        return img_error_set(err, EINVAL, "'encrypt.format' and its alias 'encryption' can't be used at the same time");
-    if ((status = choose_version(plan, err)) < 0 || (status = qcow2_check_new_encryption(given, err)) < 0)
+    if ((status = img_cipher_check_alias(given->encryption, given->encrypt_format, err)) < 0 ||
+        (status = choose_version(plan, err)) < 0)
+        return status;
+    if (given->backing_fmt && !img_driver_find(given->backing_fmt))
+        return qcow2_bad_choice(err, "backing-fmt", given->backing_fmt);
+    if ((status = qcow2_check_new_encryption(given, err)) < 0)
         return status;
     if (qcow2_preallocation_parse(given->preallocation, &plan->preallocation) < 0)
         return qcow2_bad_choice(err, "preallocation", given->preallocation);
-    if (given->backing_fmt && !img_driver_find(given->backing_fmt))
-        return qcow2_bad_choice(err, "backing-fmt", given->backing_fmt);
     if ((status = choose_compression(plan, err)) < 0 ||
         (status = choose_cluster_size(plan, err)) < 0 ||
         (status = check_backing(plan, err)) < 0 ||

@@ -19,7 +19,7 @@
 enum { FIXED = IMG_AT_CREATE | IMG_AT_MEASURE, LATER = FIXED | IMG_AT_AMEND };
 
 const struct img_option qcow2_options[] = {
-    NEW(BOOL, "encryption", encryption, FIXED, NULL,
+    NEW(BOOL_WORD, "encryption", encryption, FIXED, NULL,
         "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
     NEW(STRING, "encrypt.format", encrypt_format, FIXED | IMG_AT_OPEN, NULL, "Encrypt the image, format choices: 'aes', 'luks'"),
     NEW(STRING, "encrypt.key-secret", encrypt_key_secret, FIXED | IMG_AT_OPEN | IMG_AT_RUN, NULL,
