@@ -17,18 +17,19 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OBJ = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "build/obj")
 
 # Each room may use itself and the rooms named here.
-CORE = ["util", "text", "codec", "node", "io", "graph", "copy"]
+CORE = ["util", "text", "codec", "node", "net", "io", "graph", "copy", "serve"]
 MAY_USE = {f"libimg/{room}": {f"libimg/{lower}" for lower in CORE[:i]} for i, room in enumerate(CORE)}
 MAY_USE["libimg/object"] = {"libimg/util", "libimg/text", "libimg/codec"}
-for above in ("libimg/node", "libimg/io", "libimg/graph", "libimg/copy"):
+for above in ("libimg/node", "libimg/net", "libimg/io", "libimg/graph", "libimg/copy", "libimg/serve"):
     MAY_USE[above].add("libimg/object")
 LIBIMG = set(MAY_USE)
 MAY_USE["compat"] = {"libimg/util"}
-MAY_USE["drivers"] = set(LIBIMG) - {"libimg/copy"}
+MAY_USE["drivers"] = set(LIBIMG) - {"libimg/copy", "libimg/serve"}
 MAY_USE["applets"] = LIBIMG | {"compat"}
 
 # Headers that anybody may include: the interface.  That of the drivers, with struct img in it, is not for applets.
-PUBLIC = {"libimg/img.h", "libimg/driver.h", "libimg/copy.h", "libimg/digest.h", "libimg/support.h"}
+PUBLIC = {"libimg/img.h", "libimg/driver.h", "libimg/copy.h", "libimg/digest.h", "libimg/support.h", "libimg/net.h",
+          "libimg/serve.h"}
 NOT_FOR_APPLETS = {"libimg/driver.h"}
 APPLETS_INCLUDE = {"applets", "compat"}
 # Rooms whose headers are for their own files.
