@@ -373,6 +373,10 @@ struct img_extent {
     enum img_extent_kind kind;
     bool host_valid;            /* `file` and `host` are set (a ZERO may have them too) */
     bool recurse;               /* the storage below may have holes inside this DATA */
+    /* What a server says, for showing only: */
+    bool stored;                /* ZERO: it keeps bytes for this */
+    bool absent;                /* DATA: it keeps none, but does not say what is read there */
+    bool marked_zero;           /* DATA: it says zeroes, in a context that does not speak of the content */
     struct img *file;           /* node that holds the data */
     uint64_t host, host_length; /* host_length: CODED only */
     unsigned depth;             /* img_map_chain: layers below the image; 0 is the image itself */

@@ -76,6 +76,17 @@ struct img_tls_creds *img_tls_find(const char *id, bool server, struct img_error
 int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop, char **peer,
                   struct img_error *err);
 
+/*
+ * A client's TLS for a library that begins the conversation anew: the library is first shown `shown`, and the first
+ * `dropped` bytes that it sends go nowhere.  Otherwise as img_tls_start.
+ */
+struct img_tls_replay {
+    const void *shown;
+    size_t shown_length, dropped;
+};
+int img_tls_start_replayed(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop,
+                           const struct img_tls_replay *replay, struct img_error *err);
+
 /* ---- Who may connect (net/authz.c) ------------------------------------------- */
 
 /* `--object authz-simple|authz-list|authz-list-file`: kept under `id`.  `definition` has the other members, typed or

@@ -42,7 +42,8 @@ int img_look_up(const struct img_address *address, int flags, struct addrinfo **
         return img_error_set(err, EINVAL, "Cannot disable IPv4 and IPv6 at same time");
     if (address->numeric)
         how.ai_flags |= AI_NUMERICHOST;
-    found = getaddrinfo(*address->host ? address->host : NULL, address->port, &how, list);
+    /* (no host to listen on: any) */
+    found = getaddrinfo(*address->host || !(flags & AI_PASSIVE) ? address->host : NULL, address->port, &how, list);
     if (found != 0)
         return img_error_set(err, EINVAL, "address resolution failed for %s:%s: %s", address->host, address->port,
                              gai_strerror(found));
