@@ -196,6 +196,8 @@ struct img_doc *img_options_flatten(const struct img_doc *options);
 int img_options_bad_size(const char *name, const char *text, int code, struct img_error *err);
 /* The value of a flat flag: on, yes, true, y or off, no, false, n.  -EINVAL and *err: another text; *value stays. */
 int img_option_bool(const char *name, const char *text, bool *value, struct img_error *err);
+/* *text: a plain value as the text that means the same on a command line; NULL for null and containers.  Caller frees. */
+int img_options_text(const struct img_doc *value, char **text);
 /* Does an -o text contain "help" or "?"? */
 bool img_options_want_help(const char *text);
 /*

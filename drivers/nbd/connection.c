@@ -7,8 +7,10 @@
 #include "nbd.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/endian.h"
 #include "../../libimg/util/strbuf.h"
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,6 +22,10 @@
  * which may have to write all that a server has in memory.
  */
 enum { GRACE = 1000, SILENCE = 300 * 1000 };
+/* The first words of a server. */
+#define MAGIC UINT64_C(0x4e42444d41474943)
+#define NEWSTYLE UINT64_C(0x49484156454f5054)
+#define OLDSTYLE UINT64_C(0x0000420281861253)
 
 /* ---- Waiting -------------------------------------------------------------------------- */
 
@@ -83,20 +89,36 @@ static int listen_for_reason(void *context, const char *function, const char *me
     return 0;
 }
 
+/* libnbd's message without the name of its function. */
+static const char *message_of(const char *text)
+{
+    const char *colon = text ? strstr(text, ": ") : NULL;
+
+    if (!text)
+        return "The NBD server does not answer as it has to";
+    return colon && strncmp(text, "nbd_", 4) == 0 ? colon + 2 : text;
+}
+
+static void tell_reason(const char *before, const char *reason, struct img_error *err)
+{
+    if (reason)
+        img_error_hint(err, "%sserver reported: %s", before, reason);
+}
+
 static int refused(const char *reason, struct img_error *err)
 {
     const char *text = nbd_get_error();
     int code = nbd_get_errno();
 
-    if (reason)
-        img_error_hint(err, "server reported: %s", reason);
-    if (code == ENOENT)
-        return img_error_set(err, EINVAL, "Requested export not available");
     if (code == ENOTSUP && text && strstr(text, "TLS")) {
         img_error_hint(err, "Did you forget a valid tls-creds?");
+        tell_reason("Did you forget a valid tls-creds?\n", reason, err);
         return img_error_set(err, EINVAL, "TLS negotiation required before option 7 (go)");
     }
-    return img_error_set(err, EINVAL, "%s", text ? text : "The NBD server does not answer as it has to");
+    tell_reason("", reason, err);
+    if (code == ENOENT)
+        return img_error_set(err, EINVAL, "Requested export not available");
+    return img_error_set(err, EINVAL, "%s", message_of(text));
 }
 
 static uint64_t now(void)
@@ -142,25 +164,73 @@ static int agree(struct nbd_connection *c, int fd, uint64_t end, int stop, struc
     return ret;
 }
 
+/*
+ * Look at what the server sends first, without taking it: libnbd's messages do not show it.  Whatever is not clear at a
+ * glance is left to libnbd.
+ */
+static int look_at_greeting(int fd, uint64_t end, int stop, struct img_error *err)
+{
+    struct pollfd wait[] = { { .fd = fd, .events = POLLIN }, { .fd = stop, .events = POLLIN } };
+    unsigned char greeting[16];
+    uint64_t at = now();
+    ssize_t got;
+
+    if (poll(wait, 2, at < end ? (int)(end - at) : 0) <= 0 || !wait[0].revents)
+        return 0;
+    got = recv(fd, greeting, sizeof greeting, MSG_PEEK);
+    if (got == 0)
+        return img_error_set(err, EPROTO,
+                             "Failed to read initial magic: Unexpected end-of-file before all data were read");
+    if (got >= 8 && img_get_be64(greeting) != MAGIC)
+        return img_error_set(err, EINVAL, "Bad initial magic received: 0x%" PRIx64, img_get_be64(greeting));
+    if (got == 16 && img_get_be64(greeting + 8) != NEWSTYLE && img_get_be64(greeting + 8) != OLDSTYLE)
+        return img_error_set(err, EINVAL, "Bad server magic received: 0x%" PRIx64, img_get_be64(greeting + 8));
+    return 0;
+}
+
 static const char *context_of(const struct nbd_target *target)
 {
     return target->context ? target->context : LIBNBD_CONTEXT_BASE_ALLOCATION;
+}
+
+/* A connected socket, with the plain bytes. */
+static int reach(const struct nbd_target *target, uint64_t end, int stop, struct img_error *err)
+{
+    int fd = img_dial(&target->address, NBD_PATIENCE * 1000, stop, err), ret;
+
+    if (fd < 0)
+        return fd;
+    ret = look_at_greeting(fd, end, stop, err);
+    if (ret < 0) {
+        close(fd);
+        return ret;
+    }
+    return target->tls ? nbd_start_tls(target, fd, end - img_min(now(), end), stop, err) : fd;
+}
+
+/* An oldstyle server has one export, which has no name. */
+static int judge_style(const struct nbd_connection *c, const struct nbd_target *target, struct img_error *err)
+{
+    const char *style = nbd_get_protocol(c->handle);
+
+    if (target->export && *target->export && style && strcmp(style, "oldstyle") == 0)
+        return img_error_set(err, EINVAL, "Server does not support non-empty export names");
+    return 0;
 }
 
 static int connect_and_agree(struct nbd_connection *c, const struct nbd_target *target, int stop,
                              struct img_error *err)
 {
     uint64_t end = now() + NBD_PATIENCE * 1000;
-    int fd;
+    int fd, ret;
 
     c->handle = nbd_create();
     if (!c->handle || nbd_set_export_name(c->handle, target->export ? target->export : "") < 0 ||
         nbd_add_meta_context(c->handle, context_of(target)) < 0)
         return refused(NULL, err);
-    fd = img_dial(&target->address, NBD_PATIENCE * 1000, stop, err);
-    if (fd >= 0 && target->tls)
-        fd = nbd_start_tls(target, fd, end - img_min(now(), end), stop, err);
-    return fd < 0 ? fd : agree(c, fd, end, stop, err);
+    fd = reach(target, end, stop, err);
+    ret = fd < 0 ? fd : agree(c, fd, end, stop, err);
+    return ret < 0 ? ret : judge_style(c, target, err);
 }
 
 int nbd_connection_open(struct nbd_connection *c, const struct nbd_target *target, int stop, struct img_error *err)

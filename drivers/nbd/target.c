@@ -11,11 +11,8 @@
 static int take_text(struct img_doc *options, const char *key, char **text, struct img_error *err)
 {
     struct img_doc *value = img_doc_take(options, key);
-    const char *given = img_doc_get_string(value);
-    int ret = 0;
+    int ret = value && img_options_text(value, text) < 0 ? img_error_memory(err) : 0;
 
-    if (given && !(*text = img_strdup(given)))
-        ret = img_error_memory(err);
     img_doc_free(value);
     return ret;
 }

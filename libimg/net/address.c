@@ -20,10 +20,10 @@ static int take_text(struct img_doc *options, const char *key, char **text, stru
     struct img_doc *value = img_doc_take(options, key);
     int ret = 0;
 
-    if (value && img_doc_type(value) != IMG_DOC_STRING)
-        ret = img_error_set(err, EINVAL, "Invalid parameter type for '%s', expected: string", key);
-    else if (value && !(*text = img_strdup(img_doc_get_string(value))))
+    if (value && img_options_text(value, text) < 0)
         ret = img_error_memory(err);
+    else if (value && !*text)
+        ret = img_error_set(err, EINVAL, "Invalid parameter type for '%s', expected: string", key);
     img_doc_free(value);
     return ret;
 }
@@ -38,30 +38,25 @@ static int take_needed(struct img_doc *options, const char *key, char **text, st
 /* *flag: -1: not given, 0, 1. */
 static int take_flag(struct img_doc *options, const char *key, int *flag, struct img_error *err)
 {
-    struct img_doc *value = img_doc_take(options, key);
+    CLEANUP_FREE char *text = NULL;
     bool on = false;
-    int ret = 0;
+    int ret = take_text(options, key, &text, err);
 
-    *flag = -1;
-    if (!value)
-        return 0;
-    if (img_doc_type(value) == IMG_DOC_BOOL)
-        on = img_doc_get_bool(value);
-    else if (img_doc_type(value) != IMG_DOC_STRING)
-        ret = img_error_set(err, EINVAL, "Invalid parameter type for '%s', expected: boolean", key);
-    else
-        ret = img_option_bool(key, img_doc_get_string(value), &on, err);
-    img_doc_free(value);
-    if (ret == 0)
-        *flag = on;
+    if (ret == 0 && text)
+        ret = img_option_bool(key, text, &on, err);
+    *flag = text ? on : -1;
     return ret;
 }
 
-static int parse_to(const char *text, uint16_t *to, struct img_error *err)
+static int take_to(struct img_doc *options, uint16_t *to, struct img_error *err)
 {
+    CLEANUP_FREE char *text = NULL;
     char *end;
     unsigned long long number;
+    int ret = take_text(options, "to", &text, err);
 
+    if (ret < 0 || !text)
+        return ret;
     errno = 0;
     number = strtoull(text, &end, 0);
     if (end == text || *end || errno || strchr(text, '-'))
@@ -70,24 +65,6 @@ static int parse_to(const char *text, uint16_t *to, struct img_error *err)
         return img_error_set(err, EINVAL, "Parameter 'to' expects uint16_t");
     *to = (uint16_t)number;
     return 0;
-}
-
-static int take_to(struct img_doc *options, uint16_t *to, struct img_error *err)
-{
-    struct img_doc *value = img_doc_take(options, "to");
-    enum img_doc_type type = value ? img_doc_type(value) : IMG_DOC_NULL;
-    int ret = 0;
-
-    if (type == IMG_DOC_STRING)
-        ret = parse_to(img_doc_get_string(value), to, err);
-    else if (value && type != IMG_DOC_INT && type != IMG_DOC_UINT)
-        ret = img_error_set(err, EINVAL, "Invalid parameter type for 'to', expected: integer");
-    else if (value && img_doc_get_uint(value) > UINT16_MAX)
-        ret = img_error_set(err, EINVAL, "Parameter 'to' expects uint16_t");
-    else if (value)
-        *to = (uint16_t)img_doc_get_uint(value);
-    img_doc_free(value);
-    return ret;
 }
 
 /* ---- One type of address ---------------------------------------------------------- */

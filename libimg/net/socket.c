@@ -40,7 +40,7 @@ int img_look_up(const struct img_address *address, int flags, struct addrinfo **
 
     if (address->ipv4 == 0 && address->ipv6 == 0)
         return img_error_set(err, EINVAL, "Cannot disable IPv4 and IPv6 at same time");
-    if (address->numeric)
+    if (address->numeric && flags & AI_PASSIVE)     /* (who connects may use any name, as with qemu-img) */
         how.ai_flags |= AI_NUMERICHOST;
     /* (no host to listen on: any) */
     found = getaddrinfo(*address->host || !(flags & AI_PASSIVE) ? address->host : NULL, address->port, &how, list);

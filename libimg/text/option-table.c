@@ -86,8 +86,7 @@ static int parse_value(const struct img_option *option, const char *text, uint64
     return status;
 }
 
-/* *text: a plain value as text, or NULL for null and containers.  Caller frees. */
-static int text_of(const struct img_doc *value, char **text)
+int img_options_text(const struct img_doc *value, char **text)
 {
     *text = NULL;
     switch (img_doc_type(value)) {
@@ -175,7 +174,7 @@ static int read_one(const struct img_option *option, unsigned when, struct img_d
 {
     struct img_doc *value = take_value(options, option->name);
     CLEANUP_FREE char *text = NULL;
-    int status = text_of(value, &text);
+    int status = img_options_text(value, &text);
     img_doc_free(value);
     if (status < 0)
         return img_error_memory(err);
@@ -290,7 +289,7 @@ int img_options_check(const struct img_option *const *tables, size_t count, unsi
             return img_error_set(err, EINVAL, "Invalid parameter '%s'", name);
         CLEANUP_FREE char *text = NULL;
         uint64_t number;
-        if (text_of(img_doc_at(options, i), &text) < 0)
+        if (img_options_text(img_doc_at(options, i), &text) < 0)
             return img_error_memory(err);
         int status = text ? parse_value(option, text, &number, err) : 0;
         if (status < 0)
@@ -351,7 +350,7 @@ char *img_options_describe(const struct img_option *const *tables, size_t count,
     out.failed = !list || (options && img_doc_broken(options));
     for (size_t i = 0; i < entries; i++) {
         CLEANUP_FREE char *text = NULL;
-        if (text_of(img_doc_get(options, list[i]->name), &text) < 0)
+        if (img_options_text(img_doc_get(options, list[i]->name), &text) < 0)
             out.failed = true;
         if (text || list[i]->standard)
             describe(&out, list[i], text ? text : list[i]->standard);
