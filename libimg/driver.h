@@ -298,6 +298,8 @@ struct img_driver {
     int (*reserve_coded)(struct img *image, uint64_t offset, size_t coded_length, struct img_reservation *to);
 
     int (*resize)(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
+    const char *cannot_grow;    /* PROTOCOL: its length is fixed, and this is what a format is told that needs more; what
+                                 * it does not need at the end stays.  NULL: it becomes as long as a format wants */
     /* Change options of an existing image: `options` is create_size bytes, in which the given IMG_AT_AMEND options are
      * set.  NULL: no option of the format can be changed. */
     int (*amend)(struct img *image, const void *options, const struct img_amend *how, struct img_error *err);
@@ -421,6 +423,8 @@ int img_open_extent(struct img *parent, const char *name, const struct img_doc *
 /* Change the length of a PROTOCOL node.  preallocation: "off" "falloc" "full" or NULL.  It may be extended while others
  * write before its end. */
 int img_resize_file(struct img *file, uint64_t size, const char *preallocation, struct img_error *err);
+/* The same for raw, whose disk ends where the node ends: a node of a fixed length is then refused. */
+int img_resize_exactly(struct img *file, uint64_t size, const char *preallocation, struct img_error *err);
 /* Make the node at least this long by writing its last byte, which must belong to the caller alone.  Setting the length
  * instead could cut off concurrent writes further on. */
 int img_lengthen_file(struct img *file, uint64_t end);

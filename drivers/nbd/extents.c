@@ -47,6 +47,9 @@ int nbd_judge_extents(struct img *image, uint64_t offset, struct nbd_request *re
         if (extent->length == 0 || extent->offset >= size)
             return i ? (int)i : -EIO;
         extent->length = img_min(extent->length, size - extent->offset);
+        /* (the last sector, where the export ends within it) */
+        if (extent->offset + extent->length == ((const struct nbd *)image->state)->export.size)
+            extent->length = size - extent->offset;
         extent->file = image;
     }
     return request->count && request->extents[0].offset == offset ? (int)request->count : -EIO;

@@ -8,6 +8,8 @@ IMG_MODULE("libnbd >= 1.14");
 
 /* Lengths on the wire have 32 bits; answers about the map are asked for in pieces that are whole blocks of any size. */
 enum { MOST_RANGE = 1 << 30 };
+/* A node has whole sectors; what the export lacks of the last reads as zeroes. */
+enum { SECTOR = 512 };
 
 /* ---- Opening -------------------------------------------------------------------------- */
 
@@ -44,7 +46,7 @@ static int set_up(struct img *image, const struct nbd_open_options *given, struc
         return img_error_errno(err, EINVAL, "Could not open image");
     if (s->pool.patience && image->flags & IMG_RDWR && s->export.can_flush && !(s->journal = nbd_journal_new()))
         return img_error_memory(err);
-    image->size = s->export.size;
+    image->size = img_align_up(s->export.size, SECTOR);
     image->no_details = true;
     set_limits(image);
     return 0;
@@ -75,17 +77,19 @@ static int plain_name(const struct img *image, char **name)
 
 /* ---- Requests ------------------------------------------------------------------------------ */
 
+/* How much of a range the export has. */
+static uint64_t there_is(const struct nbd *s, uint64_t offset, uint64_t length)
+{
+    return offset >= s->export.size ? 0 : img_min(length, s->export.size - offset);
+}
+
 static int nbd_driver_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
-    struct nbd_request request = { .kind = NBD_READ, .read = buffer, .offset = offset, .length = length };
-    uint64_t size = img_size(image);
+    size_t there = (size_t)there_is(image->state, offset, length);
+    struct nbd_request request = { .kind = NBD_READ, .read = buffer, .offset = offset, .length = there };
 
-    if (offset >= size || length > size - offset) {
-        size_t there = offset < size ? (size_t)(size - offset) : 0;
-        memset((char *)buffer + there, 0, length - there);
-        request.length = there;
-    }
-    return request.length ? nbd_run(image, &request) : 0;
+    memset((char *)buffer + there, 0, length - there);
+    return there ? nbd_run(image, &request) : 0;
 }
 
 static int nbd_driver_flush(struct img *image)
@@ -100,17 +104,21 @@ static int nbd_driver_pwrite(struct img *image, const void *buffer, uint64_t off
 {
     const struct nbd *s = image->state;
     bool durable = flags & IMG_WRITE_FUA;
-    struct nbd_request request = { .kind = NBD_WRITE, .write = buffer, .offset = offset, .length = length,
+    size_t there = (size_t)there_is(s, offset, length);
+    struct nbd_request request = { .kind = NBD_WRITE, .write = buffer, .offset = offset, .length = there,
                                    .flags = durable && s->export.can_fua ? LIBNBD_CMD_FLAG_FUA : 0 };
-    int ret = img_within(offset, length, img_size(image)) ? nbd_run(image, &request) : -ENOSPC;
+    int ret;
 
+    if (!img_within(offset, length, img_size(image)) || !img_is_zero((const char *)buffer + there, length - there))
+        return -ENOSPC;
+    ret = there ? nbd_run(image, &request) : 0;
     return ret == 0 && durable && !s->export.can_fua ? nbd_driver_flush(image) : ret;
 }
 
 static int nbd_driver_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     const struct nbd *s = image->state;
-    struct nbd_request request = { .kind = NBD_ZERO, .offset = offset, .length = length,
+    struct nbd_request request = { .kind = NBD_ZERO, .offset = offset, .length = there_is(s, offset, length),
                                    .flags = flags & IMG_ZERO_MAY_UNMAP ? 0 : LIBNBD_CMD_FLAG_NO_HOLE };
 
     if (!s->export.can_zero || (flags & IMG_ZERO_NO_FALLBACK && !s->export.can_fast_zero))
@@ -119,25 +127,25 @@ static int nbd_driver_zero(struct img *image, uint64_t offset, uint64_t length, 
         return -ENOSPC;
     if (flags & IMG_ZERO_NO_FALLBACK)
         request.flags |= LIBNBD_CMD_FLAG_FAST_ZERO;
-    return nbd_run(image, &request);
+    return request.length ? nbd_run(image, &request) : 0;
 }
 
 static int nbd_driver_discard(struct img *image, uint64_t offset, uint64_t length)
 {
     const struct nbd *s = image->state;
-    struct nbd_request request = { .kind = NBD_TRIM, .offset = offset, .length = length };
+    struct nbd_request request = { .kind = NBD_TRIM, .offset = offset, .length = there_is(s, offset, length) };
 
-    return s->export.can_trim && img_within(offset, length, img_size(image)) ? nbd_run(image, &request) : -ENOTSUP;
+    return s->export.can_trim && request.length ? nbd_run(image, &request) : -ENOTSUP;
 }
 
 static int nbd_driver_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents, size_t count)
 {
     const struct nbd *s = image->state;
-    struct nbd_request request = { .kind = NBD_STATUS, .offset = offset, .length = img_min(length, MOST_RANGE),
-                                   .extents = extents, .room = count };
+    struct nbd_request request = { .kind = NBD_STATUS, .offset = offset, .extents = extents, .room = count,
+                                   .length = there_is(s, offset, img_min(length, MOST_RANGE)) };
     int ret;
 
-    if (!s->export.can_map) {
+    if (!s->export.can_map || request.length == 0) {
         extents[0] = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_DATA, .host_valid = true,
                                           .file = image, .host = offset };
         return 1;
@@ -161,6 +169,8 @@ static int nbd_driver_resize(struct img *image, uint64_t size, const char *preal
 const struct img_option nbd_options[] = {
     { .name = "size", .help = "Virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE,
       .offset = offsetof(struct nbd_create_options, size) },
+    { .name = "preallocation", .help = "Preallocation mode (allowed values: off)", .type = IMG_OPT_STRING,
+      .when = IMG_AT_CREATE, .offset = offsetof(struct nbd_create_options, preallocation) },
     AT_OPEN("tls-creds", IMG_OPT_STRING, tls_creds, "ID of the TLS credentials to use"),
     AT_OPEN("tls-hostname", IMG_OPT_STRING, tls_hostname, "Name that the certificate of the server must have"),
     AT_OPEN("x-dirty-bitmap", IMG_OPT_STRING, context, "Metadata context to show instead of base:allocation"),
@@ -195,4 +205,5 @@ const struct img_driver img_driver_nbd = {
     .flush = nbd_driver_flush,
     .map_list = nbd_driver_map,
     .resize = nbd_driver_resize,
+    .cannot_grow = "Cannot grow NBD nodes",
 };

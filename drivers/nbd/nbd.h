@@ -150,6 +150,7 @@ int nbd_run(struct img *image, struct nbd_request *request);
 
 struct nbd_create_options {
     int64_t size;
+    char *preallocation;
 };
 extern const struct img_option nbd_options[];   /* nbd.c */
 int nbd_driver_create(const struct img_create *request, struct img_error *err);

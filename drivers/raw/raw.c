@@ -103,7 +103,7 @@ static int raw_resize(struct img *image, uint64_t size, const char *preallocatio
         return img_error_set(err, ENOTSUP, "Cannot resize fixed-size raw disks");
     if (!img_add(raw->offset, size, &total) || total > INT64_MAX)
         return img_error_set(err, EINVAL, "Disk size too large for the chosen offset");
-    int status = img_resize_file(image->file, total, preallocation, err);
+    int status = img_resize_exactly(image->file, total, preallocation, err);
     if (status == 0)
         image->size = img_align_up(size, RAW_SECTOR);
     return status;

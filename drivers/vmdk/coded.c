@@ -83,7 +83,7 @@ static int restart(struct img *image)
     stream->context = image->file;
     ret = vmdk_stream_init(stream, image->size);
     if (ret == 0)
-        ret = img_resize(image->file, stream->header.overhead * VMDK_SECTOR, NULL, &err);
+        ret = img_resize_file(image->file, stream->header.overhead * VMDK_SECTOR, NULL, &err);
     img_error_clear(&err);
     if (ret == 0)
         ret = vmdk_stream_begin(stream, changed ? changed : text);

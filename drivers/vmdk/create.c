@@ -136,7 +136,7 @@ static int fill_sparse(const struct vmdk_plan *plan, struct img *file, uint64_t 
     ret = img_pwrite(file, sector, 0, sizeof sector);
     if (ret < 0)
         return img_error_errno(err, -ret, "failed to write VMDK header");
-    ret = img_resize(file, header.overhead * VMDK_SECTOR, NULL, err);
+    ret = img_resize_file(file, header.overhead * VMDK_SECTOR, NULL, err);
     if (ret < 0)
         return ret;
     ret = write_directory(file, header.redundant_directory, tables);

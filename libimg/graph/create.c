@@ -145,9 +145,18 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
     return img_open_protocol(file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE, shared, err);
 }
 
-int img_resize_file(struct img *file, uint64_t size, const char *preallocation, struct img_error *err)
+int img_resize_exactly(struct img *file, uint64_t size, const char *preallocation, struct img_error *err)
 {
     return img_resize(file, size, preallocation, err);
+}
+
+int img_resize_file(struct img *file, uint64_t size, const char *preallocation, struct img_error *err)
+{
+    const char *cannot_grow = file->driver->cannot_grow;
+
+    if (!cannot_grow)
+        return img_resize(file, size, preallocation, err);
+    return size > img_size(file) ? img_error_set(err, EINVAL, "%s", cannot_grow) : 0;
 }
 
 int img_lengthen_file(struct img *file, uint64_t end)

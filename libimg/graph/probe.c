@@ -69,7 +69,8 @@ int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size
 
 void img_probe_warn(const struct img *image)
 {
-    const char *name = image->file && image->file->filename ? image->file->filename : image->shown_name;
+    const char *below = image->file ? image->file->filename : NULL;
+    const char *name = below && *below ? below : img_filename(image->file ? image->file : image);
 
     img_notice(IMG_NOTE, "WARNING: Image format was not specified for '%s' and probing guessed %s.", name,
                image->driver->name);
