@@ -2,16 +2,29 @@
 /* A "new" image: an export that is there.  It must be large enough, and its first sector is cleared. */
 #include "nbd.h"
 #include "../../libimg/util/checked.h"
+#include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/strbuf.h"
 #include <string.h>
 
-/* No old header may be found. */
+enum { SECTOR = 512 };
+
+/* No old header may be found.  Only whole blocks can be written. */
 static int clear_first_sector(struct nbd *s, struct img_error *err)
 {
-    static const char zeroes[512];
-    struct nbd_request request = { .kind = NBD_WRITE, .write = zeroes, .length = img_min(s->export.size, sizeof zeroes),
-                                   .stop = -1 };
-    int ret = request.length ? img_pool_run(&s->pool, nbd_connection_run, &request, -1) : 0;
+    uint64_t length = img_min(s->export.size, img_max(SECTOR, s->export.minimum));
+    CLEANUP_FREE unsigned char *block = img_calloc(1, length ? length : 1);
+    struct nbd_request request = { .kind = NBD_READ, .read = block, .length = length, .stop = -1 };
+    int ret = 0;
 
+    if (!block)
+        return img_error_memory(err);
+    if (length > SECTOR)
+        ret = img_pool_run(&s->pool, nbd_connection_run, &request, -1);
+    memset(block, 0, img_min(length, SECTOR));
+    if (ret == 0 && length) {
+        request = (struct nbd_request){ .kind = NBD_WRITE, .write = block, .length = length, .stop = -1 };
+        ret = img_pool_run(&s->pool, nbd_connection_run, &request, -1);
+    }
     if (ret == 0 && s->export.can_flush) {
         request = (struct nbd_request){ .kind = NBD_FLUSH, .stop = -1 };
         ret = img_pool_run(&s->pool, nbd_connection_run, &request, -1);

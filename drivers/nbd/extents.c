@@ -40,16 +40,13 @@ void nbd_add_extent(struct nbd_request *request, uint64_t offset, uint64_t lengt
 /* A server may answer more than was asked for, or what makes no sense. */
 int nbd_judge_extents(struct img *image, uint64_t offset, struct nbd_request *request)
 {
-    uint64_t size = img_size(image);
+    uint64_t size = ((const struct nbd *)image->state)->export.size;
 
     for (size_t i = 0; i < request->count; i++) {
         struct img_extent *extent = &request->extents[i];
         if (extent->length == 0 || extent->offset >= size)
             return i ? (int)i : -EIO;
         extent->length = img_min(extent->length, size - extent->offset);
-        /* (the last sector, where the export ends within it) */
-        if (extent->offset + extent->length == ((const struct nbd *)image->state)->export.size)
-            extent->length = size - extent->offset;
         extent->file = image;
     }
     return request->count && request->extents[0].offset == offset ? (int)request->count : -EIO;

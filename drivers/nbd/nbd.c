@@ -77,6 +77,14 @@ static int plain_name(const struct img *image, char **name)
 
 /* ---- Requests ------------------------------------------------------------------------------ */
 
+/* How much of a range the export has, in whole blocks: of half a block nothing can be asked. */
+static uint64_t known_range(const struct nbd *s, uint64_t offset, uint64_t length)
+{
+    uint64_t end = img_align_down(s->export.size, s->export.minimum);
+
+    return offset >= end ? 0 : img_min(length, end - offset);
+}
+
 /* How much of a range the export has. */
 static uint64_t there_is(const struct nbd *s, uint64_t offset, uint64_t length)
 {
@@ -142,12 +150,19 @@ static int nbd_driver_map(struct img *image, uint64_t offset, uint64_t length, s
 {
     const struct nbd *s = image->state;
     struct nbd_request request = { .kind = NBD_STATUS, .offset = offset, .extents = extents, .room = count,
-                                   .length = there_is(s, offset, img_min(length, MOST_RANGE)) };
+                                   .length = known_range(s, offset, img_min(length, MOST_RANGE)) };
+    uint64_t there = there_is(s, offset, length);
     int ret;
 
-    if (!s->export.can_map || request.length == 0) {
-        extents[0] = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_DATA, .host_valid = true,
+    if (!s->export.can_map) {
+        extents[0] = (struct img_extent){ .offset = offset, .length = length, .host_valid = true, .kind = IMG_DATA,
                                           .file = image, .host = offset };
+        return 1;
+    }
+    if (request.length == 0) {
+        /* (there is nothing of the last sector behind the end of the export) */
+        extents[0] = (struct img_extent){ .offset = offset, .length = there ? there : length, .host_valid = there > 0,
+                                          .kind = there ? IMG_DATA : IMG_ZERO, .file = image, .host = offset };
         return 1;
     }
     request.context = s->target.context ? s->target.context : LIBNBD_CONTEXT_BASE_ALLOCATION;

@@ -76,6 +76,7 @@ static int look_below(struct img_extent *extent)
     }
     if (below.kind == IMG_ZERO || below.kind == IMG_HOLE)
         extent->kind = IMG_ZERO;
+    extent->host_valid &= below.host_valid || !through;
     extent->stored = below.stored;
     extent->absent = below.absent && through;
     extent->marked_zero = below.marked_zero && through;

@@ -53,7 +53,7 @@ class Result:
         return '\n  '.join(found)
 
 
-def run(tool, arguments, cwd, compat=None, stdin=None):
+def run(tool, arguments, cwd, compat=None, stdin=None, timeout=TIMEOUT):
     """Run a tool under the name qemu-img, so that messages are equal; removes figures that vary."""
     environment = dict(os.environ, LC_ALL='C', TZ='UTC')
     environment.pop('IMGBOX_COMPAT', None)
@@ -61,7 +61,7 @@ def run(tool, arguments, cwd, compat=None, stdin=None):
         environment['IMGBOX_COMPAT'] = compat
     try:
         done = subprocess.run(['qemu-img' if 'qemu-img' in tool else os.path.basename(tool)] + arguments,
-                              executable=tool, cwd=cwd, env=environment, timeout=TIMEOUT,
+                              executable=tool, cwd=cwd, env=environment, timeout=timeout,
                               stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except subprocess.TimeoutExpired:
         return Result('timeout', '', '')
