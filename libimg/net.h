@@ -80,8 +80,8 @@ struct img_tls_creds *img_tls_find(const char *id, bool server, struct img_error
 int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop, char **peer,
                   struct img_error *err);
 /*
- * After the end of the stream was read from the descriptor that img_tls_start returned, and before it is closed: why did
- * the stream end?  0: the peer said bye, or nothing is known; else *err is set ("Cannot read from TLS channel: ...").
+ * After the end of the stream, or EPIPE, was found on the descriptor that img_tls_start returned, and before it is closed:
+ * why did the stream end?  0: the peer said bye, or nothing is known; else *err is set ("Cannot read from TLS channel: ...").
  * Only the last reasons are kept.  Thread-safe.
  */
 int img_tls_why(int fd, struct img_error *err);

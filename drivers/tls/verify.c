@@ -64,7 +64,8 @@ int tls_peer_name(gnutls_session_t session, char **name, struct img_error *err)
 
     if (ret < 0)
         return ret;
-    ret = gnutls_x509_crt_get_dn3(crt, &text, 0);
+    /* In the order of qemu-nbd: the text is compared with what users wrote into lists for it. */
+    ret = gnutls_x509_crt_get_dn3(crt, &text, GNUTLS_X509_DN_FLAG_COMPAT);
     gnutls_x509_crt_deinit(crt);
     if (ret < 0)
         return tls_failed(ret, err, "Cannot get client distinguished name");

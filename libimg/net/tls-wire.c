@@ -82,6 +82,9 @@ bool img_tls_send(int fd, struct img_tls_buffer *buffer, int *code)
     return true;
 }
 
+/* Milliseconds that a refused client gets to see the end. */
+enum { REFUSAL = 500 };
+
 /* ---- The handshake ------------------------------------------------------------- */
 
 static int failed(int code, struct img_error *err)
@@ -121,4 +124,19 @@ int img_tls_shake(struct img_tls_session *session, uint64_t deadline, int stop, 
         if (!moved && wait_for_wire(session, deadline, stop, err) < 0)
             return -err->code;
     }
+}
+
+void img_tls_refuse(struct img_tls_session *session, int stop)
+{
+    uint64_t deadline = img_tls_clock() + REFUSAL;
+    struct img_error ignored = IMG_ERROR_INIT;
+
+    shutdown(session->fd, SHUT_WR);
+    img_tls_taken(&session->wire.out, img_tls_held(&session->wire.out));
+    do {
+        img_tls_taken(&session->wire.in, img_tls_held(&session->wire.in));
+        while (img_tls_receive(session->fd, &session->wire.in, &session->wire.in_ended, &session->wire.in_error))
+            img_tls_taken(&session->wire.in, img_tls_held(&session->wire.in));
+    } while (!session->wire.in_ended && wait_for_wire(session, deadline, stop, &ignored) == 0);
+    img_error_clear(&ignored);
 }

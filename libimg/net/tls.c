@@ -352,6 +352,8 @@ int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_
         img_error_errno(err, -ret, "Cannot start a TLS channel");
         strike_out(session);
         count_out();
+    } else if (creds->server && session->wire.in.at) {
+        img_tls_refuse(session, stop);
     }
     end_session(session);
     if (far_end >= 0)
