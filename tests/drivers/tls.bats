@@ -41,11 +41,13 @@ need_module() {
     absent gnutls libraries
     ldd "$MODULE" | grep -q gnutls
     need_strace
-    for words in 'info x' 'info --object secret,id=t,data=x x' 'convert -O raw x y' '--help'; do
+    for words in 'info x' 'info --object secret,id=t,data=x x' 'convert -O raw x y'; do
         # shellcheck disable=SC2086
         strace -qq -f -e trace=openat -o files "$IMG" $words > /dev/null
         absent gnutls files
     done
+    strace -qq -f -e trace=openat -o files "$IMG" --help > /dev/null
+    absent img-tls files
     strace -qq -f -e trace=openat -o files "$IMG" info --object tls-creds-anon,id=t x > /dev/null
     grep -q "\"$MODULE\"" files
     grep -q gnutls files
