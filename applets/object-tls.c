@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * --object tls-creds-anon, tls-creds-psk, tls-creds-x509, authz-simple, authz-list, authz-list-file: TLS credentials, and
- * lists of the clients that may connect.
+ * --object tls-creds-anon, tls-creds-psk, tls-creds-x509, authz-simple, authz-list, authz-list-file: TLS credentials,
+ * and lists of the clients that may connect.
  */
 #include "object.h"
 #include "../libimg/net.h"

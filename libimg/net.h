@@ -72,17 +72,17 @@ struct img_tls_creds *img_tls_find(const char *id, bool server, struct img_error
  * MSG_NOSIGNAL is used.  `fd` belongs to this call from now on, also after a failure.
  * host: the name or IP address that the server's certificate must have.  NULL: none is known, which X509 refuses unless
  * verify_peer is off; the other kinds do not look at it (server: always NULL).
- * *peer (may be NULL): server: the distinguished name of the client's verified certificate; caller frees; NULL: there is
- * none, since the kind or verify_peer asks for none.
+ * *peer (may be NULL): server: the distinguished name of the client's verified certificate; caller frees; NULL: there
+ * is none, since the kind or verify_peer asks for none.
  * The handshake may take `milliseconds` (0: for ever); `stop` as for img_dial.  Errors are in qemu-img's words.
  * Thread-safe.
  */
 int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop, char **peer,
                   struct img_error *err);
 /*
- * After the end of the stream, or EPIPE, was found on the descriptor that img_tls_start returned, and before it is closed:
- * why did the stream end?  0: the peer said bye, or nothing is known; else *err is set ("Cannot read from TLS channel: ...").
- * Only the last reasons are kept.  Thread-safe.
+ * After the end of the stream, or EPIPE, was found on the descriptor that img_tls_start returned, and before it is
+ * closed: why did the stream end?  0: the peer said bye, or nothing is known; else *err is set ("Cannot read from TLS
+ * channel: ...").  Only the last reasons are kept.  Thread-safe.
  */
 int img_tls_why(int fd, struct img_error *err);
 /*
@@ -98,8 +98,8 @@ bool img_tls_drain(uint64_t milliseconds);
 int img_authz_add(const char *id, const char *kind, const struct img_doc *definition, struct img_error *err);
 /* Is there such an object?  -ENOENT or -EINVAL with qemu-img's words. */
 int img_authz_find(const char *id, struct img_error *err);
-/* May the client with this distinguished name connect?  0, -EACCES, or another error, in qemu-nbd's words.  `peer` NULL:
- * its certificate was not asked for (see img_tls_start), and it may, as with qemu-nbd.  Thread-safe. */
+/* May the client with this distinguished name connect?  0, -EACCES, or another error, in qemu-nbd's words.  `peer`
+ * NULL: its certificate was not asked for (see img_tls_start), and it may, as with qemu-nbd.  Thread-safe. */
 int img_authz_allows(const char *id, const char *peer, struct img_error *err);
 
 #endif

@@ -140,7 +140,8 @@ static int load_pair(struct tls_creds *creds, const struct img_tls_definition *d
 
     if (ret < 0)
         return ret;
-    code = gnutls_certificate_set_x509_key_file2(creds->x509, files->cert, files->key, GNUTLS_X509_FMT_PEM, password, 0);
+    code = gnutls_certificate_set_x509_key_file2(creds->x509, files->cert, files->key, GNUTLS_X509_FMT_PEM, password,
+                                                 0);
     return code < 0 ? tls_failed(code, err, "Cannot load certificate '%s' & key '%s'", files->cert, files->key) : 0;
 }
 
@@ -153,7 +154,7 @@ static int load_trust(struct tls_creds *creds, const struct img_tls_files *files
 
 static int load_crl(struct tls_creds *creds, const struct img_tls_files *files, struct img_error *err)
 {
-    int code = files->ca_crl ? gnutls_certificate_set_x509_crl_file(creds->x509, files->ca_crl, GNUTLS_X509_FMT_PEM) : 0;
+    int code = gnutls_certificate_set_x509_crl_file(creds->x509, files->ca_crl, GNUTLS_X509_FMT_PEM);
 
     return code < 0 ? tls_failed(code, err, "Cannot load CRL '%s'", files->ca_crl) : 0;
 }
@@ -170,7 +171,7 @@ static int load_x509(struct tls_creds *creds, const struct img_tls_definition *d
         ret = load_trust(creds, files, err);
     if (ret == 0 && files->cert && files->key)
         ret = load_pair(creds, definition, files, err);
-    if (ret == 0)
+    if (ret == 0 && files->ca_crl)
         ret = load_crl(creds, files, err);
     if (ret == 0 && files->dh_params)
         ret = load_dh_params(creds, files->dh_params, err);

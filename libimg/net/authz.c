@@ -32,7 +32,8 @@ struct authz {
     bool refresh;                   /* LIST_FILE: read the file at each question */
 };
 
-static const char *const kinds[] = { [SIMPLE] = "authz-simple", [LIST] = "authz-list", [LIST_FILE] = "authz-list-file" };
+static const char *const kinds[] = { [SIMPLE] = "authz-simple", [LIST] = "authz-list",
+                                     [LIST_FILE] = "authz-list-file" };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static void free_list(struct list *list)
@@ -422,8 +423,8 @@ int img_authz_find(const char *id, struct img_error *err)
     return find(id, err) ? 0 : -err->code;
 }
 
-/* Does `text` match, where * stands for any bytes and ? for one character?  Only the last * is ever tried again, so that
- * the time is bounded by the product of the lengths. */
+/* Does `text` match, where * stands for any bytes and ? for one character?  Only the last * is ever tried again, so
+ * that the time is bounded by the product of the lengths. */
 static bool matches(const char *pattern, const char *text)
 {
     const char *star = NULL, *from = NULL;

@@ -37,6 +37,7 @@ static void be_patient(struct carrier *carrier)
     carrier->patience = img_tls_clock() + (carrier->sent_end ? LINGER : STALL);
 }
 
+/* Nothing can be sent or received any more.  A caller that writes, and does not read what is left, learns it now. */
 static void break_off(struct carrier *carrier)
 {
     struct img_tls_session *session = carrier->session;
@@ -44,6 +45,7 @@ static void break_off(struct carrier *carrier)
     carrier->up_ended = carrier->said_bye = carrier->sent_end = carrier->down_ended = true;
     img_tls_taken(&session->up, img_tls_held(&session->up));
     img_tls_taken(&session->wire.out, img_tls_held(&session->wire.out));
+    shutdown(session->plain, SHUT_RD);
 }
 
 /* The wire takes no more.  What the peer has sent before is still read. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tls-files.c - which files make up the credentials, and are they there?  Reading them is the work of the TLS library. */
+/* tls-files.c - which files make up the credentials, and are they there?  The TLS library reads them. */
 #include "tls-files.h"
 #include "util/strbuf.h"
 #include <errno.h>

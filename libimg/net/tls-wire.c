@@ -92,8 +92,9 @@ static int failed(int code, struct img_error *err)
     return img_error_set(err, code, "TLS handshake failed: %s", img_strerror(code));
 }
 
-/* Wait until there may be more to send or to receive. */
-static int wait_for_wire(struct img_tls_session *session, uint64_t deadline, int stop, struct img_error *err)
+/* Wait until there may be more to send or to receive; `look`: only see whether the time is over.  A peer that never
+ * stops sending must not make the handshake endless. */
+static int wait_for_wire(struct img_tls_session *session, bool look, uint64_t deadline, int stop, struct img_error *err)
 {
     short out = img_tls_held(&session->wire.out) ? POLLOUT : 0;
     struct pollfd fds[] = { { .fd = session->fd, .events = (short)(POLLIN | out) }, { .fd = stop, .events = POLLIN } };
@@ -102,7 +103,7 @@ static int wait_for_wire(struct img_tls_session *session, uint64_t deadline, int
 
     if (deadline && !left)
         return failed(ETIMEDOUT, err);
-    n = poll(fds, 2, !deadline ? -1 : left > INT32_MAX ? INT32_MAX : (int)left);
+    n = poll(fds, 2, look ? 0 : !deadline ? -1 : left > INT32_MAX ? INT32_MAX : (int)left);
     if (n < 0 && errno != EINTR)
         return failed(errno, err);
     return n > 0 && fds[1].revents ? failed(ECANCELED, err) : 0;
@@ -121,7 +122,7 @@ int img_tls_shake(struct img_tls_session *session, uint64_t deadline, int stop, 
         if (ret == 0 && img_tls_held(&wire->out) == 0)
             return 0;
         moved |= ret < 0 && img_tls_receive(session->fd, &wire->in, &wire->in_ended, &wire->in_error);
-        if (!moved && wait_for_wire(session, deadline, stop, err) < 0)
+        if (wait_for_wire(session, moved, deadline, stop, err) < 0)
             return -err->code;
     }
 }
@@ -135,8 +136,7 @@ void img_tls_refuse(struct img_tls_session *session, int stop)
     img_tls_taken(&session->wire.out, img_tls_held(&session->wire.out));
     do {
         img_tls_taken(&session->wire.in, img_tls_held(&session->wire.in));
-        while (img_tls_receive(session->fd, &session->wire.in, &session->wire.in_ended, &session->wire.in_error))
-            img_tls_taken(&session->wire.in, img_tls_held(&session->wire.in));
-    } while (!session->wire.in_ended && wait_for_wire(session, deadline, stop, &ignored) == 0);
+        img_tls_receive(session->fd, &session->wire.in, &session->wire.in_ended, &session->wire.in_error);
+    } while (!session->wire.in_ended && wait_for_wire(session, false, deadline, stop, &ignored) == 0);
     img_error_clear(&ignored);
 }

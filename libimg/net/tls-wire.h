@@ -32,8 +32,8 @@ bool img_tls_send(int fd, struct img_tls_buffer *buffer, int *code);
 
 /* Shake hands on session->fd until `deadline` (img_tls_clock; 0: for ever), or until `stop` is readable. */
 int img_tls_shake(struct img_tls_session *session, uint64_t deadline, int stop, struct img_error *err);
-/* After a failed handshake of a server: let the client read the end of the stream.  If the socket were closed with bytes
- * unread, the client would see a reset connection, and could not tell that it was refused. */
+/* After a failed handshake of a server: let the client read the end of the stream.  If the socket were closed with
+ * bytes unread, the client would see a reset connection, and could not tell that it was refused. */
 void img_tls_refuse(struct img_tls_session *session, int stop);
 /* Carry bytes between `fd` and `plain` until both directions have ended.  Closes neither.  tell() gets the error that
  * ended it, before the caller's end sees the end. */

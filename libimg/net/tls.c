@@ -294,13 +294,10 @@ static int make_pair(struct img_tls_session *session, int *far_end, struct img_e
     return 0;
 }
 
-static int make_buffers(struct img_tls_session *session, struct img_error *err)
+static int make_buffers(struct img_tls_buffer *one, struct img_tls_buffer *other, struct img_error *err)
 {
-    struct img_tls_buffer *buffers[] = { &session->wire.in, &session->wire.out, &session->up, &session->down };
-
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
-        if (img_tls_buffer_new(buffers[i], BUFFER) < 0)
-            return img_error_memory(err);
+    if (img_tls_buffer_new(one, BUFFER) < 0 || img_tls_buffer_new(other, BUFFER) < 0)
+        return img_error_memory(err);
     return 0;
 }
 
@@ -320,12 +317,14 @@ static int begin(struct img_tls_session *session, const char *host, uint64_t mil
                  int *far_end, struct img_error *err)
 {
     uint64_t deadline = milliseconds ? img_tls_clock() + milliseconds : 0;
-    int ret = make_buffers(session, err);
+    int ret = make_buffers(&session->wire.in, &session->wire.out, err);
 
     if (ret == 0)
         ret = session->ops->open(session->creds->loaded, &session->wire, host, &session->session, err);
     if (ret == 0)
         ret = img_tls_shake(session, deadline, stop, err);
+    if (ret == 0)
+        ret = make_buffers(&session->up, &session->down, err);
     if (ret == 0 && peer)
         ret = session->ops->peer(session->session, peer, err);
     return ret == 0 ? make_pair(session, far_end, err) : ret;

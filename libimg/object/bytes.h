@@ -14,8 +14,8 @@ struct img_bytes {
 void img_bytes_wipe(struct img_bytes *bytes);
 /* Make room for `capacity` bytes and a NUL. */
 int img_bytes_enlarge(struct img_bytes *bytes, size_t capacity, struct img_error *err);
-/* Read a file of up to 64 MiB into empty bytes, in qemu-img's words if that fails ("Error reading file “x”: ..."); the
- * caller wipes them in any case. */
+/* Read a file of up to 64 MiB into empty bytes, in qemu-img's words if that fails ("Error reading file ..."); the caller
+ * wipes them in any case. */
 int img_bytes_read(struct img_bytes *bytes, const char *name, struct img_error *err);
 
 #endif

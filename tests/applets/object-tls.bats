@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# --object tls-creds-anon, tls-creds-psk, tls-creds-x509, authz-simple, authz-list, authz-list-file: what is accepted, and
-# the words of what is not.
+# --object tls-creds-anon, tls-creds-psk, tls-creds-x509, authz-simple, authz-list, authz-list-file: what is accepted,
+# and the words of what is not.
 
 load ../helper
 
@@ -172,7 +172,8 @@ $VALID"
     printf 'cn = "localhost"\n%s\n%s\n' "$SERVER" "$VALID" > template
     certtool --generate-self-signed --load-privkey "$PKI/key" --template template --outfile d/server-cert.pem 2> log
     cp "$PKI/key" d/server-key.pem
-    refused_as $server "Our own certificate d/server-cert.pem failed validation against d/ca-cert.pem: The certificate hasn't got a known issuer"
+    pair='Our own certificate d/server-cert.pem failed validation against d/ca-cert.pem'
+    refused_as $server "$pair: The certificate hasn't got a known issuer"
     echo nothing > d/server-cert.pem
     refused_as $server 'Unable to import server certificate d/server-cert.pem: Base64 unexpected header error.'
 }

@@ -571,7 +571,8 @@ static void test_authz(void)
     asked("simple", NULL, NULL);
     define("list", "authz-list", "{\"policy\":\"deny\",\"rules\":[{\"match\":\"CN=no*\",\"policy\":\"deny\","
            "\"format\":\"glob\"},{\"match\":\"CN=?\",\"policy\":\"allow\",\"format\":\"glob\"},"
-           "{\"match\":\"*x*y*\",\"policy\":\"allow\",\"format\":\"glob\"},{\"match\":\"CN=*\",\"policy\":\"allow\"}]}");
+           "{\"match\":\"*x*y*\",\"policy\":\"allow\",\"format\":\"glob\"},"
+           "{\"match\":\"CN=*\",\"policy\":\"allow\"}]}");
     asked("list", "CN=nobody,x,y", "TLS x509 authz check for CN=nobody,x,y is denied");
     asked("list", "CN=b", NULL);
     asked("list", "CN=\xc3\xa4", NULL);
