@@ -145,7 +145,9 @@ for driver in ${DRIVERS-}; do
     case $how in
     off)
         off="$off $driver"
-        echo "# driver $driver: off, its images and names are only recognised${packages:+ (needs $packages)}${needed:+ (needs $needed)}" ;;
+        means=', its images and names are only recognised'
+        ! grep -q 'kind = IMG_SERVICE' "drivers/$driver"/*.c || means=''
+        echo "# driver $driver: off$means${packages:+ (needs $packages)}${needed:+ (needs $needed)}" ;;
     module)
         modules="$modules $driver"
         echo "# driver $driver: module$note" ;;
