@@ -112,11 +112,21 @@ static bool say_end(struct carrier *carrier)
     return true;
 }
 
+/* What the peer was told already goes no further. */
+static void drop_first(struct img_tls_session *session)
+{
+    size_t held = img_tls_held(&session->up), drop = held < session->dropped ? held : session->dropped;
+
+    img_tls_taken(&session->up, drop);
+    session->dropped -= drop;
+}
+
 static bool carry_up(struct carrier *carrier)
 {
     struct img_tls_session *session = carrier->session;
     bool moved = img_tls_receive(session->plain, &session->up, &carrier->up_ended, &carrier->plain_code);
 
+    drop_first(session);
     moved |= encrypt(carrier);
     moved |= say_end(carrier);
     if (img_tls_send(session->fd, &session->wire.out, &session->wire.out_error)) {

@@ -15,6 +15,7 @@ struct img_tls_session {
     ino_t far_end;                  /* the socket that the caller has */
     struct img_tls_wire wire;
     struct img_tls_buffer up, down; /* plain bytes, to the wire and from it */
+    size_t dropped;                 /* of what the caller writes first */
     bool leaving;                   /* atomic: the process ends, so the caller's end counts as closed */
     struct img_tls_session *next;   /* tls.c: all sessions that are carried */
 };

@@ -330,8 +330,19 @@ static int begin(struct img_tls_session *session, const char *host, uint64_t mil
     return ret == 0 ? make_pair(session, far_end, err) : ret;
 }
 
-int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop, char **peer,
-                  struct img_error *err)
+/* The first bytes of the conversation, as if they came from the peer. */
+static int prepare_replay(struct img_tls_session *session, const struct img_tls_replay *replay, struct img_error *err)
+{
+    if (replay->shown_length > img_tls_room(&session->down))
+        return img_error_set(err, EINVAL, "The replay of a TLS channel is too long");
+    memcpy(session->down.at + session->down.end, replay->shown, replay->shown_length);
+    session->down.end += replay->shown_length;
+    session->dropped = replay->dropped;
+    return 0;
+}
+
+static int start(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop,
+                 const struct img_tls_replay *replay, char **peer, struct img_error *err)
 {
     struct img_tls_session *session = new_session(creds, fd);
     int far_end = -1, ret;
@@ -343,6 +354,8 @@ int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_
         return img_error_memory(err);
     }
     ret = begin(session, host, milliseconds, stop, peer, &far_end, err);
+    if (ret == 0 && replay)
+        ret = prepare_replay(session, replay, err);
     if (ret == 0) {
         enlist(session);
         ret = start_thread(session);
@@ -362,4 +375,16 @@ int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_
         *peer = NULL;
     }
     return ret;
+}
+
+int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop, char **peer,
+                  struct img_error *err)
+{
+    return start(creds, fd, host, milliseconds, stop, NULL, peer, err);
+}
+
+int img_tls_start_replayed(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop,
+                           const struct img_tls_replay *replay, struct img_error *err)
+{
+    return start(creds, fd, host, milliseconds, stop, replay, NULL, err);
 }
