@@ -199,6 +199,11 @@ const struct img_option nbd_options[] = {
     { .name = NULL }
 };
 
+static const char *const strong_options[] = {
+    "server.", "path", "host", "port", "export", "tls-creds", "tls-hostname", "tls", "tls-psk-file", "tls-certificates",
+    "tls-username", NULL
+};
+
 const struct img_driver img_driver_nbd = {
     IMG_ROW(
         .name = "nbd", .kind = IMG_PROTOCOL, .prefix = "nbd nbd+tcp nbd+unix nbds nbds+tcp nbds+unix"
@@ -220,5 +225,6 @@ const struct img_driver img_driver_nbd = {
     .flush = nbd_driver_flush,
     .map_list = nbd_driver_map,
     .resize = nbd_driver_resize,
+    .strong_options = strong_options,
     .cannot_grow = "Cannot grow NBD nodes",
 };

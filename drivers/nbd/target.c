@@ -72,8 +72,11 @@ static int define_tls(const struct nbd_open_options *given, struct nbd_target *t
         .kind = given->psk_file ? IMG_TLS_PSK : IMG_TLS_X509, .psk_file = given->psk_file, .dir = given->certificates,
         .verify_peer = true, .sanity_check = true, .username = given->tls_username,
     };
-    int ret = img_tls_new(&definition, &target->own, err);
+    int ret;
 
+    if (!given->psk_file && !given->certificates)
+        return img_error_set(err, EINVAL, "TLS needs tls-psk-file=FILE, tls-certificates=FOLDER or tls-creds=ID");
+    ret = img_tls_new(&definition, &target->own, err);
     target->tls = target->own;
     return ret;
 }
@@ -131,6 +134,8 @@ int nbd_target_text(const struct nbd_target *target, char **text)
     const char *export = *slash ? target->export : "";
 
     *text = NULL;
+    if (target->own)
+        return 0;
     if (address->type == IMG_UNIX)
         *text = img_asprintf("nbd+unix://%s%s?socket=%s", slash, export, address->path);
     else if (address->type == IMG_INET)

@@ -239,6 +239,76 @@ opens_not() {
 Did you forget a valid tls-creds?"
 }
 
+tls_module() {
+    [ -n "$IMG_IS_PEER" ] || [ -e "$(dirname "$IMGBOX")/modules/img-tls.so" ] || skip 'no TLS'
+}
+
+@test "nbd: TLS with a key" {
+    tls_module
+    command -v psktool > /dev/null || skip 'no psktool'
+    mkdir keys other
+    psktool -u qemu -p keys/keys.psk > /dev/null 2>&1
+    psktool -u qemu -p other/keys.psk > /dev/null 2>&1
+    sample x
+    kit --tls=require --tls-psk=keys/keys.psk file x
+    local opts='driver=raw,file.driver=nbd,file.path=s,file.tls-creds=t'
+    img 0 convert --object tls-creds-psk,id=t,dir=keys,endpoint=client -O raw --image-opts "$opts" y
+    cmp x y
+    img 1 info --object tls-creds-psk,id=t,dir=other,endpoint=client --image-opts "$opts"
+    has "$ERR" '^qemu-img: Could not open .*: TLS handshake failed: '
+    img 1 info --object tls-creds-psk,id=t,dir=keys,endpoint=server --image-opts "$opts"
+    err "qemu-img: Could not open '$opts': Expected TLS credentials for a client endpoint"
+    end_server
+    # a server without TLS is not used
+    kit file x
+    img 1 info --object tls-creds-psk,id=t,dir=keys,endpoint=client --image-opts "$opts"
+    err "qemu-img: Could not open '$opts': Denied by server for option 5 (starttls)"
+    end_server
+    beyond
+    kit --tls=require --tls-psk=keys/keys.psk file x
+    img 0 convert -O raw 'nbds+unix:///?socket=s&tls-psk-file=keys/keys.psk' y
+    cmp x y
+    img 0 convert -n -f raw x --target-image-opts driver=raw,file.driver=nbd,file.path=s,file.tls-psk-file=keys/keys.psk
+    img 0 compare -f raw -F raw x 'nbds+unix:///?socket=s&tls-psk-file=keys/keys.psk'
+    img 1 info 'nbds+unix:///?socket=s'
+    err "qemu-img: Could not open 'nbds+unix:///?socket=s': TLS needs tls-psk-file=FILE, tls-certificates=FOLDER or tls-creds=ID"
+}
+
+@test "nbd: TLS with certificates" {
+    tls_module
+    command -v certtool > /dev/null || skip 'no certtool'
+    certificates
+    truncate -s 1M x
+    kit --tls=require --tls-certificates=pki --tls-verify-peer file x
+    local opts='driver=raw,file.driver=nbd,file.path=s,file.tls-creds=t,file.tls-hostname'
+    img 0 info --object tls-creds-x509,id=t,dir=pki,endpoint=client --image-opts "$opts=localhost"
+    has "$OUT" '^virtual size: 1 MiB'
+    img 1 info --object tls-creds-x509,id=t,dir=pki,endpoint=client --image-opts "$opts=wrong"
+    err "qemu-img: Could not open '$opts=wrong': Certificate does not match the hostname wrong"
+    beyond
+    img 0 info 'nbds+unix:///?socket=s&tls-certificates=pki&tls-hostname=localhost'
+    has "$OUT" '^virtual size: 1 MiB'
+}
+
+# pki/: an authority, a server "localhost", a client
+certificates() {
+    mkdir pki
+    cd pki
+    local who
+    for who in ca server client; do
+        certtool --generate-privkey --key-type rsa --bits 2048 --outfile $who-key.pem 2> /dev/null
+    done
+    printf 'cn=authority\nca\ncert_signing_key\nexpiration_days=3650\n' > ca.info
+    printf 'cn=localhost\ndns_name=localhost\ntls_www_server\nsigning_key\nencryption_key\nexpiration_days=3650\n' > server.info
+    printf 'cn=client\ntls_www_client\nsigning_key\nencryption_key\nexpiration_days=3650\n' > client.info
+    certtool --generate-self-signed --load-privkey ca-key.pem --template ca.info --outfile ca-cert.pem 2> /dev/null
+    for who in server client; do
+        certtool --generate-certificate --load-ca-certificate ca-cert.pem --load-ca-privkey ca-key.pem \
+            --load-privkey $who-key.pem --template $who.info --outfile $who-cert.pem 2> /dev/null
+    done
+    cd ..
+}
+
 @test "nbd: what a map shows" {
     command -v nbdkit > /dev/null || skip 'no nbdkit'
     kit eval get_size='echo 1M' pread='dd if=/dev/zero count=$3 iflag=count_bytes' \
