@@ -3,6 +3,7 @@
 #include "nbd.h"
 #include "../../libimg/util/checked.h"
 #include <string.h>
+#include <time.h>
 
 IMG_MODULE("libnbd >= 1.14");
 
@@ -10,8 +11,35 @@ IMG_MODULE("libnbd >= 1.14");
 enum { MOST_RANGE = 1 << 30 };
 /* A node has whole sectors; what the export lacks of the last reads as zeroes. */
 enum { SECTOR = 512 };
+/* Useful requests in flight to a server without any delay; one more for each so many microseconds of delay. */
+enum { NEARBY = 6, EACH = 50 };
 
 /* ---- Opening -------------------------------------------------------------------------- */
+
+static uint64_t microseconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/*
+ * How many requests are useful in flight?  A far server needs many; for one nearby more than a few only push each other's
+ * bytes out of the processor's caches.  So one small read is timed.
+ */
+static uint32_t useful_requests(struct img *image)
+{
+    struct nbd *s = image->state;
+    unsigned char block[SECTOR];
+    uint64_t begin = microseconds(), most = s->pool.most * NBD_DEPTH;
+    struct nbd_request request = { .kind = NBD_READ, .read = block, .length = img_min(sizeof block, s->export.size) };
+
+    if (image->flags & IMG_NO_IO || s->export.minimum > sizeof block || request.length == 0)
+        return (uint32_t)most;
+    nbd_run(image, &request);       /* (an error is found by those who need the bytes) */
+    return (uint32_t)img_min(most, NEARBY + (microseconds() - begin) / EACH);
+}
 
 static void set_limits(struct img *image)
 {
@@ -23,7 +51,7 @@ static void set_limits(struct img *image)
     limits->opt_transfer = s->export.preferred;
     limits->max_transfer = img_min(s->export.most, most);
     limits->max_write_zeroes = limits->max_discard = MOST_RANGE;
-    limits->requests = s->pool.most * NBD_DEPTH;
+    limits->requests = useful_requests(image);
     limits->round_trip = true;
 }
 
