@@ -175,10 +175,11 @@ static int read_payload(struct serve_client *client, struct serve_request *reque
 {
     bool flagged = client->mode == SERVE_EXTENDED && request->flags & NBD_CMD_FLAG_PAYLOAD_LEN;
     bool payload = request->type == NBD_CMD_WRITE || flagged;
+    bool read = request->type == NBD_CMD_READ || request->type == NBD_CMD_CACHE;
     size_t size;
     int ret = 0;
 
-    if (request->length > NBD_MAX_PAYLOAD && (payload || request->type == NBD_CMD_READ || request->type == NBD_CMD_CACHE)) {
+    if (request->length > NBD_MAX_PAYLOAD && (payload || read)) {
         refuse_length(request);
         return payload ? DROP : READY;
     }
