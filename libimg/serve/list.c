@@ -14,8 +14,10 @@
 
 /* Bounds for a server that never ends: */
 enum { MAX_MILLISECONDS = 60000, MAX_EXPORTS = 10000, MAX_CONTEXTS = 1000, MAX_ANSWERS = 1000 };
-/* An answer to LIST has a name and a description. */
-enum { LIST_MOST = 4 + 2 * NBD_MAX_STRING, INFO_MOST = 2 + NBD_MAX_STRING, META_MOST = 4 + 4 * NBD_MAX_STRING };
+/* An answer to LIST has a name and a description.  Of the others, what is too long to be of use is skipped. */
+enum { LIST_MOST = 4 + 2 * NBD_MAX_STRING, INFO_MOST = 2 + 4 * NBD_MAX_STRING, META_MOST = 4 + 4 * NBD_MAX_STRING };
+
+#define QEMU "qemu:"
 
 /* A document has no member for want of memory: it is broken, and refused at the end. */
 static void put_text(struct img_doc *object, const char *key, const void *bytes, size_t length)
@@ -212,15 +214,26 @@ static int ask_contexts(struct nbd_peer *peer, const char *name, const char *que
     return more < 0 ? more : 1;
 }
 
-/* Without a query a server need not name all that QEMU's servers have, so those are asked for by their prefix. */
+static bool has_prefix(const struct img_doc *contexts, const char *prefix)
+{
+    for (size_t i = 0; i < img_doc_count(contexts); i++) {
+        const struct img_doc *context = img_doc_at(contexts, i);
+
+        if (strncmp(img_doc_get_string(context), prefix, strlen(prefix)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A server need not name all contexts when it is asked for any, so those of QEMU are asked for by their prefix, too. */
 static int ask_all_contexts(struct nbd_peer *peer, struct img_doc *export, struct img_error *err)
 {
     const char *name = img_doc_string_at(export, "name");
     struct img_doc *contexts = img_doc_array();
     int ret = ask_contexts(peer, name, NULL, contexts, err);
 
-    if (ret > 0)
-        ret = ask_contexts(peer, name, "qemu:", contexts, err);
+    if (ret > 0 && !img_doc_broken(contexts) && !has_prefix(contexts, QEMU))
+        ret = ask_contexts(peer, name, QEMU, contexts, err);
     img_doc_put(export, "contexts", contexts);
     return ret < 0 ? ret : 0;
 }
@@ -289,6 +302,7 @@ static int talk(struct nbd_peer *peer, struct img_tls_creds *tls, const char *ho
                 struct img_error *err)
 {
     struct img_error ignored = IMG_ERROR_INIT;
+    unsigned char zeroes[NBD_EXPORT_NAME_ZEROES];
     int ret = nbd_peer_greet(peer, err);
 
     if (ret == 0 && tls)
@@ -296,6 +310,9 @@ static int talk(struct nbd_peer *peer, struct img_tls_creds *tls, const char *ho
     if (ret < 0)
         return ret;
     if (peer->old) {
+        /* (a server may fail if its last bytes are not read) */
+        nbd_peer_read(peer, zeroes, sizeof zeroes, "reserved block", &ignored);
+        img_error_clear(&ignored);
         add_old_export(peer, list);
         return 0;
     }
