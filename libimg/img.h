@@ -230,9 +230,10 @@ char *img_options_describe(const struct img_option *const *tables, size_t count,
 
 /*
  * A filter shows the bytes of the node below and controls the requests for them (blkdebug, compress).  An adapter
- * turns a storage into another one: with different bytes (a cipher), or at another speed (delay).
+ * turns a storage into another one: with different bytes (a cipher), or at another speed (delay).  A service is no driver
+ * of images: it has what libimg itself needs of a library (tls), and no function here finds or lists it.
  */
-enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER };
+enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER, IMG_SERVICE };
 
 /* The driver with this name, even if it is only recognised and not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);
