@@ -75,7 +75,7 @@ uri() {
 }
 
 # activated COUNT COMMAND...: run it with that many listening sockets from descriptor 3 on, as systemd does: the files
-# act.0, act.1 ...
+# act.0, act.1 ...; when all listen, there is a file act.ready.
 activated() {
     python3 - "$@" << 'END'
 import os, socket, sys
@@ -88,6 +88,7 @@ for number in range(count):
     listening.append(os.dup2(listener.fileno(), 50 + number, False))
 for number, fd in enumerate(listening):
     os.dup2(fd, 3 + number, True)
+open("act.ready", "w").close()
 os.environ["LISTEN_PID"] = str(os.getpid())
 os.environ["LISTEN_FDS"] = str(count)
 os.execv(command[0], ["qemu-nbd"] + command[1:])

@@ -310,7 +310,7 @@ signal.pause()' > port 3>&- &
     rm -f act.*
     activated 1 "$NBD" -f raw a.raw < /dev/null 2> server.err 3>&- &
     SERVER=$!
-    wait_until is_socket act.0
+    wait_until test -e act.ready
     cmd 0 nbdinfo --size "nbd+unix:///?socket=act.0"
     out 1048576
     ended
