@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Functions that all tools share: messages, and arguments of several tools. */
 #include "applet.h"
+#include "../libimg/net.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -114,10 +115,14 @@ void app_say(const char *format, ...)
     va_end(arguments);
 }
 
+/* Milliseconds that the last bytes of connections with TLS get to leave the process. */
+enum { LAST_BYTES = 5000 };
+
 int app_finish(int status)
 {
     bool failed = fflush(stdout) != 0;
 
+    img_tls_drain(LAST_BYTES);
     img_objects_free();
     if (!failed && !ferror(stdout))
         return status;

@@ -43,6 +43,8 @@ struct entry {
 static bool is_data(const struct img_extent *extent)
 {
     if (extent->kind == IMG_DATA || extent->kind == IMG_CODED)
+        return !extent->absent;
+    if (extent->stored)
         return true;
     return extent->kind == IMG_ZERO && extent->recurse && extent->layer &&
            !img_driver_is_plain(img_driver_of(extent->layer));
@@ -50,19 +52,19 @@ static bool is_data(const struct img_extent *extent)
 
 static struct entry entry_of(const struct img_extent *extent)
 {
-    bool coded = extent->kind == IMG_CODED;
+    bool coded = extent->kind == IMG_CODED, placed = extent->host_valid && !coded && !extent->absent;
 
     return (struct entry){
         .start = extent->offset,
         .length = extent->length,
         .offset = extent->host,
-        .present = extent->kind != IMG_HOLE,
-        .zero = extent->kind == IMG_HOLE || extent->kind == IMG_ZERO,
+        .present = extent->kind != IMG_HOLE && !extent->absent,
+        .zero = extent->kind == IMG_HOLE || extent->kind == IMG_ZERO || extent->marked_zero,
         .data = is_data(extent),
         .compressed = coded && !img_encrypted(extent->layer),
-        .has_offset = extent->host_valid && !coded,
+        .has_offset = placed,
         .depth = extent->depth,
-        .file = extent->host_valid && !coded ? extent->file : NULL,
+        .file = placed ? extent->file : NULL,
     };
 }
 

@@ -2,8 +2,8 @@
 /*
  * --object: definitions as "TYPE,id=ID,key=value" or as JSON.  Callers pass
  * them with every image that may be encrypted, so every valid definition is accepted, and an
- * invalid one is refused with qemu-img's message.  Secrets and throttle groups are passed to libimg; the other
- * types have no effect in a disk tool.
+ * invalid one is refused with qemu-img's message.  Secrets, throttle groups, TLS credentials and lists of clients are
+ * passed to libimg; the other types have no effect in a disk tool.
  */
 #include "object.h"
 
@@ -17,7 +17,7 @@
 static const struct object_type {
     const char *name, *needed;
 } object_types[] = {
-    { "authz-list", NULL }, { "authz-list-file", "filename" }, { "authz-simple", "identity" },
+    { "authz-list", NULL }, { "authz-list-file", NULL }, { "authz-simple", NULL },
     { "main-loop", NULL }, { "pr-manager-helper", "path" }, { "secret", NULL },
     { "secret_keyring", "serial" }, { "thread-context", NULL }, { "throttle-group", NULL },
     { "tls-creds-anon", NULL }, { "tls-creds-psk", NULL }, { "tls-creds-x509", NULL },
@@ -70,7 +70,7 @@ static void show_help(const struct img_doc *object)
                    strcmp(secret_keys[i], "format") ? "string" : "QCryptoSecretFormat");
     } else if (name && !strcmp(name, "throttle-group")) {
         object_throttle_help();
-    } else {
+    } else if (!name || !object_tls_help(name)) {
         printf("List of user creatable objects:\n");
         for (size_t i = 0; i < TYPE_COUNT; i++)
             printf("  %s\n", object_types[i].name);
@@ -186,7 +186,7 @@ static const char *needed_string(const struct img_doc *object, const char *key)
     return text;
 }
 
-static void check_id(const char *id)
+void object_check_id(const char *id)
 {
     struct img_error err = IMG_ERROR_INIT;
     bool good = is_letter(*id);
@@ -259,6 +259,21 @@ static void add_secret(const struct img_doc *object)
         object_refuse(&err);
 }
 
+static void add_other(const struct img_doc *object, const char *name, const char *id, bool typed)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (!strcmp(name, "secret"))
+        check_secret_keys(object);
+    object_check_id(id);
+    if (!strcmp(name, "secret"))
+        add_secret(object);
+    else if (!strcmp(name, "throttle-group"))
+        object_throttle(object, typed);
+    else if (img_object_add(id, &err) < 0)
+        object_refuse(&err);
+}
+
 void app_object_status(int status)
 {
     failure_status = status;
@@ -266,7 +281,6 @@ void app_object_status(int status)
 
 void app_object(const char *text)
 {
-    struct img_error err = IMG_ERROR_INIT;
     struct img_doc *object = parse_definition(text);
     const char *name = needed_string(object, "qom-type"), *id;
     const struct object_type *type = find_type(name);
@@ -276,14 +290,7 @@ void app_object(const char *text)
     id = needed_string(object, "id");
     if (type->needed && !img_doc_get(object, type->needed))
         object_refuse_text("Parameter '%s' is missing", type->needed);
-    if (!strcmp(name, "secret"))
-        check_secret_keys(object);
-    check_id(id);
-    if (!strcmp(name, "secret"))
-        add_secret(object);
-    else if (!strcmp(name, "throttle-group"))
-        object_throttle(object, *text == '{');
-    else if (img_object_add(id, &err) < 0)
-        object_refuse(&err);
+    if (!object_tls(object, name, *text == '{'))
+        add_other(object, name, id, *text == '{');
     img_doc_free(object);
 }

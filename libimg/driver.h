@@ -217,7 +217,9 @@ struct img_stream_ops {
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
 /* Increased with every change of what drivers see of libimg: of a structure, a function, or the meaning of one. */
-enum { IMG_DRIVER_ABI = 1 };
+enum { IMG_DRIVER_ABI = 2 };
+
+struct img_tls_ops;
 
 struct img_driver {
     /* First in every version, since a module is checked before it is trusted (module.c).  IMG_ROW sets both. */
@@ -347,6 +349,8 @@ struct img_driver {
 
     /* Options that change what the guest sees, shown in a json: name; "x." means all that begin with it. */
     const char *const *strong_options;
+
+    const struct img_tls_ops *tls;  /* SERVICE "tls": see net/tls-ops.h */
 };
 
 /*

@@ -230,9 +230,10 @@ char *img_options_describe(const struct img_option *const *tables, size_t count,
 
 /*
  * A filter shows the bytes of the node below and controls the requests for them (blkdebug, compress).  An adapter
- * turns a storage into another one: with different bytes (a cipher), or at another speed (delay).
+ * turns a storage into another one: with different bytes (a cipher), or at another speed (delay).  A service is no driver
+ * of images: it has what libimg itself needs of a library (tls), and no function here finds or lists it.
  */
-enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER };
+enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER, IMG_SERVICE };
 
 /* The driver with this name, even if it is only recognised and not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);
@@ -373,6 +374,10 @@ struct img_extent {
     enum img_extent_kind kind;
     bool host_valid;            /* `file` and `host` are set (a ZERO may have them too) */
     bool recurse;               /* the storage below may have holes inside this DATA */
+    /* What a server says, for showing only: */
+    bool stored;                /* ZERO: it keeps bytes for this */
+    bool absent;                /* DATA: it keeps none, but does not say what is read there */
+    bool marked_zero;           /* DATA: it says zeroes, in a context that does not speak of the content */
     struct img *file;           /* node that holds the data */
     uint64_t host, host_length; /* host_length: CODED only */
     unsigned depth;             /* img_map_chain: layers below the image; 0 is the image itself */

@@ -54,7 +54,7 @@ struct img_tls_definition {
     bool server;                    /* endpoint=server */
     bool verify_peer;
     const char *priority;           /* of GnuTLS; NULL: none was given */
-    const char *username;           /* PSK, client; NULL: "qemu" */
+    const char *username;           /* PSK, client; NULL: "qemu".  A server has none */
     const char *password_id;        /* X509: the secret that the key file is encrypted with; NULL: it is not */
     bool sanity_check;              /* X509: look at the certificates before they are used */
 };
@@ -68,13 +68,39 @@ struct img_tls_creds *img_tls_find(const char *id, bool server, struct img_error
 
 /*
  * Start TLS on a connected socket.  Returns a descriptor with the plain bytes, a non-blocking socket; a thread carries
- * them until either side closes its end.  `fd` belongs to this call from now on, also after a failure.
- * host: the name that the server's certificate must have; NULL: any (server: always NULL).
- * *peer (may be NULL): the distinguished name of the client's certificate; caller frees; NULL: it has none.
- * The handshake may take `milliseconds` (0: for ever); `stop` as for img_dial.  Thread-safe.
+ * them until either side closes its end.  Writing to it after the session has ended is EPIPE, with its signal unless
+ * MSG_NOSIGNAL is used.  `fd` belongs to this call from now on, also after a failure.
+ * host: the name or IP address that the server's certificate must have.  NULL: none is known, which X509 refuses unless
+ * verify_peer is off; the other kinds do not look at it (server: always NULL).
+ * *peer (may be NULL): server: the distinguished name of the client's verified certificate; caller frees; NULL: there is
+ * none, since the kind or verify_peer asks for none.
+ * The handshake may take `milliseconds` (0: for ever); `stop` as for img_dial.  Errors are in qemu-img's words.
+ * Thread-safe.
  */
 int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop, char **peer,
                   struct img_error *err);
+/*
+ * After the end of the stream, or EPIPE, was found on the descriptor that img_tls_start returned, and before it is closed:
+ * why did the stream end?  0: the peer said bye, or nothing is known; else *err is set ("Cannot read from TLS channel: ...").
+ * Only the last reasons are kept.  Thread-safe.
+ */
+int img_tls_why(int fd, struct img_error *err);
+/*
+ * End all sessions, for a process that exits: what was written to them is sent first, as far as that is possible within
+ * `milliseconds`.  Without this call the last bytes may be lost.  False: some sessions are still not ended.
+ */
+bool img_tls_drain(uint64_t milliseconds);
+
+/*
+ * A client's TLS for a library that begins the conversation anew: the library is first shown `shown`, and the first
+ * `dropped` bytes that it sends go nowhere.  Otherwise as img_tls_start.
+ */
+struct img_tls_replay {
+    const void *shown;
+    size_t shown_length, dropped;
+};
+int img_tls_start_replayed(struct img_tls_creds *creds, int fd, const char *host, uint64_t milliseconds, int stop,
+                           const struct img_tls_replay *replay, struct img_error *err);
 
 /* ---- Who may connect (net/authz.c) ------------------------------------------- */
 
@@ -83,7 +109,8 @@ int img_tls_start(struct img_tls_creds *creds, int fd, const char *host, uint64_
 int img_authz_add(const char *id, const char *kind, const struct img_doc *definition, struct img_error *err);
 /* Is there such an object?  -ENOENT or -EINVAL with qemu-img's words. */
 int img_authz_find(const char *id, struct img_error *err);
-/* May the client with this distinguished name connect?  0, -EACCES, or another error.  Thread-safe. */
+/* May the client with this distinguished name connect?  0, -EACCES, or another error, in qemu-nbd's words.  `peer` NULL:
+ * its certificate was not asked for (see img_tls_start), and it may, as with qemu-nbd.  Thread-safe. */
 int img_authz_allows(const char *id, const char *peer, struct img_error *err);
 
 #endif

@@ -57,6 +57,14 @@ void img_server_stop(struct img_server *server);
 /* NULL is fine.  It must not be running. */
 void img_server_free(struct img_server *server);
 
+/* ---- The client's side of the handshake (serve/join.c) --------------------------- */
+
+/*
+ * Choose the export of this name from the server at the other end of a connected socket, without TLS; what follows are
+ * requests with simple replies.  *size in bytes, *flags: the transmission flags.  `fd` stays open.
+ */
+int img_server_join(int fd, const char *name, uint64_t *size, uint32_t *flags, struct img_error *err);
+
 /* ---- The exports of another server (serve/list.c) ----------------------------- */
 
 /*

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One connection.  Threads hand their requests to libnbd, under a lock that is never held while anybody waits.  One of
- * them waits for the socket on behalf of all, and lets libnbd take what has arrived; the others wait for their answer.
- * So many requests are in flight, answered in any order.
+ * them waits for the socket on behalf of all, and lets libnbd take what has arrived; the others sleep until they are
+ * answered, or until it is their turn to wait for the socket.  So many requests are in flight, answered in any order.
  */
 #include "nbd.h"
+#include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/strbuf.h"
 #include <fcntl.h>
@@ -14,8 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long an answer is waited for that nobody needs: milliseconds. */
-enum { GRACE = 1000 };
+/*
+ * How long an answer is waited for, in milliseconds: one that nobody needs any more, and one to anything but a flush,
+ * which may have to write all that a server has in memory.
+ */
+enum { GRACE = 1000, SILENCE = 300 * 1000 };
 
 /* ---- Waiting -------------------------------------------------------------------------- */
 
@@ -95,29 +99,33 @@ static int refused(const char *reason, struct img_error *err)
     return img_error_set(err, EINVAL, "%s", text ? text : "The NBD server does not answer as it has to");
 }
 
-static uint64_t seconds(void)
+static uint64_t now(void)
 {
-    struct timespec now;
+    struct timespec time;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
 }
 
-static int shake_hands(struct nbd_connection *c, int fd, struct img_error *err)
+/* -EINVAL: libnbd has the message. */
+static int shake_hands(struct nbd_connection *c, int fd, uint64_t end, int stop, struct img_error *err)
 {
-    uint64_t end = seconds() + NBD_PATIENCE;
-
-    if (nbd_aio_connect_socket(c->handle, fd) < 0)
+    if (nbd_aio_connect_socket(c->handle, fd) < 0) {
+        close(fd);
         return -EINVAL;
+    }
     while (nbd_aio_is_connecting(c->handle)) {
-        uint64_t now = seconds();
-        if (now >= end || wait_once(c, -1, (int)(end - now) * 1000) == -ETIMEDOUT)
+        uint64_t at = now();
+        int ret = at >= end ? -ETIMEDOUT : wait_once(c, stop, (int)(end - at));
+        if (ret == -ETIMEDOUT)
             return img_error_set(err, ETIMEDOUT, "The NBD server does not answer");
+        if (ret < 0)
+            return img_error_errno(err, -ret, "Could not wait for the NBD server");
     }
     return nbd_aio_is_ready(c->handle) ? 0 : -EINVAL;
 }
 
-static int agree(struct nbd_connection *c, int fd, struct img_error *err)
+static int agree(struct nbd_connection *c, int fd, uint64_t end, int stop, struct img_error *err)
 {
     CLEANUP_FREE char *reason = NULL;
     int ret;
@@ -125,7 +133,7 @@ static int agree(struct nbd_connection *c, int fd, struct img_error *err)
     nbd_set_debug_callback(c->handle, (nbd_debug_callback){ .callback = listen_for_reason, .user_data = &reason });
     nbd_set_debug(c->handle, true);
     pthread_mutex_lock(&c->lock);
-    ret = shake_hands(c, fd, err);
+    ret = shake_hands(c, fd, end, stop, err);
     if (ret == -EINVAL)
         refused(reason, err);
     pthread_mutex_unlock(&c->lock);
@@ -134,47 +142,68 @@ static int agree(struct nbd_connection *c, int fd, struct img_error *err)
     return ret;
 }
 
-static int set_up(struct nbd_connection *c, const struct nbd_address *address, struct img_error *err)
+static const char *context_of(const struct nbd_target *target)
 {
-    c->handle = nbd_create();
-    if (!c->handle)
-        return refused(NULL, err);
-    if (nbd_set_export_name(c->handle, address->export ? address->export : "") < 0 ||
-        nbd_add_meta_context(c->handle, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0)
-        return refused(NULL, err);
-    return 0;
+    return target->context ? target->context : LIBNBD_CONTEXT_BASE_ALLOCATION;
 }
 
-int nbd_connection_open(struct nbd_connection *c, const struct nbd_address *address, struct img_error *err)
+static int connect_and_agree(struct nbd_connection *c, const struct nbd_target *target, int stop,
+                             struct img_error *err)
 {
-    int ret, fd;
+    uint64_t end = now() + NBD_PATIENCE * 1000;
+    int fd;
 
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->progress, NULL);
-    if (pipe2(c->wake, O_CLOEXEC | O_NONBLOCK) < 0) {
-        c->wake[0] = c->wake[1] = -1;
+    c->handle = nbd_create();
+    if (!c->handle || nbd_set_export_name(c->handle, target->export ? target->export : "") < 0 ||
+        nbd_add_meta_context(c->handle, context_of(target)) < 0)
+        return refused(NULL, err);
+    fd = img_dial(&target->address, NBD_PATIENCE * 1000, stop, err);
+    if (fd >= 0 && target->tls)
+        fd = nbd_start_tls(target, fd, end - img_min(now(), end), stop, err);
+    return fd < 0 ? fd : agree(c, fd, end, stop, err);
+}
+
+int nbd_connection_open(struct nbd_connection *c, const struct nbd_target *target, int stop, struct img_error *err)
+{
+    int ret;
+
+    if (pipe2(c->wake, O_CLOEXEC | O_NONBLOCK) < 0)
         return img_error_errno(err, errno, "Could not make a pipe");
+    pthread_mutex_init(&c->lock, NULL);
+    ret = connect_and_agree(c, target, stop, err);
+    if (ret < 0)
+        nbd_connection_close(c);
+    return ret;
+}
+
+/* Say goodbye, if the server takes it. */
+static void part(struct nbd_connection *c)
+{
+    uint64_t end = now() + GRACE;
+
+    if (!nbd_aio_is_ready(c->handle) || nbd_aio_disconnect(c->handle, 0) < 0)
+        return;
+    pthread_mutex_lock(&c->lock);
+    while (!nbd_aio_is_closed(c->handle) && !nbd_aio_is_dead(c->handle)) {
+        uint64_t at = now();
+        if (at >= end || wait_once(c, -1, (int)(end - at)) < 0)
+            break;
     }
-    ret = set_up(c, address, err);
-    fd = ret < 0 ? ret : nbd_dial(address, err);
-    return fd < 0 ? fd : agree(c, fd, err);
+    pthread_mutex_unlock(&c->lock);
 }
 
 void nbd_connection_close(struct nbd_connection *c)
 {
-    /* (the socket is closed without a word if the server may hang) */
-    if (c->handle && nbd_aio_is_ready(c->handle))
-        nbd_shutdown(c->handle, 0);
+    if (c->handle)
+        part(c);
     nbd_close(c->handle);
-    for (int i = 0; i < 2; i++)
-        if (c->wake[i] >= 0)
-            close(c->wake[i]);
-    pthread_mutex_destroy(&c->lock);
-    pthread_cond_destroy(&c->progress);
     c->handle = NULL;
+    for (int i = 0; i < 2; i++)
+        close(c->wake[i]);
+    pthread_mutex_destroy(&c->lock);
 }
 
-/* ---- Requests --------------------------------------------------------------------------------- */
+/* ---- Answers ----------------------------------------------------------------------------------- */
 
 static int completed(void *context, int *error)
 {
@@ -182,26 +211,67 @@ static int completed(void *context, int *error)
 
     request->error = *error;
     request->done = true;
+    pthread_cond_signal(&request->turn);
     return 1;                       /* libnbd may forget it */
 }
 
+/* A server that sends less than was asked for, and says that this was all. */
+static int chunk_came(void *context, const void *bytes, size_t count, uint64_t offset, unsigned status, int *error)
+{
+    struct nbd_request *request = context;
+
+    (void)bytes;
+    (void)offset;
+    (void)error;
+    if (status != LIBNBD_READ_ERROR)
+        request->came += count;
+    return 0;
+}
+
+static bool is_short(const struct nbd_request *request)
+{
+    return request->kind == NBD_READ && request->came != request->length;
+}
+
+#ifdef LIBNBD_HAVE_NBD_AIO_BLOCK_STATUS_64
+static int status_came(void *context, const char *name, uint64_t offset, nbd_extent *entries, size_t count, int *error)
+{
+    struct nbd_request *request = context;
+
+    (void)error;
+    for (size_t i = 0; i < count && strcmp(name, request->context) == 0; i++) {
+        nbd_add_extent(request, offset, entries[i].length, entries[i].flags);
+        offset += entries[i].length;
+    }
+    return 0;
+}
+
+static int64_t ask_status(struct nbd_handle *handle, struct nbd_request *r, nbd_completion_callback done)
+{
+    return nbd_aio_block_status_64(handle, r->length, r->offset,
+                                   (nbd_extent64_callback){ .callback = status_came, .user_data = r }, done, r->flags);
+}
+#else
 static int status_came(void *context, const char *name, uint64_t offset, uint32_t *entries, size_t count, int *error)
 {
     struct nbd_request *request = context;
 
     (void)error;
-    if (strcmp(name, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
-        return 0;
-    for (size_t i = 0; i + 1 < count && request->count < request->room; i += 2) {
-        bool zero = entries[i + 1] & LIBNBD_STATE_ZERO;
-        request->extents[request->count++] = (struct img_extent){
-            .offset = offset, .length = entries[i], .kind = zero ? IMG_ZERO : IMG_DATA, .host_valid = true,
-            .host = offset,
-        };
+    for (size_t i = 0; i + 1 < count && strcmp(name, request->context) == 0; i += 2) {
+        nbd_add_extent(request, offset, entries[i], entries[i + 1]);
         offset += entries[i];
     }
     return 0;
 }
+
+static int64_t ask_status(struct nbd_handle *handle, struct nbd_request *r, nbd_completion_callback done)
+{
+    return nbd_aio_block_status(handle, r->length, r->offset,
+                                (nbd_extent_callback){ .callback = status_came, .user_data = r }, done, r->flags);
+}
+#endif
+
+/* ---- Requests --------------------------------------------------------------------------------- */
 
 static int64_t send_request(struct nbd_handle *handle, struct nbd_request *r)
 {
@@ -209,7 +279,9 @@ static int64_t send_request(struct nbd_handle *handle, struct nbd_request *r)
 
     switch (r->kind) {
     case NBD_READ:
-        return nbd_aio_pread(handle, r->read, r->length, r->offset, done, r->flags);
+        return nbd_aio_pread_structured(handle, r->read, r->length, r->offset,
+                                        (nbd_chunk_callback){ .callback = chunk_came, .user_data = r }, done,
+                                        r->flags);
     case NBD_WRITE:
         return nbd_aio_pwrite(handle, r->write, r->length, r->offset, done, r->flags);
     case NBD_ZERO:
@@ -219,8 +291,7 @@ static int64_t send_request(struct nbd_handle *handle, struct nbd_request *r)
     case NBD_FLUSH:
         return nbd_aio_flush(handle, done, r->flags);
     case NBD_STATUS:
-        return nbd_aio_block_status(handle, r->length, r->offset,
-                                    (nbd_extent_callback){ .callback = status_came, .user_data = r }, done, r->flags);
+        return ask_status(handle, r, done);
     }
     return -1;
 }
@@ -234,45 +305,97 @@ static void wake_poller(struct nbd_connection *c)
         return;                     /* the pipe is full: it will wake */
 }
 
-static void wait_for_answer(struct nbd_connection *c, struct nbd_request *request, int stop)
+static void enlist(struct nbd_connection *c, struct nbd_request *request)
 {
-    int patience = -1;
+    request->next = c->waiting;
+    c->waiting = request;
+}
 
+static void strike(struct nbd_connection *c, const struct nbd_request *request)
+{
+    struct nbd_request **link = &c->waiting;
+
+    while (*link != request)
+        link = &(*link)->next;
+    *link = request->next;
+}
+
+static void hang_up(struct nbd_connection *c)
+{
+    shutdown(nbd_aio_get_fd(c->handle), SHUT_RDWR);
+}
+
+/* Wait for the socket on behalf of all, until this request is answered. */
+static void serve_all(struct nbd_connection *c, struct nbd_request *request)
+{
+    int patience = request->kind == NBD_FLUSH ? -1 : SILENCE, stop = request->stop;
+
+    c->polling = true;
     while (!request->done) {
-        if (c->polling) {
-            pthread_cond_wait(&c->progress, &c->lock);
-            continue;
-        }
-        c->polling = true;
         int ret = wait_once(c, stop, patience);
         if (ret == -ECANCELED) {
             /* Nobody needs the answer any more, but it may come soon. */
             stop = -1;
             patience = GRACE;
-        } else if (ret == -ETIMEDOUT) {
+        } else if (ret < 0) {
             /* It would be put into memory that is gone by then, so the connection goes. */
-            shutdown(nbd_aio_get_fd(c->handle), SHUT_RDWR);
+            hang_up(c);
         }
-        c->polling = false;
-        pthread_cond_broadcast(&c->progress);
     }
+    c->polling = false;
+    if (c->waiting)
+        pthread_cond_signal(&c->waiting->turn);
 }
 
-int nbd_connection_run(struct nbd_connection *c, struct nbd_request *request, int stop)
+static void wait_for_answer(struct nbd_connection *c, struct nbd_request *request)
 {
-    int64_t cookie;
-    int ret;
+    enlist(c, request);
+    while (!request->done && c->polling)
+        pthread_cond_wait(&request->turn, &c->lock);
+    strike(c, request);
+    if (!request->done)
+        serve_all(c, request);
+    else if (!c->polling && c->waiting)
+        pthread_cond_signal(&c->waiting->turn);     /* its turn may have come to this one */
+}
 
-    pthread_mutex_lock(&c->lock);
-    cookie = send_request(c->handle, request);
-    if (cookie < 0) {
-        ret = nbd_get_errno();
-        pthread_mutex_unlock(&c->lock);
-        return ret == ENOTSUP || ret == EINVAL || ret == ENOMEM ? -ret : -EIO;
-    }
+static bool is_gone(const struct nbd_connection *c)
+{
+    return nbd_aio_is_dead(c->handle) || nbd_aio_is_closed(c->handle);
+}
+
+/* libnbd did not take it. */
+static int unsent(const struct nbd_connection *c)
+{
+    int error = nbd_get_errno();
+
+    if (is_gone(c))
+        return IMG_POOL_LOST;
+    return error == ENOTSUP || error == EINVAL || error == ENOMEM ? -error : -EIO;
+}
+
+static int result_of(const struct nbd_connection *c, const struct nbd_request *request)
+{
+    if (request->error && is_gone(c))
+        return IMG_POOL_LOST;
+    if (request->error)
+        return -request->error;
+    return is_short(request) ? -EIO : 0;
+}
+
+int nbd_connection_run(void *connection, void *context)
+{
+    struct nbd_connection *c = connection;
+    struct nbd_request *request = context;
+
+    request->count = 0;
+    request->came = 0;
+    request->done = false;
+    request->turn = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    LOCK_SCOPE(&c->lock);
+    if (send_request(c->handle, request) < 0)
+        return unsent(c);
     wake_poller(c);
-    wait_for_answer(c, request, stop);
-    pthread_mutex_unlock(&c->lock);
-    /* A connection that is gone is an error of the storage. */
-    return request->error == ENOTCONN ? -EIO : -request->error;
+    wait_for_answer(c, request);
+    return result_of(c, request);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The names of exports, and the address in the options.  Specification: doc/uri.md; the older names are qemu-img's. */
+/* The names of exports, as options.  Specification: doc/uri.md; the older names are qemu-img's. */
 #include "nbd.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/strbuf.h"
@@ -80,64 +80,108 @@ static bool has_scheme(const struct uri *uri, const char *scheme)
     return uri->scheme_length == strlen(scheme) && memcmp(uri->scheme, scheme, uri->scheme_length) == 0;
 }
 
-/* "host", "host:port", "[::1]:port", with a user that is ignored. */
-static int take_authority(const struct uri *uri, struct img_doc *options, struct img_error *err)
+static int no_url(struct img_error *err)
+{
+    return img_error_set(err, EINVAL, "No valid URL specified");
+}
+
+/* "host", "host:port", "[::1]:port", with a user: the one of the TLS key, or ignored. */
+static int take_authority(const struct uri *uri, bool tls, struct img_doc *options, struct img_error *err)
 {
     const char *at = uri->authority, *end = at + uri->authority_length, *user = memchr(at, '@', uri->authority_length);
     const char *last;
 
+    if (user && tls) {
+        CLEANUP_FREE char *name = decoded(at, (size_t)(user - at));
+        if (!name)
+            return no_url(err);
+        img_doc_put_string(options, "tls-username", name);
+    }
     at = user ? user + 1 : at;
     bool bracket = at < end && *at == '[';
     last = bracket ? memchr(at, ']', (size_t)(end - at)) : memchr(at, ':', (size_t)(end - at));
     if (bracket && !last)
-        return img_error_set(err, EINVAL, "No valid URL specified");
+        return no_url(err);
     CLEANUP_FREE char *host = bracket ? img_strndup(at + 1, (size_t)(last - at) - 1)
                                       : decoded(at, (size_t)((last ? last : end) - at));
     const char *colon = bracket ? last + 1 : last;
     CLEANUP_FREE char *port = colon && colon < end && *colon == ':' && colon + 1 < end
                               ? img_strndup(colon + 1, (size_t)(end - colon) - 1) : img_strdup(USUAL_PORT);
     if (!host || !port)
-        return img_error_set(err, EINVAL, "No valid URL specified");
+        return no_url(err);
     if (!*host || strspn(port, "0123456789") != strlen(port) || strlen(port) > 5 || atoi(port) > 65535)
-        return img_error_set(err, EINVAL, "No valid URL specified");
+        return no_url(err);
     put(options, "inet", "host", host, port);
     return 0;
 }
 
-static int take_socket(const struct uri *uri, struct img_doc *options, struct img_error *err)
-{
-    static const char key[] = "socket=";
+/* The keys of a query, and the options that they become.  A key for TLS turns it on. */
+static const struct query_key {
+    const char *key, *option;
+    bool tls;
+} query_keys[] = {
+    { "connections", "connections", false }, { "tls-psk-file", "tls-psk-file", true },
+    { "tls-certificates", "tls-certificates", true }, { "tls-hostname", "tls-hostname", true },
+    { "tls-username", "tls-username", true },
+};
 
-    if (uri->authority_length || !uri->query || strncmp(uri->query, key, sizeof key - 1) != 0 ||
-        strchr(uri->query, '&'))
-        return img_error_set(err, EINVAL, "No valid URL specified");
-    const char *path = uri->query + sizeof key - 1;
-    CLEANUP_FREE char *plain = decoded(path, strcspn(path, "#"));
-    if (!plain)
-        return img_error_set(err, EINVAL, "No valid URL specified");
-    put(options, "unix", "path", plain, NULL);
+/* One "key=value" of the query; a socket becomes the address. */
+static int take_pair(const char *pair, size_t length, bool local, bool tls, struct img_doc *options,
+                     struct img_error *err)
+{
+    const char *equals = memchr(pair, '=', length);
+    size_t key = equals ? (size_t)(equals - pair) : 0;
+    CLEANUP_FREE char *value = equals ? decoded(equals + 1, length - key - 1) : NULL;
+
+    if (!value)
+        return no_url(err);
+    if (local && key == 6 && memcmp(pair, "socket", 6) == 0 && !img_doc_get(options, "server")) {
+        put(options, "unix", "path", value, NULL);
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof query_keys / sizeof *query_keys; i++) {
+        const struct query_key *known = &query_keys[i];
+        if (strlen(known->key) == key && memcmp(pair, known->key, key) == 0 && (tls || !known->tls)) {
+            img_doc_put_string(options, known->option, value);
+            return 0;
+        }
+    }
+    return no_url(err);
+}
+
+static int take_query(const char *query, bool local, bool tls, struct img_doc *options, struct img_error *err)
+{
+    while (query && *query && *query != '#') {
+        size_t length = strcspn(query, "&#");
+        int ret = take_pair(query, length, local, tls, options, err);
+        if (ret < 0)
+            return ret;
+        query += length + (query[length] == '&');
+    }
     return 0;
 }
 
 static int parse_uri(const struct uri *uri, struct img_doc *options, struct img_error *err)
 {
-    bool local = has_scheme(uri, "nbd+unix");
-    int ret = 0;
+    bool tls = has_scheme(uri, "nbds") || has_scheme(uri, "nbds+tcp") || has_scheme(uri, "nbds+unix");
+    bool local = has_scheme(uri, "nbd+unix") || has_scheme(uri, "nbds+unix");
+    int ret;
 
-    if (!local && !has_scheme(uri, "nbd") && !has_scheme(uri, "nbd+tcp"))
-        return img_error_set(err, EINVAL, "No valid URL specified");
+    if (!local && !tls && !has_scheme(uri, "nbd") && !has_scheme(uri, "nbd+tcp"))
+        return no_url(err);
+    if (tls)
+        img_doc_put_string(options, "tls", "on");
     if (uri->path_length > 1) {
         CLEANUP_FREE char *export = decoded(uri->path + 1, uri->path_length - 1);
         if (!export)
-            return img_error_set(err, EINVAL, "No valid URL specified");
+            return no_url(err);
         img_doc_put_string(options, "export", export);
     }
-    if (local)
-        ret = take_socket(uri, options, err);
-    else if (uri->query)
-        ret = img_error_set(err, EINVAL, "No valid URL specified");
-    else
-        ret = take_authority(uri, options, err);
+    ret = take_query(uri->query, local, tls, options, err);
+    if (ret == 0 && !local)
+        ret = take_authority(uri, tls, options, err);
+    else if (ret == 0 && (uri->authority_length || !img_doc_get(options, "server")))
+        ret = no_url(err);
     return ret;
 }
 
@@ -187,109 +231,4 @@ int nbd_parse_name(const char *name, struct img_doc *options, struct img_error *
     struct uri uri;
 
     return split(name, &uri) ? parse_uri(&uri, options, err) : parse_old(name, options, err);
-}
-
-/* ---- Options ---------------------------------------------------------------------------------- */
-
-static int take_text(struct img_doc *options, const char *key, char **text, struct img_error *err)
-{
-    struct img_doc *value = img_doc_take(options, key);
-    const char *given = img_doc_get_string(value);
-    int ret = 0;
-
-    if (given && !(*text = img_strdup(given)))
-        ret = img_error_memory(err);
-    img_doc_free(value);
-    return ret;
-}
-
-static int take_inet(struct img_doc *server, struct nbd_address *address, struct img_error *err)
-{
-    int ret = take_text(server, "host", &address->host, err);
-
-    if (ret == 0)
-        ret = take_text(server, "port", &address->port, err);
-    if (ret < 0)
-        return ret;
-    if (!address->host || !address->port)
-        return img_error_set(err, EINVAL, "Parameter '%s' is missing", address->host ? "port" : "host");
-    return 0;
-}
-
-static int take_server(struct img_doc *server, struct nbd_address *address, struct img_error *err)
-{
-    CLEANUP_FREE char *type = NULL;
-    int ret = take_text(server, "type", &type, err);
-
-    if (ret < 0)
-        return ret;
-    if (!type)
-        return img_error_set(err, EINVAL, "Parameter 'type' is missing");
-    if (strcmp(type, "inet") == 0)
-        ret = take_inet(server, address, err);
-    else if (strcmp(type, "unix") == 0)
-        ret = take_text(server, "path", &address->path, err);
-    else
-        return img_error_set(err, EINVAL, "Parameter 'type' does not accept value '%s'", type);
-    if (ret == 0 && !address->host && !address->path)
-        ret = img_error_set(err, EINVAL, "Parameter 'path' is missing");
-    if (ret == 0 && img_doc_count(server))
-        ret = img_error_set(err, EINVAL, "Parameter '%s' is unexpected", img_doc_key_at(server, 0));
-    return ret;
-}
-
-/* "host" and "port", or "path", without "server". */
-static int take_old_options(struct img_doc *options, struct nbd_address *address, struct img_error *err)
-{
-    int ret = take_text(options, "host", &address->host, err);
-
-    if (ret == 0)
-        ret = take_text(options, "port", &address->port, err);
-    if (ret == 0)
-        ret = take_text(options, "path", &address->path, err);
-    if (ret < 0)
-        return ret;
-    if (address->path && address->host)
-        return img_error_set(err, EINVAL, "path and host may not be used at the same time");
-    if (address->path && address->port)
-        return img_error_set(err, EINVAL, "port may not be used without host");
-    if (!address->path && !address->host)
-        return img_error_set(err, EINVAL, "NBD server address missing");
-    if (address->host && !address->port && !(address->port = img_strdup(USUAL_PORT)))
-        return img_error_memory(err);
-    return 0;
-}
-
-int nbd_take_address(struct img_doc *options, struct nbd_address *address, struct img_error *err)
-{
-    struct img_doc *server = img_doc_take(options, "server");
-    int ret;
-
-    *address = (struct nbd_address){ .host = NULL };
-    ret = server ? take_server(server, address, err) : take_old_options(options, address, err);
-    img_doc_free(server);
-    if (ret == 0)
-        ret = take_text(options, "export", &address->export, err);
-    if (ret < 0)
-        nbd_free_address(address);
-    return ret;
-}
-
-void nbd_free_address(struct nbd_address *address)
-{
-    free(address->host);
-    free(address->port);
-    free(address->path);
-    free(address->export);
-    *address = (struct nbd_address){ .host = NULL };
-}
-
-char *nbd_address_text(const struct nbd_address *address)
-{
-    const char *slash = address->export && *address->export ? "/" : "";
-    const char *export = *slash ? address->export : "";
-
-    if (address->path)
-        return img_asprintf("nbd+unix://%s%s?socket=%s", slash, export, address->path);
-    return img_asprintf("nbd://%s:%s%s%s", address->host, address->port, slash, export);
 }

@@ -18,7 +18,10 @@ char *img_stream_formats(void)
     struct img_strbuf names = { 0 };
 
     for (size_t i = 0; img_drivers[i]; i++) {
-        const struct img_driver *driver = img_driver_load(img_drivers[i]);
+        const struct img_driver *driver = img_drivers[i];
+        if (driver->kind == IMG_SERVICE)
+            continue;
+        driver = img_driver_load(driver);
         if (!driver->stream && !(driver->kind == IMG_FORMAT && driver->traits & IMG_PASS_THROUGH))
             continue;
         img_strbuf_printf(&names, "%s%s", names.length ? ", " : "", driver->name);

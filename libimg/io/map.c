@@ -76,6 +76,9 @@ static int look_below(struct img_extent *extent)
     }
     if (below.kind == IMG_ZERO || below.kind == IMG_HOLE)
         extent->kind = IMG_ZERO;
+    extent->stored = below.stored;
+    extent->absent = below.absent && through;
+    extent->marked_zero = below.marked_zero && through;
     return 0;
 }
 

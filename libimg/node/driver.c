@@ -16,7 +16,7 @@ const struct img_driver *img_driver_load(const struct img_driver *row)
 const struct img_driver *img_driver_find(const char *name)
 {
     for (size_t i = 0; img_drivers[i]; i++) {
-        if (strcmp(img_drivers[i]->name, name) == 0)
+        if (strcmp(img_drivers[i]->name, name) == 0 && img_drivers[i]->kind != IMG_SERVICE)
             return img_driver_load(img_drivers[i]);
     }
     return NULL;
@@ -24,12 +24,23 @@ const struct img_driver *img_driver_find(const char *name)
 
 const struct img_driver *img_driver_next(const struct img_driver *previous)
 {
-    if (!previous)
-        return img_drivers[0];
+    size_t i = 0;
+
+    while (previous && img_drivers[i] && img_drivers[i++] != previous)
+        ;
+    while (img_drivers[i] && img_drivers[i]->kind == IMG_SERVICE)
+        i++;
+    return img_drivers[i];
+}
+
+const struct img_driver *img_service_find(const char *name, struct img_error *err)
+{
     for (size_t i = 0; img_drivers[i]; i++) {
-        if (img_drivers[i] == previous)
-            return img_drivers[i + 1];
+        if (img_drivers[i]->kind != IMG_SERVICE || strcmp(img_drivers[i]->name, name) != 0)
+            continue;
+        return img_driver_need(img_drivers[i], err) == 0 ? img_driver_load(img_drivers[i]) : NULL;
     }
+    img_error_set(err, ENOTSUP, "%s support is not built in", name);
     return NULL;
 }
 

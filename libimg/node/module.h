@@ -19,5 +19,7 @@ extern const char img_module_folder[];
 
 /* The driver that a row stands for; loads it if needed.  NULL with *err set on failure.  Thread-safe. */
 const struct img_driver *img_module_driver(const struct img_driver *row, struct img_error *err);
+/* The service with this name, loaded if needed (driver.c).  NULL with *err set on failure.  Thread-safe. */
+const struct img_driver *img_service_find(const char *name, struct img_error *err);
 
 #endif

@@ -3,56 +3,28 @@
  * secret.c - the secrets that the user defined: decoded and decrypted when defined, and kept by id for the formats that
  * need a key.  Memory that held a secret is wiped before it is freed.
  */
+#include "bytes.h"
 #include "codec/base64.h"
 #include "codec/cipher.h"
 #include "object.h"
-#include "util/cleanup.h"
-#include "util/guarded.h"
 #include "util/strbuf.h"
 #include "util/wipe.h"
 #include <errno.h>
-#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define KIND "secret"
-enum { SECRET_START = 4096, SECRET_MAX = 64 << 20, SECRET_KEY = 32 };
-
-struct bytes {
-    unsigned char *at;              /* followed by a NUL */
-    size_t length, capacity;
-};
+enum { SECRET_KEY = 32 };
 
 struct secret {
     struct img_object object;
-    struct bytes value;
+    struct img_bytes value;
 };
 
-static void wipe(struct bytes *bytes)
+static int copy_text(const char *text, struct img_bytes *out, struct img_error *err)
 {
-    img_guarded_free(bytes->at, bytes->capacity);
-    *bytes = (struct bytes){ 0 };
-}
-
-/* Make room for `capacity` bytes and a NUL.  realloc could leave a copy of the secret behind. */
-static int enlarge(struct bytes *bytes, size_t capacity, struct img_error *err)
-{
-    struct bytes larger = { img_guarded_new(capacity + 1), bytes->length, capacity + 1 };
-
-    if (!larger.at)
-        return img_error_memory(err);
-    if (bytes->length)
-        memcpy(larger.at, bytes->at, bytes->length);
-    wipe(bytes);
-    *bytes = larger;
-    return 0;
-}
-
-static int copy_text(const char *text, struct bytes *out, struct img_error *err)
-{
-    *out = (struct bytes){ 0 };
-    if (enlarge(out, strlen(text), err) < 0)
+    *out = (struct img_bytes){ 0 };
+    if (img_bytes_enlarge(out, strlen(text), err) < 0)
         return -ENOMEM;
     out->length = strlen(text);
     memcpy(out->at, text, out->length + 1);
@@ -60,7 +32,7 @@ static int copy_text(const char *text, struct bytes *out, struct img_error *err)
 }
 
 /* Decode the base64 text in `value`. */
-static int decode(struct bytes *value, struct img_error *err)
+static int decode(struct img_bytes *value, struct img_error *err)
 {
     if (memchr(value->at, '\0', value->length))
         return img_error_set(err, EINVAL, "Base64 data contains embedded NUL characters");
@@ -71,39 +43,9 @@ static int decode(struct bytes *value, struct img_error *err)
     return 0;
 }
 
-static int read_failed(const char *name, const char *what, int code, struct img_error *err)
-{
-    return img_error_set(err, code, "Unable to read %s: %s file \u201c%s\u201d: %s", name, what, name,
-                         img_strerror(code));
-}
-
-static int read_file(const char *name, struct bytes *out, struct img_error *err)
-{
-    CLEANUP_FD int fd = open(name, O_RDONLY | O_CLOEXEC);
-    ssize_t n;
-
-    if (fd < 0)
-        return read_failed(name, "Failed to open", errno, err);
-    if (enlarge(out, SECRET_START, err) < 0)
-        return -ENOMEM;
-    while ((n = read(fd, out->at + out->length, out->capacity - 1 - out->length)) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return read_failed(name, "Error reading", errno, err);
-        out->length += (size_t)n;
-        if (out->length > SECRET_MAX)
-            return read_failed(name, "Error reading", EFBIG, err);
-        if (out->length == out->capacity - 1 && enlarge(out, 2 * out->length, err) < 0)
-            return -ENOMEM;
-    }
-    out->at[out->length] = 0;
-    return 0;
-}
-
 static int get_iv(const char *text, uint8_t iv[IMG_CIPHER_BLOCK], struct img_error *err)
 {
-    struct bytes bytes;
+    struct img_bytes bytes;
     int ret;
 
     if (!text)
@@ -115,12 +57,12 @@ static int get_iv(const char *text, uint8_t iv[IMG_CIPHER_BLOCK], struct img_err
         ret = img_error_set(err, EINVAL, "IV should be %d bytes in length not %zu", IMG_CIPHER_BLOCK, bytes.length);
     if (ret == 0)
         memcpy(iv, bytes.at, IMG_CIPHER_BLOCK);
-    wipe(&bytes);
+    img_bytes_wipe(&bytes);
     return ret;
 }
 
 /* PKCS#7: the last byte is the number of padding bytes, all equal. */
-static int unpad(struct bytes *value, struct img_error *err)
+static int unpad(struct img_bytes *value, struct img_error *err)
 {
     unsigned padding = value->length ? value->at[value->length - 1] : 0;
 
@@ -133,7 +75,7 @@ static int unpad(struct bytes *value, struct img_error *err)
     return 0;
 }
 
-static int decrypt(const struct img_secret *definition, struct bytes *value, struct img_error *err)
+static int decrypt(const struct img_secret *definition, struct img_bytes *value, struct img_error *err)
 {
     const struct img_cipher *cipher = img_cipher_find("aes-256");
     uint8_t iv[IMG_CIPHER_BLOCK];
@@ -157,7 +99,12 @@ static int decrypt(const struct img_secret *definition, struct bytes *value, str
     return ret < 0 ? img_error_memory(err) : unpad(value, err);
 }
 
-static int load(const struct img_secret *definition, struct bytes *value, struct img_error *err)
+static int read_file(const char *name, struct img_bytes *out, struct img_error *err)
+{
+    return img_bytes_read(out, name, err) < 0 ? img_error_prefix(err, "Unable to read %s: ", name) : 0;
+}
+
+static int load(const struct img_secret *definition, struct img_bytes *value, struct img_error *err)
 {
     int ret = 0;
 
@@ -178,7 +125,7 @@ static int load(const struct img_secret *definition, struct bytes *value, struct
 
 static void release(struct img_object *object)
 {
-    wipe(&((struct secret *)object)->value);
+    img_bytes_wipe(&((struct secret *)object)->value);
 }
 
 int img_secret_add(const struct img_secret *definition, struct img_error *err)
@@ -196,7 +143,7 @@ int img_secret_add(const struct img_secret *definition, struct img_error *err)
     if (ret == 0)
         ret = img_object_put(&secret->object, KIND, definition->id, err);
     if (ret < 0) {
-        wipe(&secret->value);
+        img_bytes_wipe(&secret->value);
         free(secret);
     }
     return ret;
