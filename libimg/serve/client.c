@@ -15,7 +15,7 @@ static void start_worker(struct serve_client *client)
 {
     pthread_attr_t attributes;
 
-    if (client->threads == SERVE_WORKERS || pthread_attr_init(&attributes) != 0)
+    if (client->threads == client->most || pthread_attr_init(&attributes) != 0)
         return;
     pthread_attr_setstacksize(&attributes, STACK);
     /* Without a thread the client is served all the same, just not while this request takes its time. */
@@ -75,10 +75,24 @@ static void join_all(struct serve_client *client)
         pthread_join(client->workers[i], NULL);
 }
 
+/* Where requests are answered from memory, more threads than processors only get into each other's way; a storage with
+ * round trips wants many requests. */
+static unsigned useful_threads(struct img *image)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    struct img_reach reach = { .requests = 0 };
+
+    img_reach_add(&reach, image);
+    if (reach.requests || reach.round_trip || processors > SERVE_WORKERS / 2)
+        return SERVE_WORKERS;
+    return processors > SERVE_FEW / 2 ? (unsigned)processors * 2 : SERVE_FEW;
+}
+
 int serve_requests(struct serve_client *client)
 {
     serve_buffers_open(&client->buffers);
     client->threads = 1;
+    client->most = useful_threads(client->export->told.image);
     work(client);
     join_all(client);
     serve_buffers_close(&client->buffers);

@@ -100,7 +100,7 @@ struct serve_contexts {
     size_t count;
 };
 
-enum { SERVE_WORKERS = 8 };         /* threads for each client */
+enum { SERVE_FEW = 4, SERVE_WORKERS = 16 };     /* threads for each client: at least, at most */
 enum { SERVE_MEMORY = 64 << 20 };   /* bytes of payload for each client */
 
 struct serve_buffer {
@@ -133,7 +133,7 @@ struct serve_client {
 
     pthread_mutex_t read_lock;      /* held by the thread that reads; protects: */
     int read_error;                 /* why reading has ended; 0: the client broke the rules */
-    unsigned threads;
+    unsigned threads, most;
     pthread_t workers[SERVE_WORKERS];       /* the first is the caller's */
     unsigned waiting;               /* threads that wait for read_lock; atomic */
     bool ending;                    /* no more requests; atomic */
@@ -188,8 +188,8 @@ struct serve_request {
 };
 
 /*
- * Read a request.  1: it is there, or (request->failed) it is to be refused.  0: it is to be refused, and then the client
- * is dropped.  A negative errno ends the client.
+ * Read a request.  1: it is there, or (request->failed) it is to be refused.  0: it is to be refused, and then the
+ * client is dropped.  A negative errno ends the client.
  */
 int serve_receive(struct serve_client *client, struct serve_request *request);
 /* Give back what belongs to a request. */

@@ -50,8 +50,8 @@ static int finish(struct serve_client *client, struct serve_request *request, in
 /* ---- Reading -------------------------------------------------------------------- */
 
 /*
- * Nobody else changes an image that is open for reading only, so what the map said still holds.  Otherwise a cluster may
- * move meanwhile, and img_pread looks again, under its locks.
+ * Nobody else changes an image that is open for reading only, so what the map said still holds.  Otherwise a cluster
+ * may move meanwhile, and img_pread looks again, under its locks.
  */
 static int read_mapped(struct img *image, const struct img_extent *extent, void *buffer)
 {

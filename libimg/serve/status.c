@@ -44,7 +44,7 @@ static bool add(struct list *list, uint64_t length, uint32_t flags)
     return true;
 }
 
-/* Raw has no marks of its own, so a hole in the storage is one of the disk; in a format it is allocated all the same. */
+/* Raw has no marks of its own, so a hole in the storage is one of the disk; a format has allocated it all the same. */
 static uint32_t allocation_flags(const struct img_extent *extent)
 {
     bool plain = extent->layer && img_driver_is_plain(img_driver_of(extent->layer));

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """kill -9 at a random moment of a server that is written to: the image passes a check, and has all that was durable.
 
-Several connections write units of 4 KiB, each into a region of its own, and with FUA or flushes.  A unit that was
-acknowledged before a flush was sent, and not written again since, must be there afterwards; every other unit must have one
-of the contents that were sent to it.  (The page cache survives: what a power cut does, powercut-random.py shows.)
+Several connections write units of 4 KiB, each into a region of its own, with FUA or flushes.  A unit that was
+acknowledged before a flush was sent, and not written again since, must be there afterwards; every other unit must have
+one of the contents that were sent to it.  (The page cache survives: what a power cut does, powercut-random.py shows.)
 
 environment: see lib/harness.py; SERVE: the server
 """
@@ -85,7 +85,8 @@ class Writer:
             self.possible.setdefault(at, {self.content(at)}).add(data)
             self.answered.pop(at, None)
         payload = PAYLOAD if self.mode == EXTENDED and kind == WRITE else 0
-        if not self.ask(kind, (self.first + unit) * UNIT, count * UNIT, fua | payload, data * count if kind == WRITE else b''):
+        if not self.ask(kind, (self.first + unit) * UNIT, count * UNIT, fua | payload,
+                        data * count if kind == WRITE else b''):
             return False
         if fua:
             self.keep(units)
@@ -107,7 +108,8 @@ def one(seed, folder):
     options = rng.choice(OPTIONS)
     must(IMG, ['create', '-q', '-f', 'qcow2'] + (['-o', options] if options else []) +
          ['image', str(WRITERS * UNITS * UNIT)], folder)
-    server = Server(SERVE, ['-t', '-e', '0', '-f', 'qcow2'], os.path.join(folder, 'socket'), os.path.join(folder, 'image'))
+    server = Server(SERVE, ['-t', '-e', '0', '-f', 'qcow2'], os.path.join(folder, 'socket'),
+                    os.path.join(folder, 'image'))
     try:
         writers = [Writer(server, number, f'{seed}-{number}') for number in range(WRITERS)]
         for writer in writers:

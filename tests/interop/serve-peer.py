@@ -15,8 +15,8 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from harness import IMG, PEER, PEER_IO, each, installed, make_qcow2, must, run  # noqa: E402
-from nbd import (ACK, CACHE, DF, EXTENDED, FAST, FLUSH, FUA, NO_HOLE, ONE, PAYLOAD, READ, SIMPLE, STATUS, STRUCTURED, TRIM,
-                 WRITE, ZEROES, Client, Server, contexts, go, option, text)  # noqa: E402
+from nbd import (ACK, CACHE, DF, EXTENDED, FAST, FLUSH, FUA, NO_HOLE, ONE, PAYLOAD, READ, SIMPLE, STATUS, STRUCTURED,
+                 TRIM, WRITE, ZEROES, Client, Server, contexts, go, option, text)  # noqa: E402
 
 SERVE = installed('SERVE', os.path.join(os.path.dirname(IMG), 'img-serve'))
 PEER_NBD = installed('PEER_NBD', os.path.join(os.path.dirname(PEER), 'qemu-nbd') if PEER else '')
@@ -30,7 +30,7 @@ NAMES = [b'', b'', b'', b'nope', b'a\0b', b'n' * 81, b'n' * 4096, b'n' * 4097, b
 
 
 def random_option(rng):
-    """(bytes, does the server go on reading options after it?)"""
+    """The bytes of an option, right or not."""
     kind = rng.randrange(12)
     if kind == 0:
         return option(rng.choice([0, 4, 12, 99, 1 << 31]), bytes(rng.choice([0, 1, 600])))
@@ -39,7 +39,8 @@ def random_option(rng):
     if kind == 2:
         return option(rng.choice([6, 7, 9, 10]), bytes(rng.randrange(0, 9)))
     if kind == 3:
-        return option(rng.choice([6, 9, 10]), struct.pack('>I', rng.choice([9, 100, 5000, 1 << 32 - 1])) + b'ab\0\0\0\0')
+        length = rng.choice([9, 100, 5000, (1 << 32) - 1])
+        return option(rng.choice([6, 9, 10]), struct.pack('>I', length) + b'ab\0\0\0\0')
     if kind in (4, 5):
         count = rng.randrange(4)
         data = text(rng.choice(NAMES)) + struct.pack(f'>H{count}H', max(0, count + rng.choice([0, 0, 0, 1, -1])),
@@ -147,8 +148,8 @@ def one(seed, folder):
     make_qcow2(folder, 'base', None, SIZE, ['write -P 1 0 128k'])
     must(PEER, ['create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', 'ours'], folder)
     must(PEER, ['bitmap', '--add', '-g', '4096', 'ours', 'b1'], folder)
-    run(PEER_IO, ['-f', 'qcow2', '-c', 'write -P 3 100k 9k', '-c', 'write -z 256k 64k', '-c', 'write -P 4 900k 1k', 'ours'],
-        folder)
+    run(PEER_IO, ['-f', 'qcow2', '-c', 'write -P 3 100k 9k', '-c', 'write -z 256k 64k', '-c', 'write -P 4 900k 1k',
+                  'ours'], folder)
     shutil.copy(os.path.join(folder, 'ours'), os.path.join(folder, 'peer'))
     words = ['-t', '-e', '0', '-f', 'qcow2', '-D', 'described', '-A', '-B', 'b1']
     servers = []

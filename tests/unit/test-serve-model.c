@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Several connections to one server, each with random requests in flight.  Each has a region of its own, which must read
- * as a model says after every sequence; and all of them write tagged units into one region that they share, where each
- * unit must have the tag of one writer in the end.
+ * Several connections to one server, each with random requests in flight.  Each has a region of its own, which must
+ * read as a model says after every sequence; and all of them write tagged units into one region that they share, where
+ * each unit must have the tag of one writer in the end.
  */
 #include "libimg/driver.h"
 #include "libimg/node/module.h"
@@ -47,8 +47,8 @@ static void send_one(struct writer *w, unsigned slot)
         break;
     case 1:
         memset(model, 0, length);
-        nbd_request(&w->client, NBD_CMD_WRITE_ZEROES, (test_random(&w->seed) & NBD_CMD_FLAG_NO_HOLE) | fua, slot, offset,
-                    length);
+        nbd_request(&w->client, NBD_CMD_WRITE_ZEROES, (test_random(&w->seed) & NBD_CMD_FLAG_NO_HOLE) | fua, slot,
+                    offset, length);
         break;
     default:
         memset(bytes, (int)(test_random(&w->seed) | 1), length);
@@ -168,7 +168,8 @@ static void with_format(const char *format)
     int fd = mkstemp(name);
 
     img_doc_put_uint(options, "size", SIZE);
-    if (fd < 0 || img_create(img_driver_find(format), name, options, &err) < 0 || img_open(&image, name, &how, &err) < 0) {
+    if (fd < 0 || img_create(img_driver_find(format), name, options, &err) < 0 ||
+        img_open(&image, name, &how, &err) < 0) {
         OK(false, "%s: %s", format, err.text ? err.text : "no file");
     } else {
         run(image, format);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The NBD server, request by request, over socket pairs: each command and flag in each of the three forms of answers,
- * errors and limits; clients that break off, lie or stay silent; stopping.  The texts are compared with those of qemu-nbd
- * by tests/interop/serve-peer.py.
+ * errors and limits; clients that break off, lie or stay silent; stopping.  The texts are compared with those of
+ * qemu-nbd by tests/interop/serve-peer.py.
  */
 #include "libimg/driver.h"
 #include "libimg/node/module.h"
@@ -174,7 +174,8 @@ static void errors(void)
     OK(nbd_open(&c, server, 1, NULL) && nbd_write(&c, data, 0, 0, 512) == 0, "errors of the storage");
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         fail_with = pairs[i].code;
-        OK(nbd_write(&c, data, 0, 0, 512) == pairs[i].wire && nbd_read(&c, data, NBD_CMD_FLAG_DF, 0, 512) == pairs[i].wire,
+        OK(nbd_write(&c, data, 0, 0, 512) == pairs[i].wire &&
+           nbd_read(&c, data, NBD_CMD_FLAG_DF, 0, 512) == pairs[i].wire,
            "error %d is %d", -pairs[i].code, pairs[i].wire);
     }
     fail_with = 0;
@@ -243,8 +244,9 @@ static void status(void)
     nbd_request(&c, NBD_CMD_BLOCK_STATUS, 0, 6, 10, SIZE - 20);
     OK(nbd_answer(&c, &a) && a.type == NBD_REPLY_TYPE_BLOCK_STATUS && a.last && a.length == 20 &&
        img_get_be32(a.bytes) == 0, "one context, two extents");
-    OK(img_get_be32(a.bytes + 4) == SIZE / 2 - 10 && flags_at(&a, 0) == 0 && img_get_be32(a.bytes + 12) == SIZE / 2 - 10 &&
-       flags_at(&a, 1) == (NBD_STATE_HOLE | NBD_STATE_ZERO), "data, and a hole, cut at the ends of the range");
+    OK(img_get_be32(a.bytes + 4) == SIZE / 2 - 10 && flags_at(&a, 0) == 0 &&
+       img_get_be32(a.bytes + 12) == SIZE / 2 - 10 && flags_at(&a, 1) == (NBD_STATE_HOLE | NBD_STATE_ZERO),
+       "data, and a hole, cut at the ends of the range");
     nbd_request(&c, NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_REQ_ONE, 6, 0, SIZE);
     OK(nbd_answer(&c, &a) && a.length == 12 && img_get_be32(a.bytes + 4) == SIZE / 2, "only one, if the client wants");
     nbd_end(&c);

@@ -132,7 +132,7 @@ class Client:
         return self.cookie
 
     def reply(self, length=0):
-        """One reply or chunk: (kind, last, cookie, data); a simple reply without error is followed by `length` bytes."""
+        """One reply or chunk: (kind, last, cookie, data).  `length` bytes follow a simple reply without an error."""
         head = self.receive(16)
         if len(head) < 16:
             return None, True, 0, head
