@@ -50,9 +50,9 @@ int img_server_export(struct img_server *server, const struct img_export *export
  */
 int img_server_talk(struct img_server *server, int in, int out);
 /*
- * Accept clients from the listening sockets (borrowed) and serve them, each by its own threads, until the server is
- * stopped or, unless it is persistent, the last client has left.  All requests are complete then, and their answers
- * sent or their clients gone.
+ * Accept clients from the listening sockets (borrowed, non-blocking) and serve them, each by its own threads, until the
+ * server is stopped or, unless it is persistent, the last client has left that had chosen an export.  All requests are
+ * complete then, and their answers sent or their clients gone.
  */
 int img_server_run(struct img_server *server, const int *sockets, size_t count, struct img_error *err);
 /* End img_server_run and img_server_talk soon: no request is accepted any more, those in flight are completed.

@@ -102,8 +102,11 @@ static int list_bitmap(const struct serve_bitmap *bitmap, uint64_t at, uint64_t 
     LOCK_SCOPE(&bitmap->image->lock);
 
     while (at < end) {
-        uint64_t start, length;
-        int ret = bitmap->image->driver->bitmaps->next(bitmap->image, bitmap->index, at, &start, &length);
+        uint64_t start = end, length = 0;
+        int ret = 0;
+        /* That of a backing file may end earlier. */
+        if (at < bitmap->image->size)
+            ret = bitmap->image->driver->bitmaps->next(bitmap->image, bitmap->index, at, &start, &length);
         if (ret < 0)
             return ret;
         if (length == 0 || start >= end) {
