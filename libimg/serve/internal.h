@@ -90,7 +90,7 @@ const char *serve_read_error(int code);
 
 enum serve_mode { SERVE_SIMPLE, SERVE_STRUCTURED, SERVE_EXTENDED };
 
-/* The contexts of which a client has chosen some, by the bits of a number: as they travel as ids. */
+/* The ids of contexts, as they travel; the bitmap at index N has SERVE_BITMAPS + N. */
 enum { SERVE_ALLOCATION, SERVE_DEPTH, SERVE_BITMAPS };
 
 struct serve_contexts {
