@@ -28,7 +28,9 @@ static int usage_status(const struct app *app)
 /* The line after every usage error; the old profile always names the whole tool. */
 static _Noreturn void try_help(const struct app *app, int status)
 {
-    if (compat_profile() < COMPAT_10_0)
+    if (app->applet->try_help)
+        app->applet->try_help(app->called);
+    else if (compat_profile() < COMPAT_10_0)
         app_tell("Try 'qemu-img --help' for more information\n");
     else
         app_tell("Try '%s --help' for more info\n", app->called);
@@ -53,7 +55,7 @@ static _Noreturn void bad_option(const struct app *app, const char *word, const 
 {
     va_list arguments;
 
-    if (compat_profile() < COMPAT_10_0) {
+    if (compat_profile() < COMPAT_10_0 && !app->applet->try_help) {
         app_tell("%s: unrecognized option '%s'\n", app_name, word);
     } else {
         va_start(arguments, format);
@@ -68,7 +70,7 @@ static _Noreturn void bad_option(const struct app *app, const char *word, const 
 static _Noreturn void no_argument(const struct app *app, const char *word, const struct app_option *option,
                                   bool is_long)
 {
-    if (compat_profile() < COMPAT_10_0)
+    if (compat_profile() < COMPAT_10_0 && !app->applet->try_help)
         app_tell("%s: missing argument for option '%s'\n", app_name, word);
     else if (is_long)
         app_tell("%s: option '--%s' requires an argument\n", app->called, option->name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The multi-call program: the name it is called by, or its first argument,
- * selects the applet.  `qemu-img` selects the qemu-img command (qemu-img.c).
+ * selects the applet.  `qemu-img` selects the qemu-img command (qemu-img.c), `qemu-nbd` that of qemu-nbd.c.
  * With -DIMGBOX_SINGLE=applet_NAME the program contains only this applet.
  */
 #include "face.h"
@@ -79,6 +79,23 @@ int main(int argc, char **argv)
 
 #else
 
+/* Commands that are known under names of their own. */
+static const struct command {
+    const char *name;
+    int (*main)(int argc, char **argv, app_run_fn *run);
+} commands[] = {
+    { "qemu-img", app_qemu_img }, { "qemu-nbd", app_qemu_nbd },
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (!strcmp(commands[i].name, name))
+            return &commands[i];
+    return NULL;
+}
+
 static const struct applet *find_applet(const char *name)
 {
     for (size_t i = 0; applets[i]; i++)
@@ -91,7 +108,8 @@ static int list(void)
 {
     for (size_t i = 0; applets[i]; i++)
         printf("img-%s\n", applets[i]->name);
-    printf("qemu-img\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        printf("%s\n", commands[i].name);
     return 0;
 }
 
@@ -145,7 +163,9 @@ static int install(int argc, char **argv)
         app_error("Could not find the running program: %s", img_strerror(errno));
         return 1;
     }
-    good = install_one(self, directory, "qemu-img", symbolic);
+    good = true;
+    for (size_t i = 0; i < COMMANDS; i++)
+        good &= install_one(self, directory, commands[i].name, symbolic);
     for (size_t i = 0; applets[i]; i++) {
         CLEANUP_FREE char *name = app_asprintf("img-%s", applets[i]->name);
 
@@ -159,10 +179,11 @@ static void help(FILE *stream)
     fprintf(stream, "imgbox %s: tools for disk images in one program\n\n"
             "Usage: imgbox TOOL [options] ...      run a tool; see TOOL --help\n"
             "       imgbox qemu-img ...            run as qemu-img\n"
+            "       imgbox qemu-nbd ...            run as qemu-nbd\n"
             "       imgbox --list                  print the names of all links\n"
             "       imgbox --install [-s] DIR      create the links in DIR (-s: symbolic)\n"
             "       imgbox --help | --version\n\n"
-            "If called as img-TOOL or qemu-img, it runs as that program.\n\nTools:\n", IMGBOX_VERSION);
+            "If called as img-TOOL, qemu-img or qemu-nbd, it runs as that program.\n\nTools:\n", IMGBOX_VERSION);
     for (size_t i = 0; applets[i]; i++)
         fprintf(stream, "  %-10s %s\n", applets[i]->name, applets[i]->title);
 }
@@ -170,6 +191,7 @@ static void help(FILE *stream)
 static int imgbox(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : NULL;
+    const struct command *command;
     const struct applet *applet;
 
     if (!word) {
@@ -188,9 +210,10 @@ static int imgbox(int argc, char **argv)
         return list();
     if (!strcmp(word, "--install"))
         return install(argc, argv);
-    if (!strcmp(word, "qemu-img")) {
-        app_name = "qemu-img";
-        return app_qemu_img(argc - 1, argv + 1, run_applet);
+    command = find_command(word);
+    if (command) {
+        app_name = command->name;
+        return command->main(argc - 1, argv + 1, run_applet);
     }
     applet = find_applet(strncmp(word, "img-", 4) ? word : word + 4);
     if (applet) {
@@ -205,10 +228,11 @@ static int imgbox(int argc, char **argv)
 
 static int dispatch(const char *name, int argc, char **argv)
 {
+    const struct command *command = find_command(name);
     const struct applet *applet;
 
-    if (!strcmp(name, "qemu-img"))
-        return app_qemu_img(argc, argv, run_applet);
+    if (command)
+        return command->main(argc, argv, run_applet);
     applet = strncmp(name, "img-", 4) ? NULL : find_applet(name + 4);
     if (applet)
         return run_applet(applet, argv[0], argc, argv);

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* Accept only the two keys; NULL after a message. */
-static struct img_doc *parse_keys(const char *text)
+/* Accept only the two keys; NULL after a message, which has this quote before the text. */
+static struct img_doc *parse_keys(const char *text, char quote)
 {
     struct img_doc *keys = app_whole(img_doc_object());
     struct img_error err = IMG_ERROR_INIT;
@@ -24,9 +24,22 @@ static struct img_doc *parse_keys(const char *text)
     }
     return keys;
 fail:
-    app_error("Failed in parsing snapshot param '%s'", text);
+    app_error("Failed in parsing snapshot param %c%s'", quote, text);
     img_doc_free(keys);
     return NULL;
+}
+
+static bool has_keys(const char *text)
+{
+    return strncmp(text, "snapshot.", 9) == 0;
+}
+
+bool app_check_snapshot(const char *text, char quote)
+{
+    struct img_doc *keys = has_keys(text) ? parse_keys(text, quote) : NULL;
+
+    img_doc_free(keys);
+    return keys || !has_keys(text);
 }
 
 int app_load_snapshot(struct img *image, const char *text)
@@ -36,8 +49,8 @@ int app_load_snapshot(struct img *image, const char *text)
     const char *id = text, *name = text;
     int ret;
 
-    if (strncmp(text, "snapshot.", 9) == 0) {
-        keys = parse_keys(text);
+    if (has_keys(text)) {
+        keys = parse_keys(text, '\'');
         if (!keys)
             return -1;
         id = img_doc_string_at(keys, "snapshot.id");

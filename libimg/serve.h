@@ -38,17 +38,21 @@ struct img_export {
 };
 
 int img_server_new(struct img_server **server, const struct img_server_settings *settings, struct img_error *err);
-/* Before the server runs.  -EEXIST: another export has this name; -ENOENT: no such bitmap. */
+/* Before the server runs.  Clients see the bitmaps in this order.  -EEXIST: another export has this name; -ENOENT: no
+ * such bitmap. */
 int img_server_export(struct img_server *server, const struct img_export *export, struct img_error *err);
 /*
- * Serve one client, in the calling thread, until it leaves or the server is stopped: handshake, then requests.  `in` and
- * `out` may be the same socket; both stay open.  0, or what ended it.
+ * Serve one client, in the calling thread, until it leaves or the server is stopped: handshake, then requests.  `in`
+ * and `out` may be the same socket; both stay open.  They may be pipes, but not with TLS (-ENOTSOCK): then the caller
+ * ignores or blocks SIGPIPE.  0, or what ended it: -EPROTO: the client broke the rules, -EPIPE: it left in the middle
+ * of something, -ETIMEDOUT: its handshake took too long, -ECANCELED: the server stops.  Thread-safe: several clients
+ * at a time.
  */
 int img_server_talk(struct img_server *server, int in, int out);
 /*
- * Accept clients from the listening sockets (borrowed) and serve them, each by its own threads, until the server is
- * stopped or, unless it is persistent, the last client has left.  All requests are complete then, and their answers
- * sent or their clients gone.
+ * Accept clients from the listening sockets (borrowed, non-blocking) and serve them, each by its own threads, until the
+ * server is stopped or, unless it is persistent, the last client has left that had chosen an export.  All requests are
+ * complete then, and their answers sent or their clients gone.
  */
 int img_server_run(struct img_server *server, const int *sockets, size_t count, struct img_error *err);
 /* End img_server_run and img_server_talk soon: no request is accepted any more, those in flight are completed.
@@ -56,6 +60,14 @@ int img_server_run(struct img_server *server, const int *sockets, size_t count, 
 void img_server_stop(struct img_server *server);
 /* NULL is fine.  It must not be running. */
 void img_server_free(struct img_server *server);
+
+/* ---- The client's side of the handshake (serve/join.c) --------------------------- */
+
+/*
+ * Choose the export of this name from the server at the other end of a connected socket, without TLS; what follows are
+ * requests with simple replies.  *size in bytes, *flags: the transmission flags.  `fd` stays open.
+ */
+int img_server_join(int fd, const char *name, uint64_t *size, uint32_t *flags, struct img_error *err);
 
 /* ---- The exports of another server (serve/list.c) ----------------------------- */
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# Shared by the bats files of qemu-nbd and img-serve: running them, and waiting for servers.
+
+NBD=${IMG%/*}/qemu-nbd
+PEER_NBD=${PEER:+${PEER%/*}/qemu-nbd}
+# nbdsh runs the python3 of the system, which has its module.
+PATH=/usr/bin:$PATH
+
+# nbd RC ARGUMENT...: run the tool under the name qemu-nbd, expect that exit code.
+nbd() {
+    cmd "$1" qemu-nbd "${@:2}"
+}
+
+qemu-nbd() {
+    (ulimit -t 30; exec -a qemu-nbd "$NBD" "$@") < /dev/null
+}
+
+need() {
+    for program; do
+        command -v "$program" > /dev/null || skip "no $program"
+    done
+}
+
+is_socket() {
+    [ -S "$1" ]
+}
+
+gone() {
+    ! kill -0 "$1" 2> /dev/null
+}
+
+# serving SOCKET COMMAND...: start a server in the background and wait for its socket; `ended` ends it.
+serving() {
+    "${@:2}" < /dev/null > server.out 2> server.err 3>&- &
+    SERVER=$!
+    wait_until is_socket "$1"
+}
+
+# start_nbd ARGUMENT...: the same with the tool, under the name qemu-nbd, on the socket s of the test's folder
+start_nbd() {
+    exec_nbd -k "$PWD/s" "$@" < /dev/null > server.out 2> server.err 3>&- &
+    SERVER=$!
+    wait_until is_socket s
+}
+
+exec_nbd() {
+    exec -a qemu-nbd "$NBD" "$@"
+}
+
+# ended [RC]: the server has ended by itself, with this exit code
+ended() {
+    local got=0
+    wait_until gone "$SERVER"
+    wait "$SERVER" || got=$?
+    SERVER=
+    [ "$got" -eq "${1-0}" ] || { echo "the server: exit code $got"; cat server.err; return 1; }
+}
+
+# stop_server [SIGNAL]: it ends when it is told to, with exit code 0
+stop_server() {
+    kill -s "${1-TERM}" "$SERVER"
+    ended 0
+}
+
+teardown() {
+    if [ -n "${SERVER-}" ]; then
+        { kill -9 "$SERVER" && wait "$SERVER"; } 2> /dev/null || true
+    fi
+}
+
+# The address of the test's server, for clients.
+uri() {
+    echo "nbd+unix:///${1-}?socket=$PWD/s"
+}
+
+# activated COUNT COMMAND...: run it with that many listening sockets from descriptor 3 on, as systemd does: the files
+# act.0, act.1 ...; when all listen, there is a file act.ready.
+activated() {
+    python3 - "$@" << 'END'
+import os, socket, sys
+count, command = int(sys.argv[1]), sys.argv[2:]
+listening = []
+for number in range(count):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"act.{number}")
+    listener.listen(5)
+    listening.append(os.dup2(listener.fileno(), 50 + number, False))
+for number, fd in enumerate(listening):
+    os.dup2(fd, 3 + number, True)
+open("act.ready", "w").close()
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.environ["LISTEN_FDS"] = str(count)
+os.execv(command[0], ["qemu-nbd"] + command[1:])
+END
+}
