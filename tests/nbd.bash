@@ -74,10 +74,14 @@ uri() {
     echo "nbd+unix:///${1-}?socket=$PWD/s"
 }
 
-# activated COUNT COMMAND...: run it with that many listening sockets from descriptor 3 on, as systemd does: the files
+# activated COUNT COMMAND...: run it (exec_activated: in the place of the shell) with that many listening sockets from descriptor 3 on, as systemd does: the files
 # act.0, act.1 ...; when all listen, there is a file act.ready.
 activated() {
-    python3 - "$@" << 'END'
+    (exec_activated "$@")
+}
+
+exec_activated() {
+    exec python3 - "$@" << 'END'
 import os, socket, sys
 count, command = int(sys.argv[1]), sys.argv[2:]
 listening = []
@@ -91,6 +95,6 @@ for number, fd in enumerate(listening):
 open("act.ready", "w").close()
 os.environ["LISTEN_PID"] = str(os.getpid())
 os.environ["LISTEN_FDS"] = str(count)
-os.execv(command[0], ["qemu-nbd"] + command[1:])
+os.execv(command[0], command)
 END
 }

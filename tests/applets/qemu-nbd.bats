@@ -308,7 +308,7 @@ signal.pause()' > port 3>&- &
     err 'qemu-nbd: Failed to bind socket to /nosuch/s: No such file or directory'
     need nbdinfo
     rm -f act.*
-    activated 1 "$NBD" -f raw a.raw < /dev/null 2> server.err 3>&- &
+    exec_activated 1 "$NBD" -f raw a.raw 2> server.err 3>&- &
     SERVER=$!
     wait_until test -e act.ready
     cmd 0 nbdinfo --size "nbd+unix:///?socket=act.0"

@@ -88,7 +88,7 @@ h.shutdown()"
 @test "serve: several sockets of a service manager" {
     beyond
     need nbdinfo
-    activated 2 "$IMGBOX" serve -f raw -t a.raw < /dev/null 2> server.err 3>&- &
+    exec_activated 2 "$IMGBOX" serve -f raw -t a.raw 2> server.err 3>&- &
     SERVER=$!
     wait_until test -e act.ready
     for socket in act.0 act.1; do
