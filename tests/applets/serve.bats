@@ -96,6 +96,7 @@ h.shutdown()"
     done
     stop_server
     [ -S act.0 ]
+    rm act.*
     cmd 1 activated 1 "$IMGBOX" serve --stdio a.raw
     has "$ERR" 'incompatible with socket activation$'
 }
