@@ -3,6 +3,7 @@
 # Shared by the bats files of qemu-nbd and img-serve: running them, and waiting for servers.
 
 NBD=${IMG%/*}/qemu-nbd
+# shellcheck disable=SC2034
 PEER_NBD=${PEER:+${PEER%/*}/qemu-nbd}
 # nbdsh runs the python3 of the system, which has its module.
 PATH=/usr/bin:$PATH
@@ -20,6 +21,11 @@ need() {
     for program; do
         command -v "$program" > /dev/null || skip "no $program"
     done
+}
+
+# never COMMAND...: it must fail
+never() {
+    ! "$@" 2> /dev/null
 }
 
 is_socket() {

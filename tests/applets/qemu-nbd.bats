@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: MIT
 # qemu-nbd: messages and exit codes for command lines, what it lists of other servers, how it ends.
 
+# (each test runs in a process of its own, and so does its server)
+# shellcheck disable=SC2030,SC2031
+
 load ../helper
 load ../nbd
 
@@ -191,7 +194,7 @@ signal.pause()' > port 3>&- &
     fails "Could not open 'nosuch': No such file or directory" nosuch --fork
     says '--image-opts and -f are mutually exclusive' -k "$PWD/s" --image-opts -f raw file=a.raw
     # What failed leaves no server behind
-    ! pgrep -f "$PWD/s"
+    never pgrep -f "$PWD/s"
 }
 
 @test "qemu-nbd: snapshots" {
@@ -320,9 +323,9 @@ signal.pause()' > port 3>&- &
 
 # ---- Lists
 
-# lists [ARGUMENT...]: what it says about the server on s
+# lists: what it says about the server on s, as standard input has it
 lists() {
-    nbd 0 -L -k "$PWD/s" "$@"
+    nbd 0 -L -k "$PWD/s"
     err ''
     out
 }
@@ -580,7 +583,7 @@ bad() {
 @test "qemu-nbd: a client that asks for another export does not end it" {
     need nbdinfo
     start_nbd -f raw -x foo a.raw
-    ! nbdinfo --size "$(uri)" 2> /dev/null
+    never nbdinfo --size "$(uri)"
     cmd 0 nbdinfo --size "$(uri foo)"
     out 1048576
     ended
@@ -661,10 +664,10 @@ print(other.pread(3, 0).decode())" > out
     export TMPDIR=$PWD/tmp
     for format in raw qcow2; do
         file=$([ $format = raw ] && echo a.raw || echo q.qcow2)
-        start_nbd -s -f $format "$file"
-        [ -z "$(ls tmp)" ]
+        start_nbd -s -t -f $format "$file"
         nbdsh -u "$(uri)" -c 'h.pwrite(b"abc", 5); assert h.pread(5, 4) == b"\0abc\0"'
-        ended
+        [ -z "$(ls tmp)" ]
+        stop_server
     done
     [ "$(sum a.raw)" = "$before" ]
     start_nbd -s a.raw
