@@ -38,11 +38,13 @@ struct img_export {
 };
 
 int img_server_new(struct img_server **server, const struct img_server_settings *settings, struct img_error *err);
-/* Before the server runs.  -EEXIST: another export has this name; -ENOENT: no such bitmap. */
+/* Before the server runs.  Clients see the bitmaps in this order.  -EEXIST: another export has this name; -ENOENT: no such bitmap. */
 int img_server_export(struct img_server *server, const struct img_export *export, struct img_error *err);
 /*
  * Serve one client, in the calling thread, until it leaves or the server is stopped: handshake, then requests.  `in` and
- * `out` may be the same socket; both stay open.  0, or what ended it.
+ * `out` may be the same socket; both stay open.  They may be pipes, but not with TLS (-ENOTSOCK): then the caller ignores
+ * or blocks SIGPIPE.  0, or what ended it: -EPROTO: the client broke the rules, -EPIPE: it left in the middle of something,
+ * -ETIMEDOUT: its handshake took too long, -ECANCELED: the server stops.  Thread-safe: several clients at a time.
  */
 int img_server_talk(struct img_server *server, int in, int out);
 /*

@@ -76,7 +76,9 @@ void serve_buffer_return(struct serve_buffers *buffers, struct serve_buffer *buf
 
     if (!buffer->bytes)
         return;
-    /* There are no more buffers than threads, so there is room. */
+    /* There may be more buffers than threads, as some were too small. */
+    if (buffers->free_count == SERVE_WORKERS)
+        drop(buffers, 0);
     buffers->free[buffers->free_count++] = *buffer;
     buffer->bytes = NULL;
     pthread_cond_signal(&buffers->returned);

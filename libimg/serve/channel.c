@@ -13,7 +13,7 @@
 #include <time.h>
 
 #define SECOND 1000000000ull
-#define PATIENCE (5 * SECOND)       /* for a client to take its answers after a stop request */
+#define PATIENCE (3 * SECOND)       /* for a client to take its answers after a stop request */
 
 enum { PIPE_PIECE = 4096 };         /* a pipe that is ready takes this much without blocking */
 

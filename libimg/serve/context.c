@@ -74,8 +74,10 @@ static int read_query(struct serve_client *client, struct serve_option *option, 
     if (ret <= 0)
         return ret;
     query[length] = 0;
-    if (strlen(query) == length)
-        match(contexts, query, option->id == NBD_OPT_LIST_META_CONTEXT);
+    if (strlen(query) != length)
+        return serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "Unexpected embedded NUL in option %s",
+                                   serve_option_name(option->id));
+    match(contexts, query, option->id == NBD_OPT_LIST_META_CONTEXT);
     return 1;
 }
 

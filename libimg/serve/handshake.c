@@ -166,12 +166,14 @@ int serve_option_no_export(struct serve_client *client, struct serve_option *opt
 
 /* ---- Options -------------------------------------------------------------------- */
 
-static uint16_t flags_for(const struct serve_client *client, const struct serve_export *export)
+/* Without contexts no status can be asked for; but before the choice there is no telling. */
+static uint16_t flags_for(const struct serve_client *client, const struct serve_option *option,
+                          const struct serve_export *export)
 {
     const struct serve_contexts *contexts = &client->contexts;
-    bool payload = client->mode == SERVE_EXTENDED && contexts->export == export && contexts->count;
+    bool payload = option->id == NBD_OPT_INFO || (contexts->export == export && contexts->count);
 
-    return serve_flags(export, client->mode != SERVE_SIMPLE, payload);
+    return serve_flags(export, client->mode != SERVE_SIMPLE, payload && client->mode == SERVE_EXTENDED);
 }
 
 static int choose(struct serve_client *client, const struct serve_export *export)
@@ -204,7 +206,7 @@ static int option_export_name(struct serve_client *client, struct serve_option *
         return give_up(option, "export not found");
     choose(client, export);
     img_put_be64(answer, export->told.length);
-    img_put_be16(answer + 8, flags_for(client, export));
+    img_put_be16(answer + 8, flags_for(client, option, export));
     ret = serve_send(&client->channel, &(struct iovec){ answer, zeroes ? sizeof answer : NBD_EXPORT_NAME_SIZE }, 1);
     return ret < 0 ? ret : CHOSEN;
 }
@@ -251,7 +253,7 @@ static int tell_all(struct serve_client *client, const struct serve_option *opti
     img_put_be32(sizes + 4, (uint32_t)img_max(PREFERRED_BLOCK, img_limits(told->image)->request_alignment));
     img_put_be32(sizes + 8, NBD_MAX_PAYLOAD);
     img_put_be64(what, told->length);
-    img_put_be16(what + 8, flags_for(client, export));
+    img_put_be16(what + 8, flags_for(client, option, export));
     if (ret == 0)
         ret = tell(client, option, NBD_INFO_BLOCK_SIZE, sizes, sizeof sizes);
     if (ret == 0)
@@ -444,6 +446,9 @@ static int greet(struct serve_client *client, struct serve_option *option, uint3
     img_put_be64(greeting + 8, NBD_OPTION_MAGIC);
     img_put_be16(greeting + 16, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
     ret = serve_send(&client->channel, &(struct iovec){ greeting, sizeof greeting }, 1);
+    /* A probe of the port may be gone already. */
+    if (ret == -EPIPE || ret == -ECONNRESET)
+        return -ENODATA;
     if (ret == 0)
         ret = serve_read(&client->channel, answer, sizeof answer);
     if (ret < 0)

@@ -100,10 +100,11 @@ static void check(const struct serve_client *client, struct serve_request *reque
         refuse(request, "unsupported flags for command %s (got 0x%x)", command_name(request->type), request->flags);
     else if (request->type > NBD_CMD_BLOCK_STATUS)
         refuse(request, "invalid request type (%u) received", request->type);
+    else if (status && !request->contexts->count)
+        refuse(request, request->contexts == &request->filter ? "CMD_BLOCK_STATUS payload not valid"
+                                                              : "CMD_BLOCK_STATUS not negotiated");
     else if (status && !request->length)
         refuse(request, "need non-zero length");
-    else if (status && !client->contexts.count)
-        refuse(request, "CMD_BLOCK_STATUS not negotiated");
 }
 
 /* Add a context by its id.  False: it was not chosen, or is there already. */
@@ -124,7 +125,10 @@ static bool add_context(const struct serve_contexts *chosen, struct serve_contex
     return true;
 }
 
-/* The payload of BLOCK_STATUS: the length of the range, and the contexts that the client wants to hear about. */
+/*
+ * The payload of BLOCK_STATUS: the length of the range, and the contexts that the client wants to hear about.  One that
+ * is not valid names none.
+ */
 static int read_filter(struct serve_client *client, struct serve_request *request)
 {
     enum { ID = 4, LENGTH = 8 };
@@ -132,9 +136,11 @@ static int read_filter(struct serve_client *client, struct serve_request *reques
     struct serve_contexts *filter = &request->filter;
     uint64_t left = request->length;
     unsigned char bytes[LENGTH];
-    bool valid = left >= LENGTH + ID && left % ID == 0 && left <= LENGTH + ID * (uint64_t)chosen->count;
+    bool valid = left >= LENGTH && left % ID == 0 && left <= LENGTH + ID * (uint64_t)chosen->count;
     int ret = 0;
 
+    request->contexts = filter;
+    request->length = 0;
     if (valid) {
         filter->export = chosen->export;
         filter->bitmaps = img_calloc(chosen->export->told.bitmap_count, sizeof *filter->bitmaps);
@@ -150,9 +156,8 @@ static int read_filter(struct serve_client *client, struct serve_request *reques
     }
     if (ret == 0)
         ret = serve_skip(&client->channel, left);
-    if (ret == 0 && !valid)
-        refuse(request, "CMD_BLOCK_STATUS payload not valid");
-    request->contexts = filter;
+    if (!valid)
+        request->length = filter->count = 0;
     return ret;
 }
 
@@ -175,21 +180,25 @@ static int read_payload(struct serve_client *client, struct serve_request *reque
 {
     bool flagged = client->mode == SERVE_EXTENDED && request->flags & NBD_CMD_FLAG_PAYLOAD_LEN;
     bool payload = request->type == NBD_CMD_WRITE || flagged;
+    bool read = request->type == NBD_CMD_READ || request->type == NBD_CMD_CACHE;
+    uint64_t length = request->length;
     size_t size;
     int ret = 0;
 
-    if (request->length > NBD_MAX_PAYLOAD && (payload || request->type == NBD_CMD_READ || request->type == NBD_CMD_CACHE)) {
+    if (request->length > NBD_MAX_PAYLOAD && (payload || read)) {
         refuse_length(request);
         return payload ? DROP : READY;
     }
     if (flagged && request->type == NBD_CMD_BLOCK_STATUS && client->contexts.count) {
         ret = read_filter(client, request);
         payload = false;
+    } else if (payload && request->type != NBD_CMD_WRITE) {
+        request->length = 0;        /* it was the length of the payload, which has no meaning here */
     }
-    if (ret == 0 && !request->failed)
+    if (ret == 0)
         check(client, request);
-    if (ret == 0 && payload && (request->failed || request->type != NBD_CMD_WRITE)) {
-        ret = serve_skip(&client->channel, request->length);
+    if (ret == 0 && payload && request->failed) {
+        ret = serve_skip(&client->channel, length);
         payload = false;
     }
     size = ret == 0 && !request->failed ? buffer_size(client, request) : 0;

@@ -7,6 +7,7 @@
 #include "memory.h"
 #include "libimg/driver.h"
 #include "libimg/util/checked.h"
+#include "libimg/util/cleanup.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct page {
     uint8_t bytes[PAGE];
 };
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;    /* of the calls of the driver, from several threads */
 static struct {
     const uint8_t *input;
     uint64_t input_size, size;      /* input_size: what is left of it */
@@ -154,6 +156,8 @@ static int memory_open(struct img *image, const void *parsed, struct img_doc *op
 
 static int memory_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
 {
+    LOCK_SCOPE(&lock);
+
     (void)image;
     for (uint8_t *to = buffer; length > 0; ) {
         size_t from = offset % PAGE, part = (size_t)img_min(length, PAGE - from);
@@ -167,6 +171,7 @@ static int memory_pread(struct img *image, void *buffer, uint64_t offset, size_t
 
 static int memory_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
+    LOCK_SCOPE(&lock);
     int ret = fill(offset, length, buffer);
 
     (void)flags;
@@ -179,6 +184,7 @@ static int memory_pwrite(struct img *image, const void *buffer, uint64_t offset,
 
 static int memory_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
+    LOCK_SCOPE(&lock);
     uint64_t end = offset + length, inside = img_min(end, img_align_up(disk.size, PAGE));
 
     (void)flags;
@@ -196,6 +202,7 @@ static int memory_zero(struct img *image, uint64_t offset, uint64_t length, unsi
 
 static int memory_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
+    LOCK_SCOPE(&lock);
     enum { MAX_LOOKED_AT = 4096 };
     uint64_t first = offset / PAGE, number = first + 1, last = (offset + length - 1) / PAGE;
     bool hole = is_hole(first);
