@@ -194,7 +194,6 @@ static bool parse_detect(struct serve *s, const char *mode)
 static bool parse_path(struct serve *s, const char *path)
 {
     s->path = path;
-    /* (with --fork the folder changes) */
     return *path == '/' || (!s->nbd && *path) || app_refuse("socket path must be absolute");
 }
 

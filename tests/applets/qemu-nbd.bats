@@ -476,6 +476,15 @@ bad() {
     bad old-flags 'qemu-nbd: Unexpected export flags 10003x'
 }
 
+@test "qemu-nbd -L: servers without TLS, when it is asked for" {
+    need python3 psktool
+    psktool -u qemu -p keys.psk > /dev/null 2>&1
+    fake plain old
+    for text in "Server don't support STARTTLS option" 'Server does not support STARTTLS'; do
+        says "$text" -L -k "$PWD/f" --object "tls-creds-psk,id=t,dir=$PWD,username=qemu,endpoint=client" --tls-creds=t
+    done
+}
+
 @test "qemu-nbd -L: answers to LIST" {
     need python3
     fake list-2 list-3 list-4 list-5 list-6 list-7 list-8 list-9 list-mute list-ack list-short list-name list-long \

@@ -85,6 +85,7 @@ h.shutdown()"
         # shellcheck disable=SC2086
         cmd 1 $SERVE --stdio $option a.raw
     done
+    fails 'socket path must be absolute with --fork' --fork -k s a.raw
     fails '--stdio and --fork are mutually exclusive' --stdio --fork a.raw
 }
 
