@@ -23,6 +23,13 @@ need() {
     done
 }
 
+# The static file has no TLS.
+need_tls() {
+    case $IMG in
+        */static/*) skip 'no TLS in the static file' ;;
+    esac
+}
+
 # never COMMAND...: it must fail
 never() {
     ! "$@" 2> /dev/null

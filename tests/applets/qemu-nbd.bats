@@ -127,12 +127,18 @@ usage() {
     err "qemu-nbd: UNIX socket path '$long' is too long" 'Path must be less than 108 bytes'
     mkdir folder
     nbd 1 -k "$PWD/folder" -f raw a.raw
+}
+
+@test "qemu-nbd: addresses that cannot be looked up" {
+    case $IMG in */static/*) skip 'another C library has other words' ;; esac
     for port in x -1 80k; do
         says "address resolution failed for 0.0.0.0:$port: Servname not supported for ai_socktype" -p $port a.raw
     done
     says 'address resolution failed for 127.0.0.1:x: Servname not supported for ai_socktype' \
         -b 127.0.0.1 -p 10 -p x a.raw
     says 'address resolution failed for [::1]:1: Name or service not known' -b '[::1]' -p 1 a.raw
+    says "Failed to connect to '127.0.0.1:65536': Connection refused" -L -b 127.0.0.1 -p 65536
+    says 'address resolution failed for 127.0.0.1:x: Servname not supported for ai_socktype' -L -b 127.0.0.1 -p x
 }
 
 @test "qemu-nbd: a port that is in use" {
@@ -215,6 +221,7 @@ signal.pause()' > port 3>&- &
 }
 
 @test "qemu-nbd: TLS options" {
+    need_tls
     says "Failed to get TLS creds: No TLS credentials with id 'x'" --tls-creds=x a.raw
     says '--tls-authz is not permitted without --tls-creds' --tls-authz=x a.raw
     says '--tls-authz is not permitted without --tls-creds' -d --tls-authz=x nosuch
@@ -268,9 +275,7 @@ signal.pause()' > port 3>&- &
 
 @test "qemu-nbd: servers that cannot be reached" {
     says "Failed to connect to '127.0.0.1:1': Connection refused" -L -b 127.0.0.1 -p 1
-    says "Failed to connect to '127.0.0.1:65536': Connection refused" -L -b 127.0.0.1 -p 65536
     says "Failed to connect to 'localhost:1': Connection refused" -L -b localhost -p 1
-    says 'address resolution failed for 127.0.0.1:x: Servname not supported for ai_socktype' -L -b 127.0.0.1 -p x
     long=$PWD/$(printf '%0120d' 0)
     nbd 1 -L -k "$long"
     err "qemu-nbd: UNIX socket path '$long' is too long" 'Path must be less than 108 bytes'
@@ -437,6 +442,7 @@ END
 }
 
 @test "qemu-nbd -L: nbdkit with TLS" {
+    need_tls
     need nbdkit psktool
     psktool -u qemu -p keys.psk > /dev/null 2>&1
     kit --tls=require --tls-psk="$PWD/keys.psk" memory 1M
@@ -477,6 +483,7 @@ bad() {
 }
 
 @test "qemu-nbd -L: servers without TLS, when it is asked for" {
+    need_tls
     need python3 psktool
     psktool -u qemu -p keys.psk > /dev/null 2>&1
     fake plain old

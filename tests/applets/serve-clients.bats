@@ -198,6 +198,7 @@ assert h.pread(1, h.get_size() - 1) == b"\0"'
 }
 
 @test "serve-clients: TLS with keys, and nobody without" {
+    need_tls
     need psktool nbdcopy
     sample src.raw
     psktool -u qemu -p keys.psk > /dev/null 2>&1

@@ -157,6 +157,7 @@ print(listener.getsockname()[1])' > port
 
 @test "serve: TLS with a file of keys" {
     beyond
+    need_tls
     need psktool nbdinfo
     psktool -u someone -p keys.psk > /dev/null 2>&1
     start -t -f raw --tls-psk keys.psk a.raw
@@ -172,6 +173,7 @@ print(listener.getsockname()[1])' > port
 
 @test "serve: TLS with certificates" {
     beyond
+    need_tls
     need certtool nbdinfo
     mkdir pki
     certtool --generate-privkey --outfile pki/ca-key.pem 2> /dev/null
