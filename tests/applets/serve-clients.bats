@@ -38,6 +38,14 @@ same_disk() {
     done
 }
 
+@test "serve-clients: a client that starts the server" {
+    need nbdcopy
+    sample src.raw
+    img 0 convert -f raw -O qcow2 src.raw x
+    nbdcopy -- [ "$NBD" -r -e 0 -f qcow2 x ] copy.raw
+    cmp src.raw copy.raw
+}
+
 @test "serve-clients: a backing chain, a snapshot, a part" {
     need nbdcopy
     sample src.raw
