@@ -83,7 +83,8 @@ static int run_device(struct kernel *k)
         app_tell("NBD device %s is now connected to %s\n", s->device, s->disks.at[0].file);
     if (pthread_create(&opener, NULL, show_partitions, (void *)s->device) == 0)
         pthread_detach(opener);
-    if (ioctl(k->device, NBD_DO_IT) < 0 && errno != EPIPE) {
+    /* (the server's end was closed, or a signal came: that is the end, too) */
+    if (ioctl(k->device, NBD_DO_IT) < 0 && errno != EPIPE && errno != EINTR) {
         app_error("NBD device %s: %s", s->device, img_strerror(errno));
         return 1;
     }

@@ -119,6 +119,17 @@ bool serve_has_disk_options(const struct serve *s)
     return s->device || s->disconnect || s->aio || s->discard || s->cache_given;
 }
 
+/* qemu-nbd names the bitmaps from the last -B to the first. */
+static void reverse_bitmaps(struct serve_disk *disk)
+{
+    for (size_t i = 0, end = disk->bitmaps.count; i + 1 < end; i++) {
+        const char *first = disk->bitmaps.at[i];
+
+        disk->bitmaps.at[i] = disk->bitmaps.at[--end];
+        disk->bitmaps.at[end] = first;
+    }
+}
+
 /* The operands are complete: give each its options. */
 static void make_disks(struct serve *s)
 {
@@ -132,6 +143,8 @@ static void make_disks(struct serve *s)
 
         take_disk_option(s, &s->disks.at[word->disk < count ? word->disk : count - 1], word);
     }
+    for (size_t i = 0; i < s->disks.count; i++)
+        reverse_bitmaps(&s->disks.at[i]);
 }
 
 /* ---- How images are opened -------------------------------------------------------------- */
@@ -194,7 +207,6 @@ static bool parse_detect(struct serve *s, const char *mode)
 static bool parse_path(struct serve *s, const char *path)
 {
     s->path = path;
-    /* (with --fork the folder changes) */
     return *path == '/' || (!s->nbd && *path) || app_refuse("socket path must be absolute");
 }
 

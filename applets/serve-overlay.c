@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * serve-overlay.c - -s: writes go to a temporary qcow2 image over the disk.  It has no name from the moment it is
+ * serve-overlay.c - -s: writes go to a temporary image over the disk.  It has no name from the moment it is
  * open, so it is gone with the process, however that ends.
  */
 #include "serve.h"
@@ -11,7 +11,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OVERLAY_FORMAT "qcow2"
+/* The format of the overlay: one with backing files, and the most complete of them; NULL: there is none. */
+static const struct img_driver *overlay_format(void)
+{
+    const struct img_driver *driver = NULL;
+
+    while ((driver = img_driver_next(driver)))
+        if (img_driver_usable(driver) && img_driver_can_create(driver) && img_driver_can_back(driver) &&
+            img_driver_can_bitmap(driver))
+            break;
+    return driver;
+}
 
 /* A new file; caller frees the name.  NULL with *err set. */
 static char *new_file(struct img_error *err)
@@ -44,16 +54,14 @@ static int look(const char *name, struct img_doc *base, const struct img_open *h
     return img_close(image, err);
 }
 
-static int create(const char *name, uint64_t size, struct img_error *err)
+static int create(const struct img_driver *driver, const char *name, uint64_t size, struct img_error *err)
 {
-    const struct img_driver *driver = img_driver_find(OVERLAY_FORMAT);
     struct img_doc *options = app_whole(img_doc_object());
     CLEANUP_FREE char *text = app_asprintf("%llu", (unsigned long long)size);
     int ret;
 
     img_doc_put_string(options, "size", text);
-    ret = driver ? img_create(driver, name, options, err)
-                 : img_error_set(err, ENOTSUP, "A temporary image needs " OVERLAY_FORMAT);
+    ret = img_create(driver, name, options, err);
     img_doc_free(options);
     return ret;
 }
@@ -62,6 +70,7 @@ int serve_open_overlay(struct img **image, const char *name, struct img_doc *bas
                        struct img_error *err)
 {
     struct img_open top = { .flags = IMG_RDWR, .cache = IMG_CACHE_UNSAFE }, below = { .cache = how->cache };
+    const struct img_driver *driver = overlay_format();
     struct img_doc *options, *file;
     CLEANUP_FREE char *temporary = NULL;
     uint64_t size = 0;
@@ -69,16 +78,18 @@ int serve_open_overlay(struct img **image, const char *name, struct img_doc *bas
 
     if (ret < 0)
         return ret;
+    if (!driver)
+        return img_error_set(err, ENOTSUP, "A temporary image needs a format with backing files");
     temporary = new_file(err);
     if (!temporary)
         return -err->code;
-    ret = create(temporary, size, err);
+    ret = create(driver, temporary, size, err);
     if (ret == 0) {
         options = app_whole(img_doc_object());
         file = app_whole(img_doc_object());
         img_doc_put_string(file, "driver", "file");
         img_doc_put_string(file, "filename", temporary);
-        img_doc_put_string(options, "driver", OVERLAY_FORMAT);
+        img_doc_put_string(options, "driver", img_driver_name(driver));
         img_doc_put(options, "file", file);
         img_doc_put(options, "backing", img_doc_copy(base));
         ret = img_open_options(image, NULL, options, &top, err);

@@ -85,13 +85,15 @@ static bool label_sockets(const char *label)
 
 /*
  * qemu-nbd takes over whatever has the name of its socket, be it in use, and scripts rely on it: they start a server
- * again, or pass a name from mktemp.  A file with content is nobody's socket, and stays.
+ * again, or pass a name from mktemp.  A file with content or a device is nobody's socket, and stays.
  */
 static void clear_way(const char *path)
 {
     struct stat st;
 
-    if (lstat(path, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size == 0) && !S_ISDIR(st.st_mode))
+    if (lstat(path, &st) < 0)
+        return;
+    if (S_ISSOCK(st.st_mode) || S_ISLNK(st.st_mode) || (S_ISREG(st.st_mode) && st.st_size == 0))
         unlink(path);
 }
 

@@ -49,8 +49,11 @@ static bool check_activation(const struct serve *s)
     return s->activated <= SERVE_SOCKETS || app_refuse("Socket activation failed: too many sockets");
 }
 
-static bool check_stdio(const struct serve *s)
+static bool check_address(const struct serve *s)
 {
+    /* (the child goes to another folder, and removes the socket at the end) */
+    if (s->fork && s->path && *s->path != '/')
+        return app_refuse("socket path must be absolute with --fork");
     if (!s->stdio)
         return true;
     if (s->path || s->bind || s->port || s->device || s->list)
@@ -114,12 +117,13 @@ static bool find_tls(struct serve *s)
 
 /* ---- Signals ---------------------------------------------------------------------------------- */
 
-static struct img_server *running;
+static struct img_server *volatile running;
 
 static void on_signal(int number)
 {
     (void)number;
-    img_server_stop(running);
+    if (running)
+        img_server_stop(running);
 }
 
 /* The first of these ends the server cleanly.  A second one ends the process, should a storage not answer. */
@@ -194,6 +198,7 @@ static int serve_disks(struct serve *s)
     if ((s->stdio || s->device || serve_listen(s)) && open_disks(s))
         status = run_server(s);
     serve_unlisten(s);
+    running = NULL;
     img_server_free(s->server);
     for (size_t i = 0; i < s->disks.count; i++)
         if (s->disks.at[i].image)
@@ -206,7 +211,7 @@ static int run(struct serve *s)
     if (!serve_parse(s) || !check_count(s))
         return 1;
     s->activated = s->disconnect ? 0 : serve_activation();
-    if (!check_activation(s) || !check_stdio(s) || !check_tls(s) || !find_tls(s))
+    if (!check_activation(s) || !check_address(s) || !check_tls(s) || !find_tls(s))
         return 1;
     if (s->list)
         return serve_list(s);

@@ -3,6 +3,7 @@
 # Shared by the bats files of qemu-nbd and img-serve: running them, and waiting for servers.
 
 NBD=${IMG%/*}/qemu-nbd
+# shellcheck disable=SC2034
 PEER_NBD=${PEER:+${PEER%/*}/qemu-nbd}
 # nbdsh runs the python3 of the system, which has its module.
 PATH=/usr/bin:$PATH
@@ -20,6 +21,18 @@ need() {
     for program; do
         command -v "$program" > /dev/null || skip "no $program"
     done
+}
+
+# The static file has no TLS.
+need_tls() {
+    case $IMG in
+        */static/*) skip 'no TLS in the static file' ;;
+    esac
+}
+
+# never COMMAND...: it must fail
+never() {
+    ! "$@" 2> /dev/null
 }
 
 is_socket() {
@@ -74,10 +87,14 @@ uri() {
     echo "nbd+unix:///${1-}?socket=$PWD/s"
 }
 
-# activated COUNT COMMAND...: run it with that many listening sockets from descriptor 3 on, as systemd does: the files
+# activated COUNT COMMAND...: run it (exec_activated: in the place of the shell) with that many listening sockets from descriptor 3 on, as systemd does: the files
 # act.0, act.1 ...; when all listen, there is a file act.ready.
 activated() {
-    python3 - "$@" << 'END'
+    (exec_activated "$@")
+}
+
+exec_activated() {
+    exec python3 - "$@" << 'END'
 import os, socket, sys
 count, command = int(sys.argv[1]), sys.argv[2:]
 listening = []
@@ -91,6 +108,6 @@ for number, fd in enumerate(listening):
 open("act.ready", "w").close()
 os.environ["LISTEN_PID"] = str(os.getpid())
 os.environ["LISTEN_FDS"] = str(count)
-os.execv(command[0], ["qemu-nbd"] + command[1:])
+os.execv(command[0], command)
 END
 }

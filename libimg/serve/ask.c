@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* ask.c - the client's side of the haggling over options.  Everything that arrives has a bound, in bytes and in time. */
+/*
+ * ask.c - the client's side of the haggling over options.  Everything that arrives has a bound, in bytes and in time.
+ */
 #include "ask.h"
 #include "util/cleanup.h"
 #include "util/endian.h"

@@ -107,7 +107,8 @@ static int take_info(const struct nbd_answer *answer, struct img_doc *export, st
         img_doc_put_uint(export, "flags", img_get_be16(answer->bytes + 10));
     } else if (type == NBD_INFO_BLOCK_SIZE) {
         return take_block_sizes(answer->bytes + 2, export, err);
-    } else if (type == NBD_INFO_DESCRIPTION && length && length <= NBD_MAX_STRING && !img_doc_get(export, "description")) {
+    } else if (type == NBD_INFO_DESCRIPTION && length && length <= NBD_MAX_STRING &&
+               !img_doc_get(export, "description")) {
         put_text(export, "description", answer->bytes + 2, length);
     }
     return 0;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# Completion for imgbox, img-* and qemu-img.  It asks the tools for their options, so that
+# Completion for imgbox, img-*, qemu-img and qemu-nbd.  It asks the tools for their options, so that
 # no list is kept twice.  Install as bash-completion/completions/imgbox.
 
 # Long options of a tool, from its --help.
@@ -23,7 +23,7 @@ _imgbox() {
     local program=$1 current=$2 previous=$3 tool=()
     COMPREPLY=()
     case ${program##*/} in
-    img-*) tool=("$program") ;;
+    img-* | qemu-nbd) tool=("$program") ;;
     *)
         if [ "$COMP_CWORD" -eq 1 ]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_imgbox_tools "$program") --help --version" -- "$current")
@@ -60,4 +60,4 @@ _imgbox() {
     fi
 }
 
-complete -F _imgbox imgbox qemu-img img-check img-compare img-convert img-create img-info img-map
+complete -F _imgbox imgbox qemu-img qemu-nbd img-serve img-check img-compare img-convert img-create img-info img-map

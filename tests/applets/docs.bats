@@ -9,7 +9,8 @@ load ../helper
 help_of() {
     tool=${1##*/}
     tool=${tool%.md}
-    img 0 "$tool" --help
+    # (qemu-nbd is a name of its own)
+    cmd 0 "$IMGBOX" "$tool" --help
 }
 
 long_options() {

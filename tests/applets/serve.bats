@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: MIT
 # img-serve: what goes beyond qemu-nbd.
 
+# (each test runs in a process of its own, and so does its server)
+# shellcheck disable=SC2030,SC2031
+
 load ../helper
 load ../nbd
 
@@ -37,8 +40,8 @@ fails() {
     [ "$(nbdinfo --size "$(uri two)")" = 3145728 ]
     [ "$(nbdinfo --size "$(uri part)")" = 1047552 ]
     nbdinfo --is read-only "$(uri two)"
-    ! nbdinfo --is read-only "$(uri one)"
-    ! nbdinfo --size "$(uri)" 2> /dev/null
+    never nbdinfo --is read-only "$(uri one)"
+    never nbdinfo --size "$(uri)"
     nbdsh -u "$(uri part)" -c 'assert h.pread(1, 3071) == b"a"; assert h.pread(1, 3072) == b"\0"'
     stop_server
 }
@@ -82,13 +85,14 @@ h.shutdown()"
         # shellcheck disable=SC2086
         cmd 1 $SERVE --stdio $option a.raw
     done
+    fails 'socket path must be absolute with --fork' --fork -k s a.raw
     fails '--stdio and --fork are mutually exclusive' --stdio --fork a.raw
 }
 
 @test "serve: several sockets of a service manager" {
     beyond
     need nbdinfo
-    activated 2 "$IMGBOX" serve -f raw -t a.raw < /dev/null 2> server.err 3>&- &
+    exec_activated 2 "$IMGBOX" serve -f raw -t a.raw 2> server.err 3>&- &
     SERVER=$!
     wait_until test -e act.ready
     for socket in act.0 act.1; do
@@ -96,6 +100,7 @@ h.shutdown()"
     done
     stop_server
     [ -S act.0 ]
+    rm act.*
     cmd 1 activated 1 "$IMGBOX" serve --stdio a.raw
     has "$ERR" 'incompatible with socket activation$'
 }
@@ -152,12 +157,13 @@ print(listener.getsockname()[1])' > port
 
 @test "serve: TLS with a file of keys" {
     beyond
+    need_tls
     need psktool nbdinfo
     psktool -u someone -p keys.psk > /dev/null 2>&1
     start -t -f raw --tls-psk keys.psk a.raw
-    nbds=nbds+unix://someone@/?socket=$PWD/s\&tls-psk-file=$PWD/keys.psk
+    nbds="nbds+unix://someone@/?socket=$PWD/s&tls-psk-file=$PWD/keys.psk"
     [ "$(nbdinfo --size "$nbds")" = 1048576 ]
-    ! nbdinfo --size "$(uri)" 2> /dev/null
+    never nbdinfo --size "$(uri)"
     stop_server
     fails '--tls-creds, --tls-psk and --tls-certificates are mutually exclusive' \
         --tls-psk keys.psk --tls-certificates . a.raw
@@ -167,6 +173,7 @@ print(listener.getsockname()[1])' > port
 
 @test "serve: TLS with certificates" {
     beyond
+    need_tls
     need certtool nbdinfo
     mkdir pki
     certtool --generate-privkey --outfile pki/ca-key.pem 2> /dev/null
@@ -193,7 +200,7 @@ print(listener.getsockname()[1])' > port
     stop_server
     start -t -f raw --tls-certificates pki --tls-verify-peer a.raw
     answers pki
-    ! answers bare
+    never answers bare
     stop_server
 }
 
@@ -218,11 +225,11 @@ print(listener.getsockname()[1])' > port
     mkdir tmp
     before=$(cat a.raw q.qcow2 | sha256sum)
     TMPDIR=$PWD/tmp start -s -t -x a a.raw -x q q.qcow2
-    [ -z "$(ls tmp)" ]
     for name in a q; do
         nbdsh -u "$(uri $name)" -c 'h.pwrite(b"new", 0)'
         nbdsh -u "$(uri $name)" -c 'assert h.pread(3, 0) == b"new"'
     done
+    [ -z "$(ls tmp)" ]
     stop_server
     [ "$(cat a.raw q.qcow2 | sha256sum)" = "$before" ]
 }
