@@ -152,8 +152,12 @@ mark() {
         IMG=$WITHOUT img 1 info --image-opts "driver=$name"
         has "$ERR" ": $name support is not built in\$"
     done
-    IMG=$WITHOUT img 1 info nbd://localhost/
-    err "qemu-img: Could not open 'nbd://localhost/': Unknown protocol 'nbd'"
+    for name in nbd nbds nbd+unix; do
+        IMG=$WITHOUT img 1 info "$name://localhost/"
+        err "qemu-img: Could not open '$name://localhost/': nbd support is not built in"
+    done
+    IMG=$WITHOUT img 1 info sheepdog:x
+    err "qemu-img: Could not open 'sheepdog:x': Unknown protocol 'sheepdog'"
     IMG=$WITHOUT img 0 --help
     has "$OUT" '^Supported formats: file host_device raw$'
 }

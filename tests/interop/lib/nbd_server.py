@@ -9,7 +9,7 @@ It answers one connection after the other, from memory, whose content it writes 
     fill=N          the byte that the disk is full of (0)
     sr=0            refuse structured replies
     multi=1         say that several connections are fine
-    delay=N         collect N requests before the first is answered, and answer the last first
+    delay=N         after the first request, collect N before one is answered, and answer the last first
     hangup=N,M...   close the connection at its Nth request (counted over all connections), without an answer
     forget=1        lose on a hangup what was written and not flushed
     log=FILE        a line for each connection, request and end
@@ -167,8 +167,8 @@ class Server:
                 client.sendall(self.answer_wrongly(cookie, offset, length, answer))
                 continue
             kept.append(self.answer(cookie, structured, command, offset, length, error, answer))
-            if len(kept) > patience:
-                patience = 0
+            if self.count == 1 or len(kept) > patience:
+                patience = 0 if self.count > 1 else patience
                 client.sendall(b''.join(reversed(kept)))
                 kept = []
 
