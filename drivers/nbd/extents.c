@@ -5,8 +5,8 @@
 #include <string.h>
 
 /*
- * The bits are those of base:allocation.  Others are shown as if they were, as qemu-img does; but nothing is known about
- * the content then.
+ * The bits are those of base:allocation.  Others are shown as if they were, as qemu-img does; but nothing is known
+ * about the content then.
  */
 static void describe(uint64_t flags, bool content, struct img_extent *extent)
 {

@@ -25,8 +25,8 @@ static uint64_t microseconds(void)
 }
 
 /*
- * How many requests are useful in flight?  A far server needs many; for one nearby more than a few only push each other's
- * bytes out of the processor's caches.  So one small read is timed.
+ * How many requests are useful in flight?  A far server needs many; for one nearby more than a few only push each
+ * other's bytes out of the processor's caches.  So one small read is timed.
  */
 static uint32_t useful_requests(struct img *image)
 {
@@ -207,7 +207,8 @@ static int nbd_driver_resize(struct img *image, uint64_t size, const char *preal
 /* ---- The table -------------------------------------------------------------------------------- */
 
 #define AT_OPEN(option, kind, member, text) \
-    { .name = option, .help = text, .type = kind, .when = IMG_AT_OPEN, .offset = offsetof(struct nbd_open_options, member) }
+    { .name = option, .help = text, .type = kind, .when = IMG_AT_OPEN, \
+      .offset = offsetof(struct nbd_open_options, member) }
 
 const struct img_option nbd_options[] = {
     { .name = "size", .help = "Virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE,
