@@ -19,8 +19,9 @@ teardown() {
     done
 }
 
-listens() {  # SOCKET
-    python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$1" 2> /dev/null
+# A process to end after the test.
+remember() {
+    SERVERS+=("$1")
 }
 
 # kit ARGUMENT...: nbdkit on the socket s
@@ -28,7 +29,7 @@ kit() {
     command -v nbdkit > /dev/null || skip 'no nbdkit'
     rm -f s
     nbdkit -f -U s "$@" > kit.log 2>&1 3>&- &
-    SERVERS+=($!)
+    remember $!
     wait_until test -S s
 }
 
@@ -36,7 +37,7 @@ kit() {
 fake() {
     rm -f s
     python3 "$FAKE" s "$@" > fake.log 2>&1 3>&- &
-    SERVERS+=($!)
+    remember $!
     wait_until test -S s
 }
 
@@ -452,21 +453,20 @@ certificates() {
     # the target has no room for the other answers
     kit_target=$PWD/t
     nbdkit -f -U "$kit_target" --filter=error memory 8M error-pwrite=ENOSPC error-pwrite-rate=100% > /dev/null 2>&1 3>&- &
-    SERVERS+=($!)
+    remember $!
     wait_until test -S t
     img 1 convert -n -f raw -O raw "$URI" 'nbd+unix:///?socket=t'
     has "$ERR" 'No space left on device'
 }
 
 @test "nbd: servers that are none" {
-    local text
     serve_bytes() {  # HEX
         rm -f s
         python3 -c '
 import socket, sys
 s = socket.socket(socket.AF_UNIX); s.bind("s"); s.listen(1)
 c, _ = s.accept(); c.sendall(bytes.fromhex(sys.argv[1])); c.close()' "$1" 3>&- &
-        SERVERS+=($!)
+        remember $!
         wait_until test -S s
     }
     serve_bytes ''
