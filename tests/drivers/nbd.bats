@@ -442,7 +442,7 @@ certificates() {
     for wrong in magic cookie short none long type unknown offset count hole huge; do
         fake 8388608 fill=7 wrong=$wrong
         img 1 convert -f raw -O raw "$URI" y
-        has "$ERR" '^qemu-img: error while reading (block status at offset|at byte) [0-9]+: (Input/output error|Invalid argument)$'
+        has "$ERR" '^qemu-img: error while reading (block status at offset|at byte) [0-9]+: (Input/output error|Invalid argument|Protocol error)$'
         end_server
     done
 }
