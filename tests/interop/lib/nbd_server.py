@@ -7,11 +7,12 @@ It answers one connection after the other, from memory, whose content it writes 
 (SIGTERM).  Specification: doc/proto.md of the NBD project.
 
     fill=N          the byte that the disk is full of (0)
+    file=NAME       or the content of this file
     sr=0            refuse structured replies
     multi=1         say that several connections are fine
     delay=N         after the first request, collect N before one is answered, and answer the last first
-    hangup=N,M...   close the connection at its Nth request (counted over all connections), without an answer
-    forget=1        lose on a hangup what was written and not flushed
+    hangup=N,M...   close all connections at the Nth request (counted over all of them), without an answer
+    forget=1        lose on a hangup what was written and not flushed, as a server does that is killed
     log=FILE        a line for each connection, request and end
     wrong=WHAT      answer the third request wrongly: magic, cookie, short, long, type, unknown, none, huge, hole, silence, offset, count
 """
@@ -34,9 +35,13 @@ class Server:
     def __init__(self, size, options):
         self.options = options
         self.disk = bytearray([int(options.get('fill', 0))]) * size
+        if 'file' in options:
+            with open(options['file'], 'rb') as file:
+                self.disk[:] = file.read()
         self.durable = bytes(self.disk)
         self.hangups = [int(n) for n in options.get('hangup', '').split(',') if n]
         self.count = 0
+        self.clients = []
         self.lock = threading.Lock()
         self.out = open(options['log'], 'w', buffering=1) if 'log' in options else None
 
@@ -159,6 +164,8 @@ class Server:
                 self.log('%s %d %d' % (('read', 'write', '', 'flush', 'trim', 'cache', 'zero', 'map')[command],
                                        offset, length))
                 if self.count in self.hangups:
+                    self.hang_up()
+                if client not in self.clients:
                     raise Gone
                 error, answer = self.act(command, flags, offset, length, data)
             if self.count == 3 and 'wrong' in self.options:
@@ -172,15 +179,24 @@ class Server:
                 client.sendall(b''.join(reversed(kept)))
                 kept = []
 
+    def hang_up(self):
+        for other in self.clients:
+            other.shutdown(socket.SHUT_RDWR)
+        self.clients = []
+        if self.options.get('forget'):
+            self.disk[:] = self.durable
+
     def talk(self, client):
+        with self.lock:
+            self.clients.append(client)
         try:
             self.serve(client)
         except (Gone, OSError):
             pass
-        client.close()
         with self.lock:
-            if self.options.get('forget'):
-                self.disk[:] = self.durable
+            if client in self.clients:
+                self.clients.remove(client)
+        client.close()
         self.log('close')
 
 
