@@ -85,34 +85,46 @@ static int no_url(struct img_error *err)
     return img_error_set(err, EINVAL, "No valid URL specified");
 }
 
-/* "host", "host:port", "[::1]:port", with a user: the one of the TLS key, or ignored. */
-static int take_authority(const struct uri *uri, bool tls, struct img_doc *options, struct img_error *err)
+static int take_user(const char *at, const char *end, struct img_doc *options, struct img_error *err)
 {
-    const char *at = uri->authority, *end = at + uri->authority_length, *user = memchr(at, '@', uri->authority_length);
-    const char *last;
+    CLEANUP_FREE char *name = decoded(at, (size_t)(end - at));
 
-    if (user && tls) {
-        CLEANUP_FREE char *name = decoded(at, (size_t)(user - at));
-        if (!name)
-            return no_url(err);
-        img_doc_put_string(options, "tls-username", name);
-    }
-    at = user ? user + 1 : at;
+    if (!name)
+        return no_url(err);
+    img_doc_put_string(options, "tls-username", name);
+    return 0;
+}
+
+static bool is_port(const char *port)
+{
+    return strspn(port, "0123456789") == strlen(port) && strlen(port) <= 5 && atoi(port) <= 65535;
+}
+
+/* "host", "host:port", "[::1]:port" */
+static int take_host(const char *at, const char *end, struct img_doc *options, struct img_error *err)
+{
     bool bracket = at < end && *at == '[';
-    last = bracket ? memchr(at, ']', (size_t)(end - at)) : memchr(at, ':', (size_t)(end - at));
+    const char *last = memchr(at, bracket ? ']' : ':', (size_t)(end - at)), *colon = bracket && last ? last + 1 : last;
+    bool has_port = colon && colon + 1 < end && *colon == ':';
+
     if (bracket && !last)
         return no_url(err);
     CLEANUP_FREE char *host = bracket ? img_strndup(at + 1, (size_t)(last - at) - 1)
                                       : decoded(at, (size_t)((last ? last : end) - at));
-    const char *colon = bracket ? last + 1 : last;
-    CLEANUP_FREE char *port = colon && colon < end && *colon == ':' && colon + 1 < end
-                              ? img_strndup(colon + 1, (size_t)(end - colon) - 1) : img_strdup(USUAL_PORT);
-    if (!host || !port)
-        return no_url(err);
-    if (!*host || strspn(port, "0123456789") != strlen(port) || strlen(port) > 5 || atoi(port) > 65535)
+    CLEANUP_FREE char *port = has_port ? img_strndup(colon + 1, (size_t)(end - colon) - 1) : img_strdup(USUAL_PORT);
+    if (!host || !port || !*host || !is_port(port))
         return no_url(err);
     put(options, "inet", "host", host, port);
     return 0;
+}
+
+/* With a user in front: whose TLS key it is, or ignored. */
+static int take_authority(const struct uri *uri, bool tls, struct img_doc *options, struct img_error *err)
+{
+    const char *at = uri->authority, *end = at + uri->authority_length, *user = memchr(at, '@', uri->authority_length);
+    int ret = user && tls ? take_user(at, user, options, err) : 0;
+
+    return ret < 0 ? ret : take_host(user ? user + 1 : at, end, options, err);
 }
 
 /* The keys of a query, and the options that they become.  A key for TLS turns it on. */
