@@ -112,6 +112,9 @@ save('nbd', {
     'patient': head(SEVERAL, ALL | PATIENT) + step(WELL) * 3 + b'\0' + step(CLOSE) + b'\0' + step(WELL) * 2 + step(CLOSE),
     'patient-many': head(SEVERAL, ALL | PATIENT | TWO | THREE) + step(WELL) + b'\0' + step(GATHER) * 3 +
     step(CLOSE, 1) + b'\0' + step(WELL, 1) + step(CLOSE) + b'\0\0\0' + step(WELL) * 3 + step(CLOSE),
-    'changed': head(SEVERAL, ALL | PATIENT) + step(WELL) * 2 + step(CLOSE) + b'\2' + b'\1' + b'\3\1' + b'\4',
+    'refused': head(SEVERAL, ALL | PATIENT) + step(WELL) * 2 + step(CLOSE) + b'\1',
+    'other-size': head(SEVERAL, ALL | PATIENT) + step(WELL) * 2 + step(CLOSE) + b'\2',
+    'other-flags': head(SEVERAL, ALL | PATIENT) + step(WELL) * 2 + step(CLOSE) + b'\3\1',
+    'other-replies': head(SEVERAL, ALL | PATIENT) + step(WELL) * 2 + step(CLOSE) + b'\4',
     'read-only': head(SEVERAL, ALL | READ_ONLY | PATIENT | TWO, 0, 2) + step(WELL) + step(CLOSE),
 })

@@ -60,6 +60,7 @@ struct wrong_server {
     int clients[WRONG_CLIENTS];     /* -1: none */
     bool lied[WRONG_CLIENTS];       /* the client may wait for more than it will get */
     bool opened;                    /* a connection was accepted */
+    bool strange;                   /* one was not as the first: once is enough, since the client pauses then */
     struct wrong_request waiting[WRONG_WAITING];
     unsigned count;
     bool free_bytes;                /* bytes of the script were sent: nothing is known about the disk */
@@ -211,9 +212,10 @@ static void wrong_shake_hands(struct wrong_server *s, int client)
 static void wrong_accept(struct wrong_server *s)
 {
     int fd = accept(s->listener, NULL, NULL), client = 0;
-    uint8_t how = s->opened ? wrong_take(&s->script) : 0;
+    uint8_t how = s->opened && !s->strange ? wrong_take(&s->script) : 0;
     struct wrong_export kept = s->export;
 
+    s->strange |= how >= 1 && how <= 4;
     while (client < WRONG_CLIENTS && s->clients[client] >= 0)
         client++;
     if (fd < 0 || client == WRONG_CLIENTS || how == 1) {
@@ -403,6 +405,16 @@ static void wrong_send_error(struct wrong_server *s, const struct wrong_request 
     wrong_send_chunk(s, r, flags, (uint16_t)(WRONG_CHUNK_ERROR + (type & 3)), (uint32_t)size, bytes, size);
 }
 
+/* No error, but no bytes either: the client takes those of the next answer. */
+static void wrong_send_error_number(struct wrong_server *s, const struct wrong_request *r)
+{
+    uint8_t error = wrong_take(&s->script);
+
+    if (error == 0 && r->command == WRONG_READ)
+        s->lied[r->client] = s->free_bytes = true;
+    wrong_send_simple(s, r, error);
+}
+
 /* Flags, type, bytes: all from the script.  The length may be another. */
 static void wrong_send_free(struct wrong_server *s, const struct wrong_request *r, bool honest)
 {
@@ -465,8 +477,7 @@ static void wrong_step(struct wrong_server *s, unsigned index, uint8_t what, boo
         break;
     case 9:
         last = true;
-        s->lied[r.client] |= r.command == WRONG_READ;
-        wrong_send_simple(s, &r, wrong_take(&s->script));
+        wrong_send_error_number(s, &r);
         break;
     case 10:
         wrong_listen(s, 1);         /* perhaps there will be more to choose from */
