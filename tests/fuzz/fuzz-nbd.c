@@ -23,7 +23,7 @@ const char *__asan_default_options(void)
     return "quarantine_size_mb=4:malloc_context_size=4";
 }
 
-enum { HEAD = 6, MAX_INPUT = 64 << 10, MAX_THREADS = 3, BUFFER = 48 << 10, MAX_EXTENTS = 50 };
+enum { HEAD = 6, MAX_INPUT = 64 << 10, MAX_THREADS = 3, BUFFER = 12 << 10, MAX_EXTENTS = 50 };
 enum { ALL_FREE, RIGHT_START, ONE_CONNECTION, SEVERAL };
 enum { HAS_STRUCTURED = 1, HAS_MAP = 2, HAS_BLOCKS = 4, POLITE = 8, PATIENT = 16, READ_ONLY = 32, TWO = 64, THREE = 128 };
 
@@ -33,7 +33,7 @@ static int mode;
 /* ---- What the client does -------------------------------------------------------------- */
 
 /* Are these bytes that the server sent? */
-static void judge(const uint8_t *bytes, uint64_t offset, size_t length)
+__attribute__((noinline)) static void judge_bytes(const uint8_t *bytes, uint64_t offset, size_t length)
 {
     if (mode < ONE_CONNECTION || server.free_bytes)
         return;
@@ -53,7 +53,7 @@ static void read_some(struct img *image, uint8_t *buffer, uint64_t offset, size_
     length = (size_t)img_min(length, size - offset);
     memset(buffer, 0xee, length);
     if (img_pread(image, buffer, offset, length) == 0)
-        judge(buffer, offset, length);
+        judge_bytes(buffer, offset, length);
 }
 
 /* Every extent must move forward and stay within the requested range. */

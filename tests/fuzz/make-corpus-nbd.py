@@ -50,7 +50,7 @@ MAPPED = reply(8, 1) + reply(10, 4, b'\0\0\0\1base:allocation') + reply(10, 1)
 GO = info() + reply(7, 1)
 LIMITS = reply(7, 3, struct.pack('>HIII', 3, 512, 4096, 1 << 20))
 # The first requests of one thread: a small read that is timed, a large read, the map.
-READS = [(0, 512), (0, 48 << 10)]
+READS = [(0, 512), (0, 12 << 10)]
 
 
 def structured_answers():

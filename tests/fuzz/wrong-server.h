@@ -23,7 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { WRONG_CLIENTS = 6, WRONG_WAITING = 64, WRONG_MOST_DATA = 128 << 10, WRONG_DISK = 256 << 10 };
+enum { WRONG_CLIENTS = 6, WRONG_WAITING = 64, WRONG_MOST_DATA = 32 << 10, WRONG_DISK = 256 << 10, WRONG_PAUSES = 8 };
 enum { WRONG_READ, WRONG_WRITE, WRONG_DISC, WRONG_STATUS = 7 };
 enum { WRONG_GO = 7, WRONG_STRUCTURED = 8, WRONG_CONTEXT = 10, WRONG_ACK = 1, WRONG_INFO = 3, WRONG_META = 4 };
 enum { WRONG_CHUNK_NONE, WRONG_CHUNK_DATA, WRONG_CHUNK_HOLE, WRONG_CHUNK_STATUS = 5, WRONG_CHUNK_ERROR = 0x8001 };
@@ -63,6 +63,7 @@ struct wrong_server {
     bool strange;                   /* one was not as the first: once is enough, since the client pauses then */
     struct wrong_request waiting[WRONG_WAITING];
     unsigned count;
+    unsigned pauses;                /* of a millisecond: there is a limit */
     bool free_bytes;                /* bytes of the script were sent: nothing is known about the disk */
     uint8_t holes[WRONG_DISK];      /* 1: zeroes were sent for this byte */
 };
@@ -283,6 +284,11 @@ static bool wrong_listen(struct wrong_server *s, int milliseconds)
     return true;
 }
 
+static bool wrong_pause(struct wrong_server *s)
+{
+    return wrong_listen(s, s->pauses++ < WRONG_PAUSES ? 1 : 0);
+}
+
 static bool wrong_any_lie(const struct wrong_server *s)
 {
     for (int i = 0; i < WRONG_CLIENTS; i++)
@@ -318,7 +324,7 @@ static void wrong_send_simple(struct wrong_server *s, const struct wrong_request
 }
 
 /* Bytes of the disk behind `head` bytes. */
-static uint8_t *wrong_content(uint64_t offset, size_t length, size_t head)
+__attribute__((noinline)) static uint8_t *wrong_content(uint64_t offset, size_t length, size_t head)
 {
     static uint8_t buffer[WRONG_MOST_DATA + 8];
 
@@ -480,7 +486,7 @@ static void wrong_step(struct wrong_server *s, unsigned index, uint8_t what, boo
         wrong_send_error_number(s, &r);
         break;
     case 10:
-        wrong_listen(s, 1);         /* perhaps there will be more to choose from */
+        wrong_pause(s);             /* perhaps there will be more to choose from */
         return;
     default:
         wrong_hang_up(s, r.client);
@@ -493,10 +499,12 @@ static void wrong_step(struct wrong_server *s, unsigned index, uint8_t what, boo
 
 /* ---- All of it ------------------------------------------------------------------------- */
 
-/* Take what has come; wait only if nobody waits for us.  False: the client is done. */
+/* Take what has come; wait only if nobody waits for us.  False: the client is done, or waits for the rest of a lie. */
 static bool wrong_gather(struct wrong_server *s)
 {
-    return wrong_listen(s, s->count ? 0 : wrong_any_lie(s) ? 1 : -1);
+    if (s->count || !wrong_any_lie(s))
+        return wrong_listen(s, s->count ? 0 : -1);
+    return wrong_pause(s) && (s->count || s->pauses < WRONG_PAUSES);
 }
 
 static bool wrong_any_client(const struct wrong_server *s)
@@ -526,12 +534,10 @@ static void *wrong_serve(void *context)
         if (s->count) {
             uint8_t what = wrong_take(&s->script), which = wrong_take(&s->script);
             wrong_step(s, (which & 0x7f) % s->count, what % 12, which >> 7);
-        } else if (wrong_any_lie(s)) {
-            wrong_take(&s->script);
         }
     }
     wrong_end_lies(s);
-    while (more && s->polite && wrong_any_client(s)) {
+    for (more = true; more && s->polite && wrong_any_client(s);) {
         more = wrong_gather(s);
         while (s->count)
             wrong_step(s, s->count - 1, 0, true);
