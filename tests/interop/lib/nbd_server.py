@@ -177,11 +177,11 @@ class Server:
             self.serve(client)
         except (Gone, OSError):
             pass
-        client.close()
         with self.lock:
             if self.options.get('forget'):
                 self.disk[:] = self.durable
         self.log('close')
+        client.close()
 
 
 def main():
