@@ -285,22 +285,22 @@ static int completed(void *context, int *error)
     return 1;                       /* libnbd may forget it */
 }
 
-/* A server that sends less than was asked for, and says that this was all. */
+/* libnbd does not look whether a server sends a part twice and another one never. */
 static int chunk_came(void *context, const void *bytes, size_t count, uint64_t offset, unsigned status, int *error)
 {
     struct nbd_request *request = context;
+    int ret = status == LIBNBD_READ_ERROR ? 0 : nbd_received_add(&request->received, offset, count);
 
     (void)bytes;
-    (void)offset;
-    (void)error;
-    if (status != LIBNBD_READ_ERROR)
-        request->came += count;
-    return 0;
+    if (ret < 0)
+        *error = -ret;
+    return ret < 0 ? -1 : 0;
 }
 
+/* A server that sends less than was asked for, and says that this was all. */
 static bool is_short(const struct nbd_request *request)
 {
-    return request->kind == NBD_READ && request->came != request->length;
+    return request->kind == NBD_READ && !nbd_received_all(&request->received, request->offset, request->length);
 }
 
 #ifdef LIBNBD_HAVE_NBD_AIO_BLOCK_STATUS_64
@@ -457,9 +457,10 @@ int nbd_connection_run(void *connection, void *context)
 {
     struct nbd_connection *c = connection;
     struct nbd_request *request = context;
+    int ret;
 
     request->count = 0;
-    request->came = 0;
+    request->received = (struct nbd_received){ .at = NULL };
     request->done = false;
     request->turn = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     LOCK_SCOPE(&c->lock);
@@ -467,5 +468,7 @@ int nbd_connection_run(void *connection, void *context)
         return unsent(c);
     wake_poller(c);
     wait_for_answer(c, request);
-    return result_of(c, request);
+    ret = result_of(c, request);
+    free(request->received.at);
+    return ret;
 }

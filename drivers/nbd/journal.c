@@ -26,6 +26,7 @@ struct nbd_journal {
     uint64_t first, next;           /* tickets; an entry is at its ticket modulo ENTRIES */
     size_t head, used;              /* of the ring of bytes: where the next entry begins */
     uint64_t clock;                 /* answers so far */
+    bool replaying;                 /* no entry leaves, since its bytes are being sent */
     unsigned char bytes[BYTES];
 };
 
@@ -87,7 +88,7 @@ int nbd_journal_add(struct nbd_journal *journal, const struct nbd_request *reque
 
 static void drop_oldest(struct nbd_journal *journal)
 {
-    while (journal->first != journal->next && at(journal, journal->first)->state == OVER) {
+    while (!journal->replaying && journal->first != journal->next && at(journal, journal->first)->state == OVER) {
         journal->used -= at(journal, journal->first)->length;
         journal->first++;
     }
@@ -121,18 +122,44 @@ void nbd_journal_flushed(struct nbd_journal *journal, uint64_t mark)
     drop_oldest(journal);
 }
 
+/* The tickets of those that are there now. */
+static void begin_replay(struct nbd_journal *journal, uint64_t *first, uint64_t *next)
+{
+    LOCK_SCOPE(&journal->lock);
+    journal->replaying = true;
+    *first = journal->first;
+    *next = journal->next;
+}
+
+static void end_replay(struct nbd_journal *journal)
+{
+    LOCK_SCOPE(&journal->lock);
+    journal->replaying = false;
+    drop_oldest(journal);
+}
+
+/* False: it need not be sent again, or not from here. */
+static bool to_send_again(struct nbd_journal *journal, uint64_t ticket, struct nbd_request *request)
+{
+    LOCK_SCOPE(&journal->lock);
+    *request = at(journal, ticket)->request;
+    return at(journal, ticket)->state == ANSWERED;
+}
+
 int nbd_journal_replay(struct nbd_journal *journal, struct nbd_connection *c, int stop)
 {
-    /* (no request runs, so nobody else uses the journal) */
-    for (uint64_t ticket = journal->first; ticket != journal->next; ticket++) {
-        struct entry *entry = at(journal, ticket);
-        int ret;
-        if (entry->state != ANSWERED)
+    struct nbd_request request;
+    uint64_t ticket, next;
+    int ret = 0;
+
+    /* (no request runs, but new ones are kept meanwhile, which will be sent later) */
+    begin_replay(journal, &ticket, &next);
+    for (; ret == 0 && ticket != next; ticket++) {
+        if (!to_send_again(journal, ticket, &request))
             continue;
-        entry->request.stop = stop;
-        ret = nbd_connection_run(c, &entry->request);
-        if (ret < 0)
-            return ret;
+        request.stop = stop;
+        ret = nbd_connection_run(c, &request);
     }
-    return 0;
+    end_replay(journal);
+    return ret;
 }

@@ -8,6 +8,7 @@
  *   target.c      the address and the export in the options
  *   tls.c         the start of TLS, before libnbd gets the connection
  *   connection.c  one connection: handshake, and requests of many threads in flight
+ *   received.c    which bytes of a read have come
  *   extents.c     the server's answers about the map
  *   journal.c     what was written since the last flush, for a server that is started again
  *   pool.c        requests over the connections of a node
@@ -20,6 +21,7 @@
 #include "../../libimg/driver.h"
 #include "../../libimg/net.h"
 #include "../../libimg/net/pool.h"
+#include "../../libimg/util/vector.h"
 #include <libnbd.h>
 
 enum { NBD_CONNECTIONS = 4, NBD_DEPTH = 16 };   /* usual number; useful requests in flight on each */
@@ -62,6 +64,21 @@ int nbd_target_text(const struct nbd_target *target, char **text);
  * server seems to begin anew.  `fd` belongs to it.  It may take `milliseconds`. */
 int nbd_start_tls(const struct nbd_target *target, int fd, uint64_t milliseconds, int stop, struct img_error *err);
 
+/* ---- received.c ------------------------------------------------------------------------------ */
+
+/* Parts of a range in order, with gaps between them. */
+struct nbd_part {
+    uint64_t start, end;
+};
+struct nbd_received {
+    struct nbd_part *at;            /* (as IMG_VECTOR) */
+    size_t count, capacity;
+};
+/* The range came.  -EPROTO: some of it had come before, or there are too many gaps; -ENOMEM. */
+int nbd_received_add(struct nbd_received *received, uint64_t offset, uint64_t length);
+/* Did all of this range come, and nothing else? */
+bool nbd_received_all(const struct nbd_received *received, uint64_t offset, uint64_t length);
+
 /* ---- connection.c: requests may be sent by any number of threads ---------------------------- */
 
 struct nbd_request;
@@ -89,7 +106,7 @@ struct nbd_request {
     const char *context;            /* STATUS: the one that is asked for */
     int stop;                       /* a descriptor that ends the waiting, or -1 */
 
-    uint64_t came;                  /* READ: bytes that the server sent */
+    struct nbd_received received;   /* READ */
     int error;
     bool done;
     pthread_cond_t turn;            /* it is done, or its thread is to wait for the socket */

@@ -134,20 +134,41 @@ static int run_flush(struct nbd *s, struct nbd_request *request)
     return ret;
 }
 
+/* A request of which the journal has a copy. */
+struct kept {
+    struct nbd_journal *journal;
+    struct nbd_request *request;
+    uint64_t ticket;
+    bool answered;
+};
+
+/* The answer is noted while the request still counts as running: a replay must not begin in between, and miss it. */
+static int run_and_note(void *connection, void *context)
+{
+    struct kept *kept = context;
+    int ret = nbd_connection_run(connection, kept->request);
+
+    kept->answered = ret != IMG_POOL_LOST;
+    if (kept->answered)
+        nbd_journal_answered(kept->journal, kept->ticket, ret == 0);
+    return ret;
+}
+
 /* Keep a copy; a full journal is emptied by a flush. */
 static int run_kept(struct nbd *s, struct nbd_request *request)
 {
-    uint64_t ticket;
+    struct kept kept = { .journal = s->journal, .request = request };
     int ret;
 
-    while ((ret = nbd_journal_add(s->journal, request, &ticket)) == -ENOSPC) {
+    while ((ret = nbd_journal_add(s->journal, request, &kept.ticket)) == -ENOSPC) {
         struct nbd_request flush = { .kind = NBD_FLUSH, .stop = request->stop };
         ret = run_flush(s, &flush);
         if (ret < 0)
             return ret;
     }
-    ret = img_pool_run(&s->pool, nbd_connection_run, request, request->stop);
-    nbd_journal_answered(s->journal, ticket, ret == 0);
+    ret = img_pool_run(&s->pool, run_and_note, &kept, request->stop);
+    if (!kept.answered)
+        nbd_journal_answered(s->journal, kept.ticket, false);
     return ret;
 }
 

@@ -14,7 +14,6 @@ environment: SEED, COUNT, TIMES, KEEP and the tools as in lib/harness.py
 """
 import os
 import random
-import shutil
 import subprocess
 import sys
 import zlib
@@ -24,6 +23,7 @@ sys.path.insert(0, os.path.join(HERE, 'lib'))
 sys.path.insert(0, os.path.join(HERE, '../powercut'))
 from harness import Folder, IMG, IMG_IS_PEER, PEER, PEER_IO, Tap, guest_bytes, read, run, write  # noqa: E402
 from judge import Judge, SOUND  # noqa: E402
+from record import build_recorder, recorded  # noqa: E402
 from replay import Log, Replay, choose_cuts  # noqa: E402
 from rows import CUTS as SHORT, ROWS  # noqa: E402
 
@@ -36,14 +36,6 @@ TIMES = int(os.environ.get('TIMES', '1'))
 MUST_FAIL = ['qcow2 write', 'qcow2 commit', 'qcow2 snapshot -c', 'qcow2 amend', 'qed write', 'vdi write', 'vmdk write',
              'vhdx write', 'parallels write']
 BLIND_CUTS = 100
-
-
-def build_recorder(folder):
-    path = os.path.join(folder, 'recorder.so')
-    subprocess.run(os.environ.get('CC', 'cc').split() +
-                   ['-std=gnu11', '-D_GNU_SOURCE', '-O2', '-shared', '-fPIC', '-o', path,
-                    os.path.join(HERE, '../powercut/recorder.c'), '-ldl', '-pthread'], check=True)
-    return path
 
 
 def files_of(folder):
@@ -61,9 +53,7 @@ def lay(folder, files, changing=None):
 
 
 def record(recorder, words, work, log, forget=False):
-    environment = dict(os.environ, LD_PRELOAD=recorder, POWERCUT_LOG=log, POWERCUT_FOLDER=work, LC_ALL='C')
-    if forget:
-        environment['POWERCUT_FORGET_SYNCS'] = '1'
+    environment = dict(os.environ, **recorded(recorder, work, log, forget))
     return subprocess.run(['qemu-img'] + words, executable=IMG, cwd=work, env=environment, timeout=120,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

@@ -31,14 +31,16 @@ def contexts(number, *queries, name=b''):
 
 
 class Server:
-    """A server as a child process, listening on a Unix socket; `words` are those before the name of the socket."""
+    """A server as a child process, listening on a Unix socket; `words` are those before the name of the socket,
+    `more` is added to its environment."""
 
-    def __init__(self, tool, words, path, image, log=subprocess.DEVNULL):
+    def __init__(self, tool, words, path, image, log=subprocess.DEVNULL, more=()):
         self.path = path
         if os.path.exists(path):
             os.unlink(path)
         self.process = subprocess.Popen(['qemu-nbd'] + words + ['-k', path, image], executable=tool,
-                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                        env=dict(os.environ, **dict(more)))
         for _ in range(PATIENCE * 100):
             try:
                 Client(path).close()

@@ -198,6 +198,7 @@ class Server:
                 self.clients.remove(client)
         client.close()
         self.log('close')
+        client.close()
 
 
 def main():

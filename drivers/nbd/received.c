@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which bytes of a read have come.  A server may send them in parts, in any order, but none twice: to count them is not
+ * enough.  Most come in order, so that there is one part.
+ */
+#include "nbd.h"
+#include <string.h>
+
+/* A server that leaves more gaps at a time is refused. */
+enum { MOST_PARTS = 4096 };
+
+/* The first part that ends at this offset or behind it. */
+static size_t find_part(const struct nbd_received *received, uint64_t offset)
+{
+    size_t low = 0, high = received->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (received->at[middle].end < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void remove_part(struct nbd_received *received, size_t index)
+{
+    received->count--;
+    memmove(&received->at[index], &received->at[index + 1], (received->count - index) * sizeof *received->at);
+}
+
+static int insert_part(struct nbd_received *received, size_t index, struct nbd_part part)
+{
+    if (received->count == MOST_PARTS)
+        return -EPROTO;
+    if (!IMG_VECTOR_PUSH(received, part))
+        return -ENOMEM;
+    memmove(&received->at[index + 1], &received->at[index], (received->count - 1 - index) * sizeof *received->at);
+    received->at[index] = part;
+    return 0;
+}
+
+int nbd_received_add(struct nbd_received *received, uint64_t offset, uint64_t length)
+{
+    struct nbd_part part = { .start = offset, .end = offset + length };
+    size_t index = find_part(received, offset), behind;
+    bool joins;
+
+    if (length == 0)
+        return 0;
+    joins = index < received->count && received->at[index].end == offset;
+    behind = index + joins;
+    if (behind < received->count && received->at[behind].start < part.end)
+        return -EPROTO;
+    if (behind < received->count && received->at[behind].start == part.end) {
+        if (joins) {
+            part.start = received->at[index].start;
+            remove_part(received, index);
+        }
+        received->at[index].start = part.start;
+        return 0;
+    }
+    if (!joins)
+        return insert_part(received, index, part);
+    received->at[index].end = part.end;
+    return 0;
+}
+
+bool nbd_received_all(const struct nbd_received *received, uint64_t offset, uint64_t length)
+{
+    return received->count == 1 && received->at[0].start == offset && received->at[0].end == offset + length;
+}
