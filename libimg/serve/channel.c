@@ -8,6 +8,7 @@
 #include "util/strbuf.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -173,17 +174,34 @@ int serve_send(struct serve_channel *channel, struct iovec *parts, size_t count)
     return 0;
 }
 
-const char *serve_read_error(int code)
+/* What TLS knows about the end of the stream. */
+static bool tell_tls(int fd, char text[SERVE_WHY])
 {
-    switch (code) {
-    case -ENODATA:
-    case -EPIPE:
-        return "Unexpected end-of-file before all data were read";
-    case -ETIMEDOUT:
-        return "the client took too long";
-    case -ECANCELED:
-        return "the server stops";
-    default:
-        return img_strerror(code);
-    }
+    struct img_error err = IMG_ERROR_INIT;
+    bool known = img_tls_why(fd, &err) < 0;
+
+    if (known)
+        snprintf(text, SERVE_WHY, "%s", err.text);
+    img_error_clear(&err);
+    return known;
+}
+
+bool serve_read_failure(const struct serve_channel *channel, int code, const char *pieces, char text[SERVE_WHY])
+{
+    bool ended = code == -ENODATA || code == -EPIPE;
+
+    if (ended && tell_tls(channel->in, text))
+        return true;
+    /* (to qemu-nbd, a client that was cut off is one that has left) */
+    if (ended || code == -ETIMEDOUT)
+        snprintf(text, SERVE_WHY, "Unexpected end-of-file before all %s were read", pieces);
+    else
+        snprintf(text, SERVE_WHY, "Unable to read from socket: %s", img_strerror(code));
+    return code != -ENODATA;
+}
+
+void serve_send_failure(const struct serve_channel *channel, int code, char text[SERVE_WHY])
+{
+    if (code != -EPIPE || !tell_tls(channel->out, text))
+        snprintf(text, SERVE_WHY, "Unable to write to socket: %s", img_strerror(code));
 }
