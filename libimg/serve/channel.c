@@ -18,14 +18,6 @@
 
 enum { PIPE_PIECE = 4096 };         /* a pipe that is ready takes this much without blocking */
 
-uint64_t serve_now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
-}
-
 static bool is_socket(int fd)
 {
     struct stat st;
@@ -50,7 +42,7 @@ void serve_channel_close(struct serve_channel *channel)
 static int wait_until(const struct serve_channel *channel, int fd, short events, uint64_t end, bool stopping)
 {
     struct pollfd either[] = { { .fd = fd, .events = events }, { .fd = img_stop_fd(channel->stop), .events = POLLIN } };
-    uint64_t time = end ? serve_now() : 0, left = end > time ? end - time : 0;
+    uint64_t time = end ? img_now_nanoseconds() : 0, left = end > time ? end - time : 0;
     struct timespec most = { (time_t)(left / SECOND), (long)(left % SECOND) };
 
     if (end && !left)
@@ -73,7 +65,7 @@ static int wait_to_send(struct serve_channel *channel)
     uint64_t end = channel->deadline;
 
     if (stopping && !channel->patience)
-        channel->patience = serve_now() + PATIENCE;
+        channel->patience = img_now_nanoseconds() + PATIENCE;
     if (stopping && (!end || channel->patience < end))
         end = channel->patience;
     return wait_until(channel, channel->out, POLLOUT, end, stopping);
@@ -95,7 +87,7 @@ static ssize_t read_some(struct serve_channel *channel, void *bytes, size_t leng
         else if (errno != EINTR)
             ret = -errno;
         /* A client that sends a byte now and then never makes us wait. */
-        if (ret == 0 && channel->deadline && serve_now() >= channel->deadline)
+        if (ret == 0 && channel->deadline && img_now_nanoseconds() >= channel->deadline)
             ret = -ETIMEDOUT;
     }
     return ret;

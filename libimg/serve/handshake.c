@@ -377,7 +377,7 @@ static int check_peer(struct serve_client *client, const char *peer)
 static int start_tls(struct serve_client *client, struct serve_option *option)
 {
     struct serve_channel *channel = &client->channel;
-    uint64_t now = serve_now(), left = channel->deadline > now ? (channel->deadline - now) / 1000000 + 1 : 1;
+    uint64_t now = img_now_nanoseconds(), left = channel->deadline > now ? (channel->deadline - now) / 1000000 + 1 : 1;
     struct img_error err = IMG_ERROR_INIT;
     char *peer = NULL;
     int fd, plain, ret;
@@ -500,7 +500,7 @@ int serve_handshake(struct serve_client *client)
     uint32_t flags;
     int ret;
 
-    client->channel.deadline = seconds ? serve_now() + seconds * 1000000000ull : 0;
+    client->channel.deadline = seconds ? img_now_nanoseconds() + seconds * 1000000000ull : 0;
     ret = greet(client, &flags);
     greeted = ret == 0;
     if (greeted)

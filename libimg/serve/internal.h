@@ -20,6 +20,7 @@
 #include "driver.h"
 #include "protocol.h"
 #include "serve.h"
+#include "util/clock.h"
 #include "util/stop.h"
 
 #include <stdlib.h>
@@ -76,7 +77,6 @@ struct serve_channel {
 
 int serve_channel_open(struct serve_channel *channel, int in, int out, const struct img_stop *stop);
 void serve_channel_close(struct serve_channel *channel);
-uint64_t serve_now(void);
 /* 0; -ENODATA: the client has left, and sent nothing of it; -EPIPE: only a part of it; -ECANCELED: the server stops;
  * -ETIMEDOUT: the deadline has passed; another negative errno. */
 int serve_read(struct serve_channel *channel, void *bytes, size_t length);
