@@ -40,7 +40,7 @@ static const struct app_option options[] = {
     { SERVE_SELINUX, "selinux-label", "LABEL", "label of the listening socket" },
     { 'c', "connect", "DEV", "serve FILE to the kernel, as the disk DEV (/dev/nbd0)" },
     { 'd', "disconnect", NULL, "FILE is such a disk: disconnect it" },
-    { 'v', "verbose", NULL, "say on standard error what happens" },
+    { 'v', "verbose", NULL, "name the disk of -c; with --fork, keep standard error open" },
     { 'T', "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "print events (`-T help` lists their names)" },
     { 'V', "version", NULL, "show the version" },
     { 0, NULL, NULL, NULL }

@@ -28,7 +28,7 @@ static const struct app_option options[] = {
     { 'e', "shared", "NUM", "number of clients at a time (1); 0: any" },
     { 'f', "format", "FORMAT", "format of the image; probed if omitted" },
     { 't', "persistent", NULL, "go on after the last client has left" },
-    { 'v', "verbose", NULL, "say on standard error what happens" },
+    { 'v', "verbose", NULL, "name the disk of -c; with --fork, keep standard error open" },
     { APP_OBJECT, "object", "TYPE,id=ID,...", "define an object (a secret, TLS credentials ...)" },
     { 'x', "export-name", "NAME", "name of the export (the empty name)" },
     { 'D', "description", "TEXT", "description of the export" },

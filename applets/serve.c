@@ -149,7 +149,7 @@ static bool make_server(struct serve *s)
 {
     struct img_server_settings settings = {
         .clients = (unsigned)s->shared, .persistent = s->persistent, .handshake_seconds = s->handshake, .tls = s->tls,
-        .tls_authz = s->tls_authz, .log = s->verbose ? print_log : NULL,
+        .tls_authz = s->tls_authz, .log = print_log,
     };
     struct img_error err = IMG_ERROR_INIT;
 

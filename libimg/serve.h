@@ -16,7 +16,8 @@ struct img_server_settings {
     unsigned handshake_seconds;     /* a client that takes longer is dropped; 0: no limit */
     struct img_tls_creds *tls;      /* then every client must start TLS; NULL: none may */
     const char *tls_authz;          /* NULL: any client */
-    /* What happens, for --verbose: a line without a newline; called from any thread.  NULL: nobody listens. */
+    /* Why a client was dropped, in qemu-nbd's words: a line without a newline; called from any thread.  NULL: nobody
+     * listens. */
     void (*log)(void *context, const char *text);
     void *context;
 };

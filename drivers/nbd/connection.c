@@ -7,6 +7,7 @@
 #include "nbd.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/clock.h"
 #include "../../libimg/util/endian.h"
 #include "../../libimg/util/strbuf.h"
 #include <fcntl.h>
@@ -14,7 +15,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 /*
@@ -121,14 +121,6 @@ static int refused(const char *reason, struct img_error *err)
     return img_error_set(err, EINVAL, "%s", message_of(text));
 }
 
-static uint64_t now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
-
 /* -EINVAL: libnbd has the message. */
 static int shake_hands(struct nbd_connection *c, int fd, uint64_t end, int stop, struct img_error *err)
 {
@@ -137,7 +129,7 @@ static int shake_hands(struct nbd_connection *c, int fd, uint64_t end, int stop,
         return -EINVAL;
     }
     while (nbd_aio_is_connecting(c->handle)) {
-        uint64_t at = now();
+        uint64_t at = img_now_milliseconds();
         int ret = at >= end ? -ETIMEDOUT : wait_once(c, stop, (int)(end - at));
         if (ret == -ETIMEDOUT)
             return img_error_set(err, ETIMEDOUT, "The NBD server does not answer");
@@ -172,7 +164,7 @@ static int look_at_greeting(int fd, uint64_t end, int stop, struct img_error *er
 {
     struct pollfd wait[] = { { .fd = fd, .events = POLLIN }, { .fd = stop, .events = POLLIN } };
     unsigned char greeting[16];
-    uint64_t at = now();
+    uint64_t at = img_now_milliseconds();
     ssize_t got;
 
     if (poll(wait, 2, at < end ? (int)(end - at) : 0) <= 0 || !wait[0].revents)
@@ -205,7 +197,7 @@ static int reach(const struct nbd_target *target, uint64_t end, int stop, struct
         close(fd);
         return ret;
     }
-    return target->tls ? nbd_start_tls(target, fd, end - img_min(now(), end), stop, err) : fd;
+    return target->tls ? nbd_start_tls(target, fd, end - img_min(img_now_milliseconds(), end), stop, err) : fd;
 }
 
 /* An oldstyle server has one export, which has no name. */
@@ -221,7 +213,7 @@ static int judge_style(const struct nbd_connection *c, const struct nbd_target *
 static int connect_and_agree(struct nbd_connection *c, const struct nbd_target *target, int stop,
                              struct img_error *err)
 {
-    uint64_t end = now() + NBD_PATIENCE * 1000;
+    uint64_t end = img_now_milliseconds() + NBD_PATIENCE * 1000;
     int fd, ret;
 
     c->handle = nbd_create();
@@ -249,13 +241,13 @@ int nbd_connection_open(struct nbd_connection *c, const struct nbd_target *targe
 /* Say goodbye, if the server takes it. */
 static void part(struct nbd_connection *c)
 {
-    uint64_t end = now() + GRACE;
+    uint64_t end = img_now_milliseconds() + GRACE;
 
     if (!nbd_aio_is_ready(c->handle) || nbd_aio_disconnect(c->handle, 0) < 0)
         return;
     pthread_mutex_lock(&c->lock);
     while (!nbd_aio_is_closed(c->handle) && !nbd_aio_is_dead(c->handle)) {
-        uint64_t at = now();
+        uint64_t at = img_now_milliseconds();
         if (at >= end || wait_once(c, -1, (int)(end - at)) < 0)
             break;
     }

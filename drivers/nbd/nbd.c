@@ -2,8 +2,8 @@
 /* The vtable; opening, and requests.  Specification: doc/proto.md of the NBD project. */
 #include "nbd.h"
 #include "../../libimg/util/checked.h"
+#include "../../libimg/util/clock.h"
 #include <string.h>
-#include <time.h>
 
 IMG_MODULE("libnbd >= 1.14");
 
@@ -16,14 +16,6 @@ enum { NEARBY = 6, EACH = 50 };
 
 /* ---- Opening -------------------------------------------------------------------------- */
 
-static uint64_t microseconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /*
  * How many requests are useful in flight?  A far server needs many; for one nearby more than a few only push each
  * other's bytes out of the processor's caches.  So one small read is timed.
@@ -32,13 +24,13 @@ static uint32_t useful_requests(struct img *image)
 {
     struct nbd *s = image->state;
     unsigned char block[SECTOR];
-    uint64_t begin = microseconds(), most = s->pool.most * NBD_DEPTH;
+    uint64_t begin = img_now_nanoseconds() / 1000, most = s->pool.most * NBD_DEPTH;
     struct nbd_request request = { .kind = NBD_READ, .read = block, .length = img_min(sizeof block, s->export.size) };
 
     if (image->flags & IMG_NO_IO || s->export.minimum > sizeof block || request.length == 0)
         return (uint32_t)most;
     nbd_run(image, &request);       /* (an error is found by those who need the bytes) */
-    return (uint32_t)img_min(most, NEARBY + (microseconds() - begin) / EACH);
+    return (uint32_t)img_min(most, NEARBY + (img_now_nanoseconds() / 1000 - begin) / EACH);
 }
 
 static void set_limits(struct img *image)

@@ -2,6 +2,7 @@
 /* Requests over the connections of a node, which must all show the same export. */
 #include "nbd.h"
 #include "../../libimg/util/checked.h"
+#include "../../libimg/util/clock.h"
 #include <string.h>
 #include <time.h>
 
@@ -85,23 +86,15 @@ static const struct img_pool_ops pool_ops = {
     .size = sizeof(struct nbd_connection), .open = pool_open, .close = pool_close, .recover = pool_recover,
 };
 
-static uint64_t seconds(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec;
-}
-
 int nbd_connect(struct nbd *s, uint64_t timeout, struct img_error *err)
 {
-    uint64_t end = seconds() + img_min(timeout, 365 * 86400);
+    uint64_t end = img_now_milliseconds() / 1000 + img_min(timeout, 365 * 86400);
     const struct timespec pause = { .tv_nsec = OPEN_PAUSE };
     int ret;
 
     while ((ret = img_pool_start(&s->pool, &pool_ops, s, -1, err)) < 0) {
         /* (what the server says is its answer; a server that is not there may come) */
-        if (err->code == EINVAL || seconds() >= end)
+        if (err->code == EINVAL || img_now_milliseconds() / 1000 >= end)
             return ret;
         img_error_clear(err);
         nanosleep(&pause, NULL);

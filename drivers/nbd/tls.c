@@ -6,11 +6,11 @@
  * Specification: doc/proto.md, "Fixed newstyle negotiation" and "TLS support".
  */
 #include "nbd.h"
+#include "../../libimg/util/clock.h"
 #include "../../libimg/util/endian.h"
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { GREETING = 18, CLIENT_FLAGS = 4, STARTTLS = 5, REPLY_HEADER = 20, ACK = 1 };
@@ -22,18 +22,10 @@ struct patience {
     int stop;
 };
 
-static uint64_t now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
-
 static int wait_for(int fd, short events, const struct patience *patience)
 {
     struct pollfd wait[] = { { .fd = fd, .events = events }, { .fd = patience->stop, .events = POLLIN } };
-    uint64_t at = now();
+    uint64_t at = img_now_milliseconds();
     int ready = at >= patience->end ? 0 : poll(wait, 2, (int)(patience->end - at));
 
     if (ready < 0)
@@ -125,7 +117,7 @@ static int ask_for_tls(int fd, const unsigned char greeting[GREETING], const str
 
 int nbd_start_tls(const struct nbd_target *target, int fd, uint64_t milliseconds, int stop, struct img_error *err)
 {
-    const struct patience patience = { .end = now() + milliseconds, .stop = stop };
+    const struct patience patience = { .end = img_now_milliseconds() + milliseconds, .stop = stop };
     const char *host = target->tls_host ? target->tls_host : target->address.host;
     unsigned char greeting[GREETING];
     int ret = greet(fd, greeting, &patience, err);

@@ -68,17 +68,18 @@ static int pull_timeout(gnutls_transport_ptr_t context, unsigned milliseconds)
 }
 
 /* An error of the session; that of the socket behind it is named, too. */
-static int failed(const struct session *session, int code, const char *what, struct img_error *err)
+static int failed(const struct session *session, int code, bool shaking, const char *what, struct img_error *err)
 {
     const struct img_tls_wire *wire = session->wire;
+    const char *way = code == GNUTLS_E_PULL_ERROR ? "read from" : code == GNUTLS_E_PUSH_ERROR ? "write to" : NULL;
+    int error = code == GNUTLS_E_PULL_ERROR ? wire->in_error : wire->out_error;
 
-    if (code == GNUTLS_E_PULL_ERROR && wire->in_error)
-        return img_error_set(err, wire->in_error, "%s: %s: Unable to read from socket: %s", what,
-                             gnutls_strerror(code), img_strerror(wire->in_error));
-    if (code == GNUTLS_E_PUSH_ERROR && wire->out_error)
-        return img_error_set(err, wire->out_error, "%s: %s: Unable to write to socket: %s", what,
-                             gnutls_strerror(code), img_strerror(wire->out_error));
-    return tls_failed(code, err, "%s", what);
+    if (!way || !error)
+        return tls_failed(code, err, "%s", what);
+    if (!shaking)
+        return img_error_set(err, error, "Unable to %s socket: %s", way, img_strerror(error));
+    return img_error_set(err, error, "%s: %s: Unable to %s socket: %s", what, gnutls_strerror(code), way,
+                         img_strerror(error));
 }
 
 /* ---- Opening --------------------------------------------------------------------- */
@@ -254,7 +255,7 @@ static int session_handshake(void *opaque, struct img_error *err)
     if (again(ret))
         return -EAGAIN;
     if (ret < 0)
-        return failed(session, ret, "TLS handshake failed", err);
+        return failed(session, ret, true, "TLS handshake failed", err);
     ret = tls_verify_peer(session->gnutls, session->creds, session->host, err);
     session->shaken = ret == 0;
     return ret;
@@ -282,7 +283,7 @@ static int64_t session_read(void *opaque, void *bytes, size_t length, struct img
     } while (n < 0 && !again(n) && !gnutls_error_is_fatal((int)n));
     if (again(n))
         return -EAGAIN;
-    return n < 0 ? failed(session, (int)n, "Cannot read from TLS channel", err) : n;
+    return n < 0 ? failed(session, (int)n, false, "Cannot read from TLS channel", err) : n;
 }
 
 static int64_t session_write(void *opaque, const void *bytes, size_t length, struct img_error *err)
@@ -292,7 +293,7 @@ static int64_t session_write(void *opaque, const void *bytes, size_t length, str
 
     if (again(n))
         return -EAGAIN;
-    return n < 0 ? failed(session, (int)n, "Cannot write to TLS channel", err) : n;
+    return n < 0 ? failed(session, (int)n, false, "Cannot write to TLS channel", err) : n;
 }
 
 static int session_bye(void *opaque, struct img_error *err)
@@ -302,7 +303,7 @@ static int session_bye(void *opaque, struct img_error *err)
 
     if (again(ret))
         return -EAGAIN;
-    return ret < 0 ? failed(session, ret, "Cannot write to TLS channel", err) : 0;
+    return ret < 0 ? failed(session, ret, false, "Cannot write to TLS channel", err) : 0;
 }
 
 const struct img_tls_ops tls_session_ops = {

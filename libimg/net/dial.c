@@ -2,6 +2,7 @@
 /* dial.c - connects, without waiting longer than the caller has time. */
 #include "socket.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
@@ -10,7 +11,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A host that is gone is noticed: the first question after this many seconds of silence, then some more. */
@@ -21,18 +21,10 @@ struct patience {
     int stop;
 };
 
-static uint64_t now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
-
 /* Milliseconds left for poll(). */
 static int left(const struct patience *patience)
 {
-    uint64_t at = now();
+    uint64_t at = img_now_milliseconds();
 
     if (!patience->end)
         return -1;
@@ -151,7 +143,7 @@ static int take_descriptor(const struct img_address *address, struct img_error *
 
 int img_dial(const struct img_address *address, uint64_t milliseconds, int stop, struct img_error *err)
 {
-    const struct patience patience = { .end = milliseconds ? now() + milliseconds : 0, .stop = stop };
+    const struct patience patience = { .end = milliseconds ? img_now_milliseconds() + milliseconds : 0, .stop = stop };
 
     switch (address->type) {
     case IMG_INET:

@@ -6,22 +6,14 @@
  */
 #include "pool.h"
 #include "util/checked.h"
+#include "util/clock.h"
 #include "util/strbuf.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* Pauses between attempts to connect, in milliseconds: doubled each time. */
 enum { FIRST_PAUSE = 50, LONGEST_PAUSE = 1000 };
-
-static uint64_t now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
 
 /* ---- Connections ------------------------------------------------------------------- */
 
@@ -187,7 +179,7 @@ static int reopen(struct img_pool *pool, uint64_t end, int stop)
         }
         if (ret == -ECANCELED || pause_between(pause, stop) < 0)
             return -ECANCELED;
-        if (now() > end)
+        if (img_now_milliseconds() > end)
             return -EIO;
         pause = img_min(pause * 2, LONGEST_PAUSE);
     }
@@ -196,7 +188,7 @@ static int reopen(struct img_pool *pool, uint64_t end, int stop)
 /* At least one connection to a server that knows again what it was told. */
 static int replace_lost(struct img_pool *pool, int stop)
 {
-    uint64_t end = now() + pool->patience;
+    uint64_t end = img_now_milliseconds() + pool->patience;
     int ret;
 
     do {
@@ -206,7 +198,7 @@ static int replace_lost(struct img_pool *pool, int stop)
             ret = pool->ops->recover(pool->owner, pool->slots[0].connection, stop);
         if (ret == IMG_POOL_LOST)
             pool->slots[0].lost = true;
-    } while (ret == IMG_POOL_LOST && now() < end);
+    } while (ret == IMG_POOL_LOST && img_now_milliseconds() < end);
     return ret == IMG_POOL_LOST ? -EIO : ret;
 }
 

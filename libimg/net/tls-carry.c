@@ -9,6 +9,7 @@
  * breaks, what was decrypted is still given to the caller, then its end is shut down in both directions.
  */
 #include "tls-wire.h"
+#include "util/clock.h"
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -34,7 +35,7 @@ struct carrier {
 
 static void be_patient(struct carrier *carrier)
 {
-    carrier->patience = img_tls_clock() + (carrier->sent_end ? LINGER : STALL);
+    carrier->patience = img_now_milliseconds() + (carrier->sent_end ? LINGER : STALL);
 }
 
 /* Nothing can be sent or received any more.  A caller that writes, and does not read what is left, learns it now. */
@@ -206,7 +207,7 @@ static bool done(struct carrier *carrier)
         return false;
     if (!carrier->patience)
         be_patient(carrier);
-    return img_tls_clock() >= carrier->patience;
+    return img_now_milliseconds() >= carrier->patience;
 }
 
 /* What to wait for; a descriptor of which nothing is wanted is left out, since poll() reports its end in any case. */
@@ -214,7 +215,7 @@ static void wait_for_more(struct carrier *carrier)
 {
     struct img_tls_session *session = carrier->session;
     struct pollfd fds[2] = { { .fd = session->plain }, { .fd = session->fd } };
-    uint64_t now = img_tls_clock();
+    uint64_t now = img_now_milliseconds();
     /* The end of a caller that writes no more shows as POLLHUP, without being asked for. */
     bool watch = carrier->up_ended && !carrier->gone && !carrier->down_closed;
     int timeout = !carrier->patience ? -1 : carrier->patience > now ? (int)(carrier->patience - now) : 0;

@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* tls-wire.c - buffers on sockets, and the handshake, which is the only part that has a time-out. */
 #include "tls-wire.h"
+#include "util/clock.h"
 #include "util/guarded.h"
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
-
-uint64_t img_tls_clock(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 int img_tls_buffer_new(struct img_tls_buffer *buffer, size_t capacity)
 {
@@ -98,7 +90,7 @@ static int wait_for_wire(struct img_tls_session *session, bool look, uint64_t de
 {
     short out = img_tls_held(&session->wire.out) ? POLLOUT : 0;
     struct pollfd fds[] = { { .fd = session->fd, .events = (short)(POLLIN | out) }, { .fd = stop, .events = POLLIN } };
-    uint64_t now = img_tls_clock(), left = deadline > now ? deadline - now : 0;
+    uint64_t now = img_now_milliseconds(), left = deadline > now ? deadline - now : 0;
     int n;
 
     if (deadline && !left)
@@ -129,7 +121,7 @@ int img_tls_shake(struct img_tls_session *session, uint64_t deadline, int stop, 
 
 void img_tls_refuse(struct img_tls_session *session, int stop)
 {
-    uint64_t deadline = img_tls_clock() + REFUSAL;
+    uint64_t deadline = img_now_milliseconds() + REFUSAL;
     struct img_error ignored = IMG_ERROR_INIT;
 
     shutdown(session->fd, SHUT_WR);

@@ -20,8 +20,6 @@ struct img_tls_session {
     struct img_tls_session *next;   /* tls.c: all sessions that are carried */
 };
 
-/* Milliseconds of a clock that only goes forward. */
-uint64_t img_tls_clock(void);
 int img_tls_buffer_new(struct img_tls_buffer *buffer, size_t capacity);
 void img_tls_buffer_free(struct img_tls_buffer *buffer);
 
@@ -31,7 +29,7 @@ void img_tls_buffer_free(struct img_tls_buffer *buffer);
 bool img_tls_receive(int fd, struct img_tls_buffer *buffer, bool *ended, int *code);
 bool img_tls_send(int fd, struct img_tls_buffer *buffer, int *code);
 
-/* Shake hands on session->fd until `deadline` (img_tls_clock; 0: for ever), or until `stop` is readable. */
+/* Shake hands on session->fd until `deadline` (img_now_milliseconds; 0: for ever), or until `stop` is readable. */
 int img_tls_shake(struct img_tls_session *session, uint64_t deadline, int stop, struct img_error *err);
 /* After a failed handshake of a server: let the client read the end of the stream.  If the socket were closed with
  * bytes unread, the client would see a reset connection, and could not tell that it was refused. */

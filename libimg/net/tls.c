@@ -8,6 +8,7 @@
 #include "tls-files.h"
 #include "tls-wire.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/strbuf.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -316,7 +317,7 @@ static struct img_tls_session *new_session(struct img_tls_creds *creds, int fd)
 static int begin(struct img_tls_session *session, const char *host, uint64_t milliseconds, int stop, char **peer,
                  int *far_end, struct img_error *err)
 {
-    uint64_t deadline = milliseconds ? img_tls_clock() + milliseconds : 0;
+    uint64_t deadline = milliseconds ? img_now_milliseconds() + milliseconds : 0;
     int ret = make_buffers(&session->wire.in, &session->wire.out, err);
 
     if (ret == 0)

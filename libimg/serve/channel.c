@@ -8,6 +8,7 @@
 #include "util/strbuf.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -16,14 +17,6 @@
 #define PATIENCE (3 * SECOND)       /* for a client to take its answers after a stop request */
 
 enum { PIPE_PIECE = 4096 };         /* a pipe that is ready takes this much without blocking */
-
-uint64_t serve_now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
-}
 
 static bool is_socket(int fd)
 {
@@ -49,7 +42,7 @@ void serve_channel_close(struct serve_channel *channel)
 static int wait_until(const struct serve_channel *channel, int fd, short events, uint64_t end, bool stopping)
 {
     struct pollfd either[] = { { .fd = fd, .events = events }, { .fd = img_stop_fd(channel->stop), .events = POLLIN } };
-    uint64_t time = end ? serve_now() : 0, left = end > time ? end - time : 0;
+    uint64_t time = end ? img_now_nanoseconds() : 0, left = end > time ? end - time : 0;
     struct timespec most = { (time_t)(left / SECOND), (long)(left % SECOND) };
 
     if (end && !left)
@@ -72,7 +65,7 @@ static int wait_to_send(struct serve_channel *channel)
     uint64_t end = channel->deadline;
 
     if (stopping && !channel->patience)
-        channel->patience = serve_now() + PATIENCE;
+        channel->patience = img_now_nanoseconds() + PATIENCE;
     if (stopping && (!end || channel->patience < end))
         end = channel->patience;
     return wait_until(channel, channel->out, POLLOUT, end, stopping);
@@ -94,7 +87,7 @@ static ssize_t read_some(struct serve_channel *channel, void *bytes, size_t leng
         else if (errno != EINTR)
             ret = -errno;
         /* A client that sends a byte now and then never makes us wait. */
-        if (ret == 0 && channel->deadline && serve_now() >= channel->deadline)
+        if (ret == 0 && channel->deadline && img_now_nanoseconds() >= channel->deadline)
             ret = -ETIMEDOUT;
     }
     return ret;
@@ -173,17 +166,34 @@ int serve_send(struct serve_channel *channel, struct iovec *parts, size_t count)
     return 0;
 }
 
-const char *serve_read_error(int code)
+/* What TLS knows about the end of the stream. */
+static bool tell_tls(int fd, char text[SERVE_WHY])
 {
-    switch (code) {
-    case -ENODATA:
-    case -EPIPE:
-        return "Unexpected end-of-file before all data were read";
-    case -ETIMEDOUT:
-        return "the client took too long";
-    case -ECANCELED:
-        return "the server stops";
-    default:
-        return img_strerror(code);
-    }
+    struct img_error err = IMG_ERROR_INIT;
+    bool known = img_tls_why(fd, &err) < 0;
+
+    if (known)
+        snprintf(text, SERVE_WHY, "%s", err.text);
+    img_error_clear(&err);
+    return known;
+}
+
+bool serve_read_failure(const struct serve_channel *channel, int code, const char *pieces, char text[SERVE_WHY])
+{
+    bool ended = code == -ENODATA || code == -EPIPE;
+
+    if (ended && tell_tls(channel->in, text))
+        return true;
+    /* (to qemu-nbd, a client that was cut off is one that has left) */
+    if (ended || code == -ETIMEDOUT)
+        snprintf(text, SERVE_WHY, "Unexpected end-of-file before all %s were read", pieces);
+    else
+        snprintf(text, SERVE_WHY, "Unable to read from socket: %s", img_strerror(code));
+    return code != -ENODATA;
+}
+
+void serve_send_failure(const struct serve_channel *channel, int code, char text[SERVE_WHY])
+{
+    if (code != -EPIPE || !tell_tls(channel->out, text))
+        snprintf(text, SERVE_WHY, "Unable to write to socket: %s", img_strerror(code));
 }

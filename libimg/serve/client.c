@@ -7,6 +7,8 @@
 #include "internal.h"
 #include "util/cleanup.h"
 
+#include <stdio.h>
+
 enum { STACK = 256 << 10 };
 
 static void *work(void *context);
@@ -24,14 +26,22 @@ static void start_worker(struct serve_client *client)
     pthread_attr_destroy(&attributes);
 }
 
-static void log_end(struct serve_client *client, int code)
+/* All threads are done.  A client that has just left is not worth a word. */
+static void log_end(struct serve_client *client)
 {
-    if (code == 0)
+    int code = client->read_error;
+    char text[SERVE_WHY];
+
+    if (code < 0 && code != -ENODATA && !*client->why)
+        snprintf(client->why, sizeof client->why, "%s", img_strerror(code));
+    if (code == 0 && client->send_error == 0)
         serve_log(client->server, "Disconnect client, due to: Request handling failed in intermediate state");
-    else if (code == -EPIPE)
-        serve_log(client->server, "Disconnect client, due to: Unexpected end-of-file before all bytes were read");
-    else if (code != -ENODATA && code != -ECANCELED)
-        serve_log(client->server, "Disconnect client, due to: %s", img_strerror(code));
+    else if (code < 0 && code != -ECANCELED && *client->why)
+        serve_log(client->server, "Disconnect client, due to: %s", client->why);
+    if (client->send_error < 0) {
+        serve_send_failure(&client->channel, client->send_error, text);
+        serve_log(client->server, "Disconnect client, due to: Failed to send reply: %s", text);
+    }
 }
 
 /* Read a request, for this thread.  False: there are no more. */
@@ -48,7 +58,6 @@ static bool next(struct serve_client *client, struct serve_request *request)
     if (ret <= 0) {
         __atomic_store_n(&client->ending, true, __ATOMIC_RELAXED);
         client->read_error = ret;
-        log_end(client, ret);
     } else if (__atomic_load_n(&client->waiting, __ATOMIC_RELAXED) == 0) {
         start_worker(client);
     }
@@ -96,6 +105,7 @@ int serve_requests(struct serve_client *client)
     work(client);
     join_all(client);
     serve_buffers_close(&client->buffers);
+    log_end(client);
     if (client->send_error < 0)
         return client->send_error;
     return client->read_error == -ENODATA ? 0 : client->read_error == 0 ? -EPROTO : client->read_error;

@@ -4,7 +4,6 @@
 #include "util/endian.h"
 #include "util/strbuf.h"
 
-#include <stdio.h>
 
 enum { QUERY_MAX = sizeof NBD_CONTEXT_BITMAP + NBD_MAX_STRING };    /* a longer one matches nothing */
 
@@ -147,10 +146,8 @@ int serve_option_contexts(struct serve_client *client, struct serve_option *opti
         count(contexts);
         ret = tell_all(client, option, contexts);
         /* What follows the queries would be taken for the next option. */
-        if (ret == 0 && option->left) {
-            snprintf(option->why, sizeof option->why, "Bad magic received");
-            ret = -EPROTO;
-        }
+        if (ret == 0 && option->left)
+            ret = serve_give_up(client, "Bad magic received");
     } else {
         serve_contexts_clear(contexts);
     }

@@ -42,6 +42,40 @@ const char *serve_option_name(uint32_t id)
     }
 }
 
+/* ---- Failures ------------------------------------------------------------------- */
+
+int serve_give_up(struct serve_client *client, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(client->why, sizeof client->why, format, arguments);
+    va_end(arguments);
+    return -EPROTO;
+}
+
+/* Reading has failed.  What was being read is told as qemu-nbd does. */
+static int not_read(struct serve_client *client, int code, const char *what)
+{
+    char text[SERVE_WHY];
+
+    serve_read_failure(&client->channel, code, "data", text);
+    serve_give_up(client, "%s%s", what, text);
+    return code == -ENODATA ? -EPIPE : code;
+}
+
+static int send_parts(struct serve_client *client, struct iovec *parts, size_t count, const char *what)
+{
+    char text[SERVE_WHY];
+    int ret = serve_send(&client->channel, parts, count);
+
+    if (ret < 0) {
+        serve_send_failure(&client->channel, ret, text);
+        serve_give_up(client, "%s%s", what, text);
+    }
+    return ret;
+}
+
 /* ---- Answers -------------------------------------------------------------------- */
 
 int serve_option_reply(struct serve_client *client, const struct serve_option *option, uint32_t type,
@@ -59,7 +93,7 @@ int serve_option_reply(struct serve_client *client, const struct serve_option *o
     img_put_be32(head + 8, option->id);
     img_put_be32(head + 12, type);
     img_put_be32(head + 16, length);
-    return serve_send(&client->channel, all, count + 1);
+    return send_parts(client, all, count + 1, "");
 }
 
 static int acknowledge(struct serve_client *client, const struct serve_option *option)
@@ -76,7 +110,7 @@ int serve_option_refuse(struct serve_client *client, struct serve_option *option
 
     option->left = 0;
     if (ret < 0)
-        return ret;
+        return not_read(client, ret, "");
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
@@ -87,18 +121,6 @@ static int refuse_length(struct serve_client *client, struct serve_option *optio
 {
     return serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "option '%s' has unexpected length",
                                serve_option_name(option->id));
-}
-
-/* The handshake cannot go on. */
-IMG_PRINTF(2, 3)
-static int give_up(struct serve_option *option, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(option->why, sizeof option->why, format, arguments);
-    va_end(arguments);
-    return -EPROTO;
 }
 
 /* ---- Reading -------------------------------------------------------------------- */
@@ -114,7 +136,7 @@ static int take(struct serve_client *client, struct serve_option *option, void *
     }
     option->left -= length;
     ret = bytes ? serve_read(&client->channel, bytes, length) : serve_skip(&client->channel, length);
-    return ret < 0 ? (ret == -ENODATA ? -EPIPE : ret) : 1;
+    return ret < 0 ? not_read(client, ret, option->id == NBD_OPT_EXPORT_NAME ? "Failed to read export name: " : "") : 1;
 }
 
 int serve_option_read(struct serve_client *client, struct serve_option *option, void *bytes, uint32_t length)
@@ -194,20 +216,21 @@ static int option_export_name(struct serve_client *client, struct serve_option *
     int ret;
 
     if (client->mode == SERVE_EXTENDED)
-        return give_up(option, "Extended headers already negotiated");
+        return serve_give_up(client, "Extended headers already negotiated");
     if (length > NBD_MAX_STRING)
-        return give_up(option, "Bad length received");
+        return serve_give_up(client, "Bad length received");
     ret = take(client, option, name, length);
     if (ret <= 0)
         return ret;
     name[length] = 0;
     export = strlen(name) == length ? serve_find(client->server, name) : NULL;
     if (!export)
-        return give_up(option, "export not found");
+        return serve_give_up(client, "export not found");
     choose(client, export);
     img_put_be64(answer, export->told.length);
     img_put_be16(answer + 8, flags_for(client, option, export));
-    ret = serve_send(&client->channel, &(struct iovec){ answer, zeroes ? sizeof answer : NBD_EXPORT_NAME_SIZE }, 1);
+    ret = send_parts(client, &(struct iovec){ answer, zeroes ? sizeof answer : NBD_EXPORT_NAME_SIZE }, 1,
+                     "write failed: ");
     return ret < 0 ? ret : CHOSEN;
 }
 
@@ -308,7 +331,8 @@ static int handle(struct serve_client *client, struct serve_option *option, bool
     case NBD_OPT_EXPORT_NAME:
         return option_export_name(client, option, zeroes);
     case NBD_OPT_ABORT:
-        acknowledge(client, option);    /* the client may have left already */
+        acknowledge(client, option);
+        *client->why = 0;               /* the client may have left already */
         return -ENODATA;
     case NBD_OPT_LIST:
         return option_list(client, option);
@@ -336,15 +360,16 @@ static int handle(struct serve_client *client, struct serve_option *option, bool
 
 /* ---- TLS ------------------------------------------------------------------------ */
 
-static int check_peer(struct img_server *server, const char *peer, struct serve_option *option)
+static int check_peer(struct serve_client *client, const char *peer)
 {
+    const char *authz = client->server->settings.tls_authz;
     struct img_error err = IMG_ERROR_INIT;
     int ret = 0;
 
-    if (server->settings.tls_authz)
-        ret = img_authz_allows(server->settings.tls_authz, peer ? peer : "", &err);
+    if (authz)
+        ret = img_authz_allows(authz, peer ? peer : "", &err);
     if (ret < 0)
-        give_up(option, "%s", err.text);
+        serve_give_up(client, "%s", err.text);
     img_error_clear(&err);
     return ret;
 }
@@ -352,33 +377,33 @@ static int check_peer(struct img_server *server, const char *peer, struct serve_
 static int start_tls(struct serve_client *client, struct serve_option *option)
 {
     struct serve_channel *channel = &client->channel;
-    uint64_t now = serve_now(), left = channel->deadline > now ? (channel->deadline - now) / 1000000 + 1 : 1;
+    uint64_t now = img_now_nanoseconds(), left = channel->deadline > now ? (channel->deadline - now) / 1000000 + 1 : 1;
     struct img_error err = IMG_ERROR_INIT;
     char *peer = NULL;
     int fd, plain, ret;
 
     if (option->left) {
         ret = refuse_length(client, option);
-        return ret < 0 ? ret : give_up(option, "option 'starttls' has unexpected length");
+        return ret < 0 ? ret : serve_give_up(client, "option 'starttls' has unexpected length");
     }
     ret = acknowledge(client, option);
     if (ret < 0)
         return ret;
     /* Bytes that were sent in the clear must not count as sent through TLS. */
     if (channel->from != channel->to)
-        return give_up(option, "Unencrypted data after starttls");
+        return serve_give_up(client, "Unencrypted data after starttls");
     fd = fcntl(channel->in, F_DUPFD_CLOEXEC, 3);
     if (fd < 0)
         return -errno;
     plain = img_tls_start(client->server->settings.tls, fd, NULL, channel->deadline ? left : 0,
                           img_stop_fd(channel->stop), &peer, &err);
     if (plain < 0)
-        give_up(option, "TLS negotiation failed: %s", err.text);
+        serve_give_up(client, "%s", err.text);
     img_error_clear(&err);
     if (plain < 0)
         return plain;
     client->plain = channel->in = channel->out = plain;
-    ret = check_peer(client->server, peer, option);
+    ret = check_peer(client, peer);
     free(peer);
     return ret;
 }
@@ -387,19 +412,25 @@ static int start_tls(struct serve_client *client, struct serve_option *option)
 
 static int read_option(struct serve_client *client, struct serve_option *option)
 {
-    unsigned char head[NBD_OPTION_SIZE];
-    int ret = serve_read(&client->channel, head, sizeof head);
+    unsigned char magic[8], id[4], length[4];
+    int ret = serve_read(&client->channel, magic, sizeof magic);
 
     if (ret < 0) {
-        give_up(option, "Failed to read opts magic: %s", serve_read_error(ret));
+        not_read(client, ret, "Failed to read opts magic: ");
         return ret;
     }
-    if (img_get_be64(head) != NBD_OPTION_MAGIC)
-        return give_up(option, "Bad magic received");
-    option->id = img_get_be32(head + 8);
-    option->left = img_get_be32(head + 12);
+    if (img_get_be64(magic) != NBD_OPTION_MAGIC)
+        return serve_give_up(client, "Bad magic received");
+    ret = serve_read(&client->channel, id, sizeof id);
+    if (ret < 0)
+        return not_read(client, ret, "Failed to read option: ");
+    ret = serve_read(&client->channel, length, sizeof length);
+    if (ret < 0)
+        return not_read(client, ret, "Failed to read option length: ");
+    option->id = img_get_be32(id);
+    option->left = img_get_be32(length);
     if (option->left > NBD_MAX_PAYLOAD)
-        return give_up(option, "len (%u) is larger than max len (%u)", option->left, NBD_MAX_PAYLOAD);
+        return serve_give_up(client, "len (%u) is larger than max len (%u)", option->left, NBD_MAX_PAYLOAD);
     return 0;
 }
 
@@ -409,35 +440,36 @@ static int before_tls(struct serve_client *client, struct serve_option *option, 
     int ret;
 
     if (option->id == NBD_OPT_EXPORT_NAME)
-        return give_up(option, "Option 0x%x not permitted before TLS", option->id);
+        return serve_give_up(client, "Option 0x%x not permitted before TLS", option->id);
     if (!fixed)
-        return give_up(option, "Unsupported option 0x%x", option->id);
+        return serve_give_up(client, "Unsupported option 0x%x", option->id);
     if (option->id == NBD_OPT_STARTTLS)
         return start_tls(client, option);
     ret = serve_option_refuse(client, option, NBD_REP_ERR_TLS_REQD, "Option 0x%x not permitted before TLS", option->id);
     return ret == 0 && option->id == NBD_OPT_ABORT ? -ENODATA : ret;
 }
 
-static int options(struct serve_client *client, struct serve_option *option, uint32_t flags)
+static int options(struct serve_client *client, uint32_t flags)
 {
+    struct serve_option option = { .id = 0 };
     bool fixed = flags & NBD_FLAG_FIXED_NEWSTYLE, tls = client->server->settings.tls;
 
     for (;;) {
-        int ret = read_option(client, option);
+        int ret = read_option(client, &option);
         if (ret < 0)
             return ret;
         if (tls && client->plain < 0)
-            ret = before_tls(client, option, fixed);
-        else if (!fixed && option->id != NBD_OPT_EXPORT_NAME)
-            ret = give_up(option, "Unsupported option %u (%s)", option->id, serve_option_name(option->id));
+            ret = before_tls(client, &option, fixed);
+        else if (!fixed && option.id != NBD_OPT_EXPORT_NAME)
+            ret = serve_give_up(client, "Unsupported option %u (%s)", option.id, serve_option_name(option.id));
         else
-            ret = handle(client, option, !(flags & NBD_FLAG_NO_ZEROES));
+            ret = handle(client, &option, !(flags & NBD_FLAG_NO_ZEROES));
         if (ret != NEXT)
             return ret < 0 ? ret : 0;
     }
 }
 
-static int greet(struct serve_client *client, struct serve_option *option, uint32_t *flags)
+static int greet(struct serve_client *client, uint32_t *flags)
 {
     unsigned char greeting[NBD_GREETING_SIZE], answer[4];
     int ret;
@@ -455,7 +487,7 @@ static int greet(struct serve_client *client, struct serve_option *option, uint3
         return ret;
     *flags = img_get_be32(answer);
     if (*flags & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES))
-        return give_up(option, "Unknown client flags 0x%x received",
+        return serve_give_up(client, "Unknown client flags 0x%x received",
                        *flags & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES));
     return 0;
 }
@@ -463,17 +495,21 @@ static int greet(struct serve_client *client, struct serve_option *option, uint3
 int serve_handshake(struct serve_client *client)
 {
     struct img_server *server = client->server;
-    struct serve_option option = { .id = 0 };
     unsigned seconds = server->settings.handshake_seconds;
+    bool greeted;
     uint32_t flags;
     int ret;
 
-    client->channel.deadline = seconds ? serve_now() + seconds * 1000000000ull : 0;
-    ret = greet(client, &option, &flags);
-    if (ret == 0)
-        ret = options(client, &option, flags);
+    client->channel.deadline = seconds ? img_now_nanoseconds() + seconds * 1000000000ull : 0;
+    ret = greet(client, &flags);
+    greeted = ret == 0;
+    if (greeted)
+        ret = options(client, flags);
     client->channel.deadline = 0;
-    if (ret < 0 && (*option.why || ret != -ENODATA))
-        serve_log(server, "option negotiation failed: %s", *option.why ? option.why : serve_read_error(ret));
+    if (greeted && ret < 0 && ret != -ENODATA && !*client->why)
+        serve_give_up(client, "%s", img_strerror(ret));
+    /* Whoever sends nothing, or only a part of the flags, is a probe; the end of the server is no failure. */
+    if (ret < 0 && ret != -ECANCELED && *client->why)
+        serve_log(server, "option negotiation failed: %s", client->why);
     return ret;
 }

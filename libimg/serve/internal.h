@@ -20,6 +20,7 @@
 #include "driver.h"
 #include "protocol.h"
 #include "serve.h"
+#include "util/clock.h"
 #include "util/stop.h"
 
 #include <stdlib.h>
@@ -76,15 +77,17 @@ struct serve_channel {
 
 int serve_channel_open(struct serve_channel *channel, int in, int out, const struct img_stop *stop);
 void serve_channel_close(struct serve_channel *channel);
-uint64_t serve_now(void);
 /* 0; -ENODATA: the client has left, and sent nothing of it; -EPIPE: only a part of it; -ECANCELED: the server stops;
  * -ETIMEDOUT: the deadline has passed; another negative errno. */
 int serve_read(struct serve_channel *channel, void *bytes, size_t length);
 int serve_skip(struct serve_channel *channel, uint64_t length);
 /* Send all of it; changes parts[]. */
 int serve_send(struct serve_channel *channel, struct iovec *parts, size_t count);
-/* What an error of serve_read means, for the log. */
-const char *serve_read_error(int code);
+/* What an error of serve_read or of serve_send means, in qemu-nbd's words, for the log.  `pieces`: "data" or "bytes".
+ * False: the client has just left. */
+enum { SERVE_WHY = 192 };
+bool serve_read_failure(const struct serve_channel *channel, int code, const char *pieces, char text[SERVE_WHY]);
+void serve_send_failure(const struct serve_channel *channel, int code, char text[SERVE_WHY]);
 
 /* ---- One client ----------------------------------------------------------------- */
 
@@ -133,6 +136,7 @@ struct serve_client {
 
     pthread_mutex_t read_lock;      /* held by the thread that reads; protects: */
     int read_error;                 /* why reading has ended; 0: the client broke the rules */
+    char why[SERVE_WHY];            /* the same, or why the handshake failed, for the log; empty: not worth telling */
     unsigned threads, most;
     pthread_t workers[SERVE_WORKERS];       /* the first is the caller's */
     unsigned waiting;               /* threads that wait for read_lock; atomic */
@@ -150,10 +154,11 @@ int serve_requests(struct serve_client *client);
 /* An option while it is being read: `left` bytes of it are still to come. */
 struct serve_option {
     uint32_t id, left;
-    char why[128];                  /* for the log, if the handshake fails */
 };
 
 /* handshake.c: parts that context.c uses, too. */
+/* The handshake cannot go on: the reason, for the log.  Returns -EPROTO. */
+int serve_give_up(struct serve_client *client, const char *format, ...) IMG_PRINTF(2, 3);
 const char *serve_option_name(uint32_t id);
 int serve_option_reply(struct serve_client *client, const struct serve_option *option, uint32_t type,
                        const struct iovec *parts, size_t count);

@@ -39,6 +39,24 @@ static void refuse_length(struct serve_request *request)
     refuse(request, "len (%" PRIu64 ") is larger than max len (%u)", request->length, NBD_MAX_PAYLOAD);
 }
 
+/* Reading has failed.  What was being read, and what it consists of, is told as qemu-nbd does. */
+static int not_read(struct serve_client *client, int code, const char *what, const char *pieces)
+{
+    char text[SERVE_WHY];
+
+    if (serve_read_failure(&client->channel, code, pieces, text))
+        snprintf(client->why, sizeof client->why, "%s%.*s", what, (int)(SERVE_WHY - 1 - strlen(what)), text);
+    return code;
+}
+
+/* After the header, the client may not just leave. */
+static int read_rest(struct serve_client *client, void *bytes, size_t length)
+{
+    int ret = serve_read(&client->channel, bytes, length);
+
+    return ret == -ENODATA ? -EPIPE : ret;
+}
+
 /* The header.  1, DROP or a negative errno. */
 static int read_header(struct serve_client *client, struct serve_request *request)
 {
@@ -48,7 +66,7 @@ static int read_header(struct serve_client *client, struct serve_request *reques
     int ret = serve_read(&client->channel, head, extended ? NBD_EXTENDED_REQUEST_SIZE : NBD_REQUEST_SIZE);
 
     if (ret < 0)
-        return ret;
+        return not_read(client, ret, "", "bytes");
     magic = img_get_be32(head);
     request->flags = img_get_be16(head + 4);
     request->type = img_get_be16(head + 6);
@@ -146,16 +164,18 @@ static int read_filter(struct serve_client *client, struct serve_request *reques
         filter->bitmaps = img_calloc(chosen->export->told.bitmap_count, sizeof *filter->bitmaps);
         if (!filter->bitmaps)
             return -ENOMEM;
-        ret = serve_read(&client->channel, bytes, LENGTH);
+        ret = read_rest(client, bytes, LENGTH);
         request->length = ret == 0 ? img_get_be64(bytes) : 0;
         left -= LENGTH;
     }
     for (; ret == 0 && valid && left; left -= ID) {
-        ret = serve_read(&client->channel, bytes, ID);
+        ret = read_rest(client, bytes, ID);
         valid = ret == 0 && add_context(chosen, filter, img_get_be32(bytes));
     }
     if (ret == 0)
         ret = serve_skip(&client->channel, left);
+    if (ret < 0)
+        return not_read(client, ret, "Failed to read CMD_BLOCK_STATUS data: ", "data");
     if (!valid)
         request->length = filter->count = 0;
     return ret;
@@ -200,13 +220,17 @@ static int read_payload(struct serve_client *client, struct serve_request *reque
     if (ret == 0 && payload && request->failed) {
         ret = serve_skip(&client->channel, length);
         payload = false;
+        if (ret < 0)
+            not_read(client, ret, "", "data");
     }
     size = ret == 0 && !request->failed ? buffer_size(client, request) : 0;
     if (size)
         ret = serve_buffer_take(&client->buffers, size, &request->buffer);
     if (ret == 0 && payload && size)
-        ret = serve_read(&client->channel, request->buffer.bytes, size);
-    return ret < 0 ? (ret == -ENODATA ? -EPIPE : ret) : READY;
+        ret = read_rest(client, request->buffer.bytes, size);
+    if (ret < 0 && payload && request->buffer.bytes)
+        not_read(client, ret, "Failed to read CMD_WRITE data: ", "data");
+    return ret < 0 ? ret : READY;
 }
 
 int serve_receive(struct serve_client *client, struct serve_request *request)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* stop.c - a flag, and a pipe that wakes threads in poll(). */
 #include "stop.h"
+#include "util/clock.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -52,20 +53,12 @@ int img_stop_fd(const struct img_stop *stop)
     return stop ? stop->fds[0] : -1;
 }
 
-static uint64_t now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
-}
-
 int img_stop_sleep(const struct img_stop *stop, uint64_t nanoseconds)
 {
     struct pollfd wake = { .fd = img_stop_fd(stop), .events = POLLIN };
-    uint64_t end = now() + nanoseconds, time;
+    uint64_t end = img_now_nanoseconds() + nanoseconds, time;
 
-    while (!img_stop_asked(stop) && (time = now()) < end) {
+    while (!img_stop_asked(stop) && (time = img_now_nanoseconds()) < end) {
         struct timespec left = { (time_t)((end - time) / SECOND), (long)((end - time) % SECOND) };
         ppoll(&wake, stop ? 1 : 0, &left, NULL);
     }

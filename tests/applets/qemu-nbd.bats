@@ -574,6 +574,83 @@ bad() {
     has "$OUT" '^  flags: 0xffff \( readonly flush fua rotational trim zeroes df multi resize cache fast-zero block-status-payload \)$'
 }
 
+# ---- What is said about clients
+
+# dropped TEXT PYTHON...: a client that does this, with `c` connected, is dropped, and this is said on standard error;
+# -: nothing
+dropped() {
+    local before
+    before=$(wc -l < server.err)
+    # The next client gets its turn when the first is gone.
+    PYTHONPATH="$ROOT/tests/interop/lib" python3 - "${@:2}" << 'END'
+import struct, sys
+from nbd import *
+
+def request(command, length, magic=0x25609513):
+    return struct.pack(">IHHQQI", magic, 0, command, 1, 0, length)
+
+c = Client("s")
+for line in sys.argv[1:]:
+    exec(line)
+c.close()
+Client("s").receive(18)
+END
+    { [ "$1" = - ] || echo "qemu-nbd: $1"; } > expected
+    tail -n "+$((before + 1))" server.err | diff expected -
+}
+
+@test "qemu-nbd: it says why it dropped a client" {
+    start_nbd -f raw -t a.raw
+    local failed='option negotiation failed:' due='Disconnect client, due to:'
+    local end='Unexpected end-of-file before all data were read'
+    dropped - 'c.receive(18)'
+    dropped - 'c.receive(18); c.send(bytes(2))'
+    dropped - 'c.greet(); c.send(option(2)); c.receive(20)'
+    dropped "$failed Unknown client flags 0x4 received" 'c.greet(7); c.receive(1)'
+    dropped "$failed Unsupported option 3 (list)" 'c.greet(0); c.send(option(3)); c.receive(1)'
+    dropped "$failed Failed to read opts magic: $end" 'c.greet()'
+    dropped "$failed Failed to read option: $end" 'c.greet(); c.send(option(3)[:8])'
+    dropped "$failed Failed to read option length: $end" 'c.greet(); c.send(option(3)[:12])'
+    dropped "$failed $end" 'c.greet(); c.send(option(6, b"", 20))'
+    dropped "$failed Failed to read export name: $end" 'c.greet(); c.send(option(1, b"no", 5))'
+    dropped "$failed export not found" 'c.greet(); c.send(option(1, b"no")); c.receive(1)'
+    dropped "$failed Bad length received" 'c.greet(); c.send(option(1, b"n" * 4097)); c.receive(1)'
+    dropped "$failed Extended headers already negotiated" \
+        'c.greet(); c.send(option(11)); c.receive(20); c.send(option(1)); c.receive(1)'
+    dropped "$failed Bad magic received" 'c.greet(); c.send(struct.pack(">QII", 1, 3, 0)); c.receive(1)'
+    dropped "$failed len (33554433) is larger than max len (33554432)" \
+        'c.greet(); c.send(option(6, b"", (1 << 25) + 1)); c.receive(1)'
+    dropped "$failed Failed to read opts magic: Unable to read from socket: Connection reset by peer" \
+        'c.greet(); c.send(option(99)); c.receive(1)'
+    dropped - 'c.open(SIMPLE)'
+    dropped - 'c.open(SIMPLE); c.request(DISC); c.receive(1)'
+    dropped "$due Request handling failed in intermediate state" 'c.open(SIMPLE); c.send(request(0, 512, 5)); c.receive(17)'
+    dropped "$due Unexpected end-of-file before all bytes were read" 'c.open(SIMPLE); c.send(request(0, 512)[:5])'
+    dropped "$due Failed to read CMD_WRITE data: $end" 'c.open(SIMPLE); c.send(request(1, 512) + b"a")'
+    dropped "$due $end" 'c.open(EXTENDED); c.request(FLUSH, 0, 4, PAYLOAD, b"ab")'
+    dropped "$due Failed to read CMD_BLOCK_STATUS data: $end" \
+        'c.open(EXTENDED, b"base:allocation"); c.request(STATUS, 0, 12, PAYLOAD, b"ab")'
+    stop_server
+    start_nbd -f raw -t --handshake-limit=1 a.raw
+    dropped "$failed Failed to read opts magic: $end" 'c.greet(); c.receive(1)'
+    stop_server
+}
+
+@test "qemu-nbd: it says why it dropped a client of TLS" {
+    need_tls
+    need psktool
+    psktool -u qemu -p keys.psk > /dev/null 2>&1
+    start_nbd -f raw -t --object "tls-creds-psk,id=t,dir=$PWD,endpoint=server" --tls-creds=t a.raw
+    local failed='option negotiation failed:'
+    dropped "$failed Option 0x1 not permitted before TLS" 'c.greet(); c.send(option(1)); c.receive(1)'
+    dropped "$failed option 'starttls' has unexpected length" 'c.greet(); c.send(option(5, b"a")); c.receive(50000)'
+    dropped "$failed TLS handshake failed: An unexpected TLS packet was received." \
+        'c.greet(); c.send(option(5)); c.option_replies(); c.send(b"GET / HTTP/1.0" * 20); c.receive(1)'
+    dropped "$failed TLS handshake failed: The TLS connection was non-properly terminated." \
+        'c.greet(); c.send(option(5)); c.option_replies()'
+    stop_server
+}
+
 # ---- The life of a server
 
 @test "qemu-nbd: it ends with its last client, or with a signal" {

@@ -23,7 +23,8 @@ PEER_NBD = installed('PEER_NBD', os.path.join(os.path.dirname(PEER), 'qemu-nbd')
 SIZE = 1 << 20
 MOST = 32 << 20
 QUERIES = [b'base:allocation', b'base:', b'base:x', b'qemu:', b'qemu:allocation-depth', b'qemu:allocation-depthx',
-           b'qemu:dirty-bitmap:', b'qemu:dirty-bitmap:b1', b'qemu:dirty-bitmap:nope', b'qemu:dirty-bitmap', b'', b'x:y',
+           b'qemu:dirty-bitmap:', b'qemu:dirty-bitmap:b0', b'qemu:dirty-bitmap:b1', b'qemu:dirty-bitmap:nope',
+           b'qemu:dirty-bitmap', b'', b'x:y',
            b'base:' + b'a' * 5000, b'q' * 4096, b'base:allocation\0', b'x:\0y',
            b'qemu:\0', b'\0']
 NAMES = [b'', b'', b'', b'nope', b'a\0b', b'n' * 81, b'n' * 4096, b'n' * 4097, b'\xff\xfe\n']
@@ -82,7 +83,7 @@ def random_range(rng):
 
 
 def filter_payload(rng, chosen):
-    ids = [rng.choice([0, 1, 2, 3, 9]) for _ in range(rng.randrange(5))]
+    ids = [rng.choice([0, 1, 2, 3, 4, 9]) for _ in range(rng.randrange(5))]
     data = struct.pack(f'>Q{len(ids)}I', rng.choice([SIZE, SIZE, 512, 0, SIZE + 1]), *ids)
     return rng.choice([data, data, data, data[:-1], data[:5], b''])
 
@@ -110,8 +111,8 @@ def random_request(rng, mode, chosen):
 
 def requests(rng, state):
     mode = rng.choice([SIMPLE, STRUCTURED, EXTENDED])
-    chosen = [q for q in (b'base:allocation', b'qemu:allocation-depth', b'qemu:dirty-bitmap:b1')
-              if rng.random() < 0.6] if mode != SIMPLE else []
+    chosen = [q for q in (b'base:allocation', b'qemu:allocation-depth', b'qemu:dirty-bitmap:b0',
+                          b'qemu:dirty-bitmap:b1') if rng.random() < 0.6] if mode != SIMPLE else []
     sent = [random_request(rng, mode, chosen) for _ in range(rng.randrange(1, 40))]
     changing = state['changed'] or rng.random() < 0.5
     state['changed'] = changing
@@ -147,11 +148,13 @@ def one(seed, folder):
     rng = random.Random(seed)
     make_qcow2(folder, 'base', None, SIZE, ['write -P 1 0 128k'])
     must(PEER, ['create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', 'ours'], folder)
-    must(PEER, ['bitmap', '--add', '-g', '4096', 'ours', 'b1'], folder)
+    must(PEER, ['bitmap', '--add', '-g', '4096', 'ours', 'b0'], folder)
+    run(PEER_IO, ['-f', 'qcow2', '-c', 'write -P 5 30k 50k', 'ours'], folder)
+    must(PEER, ['bitmap', '--add', '-g', '65536', 'ours', 'b1'], folder)
     run(PEER_IO, ['-f', 'qcow2', '-c', 'write -P 3 100k 9k', '-c', 'write -z 256k 64k', '-c', 'write -P 4 900k 1k',
                   'ours'], folder)
     shutil.copy(os.path.join(folder, 'ours'), os.path.join(folder, 'peer'))
-    words = ['-t', '-e', '0', '-f', 'qcow2', '-D', 'described', '-A', '-B', 'b1']
+    words = ['-t', '-e', '0', '-f', 'qcow2', '-D', 'described', '-A', '-B', 'b0', '-B', 'b1']
     servers = []
     problems, state = [], {'changed': False}
     try:
