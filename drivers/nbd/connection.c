@@ -452,7 +452,7 @@ int nbd_connection_run(void *connection, void *context)
     int ret;
 
     request->count = 0;
-    request->received = (struct nbd_received){ .at = NULL };
+    nbd_received_begin(&request->received);
     request->done = false;
     request->turn = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     LOCK_SCOPE(&c->lock);
@@ -461,6 +461,6 @@ int nbd_connection_run(void *connection, void *context)
     wake_poller(c);
     wait_for_answer(c, request);
     ret = result_of(c, request);
-    free(request->received.at);
+    nbd_received_end(&request->received);
     return ret;
 }

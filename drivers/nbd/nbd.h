@@ -21,7 +21,6 @@
 #include "../../libimg/driver.h"
 #include "../../libimg/net.h"
 #include "../../libimg/net/pool.h"
-#include "../../libimg/util/vector.h"
 #include <libnbd.h>
 
 enum { NBD_CONNECTIONS = 4, NBD_DEPTH = 16 };   /* usual number; useful requests in flight on each */
@@ -70,10 +69,14 @@ int nbd_start_tls(const struct nbd_target *target, int fd, uint64_t milliseconds
 struct nbd_part {
     uint64_t start, end;
 };
+enum { NBD_FEW_PARTS = 4 };         /* no memory is needed for so many */
 struct nbd_received {
-    struct nbd_part *at;            /* (as IMG_VECTOR) */
+    struct nbd_part few[NBD_FEW_PARTS];
+    struct nbd_part *at;            /* those, or from malloc */
     size_t count, capacity;
 };
+void nbd_received_begin(struct nbd_received *received);
+void nbd_received_end(struct nbd_received *received);
 /* The range came.  -EPROTO: some of it had come before, or there are too many gaps; -ENOMEM. */
 int nbd_received_add(struct nbd_received *received, uint64_t offset, uint64_t length);
 /* Did all of this range come, and nothing else? */

@@ -4,6 +4,8 @@
  * enough.  Most come in order, so that there is one part.
  */
 #include "nbd.h"
+#include "../../libimg/util/strbuf.h"
+#include <stdlib.h>
 #include <string.h>
 
 /* A server that leaves more gaps at a time is refused. */
@@ -30,15 +32,49 @@ static void remove_part(struct nbd_received *received, size_t index)
     memmove(&received->at[index], &received->at[index + 1], (received->count - index) * sizeof *received->at);
 }
 
+static int make_room(struct nbd_received *received)
+{
+    size_t capacity = received->capacity * 2;
+    bool few = received->at == received->few;
+    struct nbd_part *more;
+
+    if (received->count < received->capacity)
+        return 0;
+    if (capacity > MOST_PARTS)
+        return -EPROTO;
+    more = img_realloc(few ? NULL : received->at, capacity * sizeof *more);
+    if (!more)
+        return -ENOMEM;
+    if (few)
+        memcpy(more, received->few, sizeof received->few);
+    received->at = more;
+    received->capacity = capacity;
+    return 0;
+}
+
 static int insert_part(struct nbd_received *received, size_t index, struct nbd_part part)
 {
-    if (received->count == MOST_PARTS)
-        return -EPROTO;
-    if (!IMG_VECTOR_PUSH(received, part))
-        return -ENOMEM;
-    memmove(&received->at[index + 1], &received->at[index], (received->count - 1 - index) * sizeof *received->at);
+    int ret = make_room(received);
+
+    if (ret < 0)
+        return ret;
+    memmove(&received->at[index + 1], &received->at[index], (received->count - index) * sizeof *received->at);
     received->at[index] = part;
+    received->count++;
     return 0;
+}
+
+void nbd_received_begin(struct nbd_received *received)
+{
+    received->at = received->few;
+    received->count = 0;
+    received->capacity = NBD_FEW_PARTS;
+}
+
+void nbd_received_end(struct nbd_received *received)
+{
+    if (received->at != received->few)
+        free(received->at);
 }
 
 int nbd_received_add(struct nbd_received *received, uint64_t offset, uint64_t length)

@@ -3,6 +3,7 @@
  * ask.c - the client's side of the haggling over options.  Everything that arrives has a bound, in bytes and in time.
  */
 #include "ask.h"
+#include "util/clock.h"
 #include "util/cleanup.h"
 #include "util/endian.h"
 #include "util/strbuf.h"
@@ -11,14 +12,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
-
-uint64_t nbd_now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
 
 const char *nbd_option_name(uint32_t option)
 {
@@ -49,7 +42,7 @@ static int await(const struct nbd_peer *peer, short events)
     struct pollfd wait = { .fd = peer->fd, .events = events };
 
     for (;;) {
-        uint64_t now = nbd_now();
+        uint64_t now = img_now_milliseconds();
         int ready = now >= peer->deadline ? 0 : poll(&wait, 1, (int)(peer->deadline - now));
 
         if (ready > 0)

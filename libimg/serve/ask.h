@@ -24,8 +24,6 @@ struct nbd_answer {
     unsigned char *bytes;           /* freed by the caller */
 };
 
-/* Milliseconds of CLOCK_MONOTONIC, for `deadline`. */
-uint64_t nbd_now(void);
 /* All bytes, before the deadline.  `what`: for "Failed to read WHAT: ...". */
 int nbd_peer_read(struct nbd_peer *peer, void *bytes, size_t length, const char *what, struct img_error *err);
 int nbd_peer_write(struct nbd_peer *peer, const void *bytes, size_t length, struct img_error *err);

@@ -2,6 +2,7 @@
 /* join.c - the handshake of a client that knows the name of the export: the kernel's NBD client has no handshake. */
 #include "../serve.h"
 #include "ask.h"
+#include "util/clock.h"
 #include "util/endian.h"
 #include <string.h>
 
@@ -9,7 +10,7 @@ enum { MILLISECONDS = 10000 };
 
 int img_server_join(int fd, const char *name, uint64_t *size, uint32_t *flags, struct img_error *err)
 {
-    struct nbd_peer peer = { .fd = fd, .deadline = nbd_now() + MILLISECONDS };
+    struct nbd_peer peer = { .fd = fd, .deadline = img_now_milliseconds() + MILLISECONDS };
     unsigned char bytes[NBD_EXPORT_NAME_SIZE + NBD_EXPORT_NAME_ZEROES];
     size_t length = sizeof bytes;
     int ret = nbd_peer_greet(&peer, err);

@@ -5,6 +5,7 @@
  */
 #include "../serve.h"
 #include "ask.h"
+#include "util/clock.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include "util/endian.h"
@@ -329,7 +330,7 @@ static int talk(struct nbd_peer *peer, struct img_tls_creds *tls, const char *ho
 
 int img_server_list(int fd, struct img_tls_creds *tls, const char *host, struct img_doc **list, struct img_error *err)
 {
-    struct nbd_peer peer = { .fd = fd, .deadline = nbd_now() + MAX_MILLISECONDS };
+    struct nbd_peer peer = { .fd = fd, .deadline = img_now_milliseconds() + MAX_MILLISECONDS };
     int ret;
 
     *list = img_doc_array();
