@@ -202,6 +202,14 @@ static int replace_lost(struct img_pool *pool, int stop)
     return ret == IMG_POOL_LOST ? -EIO : ret;
 }
 
+/* Does the job end, so that nobody needs an answer?  A connection may have been given up for that reason. */
+static bool is_stopped(int stop)
+{
+    struct pollfd look = { .fd = stop, .events = POLLIN };
+
+    return poll(&look, 1, 0) > 0;
+}
+
 /* All requests have ended, and no other starts, until the lost connections are replaced.  The caller holds the lock. */
 static int recover(struct img_pool *pool, int stop)
 {
@@ -241,10 +249,9 @@ int img_pool_run(struct img_pool *pool, int (*run)(void *connection, void *reque
             ret = IMG_POOL_LOST;
         }
         leave(pool, slot, ret == IMG_POOL_LOST);
-        if (ret == IMG_POOL_LOST)
-            ret = recover(pool, stop);
-        else
+        if (ret != IMG_POOL_LOST)
             break;
+        ret = is_stopped(stop) ? -ECANCELED : recover(pool, stop);
     } while (ret == 0);
     pthread_mutex_unlock(&pool->lock);
     return ret;
