@@ -33,7 +33,7 @@ static void remove_part(struct nbd_received *received, size_t index)
 static int insert_part(struct nbd_received *received, size_t index, struct nbd_part part)
 {
     if (received->count == MOST_PARTS)
-        return -EPROTO;
+        return -EIO;
     if (!IMG_VECTOR_PUSH(received, part))
         return -ENOMEM;
     memmove(&received->at[index + 1], &received->at[index], (received->count - 1 - index) * sizeof *received->at);
@@ -52,7 +52,7 @@ int nbd_received_add(struct nbd_received *received, uint64_t offset, uint64_t le
     joins = index < received->count && received->at[index].end == offset;
     behind = index + joins;
     if (behind < received->count && received->at[behind].start < part.end)
-        return -EPROTO;
+        return -EIO;
     if (behind < received->count && received->at[behind].start == part.end) {
         if (joins) {
             part.start = received->at[index].start;
