@@ -25,7 +25,9 @@ const char *__asan_default_options(void)
 
 enum { HEAD = 6, MAX_INPUT = 64 << 10, MAX_THREADS = 3, BUFFER = 12 << 10, MAX_EXTENTS = 50 };
 enum { ALL_FREE, RIGHT_START, ONE_CONNECTION, SEVERAL };
-enum { HAS_STRUCTURED = 1, HAS_MAP = 2, HAS_BLOCKS = 4, POLITE = 8, PATIENT = 16, READ_ONLY = 32, TWO = 64, THREE = 128 };
+enum {
+    HAS_STRUCTURED = 1, HAS_MAP = 2, HAS_BLOCKS = 4, POLITE = 8, PATIENT = 16, READ_ONLY = 32, TWO = 64, THREE = 128
+};
 
 static struct wrong_server server;
 static int mode;

@@ -13,8 +13,8 @@ It answers one connection after the other, from memory, whose content it writes 
     hangup=N,M...   close the connection at its Nth request (counted over all connections), without an answer
     forget=1        lose on a hangup what was written and not flushed
     log=FILE        a line for each connection, request and end
-    wrong=WHAT      answer the third request wrongly: magic, cookie, short, long, type, unknown, none, huge, hole, silence, offset,
-                    count, twice, overlap
+    wrong=WHAT      answer the third request wrongly: magic, cookie, short, long, type, unknown, none, huge, hole,
+                    silence, offset, count, twice, overlap
 """
 import os
 import signal

@@ -18,8 +18,8 @@ class Change:
 
 
 class Writer:
-    """One connection, in a thread of its own, until the server is gone or all `steps` are done.  It writes into a region
-    of its own, of `units` units.
+    """One connection, in a thread of its own, until the server is gone or all `steps` are done.  It writes into a
+    region of its own, of `units` units.
 
     moment: returns the time that `problems` is asked about
     """
