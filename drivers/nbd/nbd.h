@@ -77,7 +77,7 @@ struct nbd_received {
 };
 void nbd_received_begin(struct nbd_received *received);
 void nbd_received_end(struct nbd_received *received);
-/* The range came.  -EPROTO: some of it had come before, or there are too many gaps; -ENOMEM. */
+/* The range came.  -EIO: some of it had come before, or there are too many gaps; -ENOMEM. */
 int nbd_received_add(struct nbd_received *received, uint64_t offset, uint64_t length);
 /* Did all of this range come, and nothing else? */
 bool nbd_received_all(const struct nbd_received *received, uint64_t offset, uint64_t length);

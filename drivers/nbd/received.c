@@ -41,7 +41,7 @@ static int make_room(struct nbd_received *received)
     if (received->count < received->capacity)
         return 0;
     if (capacity > MOST_PARTS)
-        return -EPROTO;
+        return -EIO;
     more = img_realloc(few ? NULL : received->at, capacity * sizeof *more);
     if (!more)
         return -ENOMEM;
@@ -88,7 +88,7 @@ int nbd_received_add(struct nbd_received *received, uint64_t offset, uint64_t le
     joins = index < received->count && received->at[index].end == offset;
     behind = index + joins;
     if (behind < received->count && received->at[behind].start < part.end)
-        return -EPROTO;
+        return -EIO;
     if (behind < received->count && received->at[behind].start == part.end) {
         if (joins) {
             part.start = received->at[index].start;

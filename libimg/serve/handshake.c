@@ -478,11 +478,11 @@ static int greet(struct serve_client *client, uint32_t *flags)
     img_put_be64(greeting + 8, NBD_OPTION_MAGIC);
     img_put_be16(greeting + 16, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
     ret = serve_send(&client->channel, &(struct iovec){ greeting, sizeof greeting }, 1);
+    if (ret == 0)
+        ret = serve_read(&client->channel, answer, sizeof answer);
     /* A probe of the port may be gone already. */
     if (ret == -EPIPE || ret == -ECONNRESET)
         return -ENODATA;
-    if (ret == 0)
-        ret = serve_read(&client->channel, answer, sizeof answer);
     if (ret < 0)
         return ret;
     *flags = img_get_be32(answer);

@@ -163,9 +163,15 @@ static int do_cache(struct serve_client *client, struct serve_request *request)
 
 /* ---- Writing -------------------------------------------------------------------- */
 
-static unsigned fua(const struct serve_request *request)
+/* Where the cache writes through, what is answered is on the storage. */
+static bool writes_through(const struct img *image)
 {
-    return request->flags & NBD_CMD_FLAG_FUA ? IMG_WRITE_FUA : 0;
+    return image->cache == IMG_CACHE_WRITETHROUGH || image->cache == IMG_CACHE_DIRECTSYNC;
+}
+
+static unsigned fua(const struct img *image, const struct serve_request *request)
+{
+    return request->flags & NBD_CMD_FLAG_FUA || writes_through(image) ? IMG_WRITE_FUA : 0;
 }
 
 static int do_write(struct serve_client *client, struct serve_request *request)
@@ -175,14 +181,14 @@ static int do_write(struct serve_client *client, struct serve_request *request)
 
     if (request->length)
         ret = img_pwrite_flags(told->image, request->buffer.bytes, told->offset + request->from,
-                               (size_t)request->length, fua(request));
+                               (size_t)request->length, fua(told->image, request));
     return finish(client, request, ret, "writing to file failed");
 }
 
 static int do_zero(struct serve_client *client, struct serve_request *request)
 {
     const struct img_export *told = &client->export->told;
-    unsigned flags = fua(request);
+    unsigned flags = fua(told->image, request);
     int ret = 0;
 
     if (!(request->flags & NBD_CMD_FLAG_NO_HOLE))
@@ -199,7 +205,7 @@ static int do_trim(struct serve_client *client, struct serve_request *request)
     const struct img_export *told = &client->export->told;
     int ret = request->length ? img_discard(told->image, told->offset + request->from, request->length) : 0;
 
-    if (ret == 0 && fua(request))
+    if (ret == 0 && fua(told->image, request))
         ret = img_flush(told->image);
     return finish(client, request, ret, "discard failed");
 }

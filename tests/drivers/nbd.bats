@@ -415,6 +415,16 @@ certificates() {
     [ "$(grep -c '^open' log)" -eq 4 ]
 }
 
+@test "nbd: the same over several connections, with requests in flight" {
+    beyond
+    sample x
+    fake 8388608 multi=1 hangup=4,9,10,15 forget=1 dump=dump
+    img 0 convert -n -t writeback -m 16 -W -f raw x --target-image-opts \
+        driver=raw,file.driver=nbd,file.path=s,file.reconnect-delay=60
+    end_server
+    cmp x dump
+}
+
 @test "nbd: a server that comes back with another disk is not believed" {
     beyond
     fake 8388608 fill=7 hangup=3
@@ -439,7 +449,7 @@ certificates() {
 @test "nbd: answers that are wrong" {
     beyond
     local wrong
-    for wrong in magic cookie short none long type unknown offset count hole huge; do
+    for wrong in magic cookie short none long type unknown offset count hole huge twice overlap; do
         fake 8388608 fill=7 wrong=$wrong
         img 1 convert -f raw -O raw "$URI" y
         has "$ERR" '^qemu-img: error while reading (block status at offset|at byte) [0-9]+: (Input/output error|Invalid argument|Protocol error)$'

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Make the seeds of fuzz-nbd-list anew: what servers tell about their exports, whole or in the frames of fuzz-nbd-list.c.
+"""Make the seeds of fuzz-nbd-list anew: what servers tell about their exports, whole or in the frames of that target.
 
 usage: make-corpus-nbd-list.py [DIRECTORY]
 """

@@ -78,7 +78,8 @@ save('nbd', {
     'free-simple': head(FREE, 0) + GREETING + REFUSED + info(700) + reply(7, 1) + simple(1, b'a' * 512) +
     simple(2, b'b' * 700),
     'free-structured': head(FREE, 0) + GREETING + MAPPED + info(700) + LIMITS + reply(7, 1) +
-    chunk(1, 1, bytes(8) + b'a' * 512) + chunk(2, 1, bytes(8) + b'b' * 700) + chunk(3, 5, b'\0\0\0\1\0\0\2\xbc\0\0\0\3'),
+    chunk(1, 1, bytes(8) + b'a' * 512) + chunk(2, 1, bytes(8) + b'b' * 700) +
+    chunk(3, 5, b'\0\0\0\1\0\0\2\xbc\0\0\0\3'),
     'free-tls': head(FREE, 0) + GREETING + reply(8, 0x80000005, b'start TLS first') + reply(7, 0x80000005),
     'free-unknown': head(FREE, 0) + GREETING + MAPPED + reply(7, 0x80000006, b'no such export'),
     'free-shutdown': head(FREE, 0) + GREETING + MAPPED + info() + reply(7, 0x80000007),
@@ -109,7 +110,8 @@ save('nbd', {
                                                         step(DATA, 1 | LAST, 64, 32) + step(WELL, 0)) * 4,
     'lost': head(ONE, ALL | TWO) + step(WELL) * 2 + step(CLOSE),
     'several': head(SEVERAL, ALL | TWO | THREE) + step(WELL) + (step(GATHER) + step(WELL, 1)) * 4,
-    'patient': head(SEVERAL, ALL | PATIENT) + step(WELL) * 3 + b'\0' + step(CLOSE) + b'\0' + step(WELL) * 2 + step(CLOSE),
+    'patient': head(SEVERAL, ALL | PATIENT) + step(WELL) * 3 + b'\0' + step(CLOSE) + b'\0' + step(WELL) * 2 +
+    step(CLOSE),
     'patient-many': head(SEVERAL, ALL | PATIENT | TWO | THREE) + step(WELL) + b'\0' + step(GATHER) * 3 +
     step(CLOSE, 1) + b'\0' + step(WELL, 1) + step(CLOSE) + b'\0\0\0' + step(WELL) * 3 + step(CLOSE),
     'refused': head(SEVERAL, ALL | PATIENT) + step(WELL) * 2 + step(CLOSE) + b'\1',

@@ -3,11 +3,12 @@
 """The power is cut under a server that is written to: the image passes a check, and has all that was durable.
 
 Several connections write, zero and trim units of 4 KiB, each in a region of its own, with FUA or flushes.  What the
-server does to the image is recorded (tests/powercut/recorder.c) and replayed up to a moment, with what was not synced by
-then lost, kept or torn (replay.py tells the model).  A sector must have the content of the last request that a flush or
-FUA had made durable by then, or of one that was sent later.  Leaks are allowed.
+server does to the image is recorded (tests/powercut/recorder.c) and replayed up to a moment, with what was not synced
+by then lost, kept or torn (replay.py tells the model).  A sector must have the content of the last request that a flush
+or FUA had made durable by then, or of one that was sent later.  Leaks are allowed.
 
-Each case is one conversation, with CUTS cuts.  The last case is a test of the test: when no sync counts, there are faults.
+Each case is one conversation, with CUTS cuts.  The last case is a test of the test: when no sync counts, there are
+faults.
 
 environment: see lib/harness.py; SERVE: the server
 """
@@ -59,13 +60,16 @@ class Conversation:
         must(IMG, ['create', '-q', '-f', self.form] + (['-o', self.options] if self.options else []) +
              ['image', str(WRITERS * UNITS * UNIT)], self.work)
         self.before = {'image': read(self.work, 'image')}
-        words = ['-t', '-e', '0', '-f', self.form] + self.rng.choice([[], ['--discard=unmap'], ['--cache=writethrough']])
-        self.title = ' '.join([self.options or 'raw'] + words[5:])
+        more = self.rng.choice([[], ['--discard=unmap'], ['--cache=writethrough']])
+        words = ['-t', '-e', '0', '-f', self.form] + more
+        # (the tables of formats are not written through yet)
+        through = more == ['--cache=writethrough']
+        self.title = ' '.join([self.options or 'raw'] + more)
         server = Server(SERVE, words, os.path.join(folder, 'socket'), os.path.join(self.work, 'image'),
                         more=recorded(recorder, self.work, log, forget))
         try:
-            self.writers = [Writer(server.path, number, f'{seed}-{number}', UNITS, STEPS, lambda: os.path.getsize(log))
-                            for number in range(WRITERS)]
+            self.writers = [Writer(server.path, number, f'{seed}-{number}', UNITS, STEPS, lambda: os.path.getsize(log),
+                                   through) for number in range(WRITERS)]
             for writer in self.writers:
                 writer.end()
         finally:
@@ -95,7 +99,9 @@ class Conversation:
         if UNCLEAN[self.form](data):
             run(IMG, ['check', '-q', '-r', 'all', '-f', self.form, 'image'], self.work)
         result = run(PEER or IMG, ['check', '-f', self.form, 'image'], self.work)
-        return [] if result.code in SOUND else [f'check: exit {result.code}\n  {result.out[:400]}\n  {result.err[:400]}']
+        if result.code in SOUND:
+            return []
+        return [f'check: exit {result.code}\n  {result.out[:400]}\n  {result.err[:400]}']
 
     def look(self, moment):
         disk, error = guest_bytes(PEER or IMG, ['-f', self.form, 'image'], self.work)

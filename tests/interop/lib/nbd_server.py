@@ -14,7 +14,8 @@ It answers one connection after the other, from memory, whose content it writes 
     hangup=N,M...   close all connections at the Nth request (counted over all of them), without an answer
     forget=1        lose on a hangup what was written and not flushed, as a server does that is killed
     log=FILE        a line for each connection, request and end
-    wrong=WHAT      answer the third request wrongly: magic, cookie, short, long, type, unknown, none, huge, hole, silence, offset, count
+    wrong=WHAT      answer the third request wrongly: magic, cookie, short, long, type, unknown, none, huge, hole,
+                    silence, offset, count, twice, overlap
 """
 import os
 import signal
@@ -136,10 +137,14 @@ class Server:
     def answer_wrongly(self, cookie, offset, length, data):
         wrong = self.options['wrong']
         part = struct.pack('>Q', offset)
+        half = len(data) // 2
+        first = self.chunk(cookie, 1, part + data[:half], done=False)
         return {
             'magic': struct.pack('>IIQ', 0x12345678, 0, cookie) + data,
             'cookie': struct.pack('>IIQ', SIMPLE, 0, cookie ^ 0x5555) + data,
             'short': self.chunk(cookie, 1, part + data[:-512]),
+            'twice': first + self.chunk(cookie, 1, part + data[:half]),
+            'overlap': first + self.chunk(cookie, 1, struct.pack('>Q', offset + 512) + data[:half]),
             'none': self.chunk(cookie, 0),
             'long': self.chunk(cookie, 1, part + data + bytes(512)),
             'type': self.chunk(cookie, 77, b'12345678'),

@@ -18,15 +18,16 @@ class Change:
 
 
 class Writer:
-    """One connection, in a thread of its own, until the server is gone or all `steps` are done.  It writes into a region
-    of its own, of `units` units.
+    """One connection, in a thread of its own, until the server is gone or all `steps` are done.  It writes into a
+    region of its own, of `units` units.
 
     moment: returns the time that `problems` is asked about
+    through: the server promises that an answer to any request means that it is durable
     """
 
-    def __init__(self, path, number, seed, units, steps=None, moment=lambda: 0):
+    def __init__(self, path, number, seed, units, steps=None, moment=lambda: 0, through=False):
         self.rng, self.units, self.first = random.Random(seed), units, number * units
-        self.steps, self.moment = steps, moment
+        self.steps, self.moment, self.through = steps, moment, through
         self.history = {}       # of a unit: its changes, in order
         self.answered = []      # changes that the next flush makes durable
         self.mode = self.rng.choice([SIMPLE, STRUCTURED, EXTENDED])
@@ -89,7 +90,7 @@ class Writer:
         if not self.ask(kind, (self.first + unit) * UNIT, count * UNIT, fua | payload,
                         data * count if kind == WRITE else b''):
             return False
-        if fua:
+        if fua or self.through:
             self.are_durable(changes)
         else:
             self.answered += changes
