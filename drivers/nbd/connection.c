@@ -74,6 +74,13 @@ static int wait_once(struct nbd_connection *c, int stop, int milliseconds)
 
 /* ---- Handshake ----------------------------------------------------------------------------- */
 
+void nbd_make_printable(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = '?';
+}
+
 /* What the server says of a refusal is told by libnbd to those only who trace it. */
 static int listen_for_reason(void *context, const char *function, const char *message)
 {
@@ -85,6 +92,8 @@ static int listen_for_reason(void *context, const char *function, const char *me
     if (found) {
         free(*reason);
         *reason = img_strdup(found + sizeof mark - 1);
+        if (*reason)
+            nbd_make_printable(*reason);
     }
     return 0;
 }

@@ -97,6 +97,9 @@ int nbd_connection_open(struct nbd_connection *c, const struct nbd_target *targe
 /* NULL handle is fine. */
 void nbd_connection_close(struct nbd_connection *c);
 
+/* A server's words for a terminal: control characters become "?". */
+void nbd_make_printable(char *text);
+
 enum nbd_kind { NBD_READ, NBD_WRITE, NBD_ZERO, NBD_TRIM, NBD_FLUSH, NBD_STATUS };
 struct nbd_request {
     enum nbd_kind kind;

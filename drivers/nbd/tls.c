@@ -77,6 +77,7 @@ static int refused(int fd, uint32_t length, const struct patience *patience, str
 
     if (length && length <= MOST_TEXT && receive(fd, text, length, patience) == 0) {
         text[length] = 0;
+        nbd_make_printable(text);
         img_error_hint(err, "server reported: %s", text);
     }
     return img_error_set(err, EINVAL, "Denied by server for option 5 (starttls)");
