@@ -62,7 +62,6 @@ class Conversation:
         self.before = {'image': read(self.work, 'image')}
         more = self.rng.choice([[], ['--discard=unmap'], ['--cache=writethrough']])
         words = ['-t', '-e', '0', '-f', self.form] + more
-        # (the tables of formats are not written through yet)
         through = more == ['--cache=writethrough']
         self.title = ' '.join([self.options or 'raw'] + more)
         server = Server(SERVE, words, os.path.join(folder, 'socket'), os.path.join(self.work, 'image'),
