@@ -275,7 +275,10 @@ signal.pause()' > port 3>&- &
 
 @test "qemu-nbd: servers that cannot be reached" {
     says "Failed to connect to '127.0.0.1:1': Connection refused" -L -b 127.0.0.1 -p 1
-    says "Failed to connect to 'localhost:1': Connection refused" -L -b localhost -p 1
+    # (a system without /etc/hosts knows no localhost)
+    if getent hosts localhost > /dev/null; then
+        says "Failed to connect to 'localhost:1': Connection refused" -L -b localhost -p 1
+    fi
     long=$PWD/$(printf '%0120d' 0)
     nbd 1 -L -k "$long"
     err "qemu-nbd: UNIX socket path '$long' is too long" 'Path must be less than 108 bytes'
