@@ -111,3 +111,19 @@ os.environ["LISTEN_FDS"] = str(count)
 os.execv(command[0], command)
 END
 }
+
+# make_pki: the folder pki with an authority, and certificates of it for a server "localhost" and a client "localhost"
+make_pki() {
+    local end
+    mkdir pki
+    certtool --generate-privkey --key-type rsa --bits 2048 --outfile pki/ca-key.pem 2> /dev/null
+    printf '%s\n' 'cn = CA' ca cert_signing_key 'expiration_days = 3650' > ca.info
+    certtool --generate-self-signed --load-privkey pki/ca-key.pem --template ca.info --outfile pki/ca-cert.pem 2> /dev/null
+    for end in server client; do
+        certtool --generate-privkey --key-type rsa --bits 2048 --outfile pki/$end-key.pem 2> /dev/null
+        printf '%s\n' 'cn = localhost' 'dns_name = localhost' 'ip_address = 127.0.0.1' tls_www_$end encryption_key \
+            signing_key 'expiration_days = 3650' > $end.info
+        certtool --generate-certificate --load-ca-certificate pki/ca-cert.pem --load-ca-privkey pki/ca-key.pem \
+            --load-privkey pki/$end-key.pem --template $end.info --outfile pki/$end-cert.pem 2> /dev/null
+    done
+}

@@ -367,7 +367,7 @@ static int check_peer(struct serve_client *client, const char *peer)
     int ret = 0;
 
     if (authz)
-        ret = img_authz_allows(authz, peer ? peer : "", &err);
+        ret = img_authz_allows(authz, peer, &err);
     if (ret < 0)
         serve_give_up(client, "%s", err.text);
     img_error_clear(&err);

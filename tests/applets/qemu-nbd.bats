@@ -639,6 +639,30 @@ END
     stop_server
 }
 
+@test "qemu-nbd --tls-authz: who may connect" {
+    need_tls
+    need certtool psktool nbdinfo
+    local creds="tls-creds-x509,id=t,dir=$PWD/pki,endpoint=server,verify-peer=yes"
+    make_pki
+    may() {  # RC
+        cmd "$1" nbdinfo --size "nbds+unix://localhost/?socket=$PWD/s&tls-certificates=$PWD/pki&tls-hostname=localhost"
+    }
+    start_nbd -t -f raw --object "$creds" --tls-creds=t --object authz-simple,id=a,identity=CN=localhost --tls-authz=a a.raw
+    may 0
+    stop_server
+    start_nbd -t -f raw --object "$creds" --tls-creds=t --object authz-simple,id=a,identity=CN=other --tls-authz=a a.raw
+    may 1
+    stop_server
+    has server.err '^qemu-nbd: option negotiation failed: TLS x509 authz check for CN=localhost is denied$'
+    # a client that has no certificate to look at
+    mkdir keys
+    psktool -u qemu -p keys/keys.psk > /dev/null 2>&1
+    start_nbd -t -f raw --object "tls-creds-psk,id=t,dir=$PWD/keys,endpoint=server" --tls-creds=t \
+        --object authz-simple,id=a,identity=CN=other --tls-authz=a a.raw
+    cmd 0 nbdinfo --size "nbds+unix://qemu@/?socket=$PWD/s&tls-psk-file=$PWD/keys/keys.psk"
+    stop_server
+}
+
 @test "qemu-nbd: it says why it dropped a client of TLS" {
     need_tls
     need psktool

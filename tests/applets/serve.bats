@@ -175,17 +175,7 @@ print(listener.getsockname()[1])' > port
     beyond
     need_tls
     need certtool nbdinfo
-    mkdir pki
-    certtool --generate-privkey --outfile pki/ca-key.pem 2> /dev/null
-    printf 'cn = CA\nca\ncert_signing_key\n' > ca.info
-    certtool --generate-self-signed --load-privkey pki/ca-key.pem --template ca.info --outfile pki/ca-cert.pem 2> /dev/null
-    for end in server client; do
-        certtool --generate-privkey --outfile pki/$end-key.pem 2> /dev/null
-        printf 'cn = localhost\ndns_name = localhost\nip_address = 127.0.0.1\ntls_www_%s\nencryption_key\nsigning_key\n' \
-            $end > info
-        certtool --generate-certificate --load-ca-certificate pki/ca-cert.pem --load-ca-privkey pki/ca-key.pem \
-            --load-privkey pki/$end-key.pem --template info --outfile pki/$end-cert.pem 2> /dev/null
-    done
+    make_pki
     mkdir bare
     cp pki/ca-cert.pem bare
     answers() {

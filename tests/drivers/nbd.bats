@@ -3,6 +3,7 @@
 # nbd: a disk on an NBD server.  The servers are nbdkit, and one of our own that does what a good one never does.
 
 load ../helper
+load ../nbd
 
 setup() {
     fresh_folder
@@ -26,11 +27,11 @@ remember() {
 
 # kit ARGUMENT...: nbdkit on the socket s
 kit() {
-    command -v nbdkit > /dev/null || skip 'no nbdkit'
+    need nbdkit
     rm -f s
     nbdkit -f -U s "$@" > kit.log 2>&1 3>&- &
     remember $!
-    wait_until test -S s
+    wait_until is_socket s
 }
 
 # fake SIZE OPTION...: our own on the socket s
@@ -38,7 +39,7 @@ fake() {
     rm -f s
     python3 "$FAKE" s "$@" > fake.log 2>&1 3>&- &
     remember $!
-    wait_until test -S s
+    wait_until is_socket s
 }
 
 # The last server ends, and has written its dump.
@@ -235,7 +236,7 @@ opens_not() {
 }
 
 @test "nbd: a server that wants TLS is not talked to without" {
-    command -v psktool > /dev/null || skip 'no psktool'
+    need psktool
     psktool -u qemu -p keys.psk > /dev/null 2>&1
     kit --tls=require --tls-psk=keys.psk memory 1M
     opens_not path=s "TLS negotiation required before option 7 (go)
@@ -248,7 +249,7 @@ tls_module() {
 
 @test "nbd: TLS with a key" {
     tls_module
-    command -v psktool > /dev/null || skip 'no psktool'
+    need psktool
     mkdir keys other
     psktool -u qemu -p keys/keys.psk > /dev/null 2>&1
     psktool -u qemu -p other/keys.psk > /dev/null 2>&1
@@ -279,8 +280,8 @@ tls_module() {
 
 @test "nbd: TLS with certificates" {
     tls_module
-    command -v certtool > /dev/null || skip 'no certtool'
-    certificates
+    need certtool
+    make_pki
     truncate -s 1M x
     kit --tls=require --tls-certificates=pki --tls-verify-peer file x
     local opts='driver=raw,file.driver=nbd,file.path=s,file.tls-creds=t,file.tls-hostname'
@@ -293,27 +294,8 @@ tls_module() {
     has "$OUT" '^virtual size: 1 MiB'
 }
 
-# pki/: an authority, a server "localhost", a client
-certificates() {
-    local who
-    mkdir pki
-    for who in ca server client; do
-        certtool --generate-privkey --key-type rsa --bits 2048 --outfile pki/$who-key.pem 2> /dev/null
-    done
-    printf '%s\n' cn=authority ca cert_signing_key expiration_days=3650 > ca.info
-    printf '%s\n' cn=localhost dns_name=localhost tls_www_server signing_key encryption_key expiration_days=3650 \
-        > server.info
-    printf '%s\n' cn=client tls_www_client signing_key encryption_key expiration_days=3650 > client.info
-    certtool --generate-self-signed --load-privkey pki/ca-key.pem --template ca.info --outfile pki/ca-cert.pem \
-        2> /dev/null
-    for who in server client; do
-        certtool --generate-certificate --load-ca-certificate pki/ca-cert.pem --load-ca-privkey pki/ca-key.pem \
-            --load-privkey pki/$who-key.pem --template $who.info --outfile pki/$who-cert.pem 2> /dev/null
-    done
-}
-
 @test "nbd: what a map shows" {
-    command -v nbdkit > /dev/null || skip 'no nbdkit'
+    need nbdkit
     # shellcheck disable=SC2016
     kit eval get_size='echo 1M' pread='dd if=/dev/zero count=$3 iflag=count_bytes' \
         can_extents='exit 0' extents='echo 0 64k; echo 64k 64k hole; echo 128k 64k zero; echo 192k 64k hole,zero; echo 256k 768k'
@@ -464,7 +446,7 @@ certificates() {
     kit_target=$PWD/t
     nbdkit -f -U "$kit_target" --filter=error memory 8M error-pwrite=ENOSPC error-pwrite-rate=100% > /dev/null 2>&1 3>&- &
     remember $!
-    wait_until test -S t
+    wait_until is_socket t
     img 1 convert -n -f raw -O raw "$URI" 'nbd+unix:///?socket=t'
     has "$ERR" 'No space left on device'
 }
@@ -477,7 +459,7 @@ import socket, sys
 s = socket.socket(socket.AF_UNIX); s.bind("s"); s.listen(1)
 c, _ = s.accept(); c.sendall(bytes.fromhex(sys.argv[1])); c.close()' "$1" 3>&- &
         remember $!
-        wait_until test -S s
+        wait_until is_socket s
     }
     serve_bytes ''
     img 1 info "$URI"
