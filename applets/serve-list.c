@@ -11,11 +11,8 @@ enum { DIAL_MILLISECONDS = 60000 };
 /* What a server says may hold what a terminal would obey. */
 static void put_text(const char *text, bool lines)
 {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        putchar((c < ' ' || c == 0x7f) && !(lines && (c == '\n' || c == '\t')) ? '?' : c);
-    }
+    for (; *text; text++)
+        putchar(lines && (*text == '\n' || *text == '\t') ? *text : img_printable(*text));
 }
 
 static void print_flags(uint64_t flags)

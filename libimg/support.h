@@ -7,6 +7,7 @@
 #include "util/cleanup.h"
 #include "util/decimal.h"
 #include "util/fd.h"
+#include "util/printable.h"
 #include "util/strbuf.h"
 #include "util/team.h"
 #include "util/vector.h"

@@ -5,13 +5,13 @@
  * answered, or until it is their turn to wait for the socket.  So many requests are in flight, answered in any order.
  */
 #include "nbd.h"
-#include "../../libimg/util/checked.h"
+#include "../../libimg/net/nbd-ask.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/clock.h"
-#include "../../libimg/util/endian.h"
+#include "../../libimg/util/fd.h"
+#include "../../libimg/util/printable.h"
 #include "../../libimg/util/strbuf.h"
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,10 +22,6 @@
  * which may have to write all that a server has in memory.
  */
 enum { GRACE = 1000, SILENCE = 300 * 1000 };
-/* The first words of a server. */
-#define MAGIC UINT64_C(0x4e42444d41474943)
-#define NEWSTYLE UINT64_C(0x49484156454f5054)
-#define OLDSTYLE UINT64_C(0x0000420281861253)
 
 /* ---- Waiting -------------------------------------------------------------------------- */
 
@@ -74,11 +70,10 @@ static int wait_once(struct nbd_connection *c, int stop, int milliseconds)
 
 /* ---- Handshake ----------------------------------------------------------------------------- */
 
-void nbd_make_printable(char *text)
+static void make_printable(char *text)
 {
     for (; *text; text++)
-        if ((unsigned char)*text < ' ' || *text == 0x7f)
-            *text = '?';
+        *text = img_printable(*text);
 }
 
 /* What the server says of a refusal is told by libnbd to those only who trace it. */
@@ -93,7 +88,7 @@ static int listen_for_reason(void *context, const char *function, const char *me
         free(*reason);
         *reason = img_strdup(found + sizeof mark - 1);
         if (*reason)
-            nbd_make_printable(*reason);
+            make_printable(*reason);
     }
     return 0;
 }
@@ -171,27 +166,10 @@ static int agree(struct nbd_connection *c, int fd, uint64_t end, int stop, struc
  */
 static int look_at_greeting(int fd, uint64_t end, int stop, struct img_error *err)
 {
-    struct pollfd wait[] = { { .fd = fd, .events = POLLIN }, { .fd = stop, .events = POLLIN } };
     unsigned char greeting[16];
-    uint64_t at = img_now_milliseconds();
-    ssize_t got;
+    ssize_t got = img_fd_wait(fd, POLLIN, end, stop) == 0 ? recv(fd, greeting, sizeof greeting, MSG_PEEK) : -1;
 
-    if (poll(wait, 2, at < end ? (int)(end - at) : 0) <= 0 || !wait[0].revents)
-        return 0;
-    got = recv(fd, greeting, sizeof greeting, MSG_PEEK);
-    if (got == 0)
-        return img_error_set(err, EPROTO,
-                             "Failed to read initial magic: Unexpected end-of-file before all data were read");
-    if (got >= 8 && img_get_be64(greeting) != MAGIC)
-        return img_error_set(err, EINVAL, "Bad initial magic received: 0x%" PRIx64, img_get_be64(greeting));
-    if (got == 16 && img_get_be64(greeting + 8) != NEWSTYLE && img_get_be64(greeting + 8) != OLDSTYLE)
-        return img_error_set(err, EINVAL, "Bad server magic received: 0x%" PRIx64, img_get_be64(greeting + 8));
-    return 0;
-}
-
-static const char *context_of(const struct nbd_target *target)
-{
-    return target->context ? target->context : LIBNBD_CONTEXT_BASE_ALLOCATION;
+    return got < 0 ? 0 : img_nbd_judge_greeting(greeting, (size_t)got, err);
 }
 
 /* A connected socket, with the plain bytes. */
@@ -206,7 +184,7 @@ static int reach(const struct nbd_target *target, uint64_t end, int stop, struct
         close(fd);
         return ret;
     }
-    return target->tls ? nbd_start_tls(target, fd, end - img_min(img_now_milliseconds(), end), stop, err) : fd;
+    return target->tls ? nbd_start_tls(target, fd, end, stop, err) : fd;
 }
 
 /* An oldstyle server has one export, which has no name. */
@@ -227,7 +205,7 @@ static int connect_and_agree(struct nbd_connection *c, const struct nbd_target *
 
     c->handle = nbd_create();
     if (!c->handle || nbd_set_export_name(c->handle, target->export ? target->export : "") < 0 ||
-        nbd_add_meta_context(c->handle, context_of(target)) < 0)
+        nbd_add_meta_context(c->handle, nbd_context(target)) < 0)
         return refused(NULL, err);
     fd = reach(target, end, stop, err);
     ret = fd < 0 ? fd : agree(c, fd, end, stop, err);

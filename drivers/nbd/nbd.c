@@ -171,21 +171,16 @@ static int nbd_driver_map(struct img *image, uint64_t offset, uint64_t length, s
     const struct nbd *s = image->state;
     struct nbd_request request = { .kind = NBD_STATUS, .offset = offset, .extents = extents, .room = count,
                                    .length = known_range(s, offset, img_min(length, MOST_RANGE)) };
-    uint64_t there = there_is(s, offset, length);
+    uint64_t there = s->export.can_map ? there_is(s, offset, length) : length;
     int ret;
 
-    if (!s->export.can_map) {
-        extents[0] = (struct img_extent){ .offset = offset, .length = length, .host_valid = true, .kind = IMG_DATA,
-                                          .file = image, .host = offset };
-        return 1;
-    }
-    if (request.length == 0) {
+    if (!s->export.can_map || request.length == 0) {
         /* (there is nothing of the last sector behind the end of the export) */
         extents[0] = (struct img_extent){ .offset = offset, .length = there ? there : length, .host_valid = there > 0,
                                           .kind = there ? IMG_DATA : IMG_ZERO, .file = image, .host = offset };
         return 1;
     }
-    request.context = s->target.context ? s->target.context : LIBNBD_CONTEXT_BASE_ALLOCATION;
+    request.context = nbd_context(&s->target);
     ret = nbd_run(image, &request);
     return ret < 0 ? ret : nbd_judge_extents(image, offset, &request);
 }

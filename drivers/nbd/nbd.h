@@ -54,14 +54,16 @@ struct nbd_open_options {
 int nbd_target_take(struct img_doc *options, const struct nbd_open_options *given, struct nbd_target *target,
                     struct img_error *err);
 void nbd_target_free(struct nbd_target *target);
+/* The metadata context that the map is asked from. */
+const char *nbd_context(const struct nbd_target *target);
 /* As users know it: "nbd://host:port/export".  *text is NULL where no name says it all.  Caller frees. */
 int nbd_target_text(const struct nbd_target *target, char **text);
 
 /* ---- tls.c -------------------------------------------------------------------------------- */
 
 /* Ask the server at the other end of `fd` for TLS, and start it.  Returns a socket with the plain bytes, at which the
- * server seems to begin anew.  `fd` belongs to it.  It may take `milliseconds`. */
-int nbd_start_tls(const struct nbd_target *target, int fd, uint64_t milliseconds, int stop, struct img_error *err);
+ * server seems to begin anew.  `fd` belongs to it.  It may take until `deadline` (util/clock.h, milliseconds). */
+int nbd_start_tls(const struct nbd_target *target, int fd, uint64_t deadline, int stop, struct img_error *err);
 
 /* ---- received.c ------------------------------------------------------------------------------ */
 
@@ -96,9 +98,6 @@ struct nbd_connection {
 int nbd_connection_open(struct nbd_connection *c, const struct nbd_target *target, int stop, struct img_error *err);
 /* NULL handle is fine. */
 void nbd_connection_close(struct nbd_connection *c);
-
-/* A server's words for a terminal: control characters become "?". */
-void nbd_make_printable(char *text);
 
 enum nbd_kind { NBD_READ, NBD_WRITE, NBD_ZERO, NBD_TRIM, NBD_FLUSH, NBD_STATUS };
 struct nbd_request {

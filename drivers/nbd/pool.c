@@ -29,7 +29,7 @@ static int learn(struct nbd_handle *h, const struct nbd_target *target, struct n
         .size = (uint64_t)size, .minimum = block_size(h, LIBNBD_SIZE_MINIMUM, 1),
         .most = block_size(h, LIBNBD_SIZE_MAXIMUM, NBD_MOST_TRANSFER),
         .preferred = block_size(h, LIBNBD_SIZE_PREFERRED, 0), .read_only = nbd_is_read_only(h) > 0,
-        .can_map = nbd_can_meta_context(h, target->context ? target->context : LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
+        .can_map = nbd_can_meta_context(h, nbd_context(target)) > 0,
         .can_zero = nbd_can_zero(h) > 0, .can_fast_zero = nbd_can_fast_zero(h) > 0, .can_trim = nbd_can_trim(h) > 0,
         .can_flush = nbd_can_flush(h) > 0, .can_fua = nbd_can_fua(h) > 0, .can_multi_conn = nbd_can_multi_conn(h) > 0,
     };

@@ -127,6 +127,11 @@ void nbd_target_free(struct nbd_target *target)
     *target = (struct nbd_target){ .export = NULL };
 }
 
+const char *nbd_context(const struct nbd_target *target)
+{
+    return target->context ? target->context : LIBNBD_CONTEXT_BASE_ALLOCATION;
+}
+
 int nbd_target_text(const struct nbd_target *target, char **text)
 {
     const struct img_address *address = &target->address;

@@ -7,6 +7,7 @@
 #include "object/bytes.h"
 #include "object/object.h"
 #include "util/cleanup.h"
+#include "util/glob.h"
 #include "util/strbuf.h"
 #include "util/vector.h"
 #include <errno.h>
@@ -423,40 +424,12 @@ int img_authz_find(const char *id, struct img_error *err)
     return find(id, err) ? 0 : -err->code;
 }
 
-/* Does `text` match, where * stands for any bytes and ? for one character?  Only the last * is ever tried again, so
- * that the time is bounded by the product of the lengths. */
-static bool matches(const char *pattern, const char *text)
-{
-    const char *star = NULL, *from = NULL;
-
-    while (*text) {
-        if (*pattern == '*') {
-            star = ++pattern;
-            from = text;
-        } else if (*pattern && (*pattern == *text || *pattern == '?')) {
-            /* (a character of UTF-8 may have more bytes) */
-            text++;
-            while (*pattern == '?' && (*text & 0xc0) == 0x80)
-                text++;
-            pattern++;
-        } else if (star) {
-            pattern = star;
-            text = ++from;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*')
-        pattern++;
-    return !*pattern;
-}
-
 static bool list_allows(const struct list *list, const char *peer)
 {
     for (size_t i = 0; i < list->rules.count; i++) {
         const struct rule *rule = &list->rules.at[i];
 
-        if (rule->glob ? matches(rule->match, peer) : strcmp(rule->match, peer) == 0)
+        if (rule->glob ? img_glob(rule->match, peer, true) : strcmp(rule->match, peer) == 0)
             return rule->allow;
     }
     return list->allow;

@@ -3,6 +3,7 @@
 #include "socket.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/fd.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
@@ -21,46 +22,30 @@ struct patience {
     int stop;
 };
 
-/* Milliseconds left for poll(). */
-static int left(const struct patience *patience)
-{
-    uint64_t at = img_now_milliseconds();
-
-    if (!patience->end)
-        return -1;
-    return at >= patience->end ? 0 : patience->end - at > INT32_MAX ? INT32_MAX : (int)(patience->end - at);
-}
-
-/* Wait until the connection stands.  0 or an errno. */
+/* Wait until the connection stands.  0 or a negative errno. */
 static int wait_connected(int fd, const struct patience *patience)
 {
-    struct pollfd wait[] = { { .fd = fd, .events = POLLOUT }, { .fd = patience->stop, .events = POLLIN } };
-    int error = 0, ready;
+    int error = 0, ret = img_fd_wait(fd, POLLOUT, patience->end, patience->stop);
     socklen_t size = sizeof error;
 
-    while ((ready = poll(wait, 2, left(patience))) < 0 && errno == EINTR) { }
-    if (ready < 0)
-        return errno;
-    if (ready == 0)
-        return ETIMEDOUT;
-    if (!wait[0].revents)
-        return ECANCELED;
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? errno : error;
+    if (ret < 0)
+        return ret;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? -errno : -error;
 }
 
 /* A socket, or a negative errno. */
 static int try_address(int family, int protocol, const void *address, socklen_t length, const struct patience *patience)
 {
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol), error = 0;
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol), ret = 0;
 
     if (fd < 0)
         return -errno;
     if (connect(fd, address, length) < 0)
-        error = errno == EINPROGRESS ? wait_connected(fd, patience) : errno;
-    if (error == 0)
+        ret = errno == EINPROGRESS ? wait_connected(fd, patience) : -errno;
+    if (ret == 0)
         return fd;
     close(fd);
-    return -error;
+    return ret;
 }
 
 static void tune(int fd)

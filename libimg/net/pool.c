@@ -7,9 +7,9 @@
 #include "pool.h"
 #include "util/checked.h"
 #include "util/clock.h"
+#include "util/fd.h"
 #include "util/strbuf.h"
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 
 /* Pauses between attempts to connect, in milliseconds: doubled each time. */
@@ -143,11 +143,12 @@ static bool any_lost(const struct img_pool *pool)
     return false;
 }
 
+/* -ECANCELED: the job ends, so that nobody needs an answer; a connection may have been given up for that reason. */
 static int pause_between(uint64_t milliseconds, int stop)
 {
-    struct pollfd wait = { .fd = stop, .events = POLLIN };
+    int ret = img_fd_wait(-1, 0, img_now_milliseconds() + milliseconds, stop);
 
-    return poll(&wait, 1, (int)milliseconds) > 0 ? -ECANCELED : 0;
+    return ret == -ETIMEDOUT ? 0 : ret;
 }
 
 /* Close what is lost.  What is left may be enough, and the pool grows again when requests wait. */
@@ -202,14 +203,6 @@ static int replace_lost(struct img_pool *pool, int stop)
     return ret == IMG_POOL_LOST ? -EIO : ret;
 }
 
-/* Does the job end, so that nobody needs an answer?  A connection may have been given up for that reason. */
-static bool is_stopped(int stop)
-{
-    struct pollfd look = { .fd = stop, .events = POLLIN };
-
-    return poll(&look, 1, 0) > 0;
-}
-
 /* All requests have ended, and no other starts, until the lost connections are replaced.  The caller holds the lock. */
 static int recover(struct img_pool *pool, int stop)
 {
@@ -251,7 +244,9 @@ int img_pool_run(struct img_pool *pool, int (*run)(void *connection, void *reque
         leave(pool, slot, ret == IMG_POOL_LOST);
         if (ret != IMG_POOL_LOST)
             break;
-        ret = is_stopped(stop) ? -ECANCELED : recover(pool, stop);
+        ret = pause_between(0, stop);
+        if (ret == 0)
+            ret = recover(pool, stop);
     } while (ret == 0);
     pthread_mutex_unlock(&pool->lock);
     return ret;

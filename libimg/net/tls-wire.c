@@ -2,6 +2,7 @@
 /* tls-wire.c - buffers on sockets, and the handshake, which is the only part that has a time-out. */
 #include "tls-wire.h"
 #include "util/clock.h"
+#include "util/fd.h"
 #include "util/guarded.h"
 #include <errno.h>
 #include <poll.h>
@@ -89,16 +90,12 @@ static int failed(int code, struct img_error *err)
 static int wait_for_wire(struct img_tls_session *session, bool look, uint64_t deadline, int stop, struct img_error *err)
 {
     short out = img_tls_held(&session->wire.out) ? POLLOUT : 0;
-    struct pollfd fds[] = { { .fd = session->fd, .events = (short)(POLLIN | out) }, { .fd = stop, .events = POLLIN } };
-    uint64_t now = img_now_milliseconds(), left = deadline > now ? deadline - now : 0;
-    int n;
+    int ret;
 
-    if (deadline && !left)
+    if (deadline && img_now_milliseconds() >= deadline)
         return failed(ETIMEDOUT, err);
-    n = poll(fds, 2, look ? 0 : !deadline ? -1 : left > INT32_MAX ? INT32_MAX : (int)left);
-    if (n < 0 && errno != EINTR)
-        return failed(errno, err);
-    return n > 0 && fds[1].revents ? failed(ECANCELED, err) : 0;
+    ret = img_fd_wait(session->fd, (short)(POLLIN | out), look ? img_now_milliseconds() : deadline, stop);
+    return ret == 0 || (look && ret == -ETIMEDOUT) ? 0 : failed(-ret, err);
 }
 
 int img_tls_shake(struct img_tls_session *session, uint64_t deadline, int stop, struct img_error *err)

@@ -10,6 +10,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/strbuf.h"
+#include "util/thread.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -260,20 +261,14 @@ bool img_tls_drain(uint64_t milliseconds)
 /* Start a thread that gets no signals: they are for the threads of the program. */
 static int start_thread(struct img_tls_session *session)
 {
-    pthread_attr_t attributes;
-    pthread_t thread;
     sigset_t all, before;
-    int code;
+    int ret;
 
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    code = pthread_create(&thread, &attributes, carry, session);
+    ret = img_thread_start(NULL, STACK, carry, session);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return -code;
+    return ret;
 }
 
 /* The pair of sockets with the plain bytes: one end for the thread, *far_end for the caller. */

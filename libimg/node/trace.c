@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* trace.c - which events are enabled, and writing their lines. */
 #include "trace.h"
+#include "util/glob.h"
 #include "util/strbuf.h"
 #include <string.h>
 
@@ -17,37 +18,13 @@ const char *img_trace_name(size_t index)
     return index < IMG_TRACE_COUNT ? names[index] : NULL;
 }
 
-/* "*" matches any run of characters; nothing else is special. */
-static bool matches(const char *pattern, const char *name)
-{
-    const char *star = NULL, *again = NULL;
-
-    while (*name) {
-        if (*pattern == '*') {
-            star = ++pattern;
-            again = name;
-        } else if (*pattern == *name) {
-            pattern++;
-            name++;
-        } else if (star) {
-            pattern = star;
-            name = ++again;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*')
-        pattern++;
-    return *pattern == '\0';
-}
-
 bool img_trace_enable(const char *pattern)
 {
     bool on = *pattern != '-', found = false;
 
     pattern += !on;
     for (size_t i = 0; i < IMG_TRACE_COUNT; i++) {
-        if (matches(pattern, names[i])) {
+        if (img_glob(pattern, names[i], false)) {
             img_trace_on[i] = on;
             found = true;
         }

@@ -6,6 +6,7 @@
  */
 #include "internal.h"
 #include "util/cleanup.h"
+#include "util/thread.h"
 
 #include <stdio.h>
 
@@ -15,15 +16,10 @@ static void *work(void *context);
 
 static void start_worker(struct serve_client *client)
 {
-    pthread_attr_t attributes;
-
-    if (client->threads == client->most || pthread_attr_init(&attributes) != 0)
-        return;
-    pthread_attr_setstacksize(&attributes, STACK);
     /* Without a thread the client is served all the same, just not while this request takes its time. */
-    if (pthread_create(&client->workers[client->threads], &attributes, work, client) == 0)
+    if (client->threads < client->most &&
+        img_thread_start(&client->workers[client->threads], STACK, work, client) == 0)
         client->threads++;
-    pthread_attr_destroy(&attributes);
 }
 
 /* All threads are done.  A client that has just left is not worth a word. */

@@ -75,7 +75,7 @@ static int read_query(struct serve_client *client, struct serve_option *option, 
     query[length] = 0;
     if (strlen(query) != length)
         return serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "Unexpected embedded NUL in option %s",
-                                   serve_option_name(option->id));
+                                   img_nbd_option_name(option->id));
     match(contexts, query, option->id == NBD_OPT_LIST_META_CONTEXT);
     return 1;
 }
@@ -131,7 +131,7 @@ int serve_option_contexts(struct serve_client *client, struct serve_option *opti
     if (!listing && client->mode == SERVE_SIMPLE)
         return serve_option_refuse(client, option, NBD_REP_ERR_INVALID,
                                    "request option '%s' when structured reply is not negotiated",
-                                   serve_option_name(option->id));
+                                   img_nbd_option_name(option->id));
     serve_contexts_clear(contexts);
     ret = serve_option_read_name(client, option, name);
     if (ret <= 0)

@@ -14,34 +14,6 @@ enum { SHOWN_NAME = 80 };           /* bytes of an unknown name that an answer r
 /* What a handler tells the loop. */
 enum { NEXT = 0, CHOSEN = 1 };
 
-const char *serve_option_name(uint32_t id)
-{
-    switch (id) {
-    case NBD_OPT_EXPORT_NAME:
-        return "export name";
-    case NBD_OPT_ABORT:
-        return "abort";
-    case NBD_OPT_LIST:
-        return "list";
-    case NBD_OPT_STARTTLS:
-        return "starttls";
-    case NBD_OPT_INFO:
-        return "info";
-    case NBD_OPT_GO:
-        return "go";
-    case NBD_OPT_STRUCTURED_REPLY:
-        return "structured reply";
-    case NBD_OPT_LIST_META_CONTEXT:
-        return "list meta context";
-    case NBD_OPT_SET_META_CONTEXT:
-        return "set meta context";
-    case NBD_OPT_EXTENDED_HEADERS:
-        return "extended headers";
-    default:
-        return "<unknown>";
-    }
-}
-
 /* ---- Failures ------------------------------------------------------------------- */
 
 int serve_give_up(struct serve_client *client, const char *format, ...)
@@ -120,7 +92,7 @@ int serve_option_refuse(struct serve_client *client, struct serve_option *option
 static int refuse_length(struct serve_client *client, struct serve_option *option)
 {
     return serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "option '%s' has unexpected length",
-                               serve_option_name(option->id));
+                               img_nbd_option_name(option->id));
 }
 
 /* ---- Reading -------------------------------------------------------------------- */
@@ -131,7 +103,7 @@ static int take(struct serve_client *client, struct serve_option *option, void *
 
     if (length > option->left) {
         ret = serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "Inconsistent lengths in option %s",
-                                  serve_option_name(option->id));
+                                  img_nbd_option_name(option->id));
         return ret;
     }
     option->left -= length;
@@ -174,7 +146,7 @@ int serve_option_read_name(struct serve_client *client, struct serve_option *opt
     name[length] = 0;
     if (strlen(name) != length)
         return serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "Unexpected embedded NUL in option %s",
-                                   serve_option_name(option->id));
+                                   img_nbd_option_name(option->id));
     return 1;
 }
 
@@ -354,7 +326,7 @@ static int handle(struct serve_client *client, struct serve_option *option, bool
         return serve_option_contexts(client, option);
     default:
         return serve_option_refuse(client, option, NBD_REP_ERR_UNSUP, "Unsupported option %u (%s)", option->id,
-                                   serve_option_name(option->id));
+                                   img_nbd_option_name(option->id));
     }
 }
 
@@ -461,7 +433,7 @@ static int options(struct serve_client *client, uint32_t flags)
         if (tls && client->plain < 0)
             ret = before_tls(client, &option, fixed);
         else if (!fixed && option.id != NBD_OPT_EXPORT_NAME)
-            ret = serve_give_up(client, "Unsupported option %u (%s)", option.id, serve_option_name(option.id));
+            ret = serve_give_up(client, "Unsupported option %u (%s)", option.id, img_nbd_option_name(option.id));
         else
             ret = handle(client, &option, !(flags & NBD_FLAG_NO_ZEROES));
         if (ret != NEXT)

@@ -18,7 +18,7 @@
 #define IMG_SERVE_INTERNAL_H
 
 #include "driver.h"
-#include "protocol.h"
+#include "net/nbd-protocol.h"
 #include "serve.h"
 #include "util/clock.h"
 #include "util/stop.h"
@@ -159,7 +159,6 @@ struct serve_option {
 /* handshake.c: parts that context.c uses, too. */
 /* The handshake cannot go on: the reason, for the log.  Returns -EPROTO. */
 int serve_give_up(struct serve_client *client, const char *format, ...) IMG_PRINTF(2, 3);
-const char *serve_option_name(uint32_t id);
 int serve_option_reply(struct serve_client *client, const struct serve_option *option, uint32_t type,
                        const struct iovec *parts, size_t count);
 /* Skip the rest of the option, and answer with an error and a text. */

@@ -4,7 +4,7 @@
  * its metadata contexts (LIST_META_CONTEXT).  A server that knows only some of these options tells less.
  */
 #include "../serve.h"
-#include "ask.h"
+#include "net/nbd-ask.h"
 #include "util/clock.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
@@ -31,7 +31,7 @@ static void put_text(struct img_doc *object, const char *key, const void *bytes,
 /* ---- LIST ----------------------------------------------------------------------------- */
 
 /* 1: an export was added; 0: that was the last. */
-static int take_export(const struct nbd_answer *answer, struct img_doc *list, struct img_error *err)
+static int take_export(const struct img_nbd_answer *answer, struct img_doc *list, struct img_error *err)
 {
     struct img_doc *export;
     uint32_t name;
@@ -40,7 +40,7 @@ static int take_export(const struct nbd_answer *answer, struct img_doc *list, st
         return answer->length ? img_error_set(err, EINVAL, "length too long for option end") : 0;
     if (answer->type != NBD_REP_SERVER)
         return img_error_set(err, EINVAL, "Unexpected reply type %u (%s), expected %u (server)", answer->type,
-                             nbd_reply_name(answer->type), (unsigned)NBD_REP_SERVER);
+                             img_nbd_reply_name(answer->type), (unsigned)NBD_REP_SERVER);
     if (answer->length < 4)
         return img_error_set(err, EINVAL, "incorrect option length %u", answer->length);
     name = img_get_be32(answer->bytes);
@@ -58,15 +58,15 @@ static int take_export(const struct nbd_answer *answer, struct img_doc *list, st
     return 1;
 }
 
-static int ask_names(struct nbd_peer *peer, struct img_doc *list, struct img_error *err)
+static int ask_names(struct img_nbd_peer *peer, struct img_doc *list, struct img_error *err)
 {
-    struct nbd_answer answer;
-    int ret = nbd_peer_ask(peer, NBD_OPT_LIST, NULL, 0, err), more = 1;
+    struct img_nbd_answer answer;
+    int ret = img_nbd_ask(peer, NBD_OPT_LIST, NULL, 0, err), more = 1;
 
     if (ret < 0)
         return ret;
     while (more > 0) {
-        ret = nbd_peer_answer(peer, NBD_OPT_LIST, LIST_MOST, true, &answer, err);
+        ret = img_nbd_answer(peer, NBD_OPT_LIST, LIST_MOST, true, &answer, err);
         if (ret <= 0)
             return ret;             /* a server without LIST: the list is empty, as in qemu-nbd */
         more = take_export(&answer, list, err);
@@ -93,7 +93,7 @@ static int take_block_sizes(const unsigned char *bytes, struct img_doc *export, 
     return 0;
 }
 
-static int take_info(const struct nbd_answer *answer, struct img_doc *export, struct img_error *err)
+static int take_info(const struct img_nbd_answer *answer, struct img_doc *export, struct img_error *err)
 {
     uint32_t length = answer->length - 2;
     uint16_t type;
@@ -116,7 +116,7 @@ static int take_info(const struct nbd_answer *answer, struct img_doc *export, st
 }
 
 /* 1: an answer; 0: the last. */
-static int take_info_answer(const struct nbd_answer *answer, struct img_doc *export, struct img_error *err)
+static int take_info_answer(const struct img_nbd_answer *answer, struct img_doc *export, struct img_error *err)
 {
     int ret;
 
@@ -129,19 +129,19 @@ static int take_info_answer(const struct nbd_answer *answer, struct img_doc *exp
     }
     if (answer->type != NBD_REP_INFO)
         return img_error_set(err, EINVAL, "unexpected reply type %u (%s), expected %u (info)", answer->type,
-                             nbd_reply_name(answer->type), (unsigned)NBD_REP_INFO);
+                             img_nbd_reply_name(answer->type), (unsigned)NBD_REP_INFO);
     ret = take_info(answer, export, err);
     return ret < 0 ? ret : 1;
 }
 
 /* The description is asked for only if LIST did not tell it. */
-static int ask_info(struct nbd_peer *peer, struct img_doc *export, struct img_error *err)
+static int ask_info(struct img_nbd_peer *peer, struct img_doc *export, struct img_error *err)
 {
     const char *name = img_doc_string_at(export, "name");
     size_t length = strlen(name);
     unsigned char data[4 + NBD_MAX_STRING + 6];
     uint16_t count = img_doc_get(export, "description") ? 1 : 2;
-    struct nbd_answer answer;
+    struct img_nbd_answer answer;
     int ret, more = 1;
 
     img_put_be32(data, (uint32_t)length);
@@ -149,13 +149,13 @@ static int ask_info(struct nbd_peer *peer, struct img_doc *export, struct img_er
     img_put_be16(data + 4 + length, count);
     img_put_be16(data + 6 + length, NBD_INFO_BLOCK_SIZE);
     img_put_be16(data + 8 + length, NBD_INFO_DESCRIPTION);
-    ret = nbd_peer_ask(peer, NBD_OPT_INFO, data, 6 + length + 2u * count, err);
+    ret = img_nbd_ask(peer, NBD_OPT_INFO, data, 6 + length + 2u * count, err);
     if (ret < 0)
         return ret;
     for (unsigned n = 0; more > 0; n++) {
         if (n == MAX_ANSWERS)
             return img_error_set(err, E2BIG, "The server does not stop to tell about an export");
-        ret = nbd_peer_answer(peer, NBD_OPT_INFO, INFO_MOST, true, &answer, err);
+        ret = img_nbd_answer(peer, NBD_OPT_INFO, INFO_MOST, true, &answer, err);
         if (ret <= 0)
             return ret;             /* the server knows no INFO: nothing more is known */
         more = take_info_answer(&answer, export, err);
@@ -167,7 +167,7 @@ static int ask_info(struct nbd_peer *peer, struct img_doc *export, struct img_er
 /* ---- LIST_META_CONTEXT --------------------------------------------------------------------- */
 
 /* 1: a context; 0: the last. */
-static int take_context(const struct nbd_answer *answer, struct img_doc *contexts, struct img_error *err)
+static int take_context(const struct img_nbd_answer *answer, struct img_doc *contexts, struct img_error *err)
 {
     CLEANUP_FREE char *text = NULL;
 
@@ -175,7 +175,7 @@ static int take_context(const struct nbd_answer *answer, struct img_doc *context
         return answer->length ? img_error_set(err, EINVAL, "Unexpected length to ACK response") : 0;
     if (answer->type != NBD_REP_META_CONTEXT)
         return img_error_set(err, EINVAL, "Unexpected reply type %u (%s), expected %u (meta context)", answer->type,
-                             nbd_reply_name(answer->type), (unsigned)NBD_REP_META_CONTEXT);
+                             img_nbd_reply_name(answer->type), (unsigned)NBD_REP_META_CONTEXT);
     if (answer->length <= 4)
         return img_error_set(err, EINVAL, "Failed to negotiate meta context, server answered with unexpected length %u",
                              answer->length);
@@ -187,12 +187,12 @@ static int take_context(const struct nbd_answer *answer, struct img_doc *context
 }
 
 /* `query` NULL: all contexts.  1: the server has answered, 0: it knows no such option. */
-static int ask_contexts(struct nbd_peer *peer, const char *name, const char *query, struct img_doc *contexts,
+static int ask_contexts(struct img_nbd_peer *peer, const char *name, const char *query, struct img_doc *contexts,
                         struct img_error *err)
 {
     size_t length = strlen(name), more_length = query ? strlen(query) : 0, total = 8 + length;
     unsigned char data[4 + NBD_MAX_STRING + 4 + 4 + 16];
-    struct nbd_answer answer;
+    struct img_nbd_answer answer;
     int ret, more = 1;
 
     img_put_be32(data, (uint32_t)length);
@@ -203,11 +203,11 @@ static int ask_contexts(struct nbd_peer *peer, const char *name, const char *que
         memcpy(data + total + 4, query, more_length);
         total += 4 + more_length;
     }
-    ret = nbd_peer_ask(peer, NBD_OPT_LIST_META_CONTEXT, data, total, err);
+    ret = img_nbd_ask(peer, NBD_OPT_LIST_META_CONTEXT, data, total, err);
     if (ret < 0)
         return ret;
     while (more > 0) {
-        ret = nbd_peer_answer(peer, NBD_OPT_LIST_META_CONTEXT, META_MOST, false, &answer, err);
+        ret = img_nbd_answer(peer, NBD_OPT_LIST_META_CONTEXT, META_MOST, false, &answer, err);
         if (ret <= 0)
             return ret;
         more = take_context(&answer, contexts, err);
@@ -228,7 +228,7 @@ static bool has_prefix(const struct img_doc *contexts, const char *prefix)
 }
 
 /* A server need not name all contexts when it is asked for any, so those of QEMU are asked for by their prefix, too. */
-static int ask_all_contexts(struct nbd_peer *peer, struct img_doc *export, struct img_error *err)
+static int ask_all_contexts(struct img_nbd_peer *peer, struct img_doc *export, struct img_error *err)
 {
     const char *name = img_doc_string_at(export, "name");
     struct img_doc *contexts = img_doc_array();
@@ -242,36 +242,20 @@ static int ask_all_contexts(struct nbd_peer *peer, struct img_doc *export, struc
 
 /* ---- All of it ------------------------------------------------------------------------------- */
 
-static int start_tls(struct nbd_peer *peer, struct img_tls_creds *tls, const char *host, struct img_error *err)
-{
-    int ret, fd;
-
-    if (peer->old || !(peer->greeting & NBD_FLAG_FIXED_NEWSTYLE))
-        return img_error_set(err, EINVAL, "Server does not support STARTTLS");
-    ret = nbd_peer_may(peer, NBD_OPT_STARTTLS, true, err);
-    if (ret < 0)
-        return ret;
-    if (ret == 0)
-        return img_error_set(err, EINVAL, "Server don't support STARTTLS option");
-    fd = img_tls_start(tls, peer->fd, host, MAX_MILLISECONDS, -1, NULL, err);
-    peer->fd = fd < 0 ? -1 : fd;
-    return fd < 0 ? fd : 0;
-}
-
 /* How the server would talk to a client that knows all ways. */
-static int ask_mode(struct nbd_peer *peer, const char **mode, struct img_error *err)
+static int ask_mode(struct img_nbd_peer *peer, const char **mode, struct img_error *err)
 {
-    int ret = nbd_peer_may(peer, NBD_OPT_EXTENDED_HEADERS, false, err);
+    int ret = img_nbd_may(peer, NBD_OPT_EXTENDED_HEADERS, false, err);
 
     *mode = "extended";
     if (ret != 0)
         return ret;
-    ret = nbd_peer_may(peer, NBD_OPT_STRUCTURED_REPLY, false, err);
+    ret = img_nbd_may(peer, NBD_OPT_STRUCTURED_REPLY, false, err);
     *mode = ret > 0 ? "structured" : "simple";
     return ret;
 }
 
-static int ask_exports(struct nbd_peer *peer, struct img_doc *list, struct img_error *err)
+static int ask_exports(struct img_nbd_peer *peer, struct img_doc *list, struct img_error *err)
 {
     const char *mode;
     int structured = ask_mode(peer, &mode, err), ret = structured < 0 ? structured : ask_names(peer, list, err);
@@ -289,7 +273,7 @@ static int ask_exports(struct nbd_peer *peer, struct img_doc *list, struct img_e
     return ret;
 }
 
-static void add_old_export(const struct nbd_peer *peer, struct img_doc *list)
+static void add_old_export(const struct img_nbd_peer *peer, struct img_doc *list)
 {
     struct img_doc *export = img_doc_object();
 
@@ -300,37 +284,37 @@ static void add_old_export(const struct nbd_peer *peer, struct img_doc *list)
     img_doc_append(list, export);
 }
 
-static int talk(struct nbd_peer *peer, struct img_tls_creds *tls, const char *host, struct img_doc *list,
+static int talk(struct img_nbd_peer *peer, struct img_tls_creds *tls, const char *host, struct img_doc *list,
                 struct img_error *err)
 {
     struct img_error ignored = IMG_ERROR_INIT;
     unsigned char zeroes[NBD_EXPORT_NAME_ZEROES];
-    int ret = nbd_peer_greet(peer, err);
+    int ret = img_nbd_greet(peer, err);
 
     if (ret == 0 && tls)
-        ret = start_tls(peer, tls, host, err);
+        ret = img_nbd_start_tls(peer, tls, host, NULL, err);
     if (ret < 0)
         return ret;
     if (peer->old) {
         /* (a server may fail if its last bytes are not read) */
-        nbd_peer_read(peer, zeroes, sizeof zeroes, "reserved block", &ignored);
+        img_nbd_read(peer, zeroes, sizeof zeroes, "reserved block", &ignored);
         img_error_clear(&ignored);
         add_old_export(peer, list);
         return 0;
     }
-    if (!(peer->greeting & NBD_FLAG_FIXED_NEWSTYLE))
+    if (!(peer->flags & NBD_FLAG_FIXED_NEWSTYLE))
         return img_error_set(err, EINVAL, "Server does not support export lists");
     ret = ask_exports(peer, list, err);
     /* A farewell; the answer does not matter. */
     if (ret == 0)
-        nbd_peer_ask(peer, NBD_OPT_ABORT, NULL, 0, &ignored);
+        img_nbd_ask(peer, NBD_OPT_ABORT, NULL, 0, &ignored);
     img_error_clear(&ignored);
     return ret;
 }
 
 int img_server_list(int fd, struct img_tls_creds *tls, const char *host, struct img_doc **list, struct img_error *err)
 {
-    struct nbd_peer peer = { .fd = fd, .deadline = img_now_milliseconds() + MAX_MILLISECONDS };
+    struct img_nbd_peer peer = { .fd = fd, .deadline = img_now_milliseconds() + MAX_MILLISECONDS, .stop = -1 };
     int ret;
 
     *list = img_doc_array();

@@ -4,6 +4,7 @@
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
+#include "util/thread.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -255,21 +256,13 @@ static void tune(int fd)
 static int start_client(struct img_server *server, int fd)
 {
     struct guest *guest = img_malloc(sizeof *guest);
-    pthread_attr_t attributes;
-    pthread_t thread;
     int ret;
 
     if (!guest)
         return -ENOMEM;
     *guest = (struct guest){ .server = server, .fd = fd };
     tune(fd);
-    ret = -pthread_attr_init(&attributes);
-    if (ret == 0) {
-        pthread_attr_setstacksize(&attributes, STACK);
-        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        ret = -pthread_create(&thread, &attributes, serve_guest, guest);
-        pthread_attr_destroy(&attributes);
-    }
+    ret = img_thread_start(NULL, STACK, serve_guest, guest);
     if (ret < 0)
         free(guest);
     return ret;

@@ -2,6 +2,7 @@
 /* crew.c - a queue of batches; helpers and callers take calls from it one by one. */
 #include "crew.h"
 #include "cleanup.h"
+#include "thread.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -127,19 +128,14 @@ static void *help(void *argument)
 /* Fewer helpers than wanted is not a failure: the caller works, too. */
 static void call_helpers(struct img_crew *crew, size_t wanted)
 {
-    pthread_attr_t attributes;
-
     for (size_t i = 0; i < wanted && i < crew->idle; i++)
         pthread_cond_signal(&crew->work);
     wanted -= wanted < crew->idle ? wanted : crew->idle;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, crew->stack);
     for (; wanted > 0 && crew->count < crew->most; wanted--) {
-        if (pthread_create(&crew->helpers[crew->count], &attributes, help, crew))
+        if (img_thread_start(&crew->helpers[crew->count], crew->stack, help, crew) < 0)
             break;
         crew->count++;
     }
-    pthread_attr_destroy(&attributes);
 }
 
 int img_crew_run(struct img_crew *crew, int (*one)(void *context, size_t index), void *context, size_t count)

@@ -2,6 +2,7 @@
 /* Reading and writing an open file at its current position. */
 #include "fd.h"
 #include "checked.h"
+#include "clock.h"
 #include "stop.h"
 #include <errno.h>
 #include <poll.h>
@@ -30,6 +31,23 @@ static bool bytes_come(int fd, const struct img_stop *stop)
             return true;
     }
     return false;
+}
+
+int img_fd_wait(int fd, short events, uint64_t deadline, int stop)
+{
+    struct pollfd either[] = { { .fd = fd, .events = events }, { .fd = stop, .events = POLLIN } };
+
+    for (;;) {
+        uint64_t now = img_now_milliseconds(), left = deadline > now ? deadline - now : 0;
+        int ready = poll(either, 2, deadline ? (int)img_min(left, INT32_MAX) : -1);
+
+        if (ready > 0)
+            return either[1].revents ? -ECANCELED : 0;
+        if (ready == 0 && left <= INT32_MAX)
+            return -ETIMEDOUT;
+        if (ready < 0 && errno != EINTR)
+            return -errno;
+    }
 }
 
 int64_t img_read_all(int fd, void *bytes, uint64_t length, const struct img_stop *stop)

@@ -11,6 +11,11 @@ struct img_stop;
 /* Returns the length read, which is less than `length` only at end of file, or a negative errno: -ECANCELED if
  * `stop` (NULL: none) was requested while waiting. */
 int64_t img_read_all(int fd, void *bytes, uint64_t length, const struct img_stop *stop);
+/*
+ * Wait until `events` (POLLIN, POLLOUT) are possible, at most until `deadline` (milliseconds of util/clock.h; 0: for
+ * ever); fd -1: only wait.  -ETIMEDOUT, or -ECANCELED: the descriptor `stop` (-1: none) is readable.
+ */
+int img_fd_wait(int fd, short events, uint64_t deadline, int stop);
 /* Write all of it.  Returns 0 or a negative errno. */
 int img_write_all(int fd, const void *bytes, uint64_t length);
 

@@ -3,7 +3,7 @@
 #ifndef NBD_CLIENT_H
 #define NBD_CLIENT_H
 
-#include "libimg/serve/protocol.h"
+#include "libimg/net/nbd-protocol.h"
 #include "libimg/serve.h"
 #include "libimg/util/endian.h"
 
@@ -183,7 +183,7 @@ static inline void nbd_request(struct nbd_client *c, uint16_t type, uint16_t fla
 }
 
 /* One simple answer, or one chunk. */
-struct nbd_answer {
+struct img_nbd_answer {
     bool simple, last;
     uint16_t type;
     uint32_t error, length;
@@ -192,11 +192,11 @@ struct nbd_answer {
 };
 
 /* The payload of a chunk of data or of a simple answer stays to be read; all others are read. */
-static inline bool nbd_answer(struct nbd_client *c, struct nbd_answer *a)
+static inline bool nbd_answer(struct nbd_client *c, struct img_nbd_answer *a)
 {
     unsigned char head[NBD_EXTENDED_REPLY_SIZE];
 
-    *a = (struct nbd_answer){ .last = true };
+    *a = (struct img_nbd_answer){ .last = true };
     if (!nbd_recv(c, head, NBD_SIMPLE_REPLY_SIZE))
         return false;
     a->simple = img_get_be32(head) == NBD_SIMPLE_REPLY_MAGIC;
@@ -231,7 +231,7 @@ static inline bool nbd_answer(struct nbd_client *c, struct nbd_answer *a)
  * error number, or -1. */
 static inline int nbd_finish(struct nbd_client *c, uint64_t cookie, uint64_t from, void *data, size_t length)
 {
-    struct nbd_answer a;
+    struct img_nbd_answer a;
     int error = 0;
 
     do {

@@ -63,7 +63,7 @@ static bool receive_all(struct writer *w, unsigned count)
     unsigned seen = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        struct nbd_answer a;
+        struct img_nbd_answer a;
         if (!nbd_answer(&w->client, &a) || a.error || !a.last || a.cookie >= count || seen & 1u << a.cookie)
             return false;
         seen |= 1u << a.cookie;

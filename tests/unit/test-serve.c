@@ -210,7 +210,7 @@ static void holes(void)
 {
     static char back[SIZE];
     struct img_server *server = serve(true);
-    struct nbd_answer a;
+    struct img_nbd_answer a;
     struct nbd_client c;
 
     halves();
@@ -227,7 +227,7 @@ static void holes(void)
     img_server_free(server);
 }
 
-static uint32_t flags_at(const struct nbd_answer *a, unsigned index)
+static uint32_t flags_at(const struct img_nbd_answer *a, unsigned index)
 {
     return img_get_be32(a->bytes + 4 + 8 * index + 4);
 }
@@ -236,7 +236,7 @@ static void status(void)
 {
     struct img_server *server = serve(true);
     unsigned char filter[12] = {0};
-    struct nbd_answer a;
+    struct img_nbd_answer a;
     struct nbd_client c;
 
     halves();
@@ -383,7 +383,7 @@ static void overtaking(void)
 {
     struct img_server *server = serve(true);
     static char back[512];
-    struct nbd_answer a;
+    struct img_nbd_answer a;
     struct nbd_client c;
 
     OK(nbd_open(&c, server, 0, NULL), "a slow read");

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protocol.h - the numbers of the NBD protocol (fixed newstyle).  All of them travel in big-endian order.
+ * nbd-protocol.h - the numbers of the NBD protocol (fixed newstyle).  All of them travel in big-endian order.
  */
-#ifndef IMG_SERVE_PROTOCOL_H
-#define IMG_SERVE_PROTOCOL_H
+#ifndef IMG_NBD_PROTOCOL_H
+#define IMG_NBD_PROTOCOL_H
 
 #include <stdint.h>
 
@@ -12,6 +12,9 @@
 #define NBD_MAGIC               0x4e42444d41474943ull   /* "NBDMAGIC", the first bytes of a server */
 #define NBD_OPTION_MAGIC        0x49484156454f5054ull   /* "IHAVEOPT", before each option, and in the greeting */
 #define NBD_OPTION_REPLY_MAGIC  0x0003e889045565a9ull
+
+/* The servers before there were options ("oldstyle") have this where others have NBD_OPTION_MAGIC. */
+#define NBD_OLD_MAGIC           0x0000420281861253ull
 
 /* Of the server, 16 bits, in the greeting; the client answers with 32 bits of the same meaning. */
 enum { NBD_FLAG_FIXED_NEWSTYLE = 1, NBD_FLAG_NO_ZEROES = 2 };
@@ -109,5 +112,10 @@ enum {
     NBD_SUCCESS = 0, NBD_EPERM = 1, NBD_EIO = 5, NBD_ENOMEM = 12, NBD_EINVAL = 22, NBD_ENOSPC = 28, NBD_EOVERFLOW = 75,
     NBD_ENOTSUP = 95, NBD_ESHUTDOWN = 108
 };
+
+/* ---- Names, for messages (nbd-protocol.c) ------------------------------------------- */
+
+const char *img_nbd_option_name(uint32_t option);
+const char *img_nbd_reply_name(uint32_t reply);
 
 #endif
