@@ -36,20 +36,6 @@ struct entry {
     struct img *file;
 };
 
-/*
- * Does the image itself mark this range as data, even if it is a hole in the
- * storage?  Raw has no marks of its own, so a hole in the storage is a hole.
- */
-static bool is_data(const struct img_extent *extent)
-{
-    if (extent->kind == IMG_DATA || extent->kind == IMG_CODED)
-        return !extent->absent;
-    if (extent->stored)
-        return true;
-    return extent->kind == IMG_ZERO && extent->recurse && extent->layer &&
-           !img_driver_is_plain(img_driver_of(extent->layer));
-}
-
 static struct entry entry_of(const struct img_extent *extent)
 {
     bool coded = extent->kind == IMG_CODED, placed = extent->host_valid && !coded && !extent->absent;
@@ -59,8 +45,8 @@ static struct entry entry_of(const struct img_extent *extent)
         .length = extent->length,
         .offset = extent->host,
         .present = extent->kind != IMG_HOLE && !extent->absent,
-        .zero = extent->kind == IMG_HOLE || extent->kind == IMG_ZERO || extent->marked_zero,
-        .data = is_data(extent),
+        .zero = img_extent_shows_zero(extent),
+        .data = img_extent_shows_data(extent),
         .compressed = coded && !img_encrypted(extent->layer),
         .has_offset = placed,
         .depth = extent->depth,

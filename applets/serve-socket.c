@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 #define DEFAULT_HOST "0.0.0.0"
-#define DEFAULT_PORT "10809"
 enum { FIRST_PASSED = 3, LEAST_BACKLOG = 16 };
 
 /* The socket in the file system that is ours, to be removed at the end. */
@@ -24,7 +23,7 @@ struct img_address serve_address(const struct serve *s)
         address.path = (char *)s->path;
     } else {
         address.host = (char *)(s->bind ? s->bind : DEFAULT_HOST);
-        address.port = (char *)(s->port ? s->port : DEFAULT_PORT);
+        address.port = (char *)(s->port ? s->port : IMG_NBD_PORT);
     }
     return address;
 }

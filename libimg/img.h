@@ -388,6 +388,12 @@ struct img_extent {
     struct img *via;            /* not NULL: `file` and `host` are for display only; read from this node at the
                                    guest offset (there is a filter in between) */
 };
+/*
+ * What an extent of img_map_told is shown as.  Data: the image itself marks the range as data, even if it is a hole in
+ * the storage; raw has no marks of its own, so a hole in the storage is a hole.  A range may be both, or neither.
+ */
+bool img_extent_shows_data(const struct img_extent *extent);
+bool img_extent_shows_zero(const struct img_extent *extent);
 /* Drop the part before `offset`, which lies inside the extent. */
 static inline void img_extent_skip(struct img_extent *extent, uint64_t offset)
 {

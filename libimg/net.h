@@ -8,6 +8,9 @@
 
 #include "img.h"
 
+/* The port of NBD servers. */
+#define IMG_NBD_PORT "10809"
+
 /* ---- Addresses (net/address.c) -------------------------------------------- */
 
 /* The members of a socket address as qemu-img has them.  The strings belong to it. */

@@ -82,6 +82,16 @@ teardown() {
     fi
 }
 
+# freed BYTES COMMAND ARGUMENT...: after the command of nbdsh on its second half, t.raw of 1 MiB stores that many bytes.
+# `serve_test` starts the server.
+freed() {
+    pattern t.raw 55 0 1M
+    serve_test -f raw "${@:3}" t.raw
+    nbdsh -u "nbd+unix:///?socket=$PWD/s" -c "h.$2(524288, 0)"
+    ended
+    [ "$(stored t.raw)" -eq "$1" ]
+}
+
 # The address of the test's server, for clients.
 uri() {
     echo "nbd+unix:///${1-}?socket=$PWD/s"

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define USUAL_PORT "10809"
-
 static void put(struct img_doc *options, const char *type, const char *first, const char *first_value,
                 const char *second_value)
 {
@@ -111,7 +109,7 @@ static int take_host(const char *at, const char *end, struct img_doc *options, s
         return no_url(err);
     CLEANUP_FREE char *host = bracket ? img_strndup(at + 1, (size_t)(last - at) - 1)
                                       : decoded(at, (size_t)((last ? last : end) - at));
-    CLEANUP_FREE char *port = has_port ? img_strndup(colon + 1, (size_t)(end - colon) - 1) : img_strdup(USUAL_PORT);
+    CLEANUP_FREE char *port = has_port ? img_strndup(colon + 1, (size_t)(end - colon) - 1) : img_strdup(IMG_NBD_PORT);
     if (!host || !port || !*host || !is_port(port))
         return no_url(err);
     put(options, "inet", "host", host, port);

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define USUAL_PORT "10809"
-
 static int take_text(struct img_doc *options, const char *key, char **text, struct img_error *err)
 {
     struct img_doc *value = img_doc_take(options, key);
@@ -38,7 +36,7 @@ static int take_old_address(struct img_doc *options, struct img_address *address
         return img_error_set(err, EINVAL, "port may not be used without host");
     if (!address->path && !address->host)
         return img_error_set(err, EINVAL, "NBD server address missing");
-    if (address->host && !address->port && !(address->port = img_strdup(USUAL_PORT)))
+    if (address->host && !address->port && !(address->port = img_strdup(IMG_NBD_PORT)))
         return img_error_memory(err);
     return 0;
 }

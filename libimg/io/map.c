@@ -152,3 +152,18 @@ int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img
     }
     return ret;
 }
+
+bool img_extent_shows_data(const struct img_extent *extent)
+{
+    if (extent->kind == IMG_DATA || extent->kind == IMG_CODED)
+        return !extent->absent;
+    if (extent->stored)
+        return true;
+    return extent->kind == IMG_ZERO && extent->recurse && extent->layer &&
+           !(extent->layer->driver->traits & IMG_PASS_THROUGH);
+}
+
+bool img_extent_shows_zero(const struct img_extent *extent)
+{
+    return extent->kind == IMG_HOLE || extent->kind == IMG_ZERO || extent->marked_zero;
+}

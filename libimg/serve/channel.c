@@ -145,6 +145,20 @@ static ssize_t send_some(struct serve_channel *channel, struct iovec *parts, siz
     return write(channel->out, parts->iov_base, img_min(parts->iov_len, PIPE_PIECE));
 }
 
+/* Leave out what was sent, and empty parts. */
+static void advance(struct iovec **parts, size_t *count, size_t sent)
+{
+    while (*count && sent >= (*parts)->iov_len) {
+        sent -= (*parts)->iov_len;
+        (*parts)++;
+        (*count)--;
+    }
+    if (*count) {
+        (*parts)->iov_base = (char *)(*parts)->iov_base + sent;
+        (*parts)->iov_len -= sent;
+    }
+}
+
 int serve_send(struct serve_channel *channel, struct iovec *parts, size_t count)
 {
     while (count) {
@@ -156,12 +170,7 @@ int serve_send(struct serve_channel *channel, struct iovec *parts, size_t count)
             ret = -errno;
         if (ret < 0)
             return ret;
-        for (size_t sent = n > 0 ? (size_t)n : 0; count && sent >= parts->iov_len; parts++, count--)
-            sent -= parts->iov_len, n = (ssize_t)sent;
-        if (count && n > 0) {
-            parts->iov_base = (char *)parts->iov_base + n;
-            parts->iov_len -= (size_t)n;
-        }
+        advance(&parts, &count, n > 0 ? (size_t)n : 0);
     }
     return 0;
 }

@@ -4,7 +4,6 @@
 #include "util/endian.h"
 #include "util/strbuf.h"
 
-
 enum { QUERY_MAX = sizeof NBD_CONTEXT_BITMAP + NBD_MAX_STRING };    /* a longer one matches nothing */
 
 void serve_contexts_clear(struct serve_contexts *contexts)
@@ -13,7 +12,7 @@ void serve_contexts_clear(struct serve_contexts *contexts)
     *contexts = (struct serve_contexts){ .export = NULL };
 }
 
-static int prepare(struct serve_contexts *contexts, const struct serve_export *export)
+int serve_contexts_begin(struct serve_contexts *contexts, const struct serve_export *export)
 {
     serve_contexts_clear(contexts);
     contexts->export = export;
@@ -69,13 +68,9 @@ static int read_query(struct serve_client *client, struct serve_option *option, 
         return ret;
     if (length > QUERY_MAX)
         return serve_option_skip(client, option, length);
-    ret = serve_option_read(client, option, query, length);
+    ret = serve_option_read_text(client, option, query, length);
     if (ret <= 0)
         return ret;
-    query[length] = 0;
-    if (strlen(query) != length)
-        return serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "Unexpected embedded NUL in option %s",
-                                   img_nbd_option_name(option->id));
     match(contexts, query, option->id == NBD_OPT_LIST_META_CONTEXT);
     return 1;
 }
@@ -139,7 +134,7 @@ int serve_option_contexts(struct serve_client *client, struct serve_option *opti
     export = serve_find(client->server, name);
     if (!export)
         return serve_option_no_export(client, option, name);
-    ret = prepare(contexts, export);
+    ret = serve_contexts_begin(contexts, export);
     if (ret == 0)
         ret = read_queries(client, option, contexts);
     if (ret > 0) {

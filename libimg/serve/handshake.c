@@ -111,11 +111,6 @@ static int take(struct serve_client *client, struct serve_option *option, void *
     return ret < 0 ? not_read(client, ret, option->id == NBD_OPT_EXPORT_NAME ? "Failed to read export name: " : "") : 1;
 }
 
-int serve_option_read(struct serve_client *client, struct serve_option *option, void *bytes, uint32_t length)
-{
-    return take(client, option, bytes, length);
-}
-
 int serve_option_skip(struct serve_client *client, struct serve_option *option, uint32_t length)
 {
     return take(client, option, NULL, length);
@@ -131,6 +126,19 @@ int serve_option_read32(struct serve_client *client, struct serve_option *option
     return ret;
 }
 
+int serve_option_read_text(struct serve_client *client, struct serve_option *option, char *text, uint32_t length)
+{
+    int ret = take(client, option, text, length);
+
+    if (ret <= 0)
+        return ret;
+    text[length] = 0;
+    if (strlen(text) != length)
+        return serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "Unexpected embedded NUL in option %s",
+                                   img_nbd_option_name(option->id));
+    return 1;
+}
+
 int serve_option_read_name(struct serve_client *client, struct serve_option *option, char *name)
 {
     uint32_t length;
@@ -140,14 +148,7 @@ int serve_option_read_name(struct serve_client *client, struct serve_option *opt
         return ret;
     if (length > NBD_MAX_STRING)
         return serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "Invalid name length: %u", length);
-    ret = take(client, option, name, length);
-    if (ret <= 0)
-        return ret;
-    name[length] = 0;
-    if (strlen(name) != length)
-        return serve_option_refuse(client, option, NBD_REP_ERR_INVALID, "Unexpected embedded NUL in option %s",
-                                   img_nbd_option_name(option->id));
-    return 1;
+    return serve_option_read_text(client, option, name, length);
 }
 
 int serve_option_no_export(struct serve_client *client, struct serve_option *option, const char *name)
@@ -460,7 +461,7 @@ static int greet(struct serve_client *client, uint32_t *flags)
     *flags = img_get_be32(answer);
     if (*flags & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES))
         return serve_give_up(client, "Unknown client flags 0x%x received",
-                       *flags & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES));
+                             *flags & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES));
     return 0;
 }
 

@@ -165,9 +165,10 @@ int serve_option_reply(struct serve_client *client, const struct serve_option *o
 int serve_option_refuse(struct serve_client *client, struct serve_option *option, uint32_t type, const char *format,
                         ...) IMG_PRINTF(4, 5);
 /* 1: read; 0: the option was refused; a negative errno ends the handshake. */
-int serve_option_read(struct serve_client *client, struct serve_option *option, void *bytes, uint32_t length);
 int serve_option_skip(struct serve_client *client, struct serve_option *option, uint32_t length);
 int serve_option_read32(struct serve_client *client, struct serve_option *option, uint32_t *value);
+/* `length` bytes and a NUL; no other NUL may be in it. */
+int serve_option_read_text(struct serve_client *client, struct serve_option *option, char *text, uint32_t length);
 /* The name of an export, into NBD_MAX_STRING + 1 bytes. */
 int serve_option_read_name(struct serve_client *client, struct serve_option *option, char *name);
 int serve_option_no_export(struct serve_client *client, struct serve_option *option, const char *name);
@@ -175,6 +176,8 @@ int serve_option_no_export(struct serve_client *client, struct serve_option *opt
 /* context.c: LIST_META_CONTEXT and SET_META_CONTEXT. */
 int serve_option_contexts(struct serve_client *client, struct serve_option *option);
 void serve_contexts_clear(struct serve_contexts *contexts);
+/* None is chosen yet.  0 or -ENOMEM. */
+int serve_contexts_begin(struct serve_contexts *contexts, const struct serve_export *export);
 
 enum { SERVE_EXTENTS = 128 << 10, SERVE_CACHE_PIECE = 1 << 20 };    /* of one context in an answer; bytes */
 

@@ -160,10 +160,9 @@ static int read_filter(struct serve_client *client, struct serve_request *reques
     request->contexts = filter;
     request->length = 0;
     if (valid) {
-        filter->export = chosen->export;
-        filter->bitmaps = img_calloc(chosen->export->told.bitmap_count, sizeof *filter->bitmaps);
-        if (!filter->bitmaps)
-            return -ENOMEM;
+        ret = serve_contexts_begin(filter, chosen->export);
+        if (ret < 0)
+            return ret;
         ret = read_rest(client, bytes, LENGTH);
         request->length = ret == 0 ? img_get_be64(bytes) : 0;
         left -= LENGTH;
@@ -249,6 +248,5 @@ int serve_receive(struct serve_client *client, struct serve_request *request)
 void serve_release(struct serve_client *client, struct serve_request *request)
 {
     serve_buffer_return(&client->buffers, &request->buffer);
-    free(request->filter.bitmaps);
-    request->filter.bitmaps = NULL;
+    serve_contexts_clear(&request->filter);
 }

@@ -44,20 +44,9 @@ static bool add(struct list *list, uint64_t length, uint32_t flags)
     return true;
 }
 
-/* Raw has no marks of its own, so a hole in the storage is one of the disk; a format has allocated it all the same. */
 static uint32_t allocation_flags(const struct img_extent *extent)
 {
-    bool plain = extent->layer && img_driver_is_plain(img_driver_of(extent->layer));
-
-    switch (extent->kind) {
-    case IMG_DATA:
-    case IMG_CODED:
-        return 0;
-    case IMG_ZERO:
-        return NBD_STATE_ZERO | (extent->recurse && extent->layer && !plain ? 0 : NBD_STATE_HOLE);
-    default:
-        return NBD_STATE_HOLE | NBD_STATE_ZERO;
-    }
+    return (img_extent_shows_data(extent) ? 0 : NBD_STATE_HOLE) | (img_extent_shows_zero(extent) ? NBD_STATE_ZERO : 0);
 }
 
 static int list_allocation(struct img *image, uint64_t at, uint64_t end, struct list *list)

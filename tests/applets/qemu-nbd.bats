@@ -800,12 +800,8 @@ print(other.pread(3, 0).decode())" > out
 
 @test "qemu-nbd --discard: what is freed, and what is not" {
     need nbdsh
-    freed() {
-        pattern t.raw 55 0 1M
-        start_nbd -f raw "${@:3}" t.raw
-        nbdsh -u "$(uri)" -c "h.$2(524288, 0)"
-        ended
-        [ "$(stored t.raw)" -eq "$1" ]
+    serve_test() {
+        start_nbd "$@"
     }
     freed 1048576 trim
     freed 524288 trim --discard=unmap

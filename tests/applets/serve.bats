@@ -197,12 +197,8 @@ print(listener.getsockname()[1])' > port
 @test "serve: what a client frees is freed, unless told otherwise" {
     beyond
     need nbdsh
-    freed() {
-        pattern t.raw 55 0 1M
-        start -f raw "${@:3}" t.raw
-        nbdsh -u "$(uri)" -c "h.$2(524288, 0)"
-        ended
-        [ "$(stored t.raw)" -eq "$1" ]
+    serve_test() {
+        start "$@"
     }
     freed 524288 trim
     freed 1048576 trim --discard=ignore
@@ -282,4 +278,20 @@ print(listener.getsockname()[1])' > port
     cmd 0 "$IMGBOX" --list
     has "$OUT" '^qemu-nbd$'
     [ -x "$BUILD/bin/qemu-nbd" ] || [ ! -d "$BUILD/bin" ]
+}
+
+@test "serve: a disk of another NBD server, with the flags of its map" {
+    beyond
+    need nbdkit nbdinfo
+    [ -e "$(dirname "$IMGBOX")/modules/img-nbd.so" ] || skip 'nbd is not built in'
+    # shellcheck disable=SC2016
+    nbdkit -f -U far eval get_size='echo 1M' pread='dd if=/dev/zero count=$3 iflag=count_bytes' can_extents='exit 0' \
+        extents='echo 0 64k; echo 64k 64k hole; echo 128k 64k zero; echo 192k 64k hole,zero; echo 256k 768k' \
+        > /dev/null 2>&1 3>&- &
+    FAR=$!
+    wait_until is_socket far
+    start -r -f raw 'nbd+unix:///?socket=far'
+    nbdinfo --map "$(uri)" | awk '{ print $1, $2, $3 }' > "$OUT"
+    kill "$FAR"
+    out '0 65536 0' '65536 65536 1' '131072 65536 2' '196608 65536 3' '262144 786432 0'
 }

@@ -7,6 +7,8 @@ import socket
 import struct
 import sys
 
+from wire import take
+
 REPLY_MAGIC = 0x3E889045565A9
 ACK, SERVER, INFO, META = 1, 2, 3, 4
 STRUCTURED, EXTENDED, LIST, ABORT, GET_INFO, LIST_META = 8, 11, 3, 2, 6, 9
@@ -99,16 +101,6 @@ GREETINGS = {
     "old-flags": b"NBDMAGIC" + struct.pack(">QQI", 0x420281861253, 4096, 0x10003) + bytes(124),
     "old": b"NBDMAGIC" + struct.pack(">QQI", 0x420281861253, 4096, 3) + bytes(124),
 }
-
-
-def take(client, length):
-    data = b""
-    while len(data) < length:
-        more = client.recv(length - len(data))
-        if not more:
-            raise EOFError
-        data += more
-    return data
 
 
 def answer_to(word, option):

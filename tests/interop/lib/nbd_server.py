@@ -24,12 +24,10 @@ import struct
 import sys
 import threading
 
+from wire import take
+
 SIMPLE, CHUNK, OPTION = 0x67446698, 0x668e33ef, 0x0003e889045565a9
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
-
-
-class Gone(Exception):
-    pass
 
 
 class Server:
@@ -52,15 +50,6 @@ class Server:
 
     # ---- handshake
 
-    def receive(self, client, length):
-        parts = b''
-        while len(parts) < length:
-            part = client.recv(length - len(parts))
-            if not part:
-                raise Gone
-            parts += part
-        return parts
-
     def reply(self, client, option, kind, data=b''):
         client.sendall(struct.pack('>QIII', OPTION, option, kind, len(data)) + data)
 
@@ -68,11 +57,11 @@ class Server:
         """Returns whether replies are structured, and whether the map was asked for."""
         structured = mapped = False
         client.sendall(b'NBDMAGICIHAVEOPT' + struct.pack('>H', 3))
-        self.receive(client, 4)
+        take(client, 4)
         flags = 0x1 | 0x4 | 0x8 | 0x20 | 0x40 | (0x100 if self.options.get('multi') else 0)
         while True:
-            _, option, length = struct.unpack('>QII', self.receive(client, 16))
-            data = self.receive(client, length)
+            _, option, length = struct.unpack('>QII', take(client, 16))
+            data = take(client, length)
             if option == 8 and self.options.get('sr') != '0':
                 structured = True
                 self.reply(client, option, 1)
@@ -87,7 +76,7 @@ class Server:
                     return structured, mapped
             elif option == 2:
                 self.reply(client, option, 1)
-                raise Gone
+                raise EOFError
             else:
                 self.reply(client, option, 0x80000001, data[:0])
 
@@ -160,10 +149,10 @@ class Server:
         self.log('open')
         kept, patience = [], int(self.options.get('delay', 0))
         while True:
-            _, flags, command, cookie, offset, length = struct.unpack('>IHHQQI', self.receive(client, 28))
-            data = self.receive(client, length) if command == WRITE else b''
+            _, flags, command, cookie, offset, length = struct.unpack('>IHHQQI', take(client, 28))
+            data = take(client, length) if command == WRITE else b''
             if command == DISC:
-                raise Gone
+                raise EOFError
             with self.lock:
                 self.count += 1
                 self.log('%s %d %d' % (('read', 'write', '', 'flush', 'trim', 'cache', 'zero', 'map')[command],
@@ -171,7 +160,7 @@ class Server:
                 if self.count in self.hangups:
                     self.hang_up()
                 if client not in self.clients:
-                    raise Gone
+                    raise EOFError
                 error, answer = self.act(command, flags, offset, length, data)
             if self.count == 3 and 'wrong' in self.options:
                 if self.options['wrong'] == 'silence':
@@ -196,7 +185,7 @@ class Server:
             self.clients.append(client)
         try:
             self.serve(client)
-        except (Gone, OSError):
+        except (EOFError, OSError):
             pass
         with self.lock:
             if client in self.clients:
