@@ -82,9 +82,12 @@ bool serve_open(const struct serve *s, struct serve_disk *disk)
         ret = open_image(s, disk, &err);
     if (ret == 0 && disk->image_opts)
         ret = check_aio(s, img_direct(disk->image), &err);
-    if (ret < 0) {
+    if (ret < 0 && s->nbd) {
         app_cut_prefix(&err, disk->file);
-        app_report_with(&err, "Failed to blk_new_open '%s': ", disk->file);
+        img_error_prefix(&err, "Failed to blk_new_open '%s': ", disk->file);
+    }
+    if (ret < 0) {
+        app_report(&err);
         return false;
     }
     return !disk->snapshot || app_load_snapshot(disk->image, disk->snapshot) == 0;

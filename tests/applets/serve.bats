@@ -271,6 +271,8 @@ print(listener.getsockname()[1])' > port
     cmd 0 "$IMGBOX" qemu-nbd --help
     cmd 1 "$IMGBOX" qemu-nbd nosuch -k "$PWD/s"
     err "qemu-nbd: Failed to blk_new_open 'nosuch': Could not open 'nosuch': No such file or directory"
+    cmd 1 ./img-serve nosuch
+    err "img-serve: Could not open 'nosuch': Could not open 'nosuch': No such file or directory"
     cmd 1 ./img-serve
     err 'img-serve: Expecting at least one file name' "Try './img-serve --help' for more info"
     cmd 1 ./img-serve -d a b
