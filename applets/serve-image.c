@@ -21,41 +21,53 @@ static struct img_doc *image_options(const struct serve *s, const struct serve_d
     return options;
 }
 
-/* The same as a nested object, for an overlay. */
-static struct img_doc *nested_options(const struct serve_disk *disk, struct img_error *err)
+/* "proto:..." or "proto://..."? */
+static bool has_protocol(const char *name)
 {
-    struct img_doc *options, *file;
+    return name[strcspn(name, ":/")] == ':';
+}
 
+/* The same as a nested object, for an overlay.  *options NULL: FILE is a name of a protocol, which only a name can say. */
+static int nested_options(const struct serve_disk *disk, struct img_doc **options, struct img_error *err)
+{
+    struct img_doc *file;
+
+    *options = NULL;
     if (disk->image_opts)
-        return img_options_parse(disk->file, "file", err);
+        return (*options = img_options_parse(disk->file, "file", err)) ? 0 : -err->code;
     if (!strncmp(disk->file, "json:", 5)) {
-        options = img_doc_parse_options(disk->file + 5, err);
+        if (!(*options = img_doc_parse_options(disk->file + 5, err)))
+            return -err->code;
+    } else if (has_protocol(disk->file)) {
+        return 0;
     } else {
-        options = img_doc_object();
+        *options = app_need(img_doc_object());
         file = img_doc_object();
         img_doc_put_string(file, "filename", disk->file);
-        img_doc_put(options, "file", file);
+        img_doc_put(*options, "file", file);
     }
-    if (options && disk->format)
-        img_doc_put_string(options, "driver", disk->format);
-    return options;
+    if (disk->format)
+        img_doc_put_string(*options, "driver", disk->format);
+    return 0;
 }
 
 static int open_image(const struct serve *s, struct serve_disk *disk, struct img_error *err)
 {
     struct img_open how = { .format = disk->format, .cache = s->cache, .image_opts = disk->image_opts };
-    bool overlay = s->temporary && !disk->snapshot;
-    struct img_doc *options = overlay ? nested_options(disk, err) : image_options(s, disk, err);
+    struct img_doc *options = NULL;
     int ret;
 
-    if (!options)
-        return -err->code;
-    if (!disk->read_only && !overlay)
-        how.flags |= IMG_RDWR;
-    if (overlay)
-        ret = serve_open_overlay(&disk->image, disk->file, options, &how, err);
-    else
-        ret = img_open_options(&disk->image, disk->image_opts ? NULL : disk->file, options, &how, err);
+    if (s->temporary && !disk->snapshot) {
+        ret = nested_options(disk, &options, err);
+        if (ret == 0)
+            ret = serve_open_overlay(&disk->image, disk->file, options, &how, err);
+    } else {
+        options = image_options(s, disk, err);
+        if (!disk->read_only)
+            how.flags |= IMG_RDWR;
+        ret = options ? img_open_options(&disk->image, disk->image_opts ? NULL : disk->file, options, &how, err)
+                      : -err->code;
+    }
     img_doc_free(options);
     return ret;
 }

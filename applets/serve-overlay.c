@@ -39,28 +39,35 @@ static char *new_file(struct img_error *err)
     return NULL;
 }
 
-/* Look at the disk: its format and size.  The format is then part of the options, so that it is not probed again. */
+/* Look at the disk: its format and size.  The format is then known, so that it is not probed again. */
 static int look(const char *name, struct img_doc *base, const struct img_open *how, uint64_t *size,
-                struct img_error *err)
+                const char **format, struct img_error *err)
 {
     struct img *image;
-    int ret;
+    int ret = base ? img_open_options(&image, NULL, base, how, err) : img_open(&image, name, how, err);
 
-    ret = img_open_options(&image, NULL, base, how, err);
     if (ret < 0)
-        return img_error_prefix(err, "Could not open '%s': ", name);
+        return base ? img_error_prefix(err, "Could not open '%s': ", name) : ret;
     *size = img_size(image);
-    img_doc_put_string(base, "driver", img_driver_name(img_driver_of(image)));
+    *format = img_driver_name(img_driver_of(image));
+    if (base)
+        img_doc_put_string(base, "driver", *format);
     return img_close(image, err);
 }
 
-static int create(const struct img_driver *driver, const char *name, uint64_t size, struct img_error *err)
+/* `backing` NULL: the options that open the image say what is below it. */
+static int create(const struct img_driver *driver, const char *name, uint64_t size, const char *backing,
+                  const char *format, struct img_error *err)
 {
     struct img_doc *options = app_whole(img_doc_object());
     CLEANUP_FREE char *text = app_asprintf("%llu", (unsigned long long)size);
     int ret;
 
     img_doc_put_string(options, "size", text);
+    if (backing) {
+        img_doc_put_string(options, "backing_file", backing);
+        img_doc_put_string(options, "backing_fmt", format);
+    }
     ret = img_create(driver, name, options, err);
     img_doc_free(options);
     return ret;
@@ -69,12 +76,13 @@ static int create(const struct img_driver *driver, const char *name, uint64_t si
 int serve_open_overlay(struct img **image, const char *name, struct img_doc *base, const struct img_open *how,
                        struct img_error *err)
 {
-    struct img_open top = { .flags = IMG_RDWR, .cache = IMG_CACHE_UNSAFE }, below = { .cache = how->cache };
+    struct img_open top = { .flags = IMG_RDWR, .cache = IMG_CACHE_UNSAFE }, below = { .format = base ? NULL : how->format, .cache = how->cache };
     const struct img_driver *driver = overlay_format();
     struct img_doc *options, *file;
     CLEANUP_FREE char *temporary = NULL;
+    const char *format = NULL;
     uint64_t size = 0;
-    int ret = look(name, base, &below, &size, err);
+    int ret = look(name, base, &below, &size, &format, err);
 
     if (ret < 0)
         return ret;
@@ -83,7 +91,7 @@ int serve_open_overlay(struct img **image, const char *name, struct img_doc *bas
     temporary = new_file(err);
     if (!temporary)
         return -err->code;
-    ret = create(driver, temporary, size, err);
+    ret = create(driver, temporary, size, base ? NULL : name, format, err);
     if (ret == 0) {
         options = app_whole(img_doc_object());
         file = app_whole(img_doc_object());
@@ -91,7 +99,8 @@ int serve_open_overlay(struct img **image, const char *name, struct img_doc *bas
         img_doc_put_string(file, "filename", temporary);
         img_doc_put_string(options, "driver", img_driver_name(driver));
         img_doc_put(options, "file", file);
-        img_doc_put(options, "backing", img_doc_copy(base));
+        if (base)
+            img_doc_put(options, "backing", img_doc_copy(base));
         ret = img_open_options(image, NULL, options, &top, err);
         img_doc_free(options);
     }

@@ -80,7 +80,8 @@ void serve_nbd_version(void);
 bool serve_open(const struct serve *s, struct serve_disk *disk);
 bool serve_export(const struct serve *s, const struct serve_disk *disk);
 
-/* serve-overlay.c: open a temporary image over that of the disk, which takes the writes. */
+/* serve-overlay.c: open a temporary image over that of the disk, which takes the writes.  `base`: the options of the
+ * disk; NULL: `name` says it all. */
 int serve_open_overlay(struct img **image, const char *name, struct img_doc *base, const struct img_open *how,
                        struct img_error *err);
 

@@ -297,3 +297,24 @@ print(listener.getsockname()[1])' > port
     kill "$FAR"
     out '0 65536 0' '65536 65536 1' '131072 65536 2' '196608 65536 3' '262144 786432 0'
 }
+
+@test "serve -s: a temporary image over a disk of another NBD server" {
+    beyond
+    need nbdkit nbdcopy
+    [ -e "$(dirname "$IMGBOX")/modules/img-nbd.so" ] || skip 'nbd is not built in'
+    pattern far.raw 33 0 1M
+    cp far.raw old.raw
+    nbdkit -f -U far file far.raw > /dev/null 2>&1 3>&- &
+    FAR=$!
+    wait_until is_socket far
+    start -s -t 'nbd+unix:///?socket=far'
+    nbdcopy "$(uri)" copy.raw
+    cmp far.raw copy.raw
+    head -c 1M /dev/urandom > new.raw
+    nbdcopy new.raw "$(uri)"
+    nbdcopy "$(uri)" copy.raw
+    cmp new.raw copy.raw
+    stop_server
+    kill "$FAR"
+    cmp far.raw old.raw
+}
