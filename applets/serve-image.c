@@ -27,7 +27,8 @@ static bool has_protocol(const char *name)
     return name[strcspn(name, ":/")] == ':';
 }
 
-/* The same as a nested object, for an overlay.  *options NULL: FILE is a name of a protocol, which only a name can say. */
+/* The same as a nested object, for an overlay.  *options NULL: FILE is a name of a protocol, which only a name can
+ * say. */
 static int nested_options(const struct serve_disk *disk, struct img_doc **options, struct img_error *err)
 {
     struct img_doc *file;

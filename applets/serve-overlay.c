@@ -76,7 +76,8 @@ static int create(const struct img_driver *driver, const char *name, uint64_t si
 int serve_open_overlay(struct img **image, const char *name, struct img_doc *base, const struct img_open *how,
                        struct img_error *err)
 {
-    struct img_open top = { .flags = IMG_RDWR, .cache = IMG_CACHE_UNSAFE }, below = { .format = base ? NULL : how->format, .cache = how->cache };
+    struct img_open top = { .flags = IMG_RDWR, .cache = IMG_CACHE_UNSAFE };
+    struct img_open below = { .format = base ? NULL : how->format, .cache = how->cache };
     const struct img_driver *driver = overlay_format();
     struct img_doc *options, *file;
     CLEANUP_FREE char *temporary = NULL;

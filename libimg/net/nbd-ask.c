@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * nbd-ask.c - the client's side of the haggling over options.  Everything that arrives has a bound, in bytes and in time.
+ * nbd-ask.c - the client's side of the handshake.  Everything that arrives has a bound, in bytes and in time.
  */
 #include "nbd-ask.h"
 #include "util/cleanup.h"
@@ -207,8 +207,8 @@ static int too_long(uint32_t option, const struct img_nbd_answer *answer, struct
     return img_error_set(err, EINVAL, "incorrect option length %u", answer->length);
 }
 
-int img_nbd_answer(struct img_nbd_peer *peer, uint32_t option, uint32_t most, bool strict, struct img_nbd_answer *answer,
-                    struct img_error *err)
+int img_nbd_answer(struct img_nbd_peer *peer, uint32_t option, uint32_t most, bool strict,
+                   struct img_nbd_answer *answer, struct img_error *err)
 {
     unsigned char head[NBD_OPTION_REPLY_SIZE];
     int ret = img_nbd_read(peer, head, sizeof head, "option reply", err);

@@ -7,8 +7,8 @@
 #include "nbd-protocol.h"
 
 /*
- * A connection to a server that may be hostile.  `deadline`: when all must be done (util/clock.h, milliseconds); `stop`:
- * a descriptor that ends the waiting when it becomes readable, or -1.
+ * A connection to a server that may be hostile.  `deadline`: when all must be done (util/clock.h, milliseconds);
+ * `stop`: a descriptor that ends the waiting when it becomes readable, or -1.
  */
 struct img_nbd_peer {
     int fd, stop;
@@ -36,8 +36,8 @@ int img_nbd_ask(struct img_nbd_peer *peer, uint32_t option, const void *data, si
  * Read an answer to the option, of at most `most` bytes.  1: it is in *answer.  0: the server does not support the
  * option or, unless `strict`, refused it.  Otherwise the error in qemu-nbd's words.
  */
-int img_nbd_answer(struct img_nbd_peer *peer, uint32_t option, uint32_t most, bool strict, struct img_nbd_answer *answer,
-                    struct img_error *err);
+int img_nbd_answer(struct img_nbd_peer *peer, uint32_t option, uint32_t most, bool strict,
+                   struct img_nbd_answer *answer, struct img_error *err);
 /* Ask an option without data that is answered by yes (1) or no (0). */
 int img_nbd_may(struct img_nbd_peer *peer, uint32_t option, bool strict, struct img_error *err);
 /* What is wrong with the first bytes of a server, `have` of which are there (0: it sent none), if that can be told. */
