@@ -101,7 +101,10 @@ void app_tell_line(const char *who, const char *kind, const char *format, va_lis
 /* Print "NAME: TEXT" and a newline on standard error. */
 void app_error(const char *format, ...) IMG_PRINTF(1, 2);
 void app_warning(const char *format, ...) IMG_PRINTF(1, 2);
-/* Print an error with its hint, and clear it. */
+/* Print "hint: LINE" for each line of the text, if standard error is a terminal and no profile is pinned, or IMGBOX_HINTS=1:
+ * programs that parse standard error never see it (IMGBOX_HINTS=0: nobody does). */
+void app_advise(const char *format, ...) IMG_PRINTF(1, 2);
+/* Print an error with its hint and advice, and clear it. */
 void app_report(struct img_error *err);
 /* The same with text in front ("error while converting qcow2: "). */
 void app_report_with(struct img_error *err, const char *format, ...) IMG_PRINTF(2, 3);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *app_name = "imgbox";
 bool app_quiet;
@@ -71,6 +72,45 @@ void app_warning(const char *format, ...)
     va_end(arguments);
 }
 
+/*
+ * Programs take a second line, or any line of a command that succeeds, for a failure.  So only a person gets advice, or who
+ * asks for it.
+ */
+static bool gives_advice(void)
+{
+    const char *wanted = getenv("IMGBOX_HINTS");
+
+    if (wanted && *wanted)
+        return strcmp(wanted, "0") != 0;
+    return !getenv("IMGBOX_COMPAT") && isatty(STDERR_FILENO);
+}
+
+/* Each line of `advice` as "hint: LINE". */
+static void add_advice(struct img_strbuf *to, const char *advice)
+{
+    while (advice && *advice) {
+        int length = (int)strcspn(advice, "\n");
+
+        img_strbuf_printf(to, "hint: %.*s\n", length, advice);
+        advice += length + (advice[length] == '\n');
+    }
+}
+
+void app_advise(const char *format, ...)
+{
+    struct img_strbuf text = { 0 }, lines = { 0 };
+    va_list arguments;
+
+    if (!gives_advice())
+        return;
+    va_start(arguments, format);
+    img_strbuf_vprintf(&text, format, arguments);
+    va_end(arguments);
+    add_advice(&lines, text.text);
+    img_strbuf_free(&text);
+    write_whole(&lines);
+}
+
 /* `line` is what comes in front of the error's own text. */
 static void report(struct img_strbuf *line, struct img_error *err)
 {
@@ -80,6 +120,8 @@ static void report(struct img_strbuf *line, struct img_error *err)
     img_strbuf_printf(line, "%s\n", err->text ? err->text : "Unknown error");
     if (err->hint)
         img_strbuf_printf(line, "%s%s", err->hint, open_ended ? "" : "\n");
+    if (err->advice && gives_advice())
+        add_advice(line, err->advice);
     write_whole(line);
     img_error_clear(err);
 }

@@ -21,6 +21,8 @@ static void print_notice(enum img_notice kind, const char *text)
         app_warning("%s", text);
     else if (kind == IMG_FAULT)
         app_error("%s", text);
+    else if (kind == IMG_ADVICE)
+        app_advise("%s", text);
     else if (kind == IMG_HINT)
         app_tell_text(text);
     else

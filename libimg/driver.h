@@ -217,7 +217,7 @@ struct img_stream_ops {
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
 /* Increased with every change of what drivers see of libimg: of a structure, a function, or the meaning of one. */
-enum { IMG_DRIVER_ABI = 2 };
+enum { IMG_DRIVER_ABI = 3 };
 
 struct img_tls_ops;
 

@@ -36,15 +36,17 @@ struct img_driver;
 /*
  * One error: `code` is a positive errno value, `text` the message without the
  * program name and without a newline, `hint` NULL or a line to print after
- * it.  Initialise with IMG_ERROR_INIT.  The texts belong to the object.
+ * it.  `advice`: NULL or lines, each with its newline, for people only: what to do about the error.
+ * Initialise with IMG_ERROR_INIT.  The texts belong to the object.
  * Without memory for its text an error keeps its code, and `text` is a constant.
  */
 struct img_error {
     int code;
     char *text;
     char *hint;
+    char *advice;
 };
-#define IMG_ERROR_INIT { 0, NULL, NULL }
+#define IMG_ERROR_INIT { 0, NULL, NULL, NULL }
 
 #define IMG_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
@@ -62,6 +64,8 @@ int img_error_memory(struct img_error *err);
 int img_error_prefix(struct img_error *err, const char *format, ...) IMG_PRINTF(2, 3);
 /* Set the hint line (replaces an earlier one). */
 void img_error_hint(struct img_error *err, const char *format, ...) IMG_PRINTF(2, 3);
+/* Add a line of advice, which programs that read standard error must not get.  Dropped when memory runs out. */
+void img_error_advise(struct img_error *err, const char *format, ...) IMG_PRINTF(2, 3);
 /* Free the texts and reset *err. */
 void img_error_clear(struct img_error *err);
 
@@ -69,10 +73,11 @@ void img_error_clear(struct img_error *err);
  * Messages that are not errors go to the process-wide notice handler.  The
  * applet prints them on standard error: WARNING as "NAME: warning: TEXT", NOTE
  * as a line of its own, FAULT as "NAME: TEXT", HINT as it is: without a newline
- * where qemu-img omits it, or with those that it has.  The default handler drops them.
+ * where qemu-img omits it, or with those that it has, ADVICE as "hint: TEXT" for people only, never to programs that read
+ * standard error.  The default handler drops them.
  * Set the handler before threads start; it may be called from any thread.
  */
-enum img_notice { IMG_WARNING, IMG_NOTE, IMG_FAULT, IMG_HINT };
+enum img_notice { IMG_WARNING, IMG_NOTE, IMG_FAULT, IMG_HINT, IMG_ADVICE };
 typedef void img_notice_fn(enum img_notice kind, const char *text);
 void img_set_notice(img_notice_fn *handler);
 void img_notice(enum img_notice kind, const char *format, ...) IMG_PRINTF(2, 3);

@@ -106,10 +106,26 @@ void img_error_hint(struct img_error *err, const char *format, ...)
     err->hint = hint;
 }
 
+void img_error_advise(struct img_error *err, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    char *line = formatted(format, arguments);
+    va_end(arguments);
+
+    char *whole = line ? img_asprintf("%s%s\n", err->advice ? err->advice : "", line) : NULL;
+    free(line);
+    if (!whole)
+        return;
+    free(err->advice);
+    err->advice = whole;
+}
+
 void img_error_clear(struct img_error *err)
 {
     free_text(err->text);
     free(err->hint);
+    free(err->advice);
     *err = (struct img_error)IMG_ERROR_INIT;
 }
 

@@ -123,8 +123,11 @@ static void errors(void)
     img_error_hint(&err, "Try %s", "this");
     img_error_hint(&err, "Try that");
     test_same(err.hint, "Try that", "the last hint stays");
+    img_error_advise(&err, "Do %s", "this");
+    img_error_advise(&err, "or that");
+    test_same(err.advice, "Do this\nor that\n", "advice is added line by line");
     img_error_clear(&err);
-    OK(!err.text && !err.hint && err.code == 0, "cleared");
+    OK(!err.text && !err.hint && !err.advice && err.code == 0, "cleared");
     OK(img_error_errno(&err, ENOENT, "Could not open '%s'", "x") == -ENOENT, "errno is returned");
     test_same(err.text, "Could not open 'x': No such file or directory", "errno in words");
     img_error_clear(&err);
