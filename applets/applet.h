@@ -70,6 +70,7 @@ struct app {
     const char *cluster;        /* remaining letters of grouped short options */
     bool only_operands;         /* `--` was seen */
     bool stop_at_operand;       /* the first operand ends the options too (global options) */
+    const char *meant;          /* advice of app_usage: the word that was meant; NULL: none */
 };
 /* Prepare to parse argv[1] and on; ends the process if memory runs out. */
 void app_start(struct app *app, const struct applet *applet, const char *called, int argc, char **argv);
@@ -101,6 +102,8 @@ void app_tell_line(const char *who, const char *kind, const char *format, va_lis
 /* Print "NAME: TEXT" and a newline on standard error. */
 void app_error(const char *format, ...) IMG_PRINTF(1, 2);
 void app_warning(const char *format, ...) IMG_PRINTF(1, 2);
+/* Does anybody get advice? */
+bool app_gives_advice(void);
 /* Print "hint: LINE" for each line of the text, if standard error is a terminal and no profile is pinned, or IMGBOX_HINTS=1:
  * programs that parse standard error never see it (IMGBOX_HINTS=0: nobody does). */
 void app_advise(const char *format, ...) IMG_PRINTF(1, 2);
@@ -163,6 +166,8 @@ bool app_refuse(const char *why);
 bool app_add_options(struct img_doc **options, const char *text, bool *want_help);
 /* Is this the name of a format whose images are the bytes of the disk and nothing else? */
 bool app_is_plain(const char *format);
+/* Print "Unknown file format 'NAME'", with advice; returns false. */
+bool app_unknown_format(const char *name);
 /* Can this driver create images?  If not, print a message and return false. */
 bool app_can_create(const struct img_driver *driver);
 

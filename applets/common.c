@@ -76,7 +76,7 @@ void app_warning(const char *format, ...)
  * Programs take a second line, or any line of a command that succeeds, for a failure.  So only a person gets advice, or who
  * asks for it.
  */
-static bool gives_advice(void)
+bool app_gives_advice(void)
 {
     const char *wanted = getenv("IMGBOX_HINTS");
 
@@ -101,7 +101,7 @@ void app_advise(const char *format, ...)
     struct img_strbuf text = { 0 }, lines = { 0 };
     va_list arguments;
 
-    if (!gives_advice())
+    if (!app_gives_advice())
         return;
     va_start(arguments, format);
     img_strbuf_vprintf(&text, format, arguments);
@@ -120,7 +120,7 @@ static void report(struct img_strbuf *line, struct img_error *err)
     img_strbuf_printf(line, "%s\n", err->text ? err->text : "Unknown error");
     if (err->hint)
         img_strbuf_printf(line, "%s%s", err->hint, open_ended ? "" : "\n");
-    if (err->advice && gives_advice())
+    if (err->advice && app_gives_advice())
         add_advice(line, err->advice);
     write_whole(line);
     img_error_clear(err);
@@ -306,6 +306,16 @@ bool app_is_plain(const char *format)
     const struct img_driver *driver = img_driver_find(format);
 
     return driver && img_driver_is_plain(driver);
+}
+
+bool app_unknown_format(const char *name)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    img_error_set(&err, EINVAL, "Unknown file format '%s'", name);
+    img_driver_advise(name, true, &err);
+    app_report(&err);
+    return false;
 }
 
 bool app_can_create(const struct img_driver *driver)

@@ -10,7 +10,7 @@ int convert_find_driver(struct convert *r)
     const struct img_driver *driver = img_driver_find(r->target_format);
 
     if (!driver) {
-        app_error("Unknown file format '%s'", r->target_format);
+        app_unknown_format(r->target_format);
         return -1;
     }
     if (!app_can_create(driver))

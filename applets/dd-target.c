@@ -6,6 +6,7 @@
  */
 #include "dd.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 
 enum { SECTOR = 512 };
@@ -30,9 +31,13 @@ static bool reads_from(const struct img *node, const struct stat *target)
 static const struct img_driver *find_driver(const struct dd *dd)
 {
     const struct img_driver *driver = img_driver_find(dd->output_format);
+    struct img_error err = IMG_ERROR_INIT;
 
-    if (!driver)
-        app_error("Unknown file format");
+    if (!driver) {
+        img_error_set(&err, EINVAL, "Unknown file format");
+        img_driver_advise(dd->output_format, true, &err);
+        app_report(&err);
+    }
     return driver && app_can_create(driver) ? driver : NULL;
 }
 

@@ -34,6 +34,8 @@ static _Noreturn void try_help(const struct app *app, int status)
         app_tell("Try 'qemu-img --help' for more information\n");
     else
         app_tell("Try '%s --help' for more info\n", app->called);
+    if (app->meant)
+        app_advise("did you mean '%s'?", app->meant);
     exit(app_finish(status));
 }
 
@@ -153,13 +155,27 @@ static int accept(struct app *app, const struct app_option *option, char *argume
     return option->letter;
 }
 
+static _Noreturn void unknown_long(struct app *app, const char *word)
+{
+    CLEANUP_FREE char *name = app_strndup(word + 2, strcspn(word + 2, "="));
+    struct img_guess guess = { .word = name };
+    const struct app_option *option;
+
+    for (size_t i = 0; (option = row(app->applet, i)); i++)
+        if (option->name)
+            img_guess_try(&guess, option->name, option->name);
+    if (img_guess_best(&guess))
+        app->meant = app_asprintf("--%s", img_guess_best(&guess));
+    bad_option(app, word, "unrecognized option '%s'", word);
+}
+
 static int next_long(struct app *app, char *word)
 {
     const struct app_option *option = find_long(app, word);
     char *argument = strchr(word, '=');
 
     if (!option)
-        bad_option(app, word, "unrecognized option '%s'", word);
+        unknown_long(app, word);
     if (!option->argument) {
         if (argument)
             bad_option(app, word, "option '--%s' doesn't allow an argument", option->name);

@@ -72,7 +72,7 @@ static int print_format_help(const struct request *r)
 
     if (driver)
         return print_help(driver);
-    app_error("Unknown file format '%s'", r->how.format);
+    app_unknown_format(r->how.format);
     return 1;
 }
 

@@ -79,7 +79,7 @@ static bool parse_operands(struct request *r)
 static int print_help(const struct request *r)
 {
     if (!r->driver) {
-        app_error("Unknown file format '%s'", r->format);
+        app_unknown_format(r->format);
         return 1;
     }
     return app_can_create(r->driver) ? app_create_help(r->driver, r->name) : 1;
@@ -163,8 +163,10 @@ static int check_driver(const struct request *r, struct img_error *err)
 {
     int rc;
 
-    if (!r->driver)
+    if (!r->driver) {
+        img_driver_advise(r->format, true, err);
         return img_error_set(err, EINVAL, "Unknown file format '%s'", r->format);
+    }
     rc = img_driver_need(r->driver, err);
     if (rc == 0 && !img_driver_can_create(r->driver))
         rc = img_error_set(err, ENOTSUP, "Format driver '%s' does not support image creation", r->format);

@@ -107,7 +107,7 @@ static const struct img_driver *find_target(const struct request *r)
     const struct img_driver *driver = img_driver_find(r->target_format);
 
     if (!driver) {
-        app_error("Unknown file format '%s'", r->target_format);
+        app_unknown_format(r->target_format);
         return NULL;
     }
     if (!img_driver_usable(driver)) {

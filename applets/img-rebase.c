@@ -121,12 +121,16 @@ static int change(struct img *image, const struct request *r)
 
 static int rebase(struct img *image, const struct request *r, bool *copied)
 {
+    struct img_error err = IMG_ERROR_INIT;
+
     if (r->compress && !img_driver_can_compress(img_driver_of(image))) {
         app_error("Compression not supported for this file format");
         return 1;
     }
     if (r->backing_format && !img_driver_find(r->backing_format)) {
-        app_error("Invalid format name: '%s'", r->backing_format);
+        img_error_set(&err, EINVAL, "Invalid format name: '%s'", r->backing_format);
+        img_driver_advise(r->backing_format, false, &err);
+        app_report(&err);
         return 1;
     }
     if (!r->unsafe && copy(image, r))

@@ -58,6 +58,7 @@ static void set_up(const char *name)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);     /* exceeding the file size limit is an ordinary error */
     img_set_notice(print_notice);
+    img_seek_advice(app_gives_advice());
 }
 
 static const char *base_name(const char *path)
@@ -190,6 +191,20 @@ static void help(FILE *stream)
         fprintf(stream, "  %-10s %s\n", applets[i]->name, applets[i]->title);
 }
 
+static void tool_not_found(const char *called, const char *word)
+{
+    struct img_guess guess = { .word = strncmp(word, "img-", 4) ? word : word + 4 };
+
+    for (size_t i = 0; applets[i]; i++)
+        img_guess_try(&guess, applets[i]->name, applets[i]->name);
+    for (size_t i = 0; i < COMMANDS; i++)
+        img_guess_try(&guess, commands[i].name, commands[i].name);
+    app_error("Tool not found: %s", word);
+    app_tell("Try '%s --help' for more info\n", called);
+    if (img_guess_best(&guess))
+        app_advise("did you mean '%s'?", img_guess_best(&guess));
+}
+
 static int imgbox(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : NULL;
@@ -223,8 +238,7 @@ static int imgbox(int argc, char **argv)
 
         return run_applet(applet, called, argc - 1, argv + 1);
     }
-    app_error("Tool not found: %s", word);
-    app_tell("Try '%s --help' for more info\n", argv[0]);
+    tool_not_found(argv[0], word);
     return 1;
 }
 

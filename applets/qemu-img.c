@@ -70,6 +70,16 @@ static const struct applet *find_applet(const char *name)
     return NULL;
 }
 
+static _Noreturn void unknown_command(struct app *app, const char *name)
+{
+    struct img_guess guess = { .word = name };
+
+    for (size_t i = 0; applets[i]; i++)
+        img_guess_try(&guess, applets[i]->name, applets[i]->name);
+    app->meant = img_guess_best(&guess);
+    app_usage(app, "Command not found: %s", name);
+}
+
 int app_qemu_img(int argc, char **argv, app_run_fn *run)
 {
     struct app app;
@@ -95,7 +105,7 @@ int app_qemu_img(int argc, char **argv, app_run_fn *run)
         app_usage(&app, "Not enough arguments");
     applet = find_applet(app.operands[0]);
     if (!applet)
-        app_usage(&app, "Command not found: %s", app.operands[0]);
+        unknown_command(&app, app.operands[0]);
     called = app_asprintf("%s %s", argv[0], applet->name);
     status = run(applet, called, app.operand_count, app.operands);
     free(called);

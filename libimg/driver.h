@@ -217,7 +217,7 @@ struct img_stream_ops {
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
 /* Increased with every change of what drivers see of libimg: of a structure, a function, or the meaning of one. */
-enum { IMG_DRIVER_ABI = 3 };
+enum { IMG_DRIVER_ABI = 4 };
 
 struct img_tls_ops;
 
@@ -228,6 +228,8 @@ struct img_driver {
     /* The row of the driver, which the build keeps if the code is left out: see IMG_ROW. */
     const char *name;
     enum img_kind kind;
+    const char *alias;              /* what people also call it, though it is no name that is taken: "vhd" of vpc; blanks
+                                     * separate several; NULL: nothing */
     const char *prefix;             /* PROTOCOL, FILTER: "nbd" of nbd:... ; blanks separate several; NULL: none */
     const char *folder_file;        /* FORMAT: an image may be a folder; then this file in it is opened, and all files
                                      * that it names must lie in the folder.  NULL: never */

@@ -84,6 +84,26 @@ void img_notice(enum img_notice kind, const char *format, ...) IMG_PRINTF(2, 3);
 /* Pass on a ready text.  Of kind HINT it may have many lines, for callers with very many messages. */
 void img_notice_text(enum img_notice kind, const char *text);
 
+/*
+ * Advice that costs something to find out (a look at other processes, at the content of a file) is only sought after
+ * img_seek_advice(true), which an applet calls before threads start.
+ */
+void img_seek_advice(bool wanted);
+bool img_advice_wanted(void);
+
+/* ---- Misspelt words (guess.c) ------------------------------------------- */
+
+/* Start with { .word = ... }, try all known words, and take the best. */
+struct img_guess {
+    const char *word, *best;
+    unsigned far;
+    bool tied;
+};
+/* Is `word` nearly the word `spelt`?  Then `meant` is what to say, which may be another word.  Both are borrowed. */
+void img_guess_try(struct img_guess *guess, const char *spelt, const char *meant);
+/* NULL: none is near, or two are equally near. */
+const char *img_guess_best(const struct img_guess *guess);
+
 /* ---- Sizes (size.c) --------------------------------------------------- */
 
 /*
@@ -244,6 +264,8 @@ enum img_kind { IMG_FORMAT, IMG_PROTOCOL, IMG_FILTER, IMG_ADAPTER, IMG_SERVICE }
 
 /* The driver with this name, even if it is only recognised and not built in; NULL: unknown. */
 const struct img_driver *img_driver_find(const char *name);
+/* Add advice to an error about this unknown name: the driver that was meant; `to_create`: one that makes images. */
+void img_driver_advise(const char *name, bool to_create, struct img_error *err);
 /* The format of a plain disk, also the default format of new images. */
 #define IMG_PLAIN_FORMAT "raw"
 /* The protocol that serves a name, "proto:rest" or a path; NULL: there is none. */

@@ -359,7 +359,7 @@ static bool has_bitmaps(const struct img *image)
 
 const struct img_driver img_driver_qcow2 = {
     IMG_ROW(
-        .name = "qcow2", .kind = IMG_FORMAT,
+        .name = "qcow2", .kind = IMG_FORMAT, .alias = "qcow3",
         /* Later versions, too, so that they are refused by name. */
         .marks = IMG_MARKS(IMG_AT(0, "QFI\xfb"), IMG_AT_LEAST(4, "\0\0\0\2"))
     ),

@@ -168,7 +168,7 @@ static bool vmdk_zero_initialised(struct img *image)
 
 const struct img_driver img_driver_vmdk = {
     IMG_ROW(
-        .name = "vmdk", .kind = IMG_FORMAT, .precedence = 2,
+        .name = "vmdk", .kind = IMG_FORMAT, .alias = "vmdk3 vmdk4 vmware", .precedence = 2,
         /* A sparse extent of either kind, or a separate descriptor. */
         .marks = IMG_MARKS(IMG_AT(0, "KDMV"), IMG_OR, IMG_AT(0, "COWD"), IMG_OR,
                            IMG_LINE("version=1"), IMG_OR, IMG_LINE("version=2"), IMG_OR, IMG_LINE("version=3"))

@@ -83,7 +83,7 @@ static bool vpc_zero_initialised(struct img *image)
 
 const struct img_driver img_driver_vpc = {
     IMG_ROW(
-        .name = "vpc", .kind = IMG_FORMAT, .precedence = 2,
+        .name = "vpc", .kind = IMG_FORMAT, .alias = "vhd", .precedence = 2,
         /* Only a dynamic disk can be recognised by its beginning. */
         .marks = IMG_MARKS(IMG_AT(0, "conectix"))
     ),

@@ -144,6 +144,43 @@ const struct img_driver *img_protocol_for_plain(const char *name)
     return best;
 }
 
+/* Try each word of a list (NULL: none) that stands for `meant`. */
+static void try_words(struct img_guess *guess, const char *list, const char *meant)
+{
+    char word[32];
+
+    while (list && *list) {
+        size_t length = strcspn(list, " ");
+
+        if (length < sizeof word) {
+            memcpy(word, list, length);
+            word[length] = '\0';
+            img_guess_try(guess, word, meant);
+        }
+        list += length + strspn(list + length, " ");
+    }
+}
+
+void img_driver_advise(const char *name, bool to_create, struct img_error *err)
+{
+    struct img_guess guess = { .word = name };
+    const char *best;
+
+    for (size_t i = 0; img_drivers[i]; i++) {
+        const struct img_driver *driver = img_drivers[i];
+
+        if (driver->kind == IMG_SERVICE || (to_create && !driver->create))
+            continue;
+        img_guess_try(&guess, driver->name, driver->name);
+        try_words(&guess, driver->alias, driver->name);
+    }
+    best = img_guess_best(&guess);
+    if (best)
+        img_error_advise(err, "did you mean '%s'?", best);
+    else
+        img_error_advise(err, "'qemu-img --help' lists the formats");
+}
+
 /* Is it a word of `list`? */
 static bool has_word(const char *list, const char *word, size_t length)
 {

@@ -305,6 +305,17 @@ static void leaf_name(const struct img_doc *options, struct img_strbuf *name)
         leaf_name(value, name);
 }
 
+static void advise_option(const struct img_driver *driver, const char *name, struct img_error *err)
+{
+    struct img_guess guess = { .word = name };
+
+    for (const struct img_option *option = driver->options; option && option->name; option++)
+        if (option->when & IMG_AT_OPEN)
+            img_guess_try(&guess, option->name, option->name);
+    if (img_guess_best(&guess))
+        img_error_advise(err, "did you mean '%s'?", img_guess_best(&guess));
+}
+
 int img_node_leftover(const struct img *image, const struct img_doc *options, struct img_error *err)
 {
     struct img_strbuf name = { 0 };
@@ -320,6 +331,7 @@ int img_node_leftover(const struct img *image, const struct img_doc *options, st
     else
         img_error_set(err, EINVAL, "Block format '%s' does not support the option '%s'", image->driver->name,
                       name.text);
+    advise_option(image->driver, name.text, err);
     img_strbuf_free(&name);
     return -EINVAL;
 }

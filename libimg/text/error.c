@@ -121,6 +121,18 @@ void img_error_advise(struct img_error *err, const char *format, ...)
     err->advice = whole;
 }
 
+static bool advice_wanted;
+
+void img_seek_advice(bool wanted)
+{
+    advice_wanted = wanted;
+}
+
+bool img_advice_wanted(void)
+{
+    return advice_wanted;
+}
+
 void img_error_clear(struct img_error *err)
 {
     free_text(err->text);

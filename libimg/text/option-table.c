@@ -277,6 +277,23 @@ static const struct img_option **merged(const struct img_option *const *tables, 
     return list;
 }
 
+static int unknown(const struct img_option *const *tables, size_t count, unsigned when, const char *name,
+                   struct img_error *err)
+{
+    struct img_guess guess = { .word = name };
+
+    img_error_set(err, EINVAL, "Invalid parameter '%s'", name);
+    for (size_t i = 0; i < count; i++)
+        for (const struct img_option *option = tables[i]; option && option->name; option++)
+            if (option->when & when)
+                img_guess_try(&guess, option->name, option->name);
+    if (img_guess_best(&guess))
+        img_error_advise(err, "did you mean '%s'?", img_guess_best(&guess));
+    else
+        img_error_advise(err, "'-o help' lists the options of the format");
+    return -EINVAL;
+}
+
 int img_options_check(const struct img_option *const *tables, size_t count, unsigned when,
                       const struct img_doc *options, struct img_error *err)
 {
@@ -286,7 +303,7 @@ int img_options_check(const struct img_option *const *tables, size_t count, unsi
         const char *name = img_doc_key_at(options, i);
         const struct img_option *option = find(tables, count, when, name);
         if (!option)
-            return img_error_set(err, EINVAL, "Invalid parameter '%s'", name);
+            return unknown(tables, count, when, name, err);
         CLEANUP_FREE char *text = NULL;
         uint64_t number;
         if (img_options_text(img_doc_at(options, i), &text) < 0)
