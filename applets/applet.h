@@ -83,6 +83,9 @@ void app_start(struct app *app, const struct applet *applet, const char *called,
  */
 int app_next(struct app *app);
 
+/* Does the tool that runs have this option? */
+bool app_has_option(int letter);
+
 /* Print "NAME: TEXT" and "Try 'CALLED --help' for more info", and exit. */
 _Noreturn void app_usage(const struct app *app, const char *format, ...) IMG_PRINTF(2, 3);
 /* The full help of an applet, on standard output. */
@@ -153,6 +156,8 @@ bool app_one_format(bool image_opts, const char *format);
 /* Check app_one_format and open the image.  NULL after a message (img_open makes the whole message, without a
  * prefix). */
 struct img *app_open(const char *name, const struct img_open *how);
+/* If it failed because another process uses the image, and the tool has -U, tell that. */
+void app_advise_share(const struct img_open *how, struct img_error *err);
 /* Remove the prefix "Could not open 'NAME': " of img_open, for callers with another prefix. */
 void app_cut_prefix(struct img_error *err, const char *name);
 /* Close the image; an error is printed and changes status 0 to 1. */

@@ -235,6 +235,13 @@ bool app_one_format(bool image_opts, const char *format)
     return !(image_opts && format) || app_refuse("--image-opts and --format are mutually exclusive");
 }
 
+void app_advise_share(const struct img_open *how, struct img_error *err)
+{
+    /* (only that of a lock has this code and a hint) */
+    if (err->code == EAGAIN && err->hint && !(how->flags & (IMG_RDWR | IMG_SHARE)) && app_has_option('U'))
+        img_error_advise(err, "-U (--force-share) reads it nevertheless, perhaps in the middle of a change");
+}
+
 struct img *app_open(const char *name, const struct img_open *how)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -243,6 +250,7 @@ struct img *app_open(const char *name, const struct img_open *how)
     if (!app_one_format(how->image_opts, how->format))
         return NULL;
     if (img_open(&image, name, how, &err) < 0) {
+        app_advise_share(how, &err);
         app_report(&err);
         return NULL;
     }

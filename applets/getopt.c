@@ -14,8 +14,12 @@
 
 static const struct app_option help_option = { 'h', "help", NULL, "show this help" };
 
+/* The applet that was started last: qemu-img starts as one, too. */
+static const struct applet *running;
+
 void app_start(struct app *app, const struct applet *applet, const char *called, int argc, char **argv)
 {
+    running = applet;
     *app = (struct app){ .applet = applet, .called = called, .argc = argc, .argv = argv, .next = 1 };
     app->operands = app_calloc((size_t)argc + 1, sizeof *app->operands);
 }
@@ -109,6 +113,11 @@ static const struct app_option *find_short(const struct applet *applet, char let
         if (option->letter == (unsigned char)letter)
             return option;
     return NULL;
+}
+
+bool app_has_option(int letter)
+{
+    return running && find_short(running, (char)letter);
 }
 
 static _Noreturn void ambiguous(const struct app *app, const char *word, size_t length)

@@ -53,6 +53,7 @@ static struct img *open_backing(const struct img *image, const struct request *r
         return NULL;
     if (img_open(&backing, full, &r->backing_how, &err) < 0) {
         app_cut_prefix(&err, full);
+        app_advise_share(&r->backing_how, &err);
         app_report_with(&err, "Could not open new backing file '%s': ", r->backing);
     } else if (img_driver_can_back(img_driver_of(image)) && img_in_chain(backing, image)) {
         app_error("Could not open new backing file '%s': Backing file '%s' creates an infinite loop.", r->backing,

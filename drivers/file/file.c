@@ -200,9 +200,12 @@ static int open_node(struct img *image, const struct file_open_options *options,
 static int lock_file(struct img *image, struct img_error *err)
 {
     const struct file_state *file = image->state;
+    bool share = image->flags & IMG_SHARE;
 
-    return file_lock(file->fd, file->locking, image->perm, image->flags & IMG_SHARE ? IMG_PERM_ALL : image->shared,
-                     image->filename, err);
+    /* Who reads an image whatever others do to it has nothing to tell them. */
+    if (share && file->locking == FILE_LOCK_AUTO && !(image->flags & IMG_RDWR))
+        return 0;
+    return file_lock(file->fd, file->locking, image->perm, share ? IMG_PERM_ALL : image->shared, image->filename, err);
 }
 
 static void release(struct file_state *file)

@@ -5,6 +5,7 @@
  *   kind.c     regular files, devices
  *   file.c     the two vtables, open, close, info, limits
  *   lock.c     OFD locks that show other users how the image is used
+ *   holder.c   which process has a lock
  *   place.c    files that must lie in a folder, and folders that are images
  *   io.c       bytes: read, write, flush
  *   ranges.c   map, zero, discard
@@ -96,6 +97,9 @@ int file_in_folder(const char *name, const char *inside, char **found);
 /* lock.c: take the locks of `perm`, and check both against other users. */
 int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,
               struct img_error *err);
+/* holder.c: add to the error which processes have a lock on this byte, if anybody gets advice. */
+void file_advise_holder(int fd, unsigned byte, struct img_error *err);
+
 int file_locking_parse(const char *text, enum file_locking *mode, struct img_error *err);
 
 /* io.c */

@@ -6,6 +6,9 @@
  * may fail, but never both succeed.
  *
  * Locks belong to the open file description: closing the descriptor drops them, whatever else the process has open.
+ *
+ * A file system without locks (NFS without lockd, 9p, some of FUSE) is no reason not to use an image: nobody could, and
+ * the user can do nothing about it in the image.
  */
 #include "file.h"
 #include <fcntl.h>
@@ -93,12 +96,16 @@ static int hold(int fd, const struct lock_calls *calls, unsigned perm, unsigned 
     return 0;
 }
 
-static int conflict(int status, const char *shared, unsigned n, const char *name, struct img_error *err)
+static int conflict(int fd, int status, unsigned byte, const char *name, struct img_error *err)
 {
+    const char *shared = byte < UNSHARED_BASE ? "shared " : "";
+    unsigned n = byte % 100;
+
     if (status != -EAGAIN)
         return img_error_errno(err, -status, "Failed to probe the %s\"%s\" lock", shared, permission_names[n]);
     img_error_set(err, EAGAIN, "Failed to get %s\"%s\" lock", shared, permission_names[n]);
     img_error_hint(err, "Is another process using the image [%s]?", name);
+    file_advise_holder(fd, byte, err);
     return -EAGAIN;
 }
 
@@ -109,12 +116,27 @@ static int check(int fd, const struct lock_calls *calls, unsigned perm, unsigned
         int status = perm & (1u << n) ? probe_byte(fd, calls, UNSHARED_BASE + n) : 0;
 
         if (status < 0)
-            return conflict(status, "", n, name, err);
+            return conflict(fd, status, UNSHARED_BASE + n, name, err);
         status = unshared & (1u << n) ? probe_byte(fd, calls, HELD_BASE + n) : 0;
         if (status < 0)
-            return conflict(status, "shared ", n, name, err);
+            return conflict(fd, status, HELD_BASE + n, name, err);
     }
     return 0;
+}
+
+static bool no_locks_here(int status)
+{
+    return status == -ENOLCK || status == -EOPNOTSUPP || status == -ENOTSUP || status == -ENOSYS;
+}
+
+/* Once is enough: the files of a chain are mostly in one place. */
+static void warn_unlocked(const char *name, int status)
+{
+    static atomic_flag warned = ATOMIC_FLAG_INIT;
+
+    if (!atomic_flag_test_and_set(&warned))
+        img_notice(IMG_WARNING, "The file system of '%s' has no locks (%s): nothing keeps other programs from using the "
+                   "image at the same time", name, img_strerror(status));
 }
 
 int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,
@@ -127,5 +149,15 @@ int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, co
     if (mode == FILE_LOCK_OFF || (perm | unshared) == 0 || !choose_calls(fd, mode, &calls))
         return 0;
     int status = hold(fd, &calls, perm, unshared, err);
-    return status < 0 ? status : check(fd, &calls, perm, unshared, name, err);
+    if (status == 0)
+        status = check(fd, &calls, perm, unshared, name, err);
+    if (!no_locks_here(status))
+        return status;
+    if (mode == FILE_LOCK_ON) {
+        img_error_advise(err, "the file system has no locks: locking=auto or locking=off does without");
+        return status;
+    }
+    img_error_clear(err);
+    warn_unlocked(name, status);
+    return 0;
 }
