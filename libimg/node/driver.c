@@ -2,7 +2,11 @@
 /* driver.c - finds drivers by name, by prefix and by what they can do. */
 #include "module.h"
 #include "node.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+#include "util/strbuf.h"
 #include <string.h>
+#include <sys/stat.h>
 
 const struct img_driver *img_driver_load(const struct img_driver *row)
 {
@@ -204,6 +208,27 @@ const struct img_driver *img_protocol_by_prefix(const char *prefix, size_t lengt
     return NULL;
 }
 
+/* `name` begins with a protocol that does not exist: perhaps it is the name of a file, perhaps misspelt. */
+static void unknown_protocol(const char *name, size_t prefix, struct img_error *err)
+{
+    CLEANUP_FREE char *word = img_asprintf("%.*s", (int)img_min(prefix, 64), name);
+    struct img_guess guess = { .word = word ? word : "" };
+    struct stat status;
+
+    img_error_set(err, EINVAL, "Unknown protocol '%.*s'", (int)prefix, name);
+    if (stat(name, &status) == 0) {
+        img_error_advise(err, "to use the file of this name, write './%s'", name);
+        return;
+    }
+    for (size_t i = 0; img_drivers[i]; i++)
+        if (img_drivers[i]->kind != IMG_FORMAT)
+            try_words(&guess, img_drivers[i]->prefix, img_drivers[i]->name);
+    if (img_guess_best(&guess))
+        img_error_advise(err, "did you mean '%s:'?", img_guess_best(&guess));
+    if (strncmp(name + prefix, "://", 3) != 0)
+        img_error_advise(err, "a file name that contains ':' is written with './' in front");
+}
+
 const struct img_driver *img_protocol_for_name(const char *name, const char **plain, struct img_error *err)
 {
     size_t prefix = img_name_prefix(name);
@@ -218,7 +243,7 @@ const struct img_driver *img_protocol_for_name(const char *name, const char **pl
     }
     driver = img_protocol_by_prefix(name, prefix);
     if (!driver) {
-        img_error_set(err, EINVAL, "Unknown protocol '%.*s'", (int)prefix, name);
+        unknown_protocol(name, prefix, err);
         return NULL;
     }
     /* A driver of paths gets the path; one with addresses gets the whole name. */
