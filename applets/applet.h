@@ -110,6 +110,10 @@ bool app_gives_advice(void);
 /* Print "hint: LINE" for each line of the text, if standard error is a terminal and no profile is pinned, or IMGBOX_HINTS=1:
  * programs that parse standard error never see it (IMGBOX_HINTS=0: nobody does). */
 void app_advise(const char *format, ...) IMG_PRINTF(1, 2);
+/* Advice that tells two sizes: "the FIRST has N bytes (X GiB), the SECOND N bytes (X MiB)". */
+void app_advise_sizes(const char *first, uint64_t size, const char *second, uint64_t other);
+/* Print only the advice of an error, and clear it. */
+void app_advise_all(struct img_error *err);
 /* Print an error with its hint and advice, and clear it. */
 void app_report(struct img_error *err);
 /* The same with text in front ("error while converting qcow2: "). */

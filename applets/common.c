@@ -111,6 +111,21 @@ void app_advise(const char *format, ...)
     write_whole(&lines);
 }
 
+void app_advise_sizes(const char *first, uint64_t size, const char *second, uint64_t other)
+{
+    char one[64], two[64];
+
+    app_advise("the %s has %s, the %s %s", first, img_size_words(one, sizeof one, size), second,
+               img_size_words(two, sizeof two, other));
+}
+
+void app_advise_all(struct img_error *err)
+{
+    if (err->advice)
+        app_advise("%s", err->advice);
+    img_error_clear(err);
+}
+
 /* `line` is what comes in front of the error's own text. */
 static void report(struct img_strbuf *line, struct img_error *err)
 {
@@ -227,7 +242,14 @@ bool app_number(const char *text, const char *what, uint64_t min, uint64_t max, 
 
 bool app_size(const char *text, const char *what, uint64_t *size)
 {
-    return app_number(text, what, 0, INT64_MAX, size);
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (app_number(text, what, 0, INT64_MAX, size))
+        return true;
+    if (app_parse_size(text, size) == -EINVAL)
+        img_size_advise(text, &err);
+    app_advise_all(&err);
+    return false;
 }
 
 bool app_one_format(bool image_opts, const char *format)

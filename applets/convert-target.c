@@ -149,6 +149,7 @@ static int open_target(struct convert *r)
     }
     if (r->no_create && !r->from_stream && img_size(r->target) < r->total) {
         app_error("output file is smaller than input file");
+        app_advise_sizes("source", r->total, "target", img_size(r->target));
         return -1;
     }
     return 0;

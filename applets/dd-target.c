@@ -41,9 +41,10 @@ static const struct img_driver *find_driver(const struct dd *dd)
     return driver && app_can_create(driver) ? driver : NULL;
 }
 
-static int refuse_size(void)
+static int refuse_size(uint64_t needed, uint64_t size)
 {
     app_error("output file is smaller than input file");
+    app_advise_sizes("data to write", needed, "output", size);
     return -1;
 }
 
@@ -66,7 +67,7 @@ static int create_target(struct dd *dd, const struct img_driver *driver, uint64_
     int ret;
 
     if (size < end)
-        return refuse_size();
+        return refuse_size(end, size);
     options = img_doc_object();
     img_doc_put_uint(options, "size", img_align_up(size, SECTOR));
     ret = img_create(driver, dd->output, options, &err);
@@ -107,7 +108,7 @@ static int keep_target(struct dd *dd, uint64_t end, bool cut)
     end = img_align_up(end, SECTOR);
     if (end <= img_size(dd->target))
         return 0;
-    return dd->fixed ? refuse_size() : resize(dd, end);
+    return dd->fixed ? refuse_size(end, img_size(dd->target)) : resize(dd, end);
 }
 
 int dd_prepare_target(struct dd *dd)

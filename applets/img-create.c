@@ -210,10 +210,13 @@ static char *describe(const struct request *r)
 static void say_too_large(const struct request *r, struct img_error *err)
 {
     const struct img_option *option = img_driver_options(r->driver);
+    struct img_error said = *err;
 
     while (option && option->name && strcmp(option->name, "cluster_size"))
         option++;
-    img_error_clear(err);
+    *err = (struct img_error){ .advice = said.advice };
+    said.advice = NULL;
+    img_error_clear(&said);
     img_error_set(err, EFBIG, "The image size is too large for file format '%s'%s", r->format,
                   option && option->name ? " (try using a larger cluster size)" : "");
 }

@@ -106,6 +106,9 @@ static int resize(struct img *image, const struct request *r)
         app_error("Use the --shrink option to perform a shrink operation.");
         app_warning("Shrinking an image will delete all data beyond the shrunken image's end. Before performing such "
                     "an operation, make sure there is no important data there.");
+        app_advise_sizes("disk", now, "resized one", size);
+        if (r->relation == ABSOLUTE)
+            app_advise("'+SIZE' makes the disk larger by this amount");
         return 1;
     }
     if (img_resize(image, size, r->preallocation, &err) < 0) {

@@ -115,6 +115,12 @@ const char *img_guess_best(const struct img_guess *guess);
 int img_parse_size(const char *text, char default_suffix, uint64_t *size);
 /* "1.5 GiB", as info prints it.  buf of 32 bytes is always enough. Returns buf. */
 char *img_human_size(char *buf, size_t capacity, uint64_t size);
+/* "1610612736 bytes (1.5 GiB)", for advice.  buf of 64 bytes is always enough.  Returns buf. */
+char *img_size_words(char *buf, size_t capacity, uint64_t size);
+/* Advice for a text that img_parse_size did not take: how sizes are written. */
+void img_size_advise(const char *text, struct img_error *err);
+/* Advice for a disk that is too large: the `most` bytes that it may have. */
+void img_limit_advise(uint64_t most, struct img_error *err);
 
 /* ---- Documents (document.c, json.c) ----------------------------------- */
 

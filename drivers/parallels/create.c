@@ -20,8 +20,11 @@ static int make_plan(struct plan *plan, const struct parallels_create_options *o
     plan->tracks = cluster / PARALLELS_SECTOR;
     if (cluster > INT32_MAX)
         return img_error_set(err, E2BIG, "Cluster size is too large");
-    if (plan->tracks == 0 || sectors >= plan->tracks << 32)
+    if (plan->tracks == 0 || sectors >= plan->tracks << 32) {
+        if (plan->tracks > 0)
+            img_limit_advise(((plan->tracks << 32) - 1) * PARALLELS_SECTOR, err);
         return img_error_set(err, E2BIG, "Image size is too large for this cluster size");
+    }
     plan->entries = img_div_up(sectors, plan->tracks);
     plan->table_sectors = img_div_up(PARALLELS_HEADER + 4 * plan->entries, cluster) * plan->tracks;
     return 0;

@@ -400,8 +400,9 @@ int qcow2_preallocate(struct img *image, uint64_t offset, uint64_t end, enum qco
 int qcow2_amend(struct img *image, const void *options, const struct img_amend *how, struct img_error *err);
 int qcow2_amend_refcounts(struct img *image, unsigned order, const struct img_amend *how, struct img_error *err);
 int qcow2_downgrade(struct img *image, const struct img_amend *how, struct img_error *err);
-/* resize.c: number of L1 entries for a disk of this size. */
+/* resize.c: number of L1 entries for a disk of this size, and the size of the largest disk. */
 uint64_t qcow2_l1_entries(const struct qcow2 *s, uint64_t size);
+uint64_t qcow2_largest_disk(const struct qcow2 *s);
 /* backing.c, empty.c: see driver.h. */
 int qcow2_change_backing(struct img *image, const char *name, const char *format);
 int qcow2_make_empty(struct img *image);

@@ -129,8 +129,10 @@ static int fill_sparse(const struct vmdk_plan *plan, struct img *file, uint64_t 
     uint64_t tables = img_div_up(size, (uint64_t)VMDK_GRAIN * VMDK_GT_ENTRIES);
     int ret;
 
-    if (tables > VMDK_MAX_TABLES)
+    if (tables > VMDK_MAX_TABLES) {
+        img_limit_advise((uint64_t)VMDK_MAX_TABLES * VMDK_GRAIN * VMDK_GT_ENTRIES, err);
         return img_error_set(err, EFBIG, "The image is too large for a sparse extent");
+    }
     vmdk_plan_header(plan, size, &header);
     vmdk_put_header(sector, &header);
     ret = img_pwrite(file, sector, 0, sizeof sector);

@@ -50,8 +50,10 @@ static int choose_size(const struct vpc_create_options *given, struct vpc_plan *
     uint64_t size = given->size < 0 ? 0 : (uint64_t)given->size;
 
     plan->sectors = img_align_up(size, given->azure == 1 ? AZURE_UNIT : VPC_SECTOR) / VPC_SECTOR;
-    if (plan->sectors > VPC_MAX_SECTORS)
+    if (plan->sectors > VPC_MAX_SECTORS) {
+        img_limit_advise(VPC_MAX_SECTORS * VPC_SECTOR, err);
         return img_error_set(err, EFBIG, "The image size is too large for file format 'vpc'");
+    }
     plan->geometry = plan->exact ? vpc_largest : vpc_geometry_for(plan->sectors);
     /* Guests see the size of the geometry; at the largest one, the size in bytes. */
     uint64_t seen = vpc_geometry_sectors(plan->geometry);

@@ -48,6 +48,8 @@ int img_options_bad_size(const char *name, const char *text, int code, struct im
     img_error_set(err, EINVAL, "Parameter '%s' expects a non-negative number below 2^64", name);
     img_error_hint(err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
                    "and exabytes, respectively.");
+    if (*text)
+        img_size_advise(text, err);
     return code;
 }
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Power of two of the suffix, or -1. */
 static int suffix_shift(char suffix)
@@ -109,4 +110,33 @@ char *img_human_size(char *buf, size_t capacity, uint64_t size)
     }
     snprintf(buf, capacity, "%0.3g %s", value, units[unit]);
     return buf;
+}
+
+char *img_size_words(char *buf, size_t capacity, uint64_t size)
+{
+    char human[32];
+
+    img_human_size(human, sizeof human, size);
+    snprintf(buf, capacity, size < 1024 ? "%" PRIu64 " bytes" : "%" PRIu64 " bytes (%s)", size, human);
+    return buf;
+}
+
+void img_size_advise(const char *text, struct img_error *err)
+{
+    int digits = (int)strspn(text, "0123456789.");
+    const char *unit = text + digits + strspn(text + digits, " ");
+    bool is_unit = digits > 0 && suffix_shift(*unit) > 0;
+
+    /* 10GB, 10 GiB, 10 G */
+    if (is_unit && (!unit[1] || !strcasecmp(unit + 1, "B") || !strcasecmp(unit + 1, "iB")))
+        img_error_advise(err, "did you mean '%.*s%c'? (%c is a power of 1024)", digits, text, *unit, *unit);
+    else
+        img_error_advise(err, "a size is in bytes, or has one of the suffixes k, M, G, T, P, E for powers of 1024: 10G");
+}
+
+void img_limit_advise(uint64_t most, struct img_error *err)
+{
+    char words[64];
+
+    img_error_advise(err, "the disk may have at most %s", img_size_words(words, sizeof words, most));
 }

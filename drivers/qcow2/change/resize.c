@@ -14,6 +14,11 @@ uint64_t qcow2_l1_entries(const struct qcow2 *s, uint64_t size)
     return img_div_up(size, 1ull << (s->h.cluster_bits + s->l2_bits));
 }
 
+uint64_t qcow2_largest_disk(const struct qcow2 *s)
+{
+    return (uint64_t)(QCOW2_MAX_L1_BYTES / 8) << (s->h.cluster_bits + s->l2_bits);
+}
+
 static int write_size(struct img *image, uint64_t size, struct img_error *err)
 {
     uint8_t raw[8];
@@ -174,6 +179,8 @@ static int grow(struct img *image, uint64_t size, enum qcow2_preallocation mode,
     uint64_t old = image->size, entries = qcow2_l1_entries(s, size);
 
     int status = entries > QCOW2_MAX_L1_BYTES / 8 ? -EFBIG : qcow2_grow_l1(image, entries);
+    if (status == -EFBIG)
+        img_limit_advise(qcow2_largest_disk(s), err);
     if (status < 0)
         return img_error_errno(err, -status, "Failed to grow the L1 table");
     if ((status = drop_leftover(image, old, size)) < 0)

@@ -132,9 +132,11 @@ static int check_size(struct qcow2_new *plan, struct img_error *err)
     if (rounded > MAX_SIZE)
         return img_error_set(err, EINVAL, "Could not resize image: offset(%llu) exceeds maximum(%llu)",
                              (unsigned long long)rounded, (unsigned long long)MAX_SIZE);
-    if (qcow2_l1_entries(&plan->state, rounded) > QCOW2_MAX_L1_BYTES / 8)
+    if (qcow2_l1_entries(&plan->state, rounded) > QCOW2_MAX_L1_BYTES / 8) {
+        img_limit_advise(qcow2_largest_disk(&plan->state), err);
         return img_error_set(err, EFBIG, "The image size is too large for file format 'qcow2' (try using a larger "
                              "cluster size)");
+    }
     plan->size = rounded;
     return 0;
 }
