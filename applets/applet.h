@@ -162,6 +162,8 @@ bool app_one_format(bool image_opts, const char *format);
 struct img *app_open(const char *name, const struct img_open *how);
 /* If it failed because another process uses the image, and the tool has -U, tell that. */
 void app_advise_share(const struct img_open *how, struct img_error *err);
+/* If a backing file is missing as `full`, beside the image, and is there as the user wrote it, tell that. */
+void app_advise_beside(const char *backing, const char *full, struct img_error *err);
 /* Remove the prefix "Could not open 'NAME': " of img_open, for callers with another prefix. */
 void app_cut_prefix(struct img_error *err, const char *name);
 /* Close the image; an error is printed and changes status 0 to 1. */

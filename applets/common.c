@@ -135,8 +135,11 @@ static void report(struct img_strbuf *line, struct img_error *err)
     img_strbuf_printf(line, "%s\n", err->text ? err->text : "Unknown error");
     if (err->hint)
         img_strbuf_printf(line, "%s%s", err->hint, open_ended ? "" : "\n");
-    if (err->advice && app_gives_advice())
+    if (err->advice && app_gives_advice()) {
+        if (open_ended)
+            img_strbuf_add_char(line, '\n');
         add_advice(line, err->advice);
+    }
     write_whole(line);
     img_error_clear(err);
 }
@@ -262,6 +265,12 @@ void app_advise_share(const struct img_open *how, struct img_error *err)
     /* (only that of a lock has this code and a hint) */
     if (err->code == EAGAIN && err->hint && !(how->flags & (IMG_RDWR | IMG_SHARE)) && app_has_option('U'))
         img_error_advise(err, "-U (--force-share) reads it nevertheless, perhaps in the middle of a change");
+}
+
+void app_advise_beside(const char *backing, const char *full, struct img_error *err)
+{
+    if (err->code == ENOENT && strcmp(backing, full) && access(full, F_OK) < 0 && access(backing, F_OK) == 0)
+        img_error_advise(err, "the name of a backing file is relative to the image, so '%s' means '%s'", backing, full);
 }
 
 struct img *app_open(const char *name, const struct img_open *how)

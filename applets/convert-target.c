@@ -41,8 +41,11 @@ static bool settle_backing(struct convert *r)
     if (name && r->source_count > 1)
         return app_refuse("Having a backing file for the target makes no sense when concatenating multiple input "
                           "images");
-    if (name && !format)
-        return app_refuse("Use of backing file requires explicit backing format");
+    if (name && !format) {
+        app_error("Use of backing file requires explicit backing format");
+        app_advise("-F names the format of the backing file, and 'info' tells it");
+        return false;
+    }
     r->backing = name;
     return true;
 }
@@ -82,6 +85,7 @@ static int try_backing(struct convert *r)
     ret = img_open(&image, full, &how, &err);
     if (ret < 0) {
         app_cut_prefix(&err, full);
+        app_advise_beside(r->backing, full, &err);
         app_report_with(&err, "Could not open '%s': Could not open backing file: ", r->target_name);
     } else {
         r->backing_size = img_size(image);

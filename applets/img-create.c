@@ -107,12 +107,14 @@ static int check_backing(struct request *r, const char *backing, const char *for
         return img_error_set(err, EINVAL, "Cannot use relative backing file names for ''");
     rc = img_open(&image, full, &how, err);
     if (rc < 0) {
+        app_advise_beside(backing, full, err);
         say_backing_failed(err, full);
         return rc;
     }
     if (!format) {
         rc = img_error_set(err, EINVAL, "Backing file specified without backing format");
         img_error_hint(err, "Detected format of %s.", img_driver_name(img_driver_of(image)));
+        img_error_advise(err, "if that is right, add '-F %s'", img_driver_name(img_driver_of(image)));
     } else if (!r->has_size && !img_doc_get(r->options, "size")) {
         r->size = img_size(image);
         r->has_size = true;
@@ -190,8 +192,10 @@ static int check(struct request *r, struct img_error *err)
         return rc;
     if (r->has_size)
         img_doc_put_uint(r->options, "size", r->size);
-    if (!img_doc_get(r->options, "size"))
+    if (!img_doc_get(r->options, "size")) {
+        img_error_advise(err, "the size stands behind the name, as in 'create %s 10G'", r->name);
         return img_error_set(err, EINVAL, "Image creation needs a size parameter");
+    }
     return 0;
 }
 

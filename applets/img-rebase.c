@@ -54,6 +54,7 @@ static struct img *open_backing(const struct img *image, const struct request *r
     if (img_open(&backing, full, &r->backing_how, &err) < 0) {
         app_cut_prefix(&err, full);
         app_advise_share(&r->backing_how, &err);
+        app_advise_beside(r->backing, full, &err);
         app_report_with(&err, "Could not open new backing file '%s': ", r->backing);
     } else if (img_driver_can_back(img_driver_of(image)) && img_in_chain(backing, image)) {
         app_error("Could not open new backing file '%s': Backing file '%s' creates an infinite loop.", r->backing,
@@ -111,6 +112,7 @@ static int change(struct img *image, const struct request *r)
 
     if (named && !r->backing_format) {
         app_error("Could not change the backing file to '%s': backing format must be specified", r->backing);
+        app_advise("-F names the format of the backing file, and 'info' tells it");
         return 1;
     }
     rc = img_change_backing(image, named ? r->backing : NULL, named ? r->backing_format : NULL);

@@ -95,7 +95,9 @@ static int delete(struct img *image, const char *name)
     while (i < count && strcmp(all[i].name, name))
         i++;
     if (i >= count) {
-        app_error("Could not delete snapshot '%s': snapshot not found", name);
+        img_error_set(&err, ENOENT, "Could not delete snapshot '%s': snapshot not found", name);
+        img_snapshots_advise(image, &err);
+        app_report(&err);
         rc = 1;
     } else if (img_snapshot_delete(image, all[i].id, name, &err) < 0) {
         app_report_with(&err, "Could not delete snapshot '%s': ", name);

@@ -644,6 +644,8 @@ struct img_snapshot {
 /* The internal snapshots; *list belongs to the caller (img_snapshots_free). Returns the count (0 if the format has no
  * snapshots), or a negative errno. */
 int img_snapshots(struct img *image, struct img_snapshot **list, struct img_error *err);
+/* Advice for a snapshot that was not found: the names of those that there are. */
+void img_snapshots_advise(struct img *image, struct img_error *err);
 void img_snapshots_free(struct img_snapshot *list, size_t count);
 /* Make the image show (read-only) the content of the snapshot with this id or, if there is none, this name;
  * either may be NULL.  -ENOENT: not found. */

@@ -123,8 +123,10 @@ static int check_features(struct img *image, uint64_t extensions_end, struct img
         return !names ? img_error_memory(err)
                       : img_error_set(err, ENOTSUP, "Unsupported qcow2 feature(s): %s", names);
     }
-    if (h->incompatible & QCOW2_INCOMPAT_CORRUPT && image->flags & IMG_RDWR && !(image->flags & IMG_CHECK))
+    if (h->incompatible & QCOW2_INCOMPAT_CORRUPT && image->flags & IMG_RDWR && !(image->flags & IMG_CHECK)) {
+        img_error_advise(err, "'check -r all' repairs it and removes the mark");
         return img_error_set(err, EACCES, "qcow2: Image is corrupt; cannot be opened read/write");
+    }
     uint32_t subcluster = (1u << h->cluster_bits) / 32;
     if (h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2 && subcluster < 512)
         return img_error_set(err, EINVAL, "Unsupported subcluster size: %u", subcluster);

@@ -93,6 +93,8 @@ int chain_open_backing(struct img *image, struct request *request, struct img_er
         if (!child.options)
             child.options = img_doc_object();
         ret = chain_open_node(&image->backing, &child, err);
+        if (ret == -ENOENT && resolved)
+            chain_advise_backing(image, resolved, err);
     }
     img_doc_free(child.options);
     request->refused_user = child.refused_user;

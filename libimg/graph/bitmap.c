@@ -3,7 +3,7 @@
  * bitmap.c - persistent bitmaps of any format: finds them by name, and applies the rules that all formats share.  Bits
  * are copied between images as guest ranges, since granularities and formats may differ.
  */
-#include "driver.h"
+#include "graph.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
@@ -56,6 +56,7 @@ static int find(struct img *image, const char *name, size_t *index, struct img_b
             return 0;
         }
     }
+    img_bitmaps_advise(image, err);
     return img_error_set(err, ENOENT, "Dirty bitmap '%s' not found", name);
 }
 

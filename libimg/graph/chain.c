@@ -389,8 +389,12 @@ static int open_format(struct img **opened, const struct img_driver *driver, str
         img_error_memory(err);
         goto fail;
     }
-    if (img_name_node(image, err) < 0 || call_open(image, request->options, err) < 0)
+    if (img_name_node(image, err) < 0)
         goto fail;
+    if (call_open(image, request->options, err) < 0) {
+        chain_advise_format(image, request->name, err);
+        goto fail;
+    }
     alive = true;
     if (chain_open_backing(image, request, err) < 0)
         goto fail;

@@ -45,6 +45,10 @@ int chain_take_child(struct img_doc *options, const char *role, bool named, stru
 /* lock.c: take the permissions that the node needs of its open children by now.  *refused_user: see struct request. */
 int chain_lock_children(struct img *image, bool *refused_user, struct img_error *err);
 
+/* advice.c: what the content of an image shows that its driver refused; that the backing file is missing. */
+void chain_advise_format(struct img *image, const char *name, struct img_error *err);
+void chain_advise_backing(const struct img *image, const char *resolved, struct img_error *err);
+
 /* close.c: close the children, then free the node.  Returns the first error. */
 int chain_end_node(struct img *image);
 

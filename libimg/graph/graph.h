@@ -15,6 +15,11 @@ int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size
 /* Warn that writing to a guessed raw image is restricted. */
 void img_probe_warn(const struct img *image);
 
+/* advice.c ---------------------------------------------------------------- */
+
+/* Advice for a bitmap that was not found: the names of those that there are. */
+void img_bitmaps_advise(struct img *image, struct img_error *err);
+
 /* gate.c ------------------------------------------------------------------ */
 
 /* May the file `name` that `image` names as its `role` ("backing", "data-file", "extent") be opened? */

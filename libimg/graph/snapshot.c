@@ -39,6 +39,8 @@ int img_snapshot_load(struct img *image, const char *id, const char *name, struc
     ret = image->driver->snapshot_load(image, id, name, err);
     if (ret == 0)
         img_decoded_forget(image, 0, UINT64_MAX);
+    if (ret == -ENOENT)
+        img_snapshots_advise(image, err);
     return ret;
 }
 
@@ -66,6 +68,8 @@ int img_snapshot_apply(struct img *image, const char *id_or_name, struct img_err
         return img_error_set(err, EPERM, "Image is read-only");
     uint64_t size = image->size;
     int ret = image->driver->snapshot_apply(image, id_or_name, err);
+    if (ret == -ENOENT)
+        img_snapshots_advise(image, err);
     if (ret < 0)
         return ret;
     for (struct img *node = top; ; node = node->file) {

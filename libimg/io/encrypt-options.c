@@ -11,6 +11,9 @@ const uint8_t *img_cipher_password(const char *prefix, const char *key_secret, s
 
     if (!key_secret) {
         img_error_set(err, EINVAL, "Parameter '%skey-secret' is required for cipher", prefix);
+        img_error_advise(err, "'--object secret,id=ID,file=PATH' defines the secret; '%skey-secret=ID' refers to it, in -o "
+                         "for a new image,", prefix);
+        img_error_advise(err, "else with --image-opts: driver=FORMAT,file.filename=NAME,%skey-secret=ID", prefix);
         return NULL;
     }
     password = img_secret_find(key_secret, length, err);
@@ -54,6 +57,7 @@ int img_cipher_check_alias(const char *encryption, const char *format, struct im
 
 int img_cipher_wrong_password(struct img_error *err)
 {
+    img_error_advise(err, "all bytes of a secret's file belong to the password, a newline at its end too");
     return img_error_set(err, EINVAL, "Invalid password, cannot unlock any keyslot");
 }
 

@@ -149,6 +149,12 @@ int img_secret_add(const struct img_secret *definition, struct img_error *err)
     return ret;
 }
 
+static void no_secret(const char *id, struct img_error *err)
+{
+    img_error_set(err, ENOENT, "No secret with id '%s'", id);
+    img_error_advise(err, "'--object secret,id=%s,file=PATH' defines it", id);
+}
+
 const unsigned char *img_secret_find(const char *id, size_t *length, struct img_error *err)
 {
     bool other;
@@ -161,6 +167,6 @@ const unsigned char *img_secret_find(const char *id, size_t *length, struct img_
     if (other)
         img_error_set(err, EINVAL, "Object with id '%s' is not a secret", id);
     else
-        img_error_set(err, ENOENT, "No secret with id '%s'", id);
+        no_secret(id, err);
     return NULL;
 }
