@@ -2,6 +2,7 @@
 /* convert-copy.c - the copy of img-convert: the request to the copy engine, and messages for its failures. */
 #include "convert.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -41,6 +42,17 @@ static void explain(const struct img_copy_fault *fault, int error)
         app_error("error while starting to copy: %s", img_strerror(error));
         break;
     }
+}
+
+static void advise_space(const struct convert *r)
+{
+    CLEANUP_FD int fd = open(r->target_name, O_RDONLY | O_CLOEXEC);
+    int64_t space = fd < 0 ? -1 : img_free_space(fd);
+    char words[64];
+
+    if (space >= 0)
+        app_advise("the file system of '%s' has %s left; 'measure -O %s' tells how much an image needs", r->target_name,
+                   img_size_words(words, sizeof words, (uint64_t)space), r->target_format);
 }
 
 /* Standard output or a named pipe (also /dev/stdout if it is a pipe). */
@@ -97,6 +109,8 @@ int convert_copy(struct convert *r)
     ret = img_copy(&what, NULL, &fault);
     if (ret < 0)
         explain(&fault, -ret);
+    if (ret == -ENOSPC && r->target && !r->target_opts)
+        advise_space(r);
     if (what.digest)
         img_digest_finish(what.digest, r->digest_result);
     img_digest_free(what.digest);

@@ -30,11 +30,15 @@ struct request {
 static struct img *find_overlay(struct img *image, const struct request *r)
 {
     struct img *overlay = image;
+    struct img_error err = IMG_ERROR_INIT;
 
     if (r->base) {
         overlay = img_find_overlay(image, r->base);
-        if (!overlay)
-            app_error("Did not find '%s' in the backing chain of '%s'", r->base, r->name);
+        if (!overlay) {
+            img_error_set(&err, ENOENT, "Did not find '%s' in the backing chain of '%s'", r->base, r->name);
+            img_chain_advise(image, &err);
+            app_report(&err);
+        }
     } else if (!img_backing(image)) {
         app_error("Image does not have a backing file");
         overlay = NULL;

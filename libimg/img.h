@@ -384,6 +384,8 @@ int img_reopen_backing(struct img *overlay, bool resize, struct img_error *err);
 /* The image of the chain whose backing file is `name`: as this image stores the name, or relative to this image.
  * NULL: there is none. */
 struct img *img_find_overlay(struct img *image, const char *name);
+/* Advice for a name that was not found: those of the backing files, as they are stored. */
+void img_chain_advise(struct img *image, struct img_error *err);
 /*
  * Store another backing file in the image: the name and format to store, both NULL for none.  Earlier writes are
  * flushed first.  The open backing file stays open.  -ENOTSUP: the format has no backing files; -EINVAL: it cannot be

@@ -21,6 +21,7 @@
 #include "../../libimg/driver.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/fd.h"
 #include "../../libimg/util/strbuf.h"
 #include <stdatomic.h>
 #include <sys/stat.h>

@@ -114,6 +114,17 @@ static int preallocate(int fd, uint64_t from, uint64_t to, enum file_preallocati
     return status;
 }
 
+static void advise_space(int fd, uint64_t needed, struct img_error *err)
+{
+    char words[64], left[64];
+    int64_t space = img_free_space(fd);
+
+    if (space >= 0)
+        img_error_advise(err, "this needs %s more, and the file system has %s left",
+                         img_size_words(words, sizeof words, needed),
+                         img_size_words(left, sizeof left, (uint64_t)space));
+}
+
 int file_set_length(int fd, uint64_t size, enum file_preallocation mode, struct img_error *err)
 {
     struct stat status;
@@ -129,6 +140,8 @@ int file_set_length(int fd, uint64_t size, enum file_preallocation mode, struct 
     bool touched = mode == FILE_PREALLOC_FALLOC || mode == FILE_PREALLOC_FULL;
     if (result < 0 && touched && ftruncate(fd, (off_t)before) < 0)
         img_notice(IMG_WARNING, "Failed to restore old file length: %s", img_strerror(errno));
+    if (result == -ENOSPC)
+        advise_space(fd, size - before, err);
     return result;
 }
 

@@ -66,6 +66,15 @@ void img_bitmaps_advise(struct img *image, struct img_error *err)
     img_bitmaps_free(list, count > 0 ? (size_t)count : 0);
 }
 
+void img_chain_advise(struct img *image, struct img_error *err)
+{
+    struct names names = { .count = 0 };
+
+    for (image = img_behind_filters(image); image->backing; image = img_behind_filters(image->backing))
+        add_name(&names, img_backing_name(image));
+    advise_names(&names, "backing files", err);
+}
+
 void chain_advise_format(struct img *image, const char *name, struct img_error *err)
 {
     struct img_error ignored = IMG_ERROR_INIT;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define MOST (1u << 30)             /* bytes per call */
@@ -84,4 +85,16 @@ int img_write_all(int fd, const void *bytes, uint64_t length)
         length -= (uint64_t)n;
     }
     return 0;
+}
+
+int64_t img_free_space(int fd)
+{
+    struct statvfs status;
+    uint64_t blocks, bytes;
+
+    if (fstatvfs(fd, &status) < 0)
+        return -1;
+    /* A part is kept for root. */
+    blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail;
+    return img_mul(blocks, status.f_frsize, &bytes) && bytes <= INT64_MAX ? (int64_t)bytes : -1;
 }

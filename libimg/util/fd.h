@@ -18,5 +18,7 @@ int64_t img_read_all(int fd, void *bytes, uint64_t length, const struct img_stop
 int img_fd_wait(int fd, short events, uint64_t deadline, int stop);
 /* Write all of it.  Returns 0 or a negative errno. */
 int img_write_all(int fd, const void *bytes, uint64_t length);
+/* Bytes that this process may still write to the file system; -1: it does not say. */
+int64_t img_free_space(int fd);
 
 #endif
