@@ -102,6 +102,18 @@ static void print_human(const struct img_measure *result)
 
 /* ---- Measuring ------------------------------------------------------------------------------- */
 
+/* Two lines, and advice behind both. */
+static int refuse_options(const struct request *r, struct img_error *err)
+{
+    struct img_error advice = { .advice = err->advice };
+
+    err->advice = NULL;
+    app_report(err);
+    app_error("Invalid options for file format '%s'", r->target_format);
+    app_advise_all(&advice);
+    return 1;
+}
+
 static const struct img_driver *find_target(const struct request *r)
 {
     const struct img_driver *driver = img_driver_find(r->target_format);
@@ -125,11 +137,8 @@ static int measure(const struct request *r, struct img *source)
 
     if (!driver)
         return 1;
-    if (img_measure_check(driver, r->create_options, &err) < 0) {
-        app_report(&err);
-        app_error("Invalid options for file format '%s'", r->target_format);
-        return 1;
-    }
+    if (img_measure_check(driver, r->create_options, &err) < 0)
+        return refuse_options(r, &err);
     if (img_measure(driver, r->create_options, source, r->size, &result, &err) < 0) {
         app_report(&err);
         return 1;

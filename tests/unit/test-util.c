@@ -142,6 +142,58 @@ static void errors(void)
     img_set_notice(NULL);
 }
 
+static const char *guessed(const char *word)
+{
+    static const char *const known[] = { "raw", "qcow", "qcow2", "vhdx", "cluster_size", "", "a-word-that-is-much-longer-than-any-other" };
+    struct img_guess guess = { .word = word };
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        img_guess_try(&guess, known[i], known[i]);
+    img_guess_try(&guess, "vhd", "vpc");
+    return img_guess_best(&guess) ? img_guess_best(&guess) : "none";
+}
+
+static void guesses(void)
+{
+    test_same(guessed("RAW"), "raw", "the case of letters");
+    test_same(guessed("rw"), "none", "in a very short word each letter counts");
+    test_same(guessed("raww"), "raw", "a letter too many");
+    test_same(guessed("qocw2"), "qcow2", "two letters swapped");
+    test_same(guessed("qcow3"), "none", "two words are equally near");
+    test_same(guessed("qcow22"), "qcow2", "the nearer of two");
+    test_same(guessed("vhd"), "vpc", "another word for it");
+    test_same(guessed("vhdd"), "none", "two meanings are equally near");
+    test_same(guessed("clustersize"), "cluster_size", "a missing line");
+    test_same(guessed("cluster-size"), "cluster_size", "the other line");
+    test_same(guessed("clutersize"), "cluster_size", "two letters missing");
+    test_same(guessed("clutersiz"), "none", "three letters missing");
+    test_same(guessed(""), "none", "nothing");
+    test_same(guessed("a-word-that-is-much-longer-than-any-other"), "none", "a very long word");
+}
+
+static const char *advised(const char *size)
+{
+    static char said[200];
+    struct img_error err = IMG_ERROR_INIT;
+
+    img_size_advise(size, &err);
+    snprintf(said, sizeof said, "%s", err.advice ? err.advice : "nothing");
+    img_error_clear(&err);
+    return said;
+}
+
+static void sizes(void)
+{
+    char words[64];
+
+    test_same(img_size_words(words, sizeof words, 1000), "1000 bytes", "a few bytes");
+    test_same(img_size_words(words, sizeof words, UINT64_MAX), "18446744073709551615 bytes (16 EiB)", "the most bytes");
+    test_same(advised("10GB"), "did you mean '10G'? (G is a power of 1024)\n", "GB");
+    test_same(advised("1.5 tib"), "did you mean '1.5t'? (t is a power of 1024)\n", "TiB, in small letters");
+    OK(strncmp(advised("GB"), "a size is", 9) == 0 && strncmp(advised("10GBB"), "a size is", 9) == 0 &&
+       strncmp(advised(""), "a size is", 9) == 0 && strncmp(advised("10 "), "a size is", 9) == 0, "no size at all");
+}
+
 int main(void)
 {
     endian();
@@ -149,5 +201,7 @@ int main(void)
     strings();
     utf8();
     errors();
+    guesses();
+    sizes();
     return test_end();
 }
