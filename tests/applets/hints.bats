@@ -73,6 +73,84 @@ on_terminal() {
     err "qemu-img: x: Unknown file format 'vhd'"
 }
 
+@test "hints: the error itself is that of qemu-img" {
+    need_peer
+    truncate -s 2M b.raw
+    img 0 create -q -f qcow2 -u -b none -F raw over.qcow2 1M
+    touch 10:11.raw
+    # (the last column is split into words)
+    while read -r line; do
+        read -r -a words <<< "$line"
+        (exec -a qemu-img "$PEER" "${words[@]}") > peer.out 2> peer.err && rc=0 || rc=$?
+        IMGBOX_HINTS=1 img "$rc" "${words[@]}" || { echo "$line"; false; }
+        cmp peer.out "$OUT"
+        grep -v '^hint: ' "$ERR" | cmp peer.err - || { echo "$line"; show; false; }
+        img "$rc" "${words[@]}"
+        cmp peer.err "$ERR"
+    done <<- 'end'
+	covert a.raw x
+	nosuch
+	resize --shrnk a.raw 2M
+	create -f vhd x 1M
+	create -f qcow2 -o clustersize=64k x 1M
+	create -f qcow2 -o size=10GB x
+	create -f qcow2 -o cluster_size=64KB x 1M
+	create -f qcow2 x
+	create -f vpc x 3T
+	create -f qcow2 -o cluster_size=512 x 1T
+	create -f parallels x 9000000T
+	create -f parallels x 8000000T
+	create -f raw x 10GB
+	create -f qcow2 -b a.qcow2 x
+	create -f qcow2 -b none -F raw x
+	create -f qcow2 -b a:b -F raw x
+	create -f qcow2 -o encrypt.format=luks x 1M
+	create -f luks -o key-secret=s x 1M
+	create a:b 1M
+	convert -O vhd a.raw x
+	convert -n -f raw -O raw b.raw a.raw
+	convert -O raw 10:11.raw x
+	convert -O raw a.raw a:b
+	convert -f vmdk a.qcow2 x
+	convert -f vhd a.raw x
+	convert -O qcow2 -o lazyrefcounts=on a.raw x
+	convert -O qcow2 -B a.raw a.raw x
+	convert -l none a.qcow2 x
+	convert -S 4KB a.raw x
+	convert over.qcow2 x
+	dd -O vhd if=a.raw of=x
+	dd if=10:11.raw of=x
+	info -f vhd a.raw
+	info -f qcow2 a.raw
+	info -f vdi a.qcow2
+	info 10:11.raw
+	info --image-opts driver=qcow3,file.filename=a.qcow2
+	info --image-opts driver=qcow2,file.filename=a.qcow2,lazy-refcount=on
+	map over.qcow2
+	map over:qcow2
+	check -f img a.raw
+	check none:x
+	compare 10:11.raw a.raw
+	compare -f img a.raw a.raw
+	measure -O vhd a.raw
+	measure -O qcow2 -o clustersize=4k a.raw
+	amend -f qcow3 -o help
+	amend -o compat=1.1,lazyrefcounts=on a.qcow2
+	rebase -b a.raw -F img a.qcow2
+	rebase -u -b a.raw a.qcow2
+	rebase -b none -F raw a.qcow2
+	commit -b none a.qcow2
+	commit over.qcow2
+	resize -f raw a.raw 512
+	resize -f raw a.raw 2MB
+	resize a.qcow2 9000000T
+	snapshot -a none a.qcow2
+	snapshot -d none a.qcow2
+	bitmap --remove a.qcow2 none
+	bench -f img a.raw
+	end
+}
+
 @test "hints: a wrong name of a format, whoever takes it" {
     with 1 1 create -f vhd x 1M
     hint "did you mean 'vpc'?"
