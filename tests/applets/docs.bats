@@ -71,3 +71,23 @@ short_options() {
         [ -s "$ROOT/applets/img-$tool.c" ]
     done
 }
+
+@test "docs: each variable of the environment stands on a page" {
+    beyond
+    grep -rhoE 'getenv\("IMGBOX_[A-Z_]+"\)' "$ROOT"/{applets,libimg,drivers,compat} | grep -oE 'IMGBOX_[A-Z_]+' | sort -u > names.txt
+    [ -s names.txt ]
+    while read -r name; do
+        grep -rqw -- "$name" "$ROOT/docs" || { echo "$name"; false; }
+    done < names.txt
+}
+
+@test "docs: the page of hints has the other names of the formats that it shows" {
+    beyond
+    # shellcheck disable=SC2016
+    grep -oE '`[a-z0-9]+` is `[a-z0-9]+`' "$ROOT/docs/hints.md" | tr -d '`' | sed 's/ is / /' > pairs.txt
+    [ "$(wc -l < pairs.txt)" -ge 4 ]
+    while read -r wrong right; do
+        IMGBOX_HINTS=1 img 1 create -f "$wrong" x 1M
+        has "$ERR" "^hint: did you mean '$right'\\?$"
+    done < pairs.txt
+}
