@@ -177,8 +177,8 @@ bool app_refuse(const char *why);
 bool app_add_options(struct img_doc **options, const char *text, bool *want_help);
 /* Is this the name of a format whose images are the bytes of the disk and nothing else? */
 bool app_is_plain(const char *format);
-/* Print "Unknown file format 'NAME'", with advice; returns false. */
-bool app_unknown_format(const char *name);
+/* Print "Unknown file format 'NAME'", with advice. */
+void app_unknown_format(const char *name);
 /* Can this driver create images?  If not, print a message and return false. */
 bool app_can_create(const struct img_driver *driver);
 

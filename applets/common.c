@@ -85,14 +85,15 @@ bool app_gives_advice(void)
     return !getenv("IMGBOX_COMPAT") && isatty(STDERR_FILENO);
 }
 
-/* Each line of `advice` as "hint: LINE". */
+/* Each line of `advice` as "hint: LINE".  It is for terminals, and may have names that an image chose. */
 static void add_advice(struct img_strbuf *to, const char *advice)
 {
     while (advice && *advice) {
-        int length = (int)strcspn(advice, "\n");
-
-        img_strbuf_printf(to, "hint: %.*s\n", length, advice);
-        advice += length + (advice[length] == '\n');
+        img_strbuf_add(to, "hint: ");
+        while (*advice && *advice != '\n')
+            img_strbuf_add_char(to, img_printable(*advice++));
+        img_strbuf_add_char(to, '\n');
+        advice += *advice == '\n';
     }
 }
 
@@ -347,14 +348,13 @@ bool app_is_plain(const char *format)
     return driver && img_driver_is_plain(driver);
 }
 
-bool app_unknown_format(const char *name)
+void app_unknown_format(const char *name)
 {
     struct img_error err = IMG_ERROR_INIT;
 
     img_error_set(&err, EINVAL, "Unknown file format '%s'", name);
     img_driver_advise(name, true, &err);
     app_report(&err);
-    return false;
 }
 
 bool app_can_create(const struct img_driver *driver)

@@ -26,6 +26,13 @@ static void set_attributes(int fd, const struct file_create_options *options)
         img_notice(IMG_WARNING, "Failed to set extent size hint: %s", img_strerror(status));
 }
 
+static int refused(int code, const char *what, const char *name, struct img_error *err)
+{
+    if (code == EACCES)
+        file_advise_access(name, err);
+    return img_error_errno(err, code, "Could not %s '%s'", what, name);
+}
+
 int file_create(const struct img_create *request, struct img_error *err)
 {
     const struct file_create_options *options = request->options;
@@ -43,7 +50,7 @@ int file_create(const struct img_create *request, struct img_error *err)
 
     CLEANUP_FD int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
-        return img_error_errno(err, errno, "Could not create '%s'", name);
+        return refused(errno, "create", name, err);
     status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_WRITE | IMG_PERM_RESIZE,
                        request->shared & ~(unsigned)IMG_PERM_RESIZE, name, err);
     if (status == 0)
@@ -63,7 +70,7 @@ static int open_existing(const char *name, struct img_error *err)
         return -EINVAL;
     int fd = open(name, O_RDWR | O_CLOEXEC);
     if (fd < 0)
-        return img_error_errno(err, errno, "Could not open '%s'", name);
+        return refused(errno, "open", name, err);
     if (file_check_writable(fd, err) < 0) {
         close(fd);
         return -EACCES;

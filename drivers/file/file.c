@@ -101,19 +101,6 @@ static int open_anywhere(const struct img *image, const char *name, bool device,
     return fd < 0 ? -errno : fd;
 }
 
-/* Whom does the file let in?  (Without an answer it is a folder on the way that does not.) */
-static void advise_access(const char *name, struct img_error *err)
-{
-    struct stat status;
-
-    if (stat(name, &status) == 0)
-        img_error_advise(err, "the file belongs to user %u and group %u and has mode %04o; this process is of user %u",
-                         (unsigned)status.st_uid, (unsigned)status.st_gid, (unsigned)status.st_mode & 07777,
-                         (unsigned)geteuid());
-    else
-        img_error_advise(err, "a folder on the way to it cannot be entered");
-}
-
 static int open_name(const struct img *image, const char *name, bool device, struct img_error *err)
 {
     int fd = image->within ? file_open_within(image->within, name, device, open_flags(image), err)
@@ -124,7 +111,7 @@ static int open_name(const struct img *image, const char *name, bool device, str
     if (fd == -EINVAL && img_cache_direct(image->cache))
         return img_error_set(err, EINVAL, "Could not open '%s': filesystem does not support O_DIRECT", name);
     if (fd == -EACCES)
-        advise_access(name, err);
+        file_advise_access(name, err);
     return img_error_errno(err, -fd, "Could not open '%s'", name);
 }
 

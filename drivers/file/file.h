@@ -90,6 +90,9 @@ bool file_is_device(mode_t mode);
 int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err);
 int file_check_writable(int fd, struct img_error *err);
 
+/* Advice for a file that may not be opened or created: whom it lets in. */
+void file_advise_access(const char *name, struct img_error *err);
+
 /* place.c: open `name` if it lies in `folder` after links are resolved.  Returns a descriptor, or a negative errno,
  * with *err set if there is more to say. */
 int file_open_within(const char *folder, const char *name, bool device, int flags, struct img_error *err);

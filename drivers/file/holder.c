@@ -34,14 +34,14 @@ static bool read_text(int folder, const char *name, char *text, size_t size)
     return true;
 }
 
-/* "lock:\t1: OFDLCK  ADVISORY  READ -1 08:01:131 100 101": the last two are the first and the last byte, or EOF. */
+/* "lock:\t1: OFDLCK  ADVISORY  READ -1 08:01:131 100 101": the last two words are the first and the last byte, or EOF. */
 static bool line_covers(const char *line, unsigned byte)
 {
     unsigned long long first, last;
     char end[24];
 
     if (strncmp(line, "lock:", 5) != 0 ||
-        sscanf(line + 5, " %*d: %*s %*s %*s %*d %*x:%*x:%*u %llu %23s", &first, end) != 2)
+        sscanf(line + 5, " %*s %*s %*s %*s %*s %*s %llu %23s", &first, end) != 2)
         return false;
     if (strcmp(end, "EOF") == 0)
         last = UINT64_MAX;

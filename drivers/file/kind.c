@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* kind.c - which of the two drivers accepts a file: regular files, or block and character devices. */
+/* kind.c - which of the two drivers accepts a file: regular files, or block and character devices; and whom a file accepts. */
 #include "file.h"
 #include <string.h>
 
@@ -23,4 +23,18 @@ int file_check_kind(const struct stat *status, bool device, const char *name, st
 int file_check_writable(int fd, struct img_error *err)
 {
     return file_device_read_only(fd) ? img_error_errno(err, EACCES, "The device is not writable") : 0;
+}
+
+void file_advise_access(const char *name, struct img_error *err)
+{
+    struct stat status;
+    unsigned user = (unsigned)geteuid();
+
+    if (stat(name, &status) == 0)
+        img_error_advise(err, "the file belongs to user %u and group %u and has mode %04o; this process is of user %u",
+                         (unsigned)status.st_uid, (unsigned)status.st_gid, (unsigned)status.st_mode & 07777, user);
+    else if (errno == EACCES)
+        img_error_advise(err, "a folder on the way to it cannot be entered by user %u", user);
+    else if (errno == ENOENT)
+        img_error_advise(err, "its folder cannot be written to by user %u", user);
 }

@@ -41,9 +41,9 @@ static void advise_names(struct names *names, const char *what, struct img_error
 void img_snapshots_advise(struct img *image, struct img_error *err)
 {
     struct img_error ignored = IMG_ERROR_INIT;
-    struct img_snapshot *list;
+    struct img_snapshot *list = NULL;
     struct names names = { .count = 0 };
-    int count = img_snapshots(image, &list, &ignored);
+    int count = img_advice_wanted() ? img_snapshots(image, &list, &ignored) : -1;
 
     img_error_clear(&ignored);
     for (int i = 0; i < count; i++)
@@ -55,9 +55,9 @@ void img_snapshots_advise(struct img *image, struct img_error *err)
 
 void img_bitmaps_advise(struct img *image, struct img_error *err)
 {
-    struct img_bitmap *list;
+    struct img_bitmap *list = NULL;
     struct names names = { .count = 0 };
-    int count = img_bitmaps(image, &list);
+    int count = img_advice_wanted() ? img_bitmaps(image, &list) : -1;
 
     for (int i = 0; i < count; i++)
         add_name(&names, list[i].name);
@@ -93,7 +93,7 @@ void chain_advise_backing(const struct img *image, const char *resolved, struct 
 {
     struct stat status;
 
-    if (img_name_prefix(resolved) != SIZE_MAX || stat(resolved, &status) == 0 || errno != ENOENT)
+    if (!img_advice_wanted() || img_name_prefix(resolved) != SIZE_MAX || stat(resolved, &status) == 0 || errno != ENOENT)
         return;
     if (img_name_is_relative(image->backing_name))
         img_error_advise(err, "the backing file '%s' of '%s' is missing: the name is relative to the image, so '%s' is "

@@ -41,11 +41,12 @@ static int unfold_json(struct request *request, struct img_error *err)
     return 0;
 }
 
-static int unknown_driver(const char *name, struct img_error *err)
+static int unknown_driver(const struct request *request, const char *name, struct img_error *err)
 {
     img_error_set(err, EINVAL, "Unknown driver '%s'", name);
     img_driver_advise(name, false, err);
-    img_error_advise(err, "if no format is given, it is found by the content of the image");
+    if (request->role == IMG_ROLE_ROOT)
+        img_error_advise(err, "if no format is given, it is found by the content of the image");
     return -EINVAL;
 }
 
@@ -64,7 +65,7 @@ static int named_driver(struct request *request, const struct img_driver **drive
         return 0;
     *driver = img_driver_find(name);
     if (!*driver)
-        return unknown_driver(name, err);
+        return unknown_driver(request, name, err);
     return img_driver_need(*driver, err);
 }
 

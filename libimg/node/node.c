@@ -307,8 +307,11 @@ static void leaf_name(const struct img_doc *options, struct img_strbuf *name)
 
 static void advise_option(const struct img_driver *driver, const char *name, struct img_error *err)
 {
+    static const char *const of_all[] = { "read-only", "force-share", "discard", "detect-zeroes", "node-name", "driver" };
     struct img_guess guess = { .word = name };
 
+    for (size_t i = 0; i < sizeof of_all / sizeof *of_all; i++)
+        img_guess_try(&guess, of_all[i], of_all[i]);
     for (const struct img_option *option = driver->options; option && option->name; option++)
         if (option->when & IMG_AT_OPEN)
             img_guess_try(&guess, option->name, option->name);

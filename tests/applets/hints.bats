@@ -169,6 +169,9 @@ on_terminal() {
         with 2 "$([ "$tool" = 'compare a.raw' ] && echo 2 || echo 1)" $tool -f vhd a.raw
         hint "did you mean 'vpc'?" 'if no format is given, it is found by the content of the image'
     done
+    img 0 create -q -f qcow2 -u -b a.raw -F raw over.qcow2 1M
+    with 1 1 map --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=img
+    hint "did you mean 'raw'?"
     with 2 1 info --image-opts driver=vmdk4,file.filename=a.raw
     hint "did you mean 'vmdk'?" 'if no format is given, it is found by the content of the image'
     while read -r wrong right; do
@@ -214,6 +217,8 @@ on_terminal() {
     hint "did you mean 'lazy-refcounts'?"
     with 1 1 info --image-opts driver=file,filename=a.qcow2,lockng=on
     hint "did you mean 'locking'?"
+    with 1 1 info --image-opts driver=qcow2,file.filename=a.qcow2,readonly=on
+    hint "did you mean 'read-only'?"
     IMGBOX_HINTS=1 img 1 info --image-opts driver=qcow2,file.filename=a.qcow2,nosuch=on
     err "qemu-img: Could not open 'driver=qcow2,file.filename=a.qcow2,nosuch=on': Block format 'qcow2' does not support the option 'nosuch'"
 }
@@ -347,6 +352,10 @@ on_terminal() {
     hint "the backing file 'a.qcow2' of 'sub/over.qcow2' is missing: the name is relative to the image, so 'sub/a.qcow2' is meant" \
         "if it was moved: 'rebase -u -b NAME -F FORMAT IMAGE' stores another name"
     img 0 create -q -f qcow2 -u -b "$PWD/none" -F raw over.qcow2 1M
+    # an image chooses the name, but not what the terminal does
+    img 0 create -q -f qcow2 -u -b "$PWD/"$'no\e[31mne' -F raw evil.qcow2 1M
+    IMGBOX_HINTS=1 img 1 map evil.qcow2
+    has "$ERR" "^hint: the backing file '.*/no[?]\[31mne' of 'evil.qcow2' is missing$"
     with 2 1 map over.qcow2
     hint "the backing file '$PWD/none' of 'over.qcow2' is missing" \
         "if it was moved: 'rebase -u -b NAME -F FORMAT IMAGE' stores another name"
@@ -476,7 +485,11 @@ need_nobody() {
     mkdir -m 700 closed
     cp a.raw closed/
     as_nobody info "$PWD/closed/a.raw"
-    has "$ERR" '^hint: a folder on the way to it cannot be entered$'
+    has "$ERR" "^hint: a folder on the way to it cannot be entered by user $(id -u nobody)$"
+    as_nobody create /dev/fd/7 1M 7< a.raw
+    has "$ERR" '^hint: the file belongs to user 0 '
+    as_nobody create /proc/self/cwd/new.raw 1M
+    has "$ERR" "^hint: (its folder cannot be written to|a folder on the way to it cannot be entered) by user $(id -u nobody)$"
 }
 
 @test "hints: a user is not shown what others do, and told so" {
