@@ -228,8 +228,8 @@ struct img_driver {
     /* The row of the driver, which the build keeps if the code is left out: see IMG_ROW. */
     const char *name;
     enum img_kind kind;
-    const char *alias;              /* what people also call it, though it is no name that is taken: "vhd" of vpc; blanks
-                                     * separate several; NULL: nothing */
+    const char *alias;              /* what people also call it, but what is not taken for its name: "vhd" of vpc;
+                                     * blanks separate several; NULL: nothing */
     const char *prefix;             /* PROTOCOL, FILTER: "nbd" of nbd:... ; blanks separate several; NULL: none */
     const char *folder_file;        /* FORMAT: an image may be a folder; then this file in it is opened, and all files
                                      * that it names must lie in the folder.  NULL: never */

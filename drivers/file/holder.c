@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who uses a locked image.  The kernel names no process for a lock that belongs to an open file description, but on Linux
- * /proc/PID/fdinfo/FD lists the locks that were taken through this descriptor.  What a user may not see stays unseen.
+ * Who uses a locked image.  The kernel names no process for a lock that belongs to an open file description, but on
+ * Linux /proc/PID/fdinfo/FD lists the locks that were taken through this descriptor.  What a user may not see stays
+ * unseen.
  */
 #include "file.h"
 #include "../../libimg/util/printable.h"
@@ -34,7 +35,7 @@ static bool read_text(int folder, const char *name, char *text, size_t size)
     return true;
 }
 
-/* "lock:\t1: OFDLCK  ADVISORY  READ -1 08:01:131 100 101": the last two words are the first and the last byte, or EOF. */
+/* "lock:\t1: OFDLCK  ADVISORY  READ -1 08:01:131 100 101": the last two are the first and the last byte, or EOF. */
 static bool line_covers(const char *line, unsigned byte)
 {
     unsigned long long first, last;
@@ -66,7 +67,7 @@ static bool holds_byte(int process, const char *fd, unsigned byte)
     return false;
 }
 
-/* Only descriptors with such a lock are asked for their file: that of another may be on a server that does not answer. */
+/* Only descriptors with such a lock are asked for their file: another may be on a server that does not answer. */
 static bool is_the_file(int process, const char *fd, const struct search *search)
 {
     char name[300];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* kind.c - which of the two drivers accepts a file: regular files, or block and character devices; and whom a file accepts. */
+/* kind.c - which of the two drivers accepts a file, regular files or devices; and whom a file accepts. */
 #include "file.h"
 #include <string.h>
 

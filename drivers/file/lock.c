@@ -135,8 +135,8 @@ static void warn_unlocked(const char *name, int status)
     static atomic_flag warned = ATOMIC_FLAG_INIT;
 
     if (!atomic_flag_test_and_set(&warned))
-        img_notice(IMG_WARNING, "The file system of '%s' has no locks (%s): nothing keeps other programs from using the "
-                   "image at the same time", name, img_strerror(status));
+        img_notice(IMG_WARNING, "The file system of '%s' has no locks (%s): nothing keeps other programs from using "
+                   "the image at the same time", name, img_strerror(status));
 }
 
 int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,

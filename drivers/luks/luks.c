@@ -189,7 +189,8 @@ static const char *const strong_options[] = { "key-secret", NULL };
 
 const struct img_driver img_driver_luks = {
     IMG_ROW(
-        .name = "luks", .kind = IMG_FORMAT, .alias = "crypto luks1", .marks = IMG_MARKS(IMG_AT(0, "LUKS\xba\xbe\0\1"), IMG_OR, IMG_AT(0, "LUKS\xba\xbe\0\2"))
+        .name = "luks", .kind = IMG_FORMAT, .alias = "crypto luks1",
+        .marks = IMG_MARKS(IMG_AT(0, "LUKS\xba\xbe\0\1"), IMG_OR, IMG_AT(0, "LUKS\xba\xbe\0\2"))
     ),
     .second_child = "header", .state_size = sizeof(struct luks), .options = luks_options, .strong_options = strong_options,
     .open_size = sizeof(struct luks_open_options), .create_size = sizeof(struct luks_create_options),

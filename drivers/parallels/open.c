@@ -143,7 +143,8 @@ static bool has_bitmaps(const struct img *image)
 
 const struct img_driver img_driver_parallels = {
     IMG_ROW(
-        .name = "parallels", .kind = IMG_FORMAT, .alias = "hdd prl", .precedence = 2, .folder_file = "DiskDescriptor.xml",
+        .name = "parallels", .kind = IMG_FORMAT, .alias = "hdd prl", .precedence = 2,
+        .folder_file = "DiskDescriptor.xml",
         /* A descriptor is accepted only in a file of its name: a guest can write one to its raw disk. */
         .marks = IMG_MARKS(IMG_AT(0, "WithoutFreeSpace\2\0\0\0"), IMG_OR, IMG_AT(0, "WithouFreSpacExt\2\0\0\0"), IMG_OR,
                            IMG_NAMED("DiskDescriptor.xml"), IMG_XML("Parallels_disk_image"))

@@ -140,7 +140,8 @@ static bool raw_zero_initialised(struct img *image)
 
 const struct img_driver img_driver_raw = {
     IMG_ROW(
-        .name = "raw", .kind = IMG_FORMAT, .alias = "img iso bin dd dsk", .marks = IMG_MARKS(IMG_ANYTHING), .precedence = -100
+        .name = "raw", .kind = IMG_FORMAT, .alias = "img iso bin dd dsk",
+        .marks = IMG_MARKS(IMG_ANYTHING), .precedence = -100
     ),
     .traits = IMG_PASS_THROUGH,
     .state_size = sizeof(struct raw_state), .options = raw_options,

@@ -97,7 +97,8 @@ static const struct img_option vhdx_options[] = {
 
 const struct img_driver img_driver_vhdx = {
     IMG_ROW(
-        .name = "vhdx", .kind = IMG_FORMAT, .alias = "hyperv hyper-v", .precedence = 2, .marks = IMG_MARKS(IMG_AT(0, "vhdxfile"))
+        .name = "vhdx", .kind = IMG_FORMAT, .alias = "hyperv hyper-v", .precedence = 2,
+        .marks = IMG_MARKS(IMG_AT(0, "vhdxfile"))
     ),
     .traits = IMG_MAP_UNTOLD,
     .state_size = sizeof(struct vhdx), .options = vhdx_options, .create_size = sizeof(struct vhdx_create_options),

@@ -93,7 +93,9 @@ void chain_advise_backing(const struct img *image, const char *resolved, struct 
 {
     struct stat status;
 
-    if (!img_advice_wanted() || img_name_prefix(resolved) != SIZE_MAX || stat(resolved, &status) == 0 || errno != ENOENT)
+    if (!img_advice_wanted() || img_name_prefix(resolved) != SIZE_MAX)
+        return;
+    if (stat(resolved, &status) == 0 || errno != ENOENT)
         return;
     if (img_name_is_relative(image->backing_name))
         img_error_advise(err, "the backing file '%s' of '%s' is missing: the name is relative to the image, so '%s' is "

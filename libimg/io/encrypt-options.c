@@ -11,9 +11,10 @@ const uint8_t *img_cipher_password(const char *prefix, const char *key_secret, s
 
     if (!key_secret) {
         img_error_set(err, EINVAL, "Parameter '%skey-secret' is required for cipher", prefix);
-        img_error_advise(err, "'--object secret,id=ID,file=PATH' defines the secret; '%skey-secret=ID' refers to it, in -o "
-                         "for a new image,", prefix);
-        img_error_advise(err, "else with --image-opts: driver=FORMAT,file.filename=NAME,%skey-secret=ID", prefix);
+        img_error_advise(err, "'--object secret,id=ID,file=PATH' defines the secret, and '%skey-secret=ID' refers to "
+                         "it:", prefix);
+        img_error_advise(err, "in -o for a new image, else --image-opts "
+                         "driver=FORMAT,file.filename=NAME,%skey-secret=ID", prefix);
         return NULL;
     }
     password = img_secret_find(key_secret, length, err);

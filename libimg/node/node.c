@@ -307,7 +307,8 @@ static void leaf_name(const struct img_doc *options, struct img_strbuf *name)
 
 static void advise_option(const struct img_driver *driver, const char *name, struct img_error *err)
 {
-    static const char *const of_all[] = { "read-only", "force-share", "discard", "detect-zeroes", "node-name", "driver" };
+    static const char *const of_all[] = { "read-only", "force-share", "discard", "detect-zeroes", "node-name",
+                                          "driver" };
     struct img_guess guess = { .word = name };
 
     for (size_t i = 0; i < sizeof of_all / sizeof *of_all; i++)

@@ -131,7 +131,8 @@ void img_size_advise(const char *text, struct img_error *err)
     if (is_unit && (!unit[1] || !strcasecmp(unit + 1, "B") || !strcasecmp(unit + 1, "iB")))
         img_error_advise(err, "did you mean '%.*s%c'? (%c is a power of 1024)", digits, text, *unit, *unit);
     else
-        img_error_advise(err, "a size is in bytes, or has one of the suffixes k, M, G, T, P, E for powers of 1024: 10G");
+        img_error_advise(err, "a size is in bytes, or has one of the suffixes k, M, G, T, P, E for powers of 1024, as "
+                         "in 10G");
 }
 
 void img_limit_advise(uint64_t most, struct img_error *err)

@@ -284,7 +284,7 @@ on_terminal() {
     hint "did you mean '4K'? (K is a power of 1024)"
     for size in x 1,5G 10GX; do
         with 1 1 create x "$size"
-        hint 'a size is in bytes, or has one of the suffixes k, M, G, T, P, E for powers of 1024: 10G'
+        hint 'a size is in bytes, or has one of the suffixes k, M, G, T, P, E for powers of 1024, as in 10G'
     done
     with 1 1 create -f qcow2 x
     hint "the size stands behind the name, as in 'create x 10G'"
@@ -401,8 +401,8 @@ on_terminal() {
 @test "hints: encrypted images" {
     "$IMG" create -q -f luks -o help x > help.txt 2> why.txt || skip "no encryption: $(cat why.txt)"
     with 2 1 create -q -f qcow2 -o encrypt.format=luks x 1M
-    hint "'--object secret,id=ID,file=PATH' defines the secret; 'encrypt.key-secret=ID' refers to it, in -o for a new image," \
-        'else with --image-opts: driver=FORMAT,file.filename=NAME,encrypt.key-secret=ID'
+    hint "'--object secret,id=ID,file=PATH' defines the secret, and 'encrypt.key-secret=ID' refers to it:" \
+        'in -o for a new image, else --image-opts driver=FORMAT,file.filename=NAME,encrypt.key-secret=ID'
     with 1 1 create -q -f luks -o key-secret=s x 1M
     hint "'--object secret,id=s,file=PATH' defines it"
     img 0 create -q --object secret,id=s,data=right -f luks -o key-secret=s,iter-time=10 a.luks 1M

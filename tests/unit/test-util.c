@@ -144,7 +144,8 @@ static void errors(void)
 
 static const char *guessed(const char *word)
 {
-    static const char *const known[] = { "raw", "qcow", "qcow2", "vhdx", "cluster_size", "a-word-that-is-much-longer-than-any-other" };
+    static const char *const known[] = { "raw", "qcow", "qcow2", "vhdx", "cluster_size",
+                                         "a-word-that-is-much-longer-than-any-other" };
     struct img_guess guess = { .word = word };
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
