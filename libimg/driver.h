@@ -217,7 +217,7 @@ struct img_stream_ops {
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
 /* Increased with every change of what drivers see of libimg: of a structure, a function, or the meaning of one. */
-enum { IMG_DRIVER_ABI = 3 };
+enum { IMG_DRIVER_ABI = 4 };
 
 struct img_tls_ops;
 
@@ -242,6 +242,10 @@ struct img_driver {
 
     /* PROTOCOL of plain names: from 0 (no) to 100, how sure is it that the name belongs to it? */
     int (*probe)(const char *name);
+
+    /* FORMAT: its name alone says that `file` is such an image; do the bytes say otherwise?  False: it is probed again
+     * without the name.  NULL: the name is enough. */
+    bool (*claims)(struct img *file);
 
     /* For a FORMAT, image->file is open.  Takes the options that it knows out of `options`.  `parsed` is the
      * structure of open_size bytes with the table's IMG_AT_OPEN options; it and its strings are valid until open

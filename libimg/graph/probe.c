@@ -44,7 +44,9 @@ const struct img_driver *img_probe(struct img *file, const char *name, struct im
     driver = best_of(head, length ? name : "");
     if (driver)
         driver = img_driver_load(driver);
-    else
+    if (driver && driver->claims && driver != best_of(head, "") && !driver->claims(file))
+        driver = img_driver_load(best_of(head, ""));
+    if (!driver)
         img_error_set(err, ENOENT, "Could not determine image format: No compatible driver found");
     return driver;
 }

@@ -164,14 +164,23 @@ cloop_head() {
 }
 
 @test "probe: dmg by its name, if nothing else matches" {
-    head_of a.dmg; taken_for "$DMG" a.dmg
-    head_of ./.dmg; taken_for "$DMG" ./.dmg
+    # (the beginning of a chunk: without that it is a raw disk, for all that its name says)
+    head_of a.dmg 0 789c; taken_for "$DMG" a.dmg
+    head_of ./.dmg 0 789c; taken_for "$DMG" ./.dmg
     taken_for raw .dmg
     for name in a.DMG dmg a.dmg.x adm; do
-        head_of $name; taken_for raw $name
+        head_of $name 0 789c; taken_for raw $name
     done
     head_of b.dmg 0 514649fb00000003; taken_for "$QCOW2" b.dmg
-    cloop_head c.dmg; taken_for "$DMG" c.dmg
+    cloop_head c.dmg
+    truncate -s $((0x10000 - 512)) c.dmg
+    printf koly >> c.dmg
+    truncate -s 64k c.dmg
+    taken_for "Could not open 'c.dmg': Invalid argument" c.dmg
+    if [ -z "$IMG_IS_PEER" ]; then
+        head_of e.dmg; taken_for raw e.dmg
+        cloop_head e.dmg; taken_for "$CLOOP" e.dmg
+    fi
     : > d.dmg; taken_for raw d.dmg
     # The name counts where it is given as such.
     img 0 info --image-opts file.filename=a.dmg
