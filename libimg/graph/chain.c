@@ -337,8 +337,8 @@ static int find_format(struct img *image, struct request *request, struct img_er
         return ret;
     if (image->file->within)
         name = image->file->filename;
-    driver = img_probe(image->file, name ? name : "", err);
-    if (!driver || img_driver_need(driver, err) < 0)
+    driver = img_probe(image->file, name ? name : "", &image->content, err);
+    if (!driver || img_driver_need(driver, err) < 0 || img_content_judge(image, err) < 0)
         return -err->code;
     image->probed = true;
     image->driver = driver;
