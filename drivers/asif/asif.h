@@ -31,6 +31,7 @@ struct asif {
     struct img_pages *pages;
     uint32_t chunk, sector;
     uint64_t directory;             /* the place of the one that counts */
+    uint64_t directories_end;       /* the byte behind both */
     uint64_t tables;                /* that it may have */
     uint64_t group_chunks, groups;  /* chunks of the disk in a group, groups in a table */
     uint64_t group_bytes;           /* of the entries of a group */

@@ -118,7 +118,7 @@ static int scan_tables(struct scan *scan)
 static void count_leaks(struct scan *scan)
 {
     const struct asif *s = asif_state(scan->image);
-    uint64_t first = img_div_up(s->directory + ASIF_ENTRY * (s->tables + 1), s->chunk);
+    uint64_t first = img_div_up(s->directories_end, s->chunk);
 
     for (uint64_t chunk = first, end; chunk < scan->chunks; chunk = end + 1) {
         for (end = chunk; end < scan->chunks && !scan->used[end]; end++) { }

@@ -40,9 +40,13 @@ static int read_sequence(struct img *image, uint64_t offset, uint64_t *sequence)
 {
     uint8_t bytes[ASIF_ENTRY];
 
+    struct asif *s = asif_state(image);
+    uint64_t length = ASIF_ENTRY * (s->tables + 1);
+
     *sequence = 0;
-    if (!img_within(offset, ASIF_ENTRY * (asif_state(image)->tables + 1), img_size(image->file)))
+    if (!img_within(offset, length, img_size(image->file)))
         return 0;
+    s->directories_end = img_max(s->directories_end, offset + length);
     int ret = img_pread(image->file, bytes, offset, sizeof bytes);
     *sequence = img_get_be64(bytes);
     return ret;

@@ -13,11 +13,12 @@ SECTOR = 512
 # ---- .sparseimage -------------------------------------------------------------------------------
 
 def sparseimage(sectors, band_sectors, bands, **fields):
-    """A file with these bands, (number from 1 on, bytes), in this order; with as many indexes as it needs."""
+    """A file with these bands, (number from 1 on, bytes), in this order; with as many indexes as it needs, or (`room`)
+    with so many bands in front of each."""
     out = bytearray()
     bands, first, node = list(bands), True, 0
     while first or bands:
-        room = 1008 if first else 1010
+        room = fields.get('room', 1008 if first else 1010)
         here, bands = bands[:room], bands[room:]
         length = 4096 + len(here) * band_sectors * SECTOR
         following = len(out) + length if bands else 0
