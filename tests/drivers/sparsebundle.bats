@@ -88,6 +88,7 @@ END
 }
 
 @test "sparsebundle: many bands" {
+    # shellcheck disable=SC2046
     bundle 10485760 512 $(seq 0 7 20479 | sed 's/$/ m 512/')
     holds
     for workers in 1 8; do
