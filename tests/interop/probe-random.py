@@ -64,9 +64,9 @@ def one(seed, folder):
     if words_of(IMG, ['info', name], folder) == words_of(PEER, ['info', name], folder):
         return title, []
     ours, peer = choices(IMG, name, folder), choices(PEER, name, folder)
-    # A .dmg without a trailer is a raw disk, and for the reference tool an error.
+    # A .dmg without a trailer is a raw disk, and for the reference tool (and without the driver) an error.
     if name == 'x.dmg' and 'dmg' in peer[1] and b'koly' not in data[-1023:]:
-        return title, [] if ours[1] & choices(PEER, 'copy', folder)[1] else [f'ours {ours}']
+        return title, [] if ours[1] & (peer[1] | choices(PEER, 'copy', folder)[1]) else [f'ours {ours}']
     return title, [] if ours[1] & peer[1] else [f'ours {ours}\n  peer {peer}']
 
 
