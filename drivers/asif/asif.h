@@ -21,6 +21,7 @@
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/endian.h"
+#include "../../libimg/util/strbuf.h"
 
 enum { ASIF_ENTRY = 8 };
 

@@ -73,10 +73,16 @@ static int scan_table(struct scan *scan, uint64_t table, uint64_t place)
     const struct asif *s = asif_state(scan->image);
     uint64_t end = s->groups * s->group_bytes;
 
-    for (uint64_t at = 0; at < end; at += PIECE) {
-        size_t length = (size_t)img_min(PIECE, end - at);
-        int ret = img_pread_padded(scan->image->file, scan->piece, place + at, length);
+    for (uint64_t at = 0, length; at < end; at += length) {
+        uint8_t *entries;
+        int ret = img_pages_entry(s->pages, place, at, &entries);
         if (ret < 0)
+            return ret;
+        length = img_pages_zeroes(s->pages, place, at, end - at);
+        if (length >= PIECE || length == end - at)
+            continue;
+        length = img_min(PIECE, end - at);
+        if ((ret = img_pread_padded(scan->image->file, scan->piece, place + at, (size_t)length)) < 0)
             return ret;
         for (size_t i = 0; i < length; i += ASIF_ENTRY) {
             uint64_t entry = img_get_be64(scan->piece + i);

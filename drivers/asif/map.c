@@ -44,23 +44,30 @@ static unsigned sector_state(uint8_t byte, uint64_t sector)
 static int like_sectors(struct img *image, uint64_t bitmap, uint64_t first, uint64_t count, unsigned *state,
                         uint64_t *alike)
 {
-    uint64_t sector = first;
+    struct img_pages *pages = asif_state(image)->pages;
+    uint64_t sector = first, end = first + count;
 
-    while (sector < first + count) {
+    while (sector < end) {
         uint8_t *byte;
-        int ret = img_pages_entry(asif_state(image)->pages, bitmap, sector / SECTORS_PER_BYTE, &byte);
+        int ret = img_pages_entry(pages, bitmap, sector / SECTORS_PER_BYTE, &byte);
         if (ret < 0)
             return ret;
+        if (sector == first)
+            *state = sector_state(*byte, sector);
+        uint64_t zeroes = sector % SECTORS_PER_BYTE == 0 && *state == SECTOR_NOTHING
+                              ? img_pages_zeroes(pages, bitmap, sector / SECTORS_PER_BYTE,
+                                                 img_div_up(end - sector, SECTORS_PER_BYTE)) : 0;
+        if (zeroes) {
+            sector = img_min(end, sector + zeroes * SECTORS_PER_BYTE);
+            continue;
+        }
         do {
-            unsigned here = sector_state(*byte, sector);
-            if (sector == first)
-                *state = here;
-            if (here != *state) {
+            if (sector_state(*byte, sector) != *state) {
                 *alike = sector - first;
                 return 0;
             }
             sector++;
-        } while (sector < first + count && sector % SECTORS_PER_BYTE != 0);
+        } while (sector < end && sector % SECTORS_PER_BYTE != 0);
     }
     *alike = count;
     return 0;
@@ -92,13 +99,19 @@ static int map_partly(struct img *image, uint64_t table, uint64_t group, uint64_
     return 0;
 }
 
-/* The entries of zero from byte `at` of the table on, of the rest of its group. */
-static uint64_t empty_bytes(struct img *image, uint64_t table, uint64_t at, uint64_t entries)
+/*
+ * The bytes of the disk from byte `inside` of a table's on that entries of zero are for: all that the table has left, or
+ * those of the group.  `at`: the place of the first of `entries` of the group.
+ */
+static uint64_t empty_bytes(struct img *image, uint64_t table, uint64_t inside, uint64_t at, uint64_t entries)
 {
     const struct asif *s = asif_state(image);
-    uint64_t zeroes = img_pages_zeroes(s->pages, table, at, entries * ASIF_ENTRY) / ASIF_ENTRY;
+    uint64_t left = s->groups * s->group_bytes - at, zeroes = img_pages_zeroes(s->pages, table, at, left);
 
-    return (zeroes ? zeroes : 1) * s->chunk;
+    if (zeroes == left)
+        return s->table_reach - inside;
+    zeroes = img_min(zeroes / ASIF_ENTRY, entries);
+    return (zeroes ? zeroes : 1) * s->chunk - inside % s->chunk;
 }
 
 /* Data that a file which was cut off lacks are an error, not zeroes. */
@@ -134,8 +147,8 @@ static int map_run(struct img *image, struct img_extent *run)
         return ret;
     uint64_t from = inside % s->chunk;
     if (entry == 0) {
-        run->length = img_min(run->length, empty_bytes(image, table, group + ASIF_ENTRY * chunk,
-                                                       s->group_chunks - chunk) - from);
+        run->length = img_min(run->length, empty_bytes(image, table, inside, group + ASIF_ENTRY * chunk,
+                                                       s->group_chunks - chunk));
         return 0;
     }
     run->length = img_min(run->length, s->chunk - from);

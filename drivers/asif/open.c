@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The vtable; the header, open and close. */
 #include "asif.h"
+#include <stdlib.h>
 
 /* Fields of the header. */
 enum { DIRECTORY_1 = 16, DIRECTORY_2 = 24, SECTORS = 48, MOST_SECTORS = 56, CHUNK = 64, SECTOR = 68, HEADER = 80 };
 
+/* An image that may become 4 PiB long, which is what macOS makes, has 33289 tables. */
+enum { MOST_TABLES = 1 << 18 };
 enum { LEAST_SECTOR = 512, MOST_SECTOR = 4096, MOST_CHUNK = 1 << 30, PAGE_BYTES = 16 << 10, MEMORY = 4 << 20 };
 
 static int refuse_header(struct img_error *err)
@@ -68,6 +71,54 @@ static int choose_directory(struct img *image, const uint8_t *header, struct img
     return 0;
 }
 
+static int by_number(const void *a, const void *b)
+{
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+
+    return one < other ? -1 : one > other;
+}
+
+/* The numbers of the tables that there are. */
+static int list_tables(struct img *image, uint64_t *numbers, size_t *count)
+{
+    const struct asif *s = asif_state(image);
+    uint64_t end = ASIF_ENTRY * s->tables;
+    uint8_t piece[4096];
+
+    *count = 0;
+    for (uint64_t at = 0; at < end; at += sizeof piece) {
+        size_t length = (size_t)img_min(sizeof piece, end - at);
+        int ret = img_pread(image->file, piece, s->directory + ASIF_ENTRY + at, length);
+        if (ret < 0)
+            return ret;
+        for (size_t i = 0; i < length; i += ASIF_ENTRY) {
+            uint64_t number = asif_entry_chunk(img_get_be64(piece + i));
+            if (number)
+                numbers[(*count)++] = number;
+        }
+    }
+    return 0;
+}
+
+/* A table that is there a million times would make a small file a disk without end. */
+static int check_tables(struct img *image, struct img_error *err)
+{
+    CLEANUP_FREE uint64_t *numbers = NULL;
+    size_t count;
+
+    if (asif_state(image)->tables > MOST_TABLES)
+        return img_error_set(err, EFBIG, "An ASIF image with more than %d tables is not supported", MOST_TABLES);
+    numbers = img_calloc((size_t)asif_state(image)->tables + 1, sizeof *numbers);
+    int ret = numbers ? list_tables(image, numbers, &count) : -ENOMEM;
+    if (ret < 0)
+        return img_error_errno(err, -ret, "Could not read a directory of the ASIF image");
+    qsort(numbers, count, sizeof *numbers, by_number);
+    for (size_t i = 1; i < count; i++)
+        if (numbers[i] == numbers[i - 1])
+            return img_error_set(err, EINVAL, "Two parts of the ASIF image have the same table");
+    return 0;
+}
+
 static int asif_close(struct img *image)
 {
     img_pages_free(asif_state(image)->pages);
@@ -89,6 +140,10 @@ static int asif_open(struct img *image, const void *parsed, struct img_doc *opti
         return img_error_set(err, EINVAL, "Image not in ASIF format, version 1");
     if ((ret = read_lengths(image, header, err)) < 0 || (ret = choose_directory(image, header, err)) < 0)
         return ret;
+    /* (a check finds them all) */
+    if ((ret = check_tables(image, err)) < 0 && !(image->flags & IMG_CHECK && err->code == EINVAL))
+        return ret;
+    img_error_clear(err);
     asif_state(image)->pages = img_pages_new(image, PAGE_BYTES, MEMORY, NULL);
     return asif_state(image)->pages ? 0 : -ENOMEM;
 }

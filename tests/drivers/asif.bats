@@ -237,6 +237,23 @@ unreadable() {  # MESSAGE
     err "qemu-img: Could not open 'x': Image is read-only"
 }
 
+@test "asif: tables that are there twice, and too many" {
+    craft "$BASE" reach='1 << 28'
+    # (two directories of 2048 tables take two chunks)
+    local directory=$((512 + 8 * 2049))
+    [ "$(peek x $((directory + 8)) 8)" = 0000000000000003 ]
+    poke x $((directory + 16)) 0000000000000003
+    img 1 info x
+    err "qemu-img: Could not open 'x': Two parts of the ASIF image have the same table"
+    img 2 check x
+    has "$ERR" '^ERROR table 1: chunk 3 is used twice$'
+    craft "$BASE"
+    poke x 56 0000001000000000
+    truncate -s 20M x
+    img 1 info x
+    err "qemu-img: Could not open 'x': An ASIF image with more than 262144 tables is not supported"
+}
+
 @test "asif: nothing can be created or changed" {
     craft "$BASE"
     img 1 resize -f asif x 1M
