@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,9 +20,9 @@ static const char encrypted[] = "encrcdsa";
 
 /* ---- The folder ---------------------------------------------------------------------------- */
 
-static int refuse_encrypted(int folder, struct img_error *err)
+static int refuse_encrypted(int bundle, struct img_error *err)
 {
-    CLEANUP_FD int token = openat(folder, "token", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    CLEANUP_FD int token = openat(bundle, "token", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     char head[sizeof encrypted - 1];
 
     if (token < 0 || read(token, head, sizeof head) != sizeof head || memcmp(head, encrypted, sizeof head) != 0)
@@ -31,21 +32,81 @@ static int refuse_encrypted(int folder, struct img_error *err)
     return -ENOTSUP;
 }
 
-int sparsebundle_open_bands(const char *path, int *bands, struct img_error *err)
+/* Is it the name of a band?  As name_band makes it: small letters, no zero in front. */
+static bool is_band(const char *name, uint64_t *band)
+{
+    size_t length = strspn(name, "0123456789abcdef");
+
+    if (length == 0 || length >= NAME || name[length] != '\0' || (name[0] == '0' && length > 1))
+        return false;
+    *band = strtoull(name, NULL, 16);
+    return true;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+
+    return one < other ? -1 : one > other;
+}
+
+static DIR *read_folder(const struct sparsebundle *s)
+{
+    int fd = openat(s->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+
+    if (!folder && fd >= 0)
+        close(fd);
+    return folder;
+}
+
+/* With a list, looking for bands takes as long as there are bands, whatever the property list says. */
+static int list_bands(struct sparsebundle *s)
+{
+    DIR *folder = read_folder(s);
+    struct dirent *entry;
+    uint64_t band;
+    int ret = folder ? 0 : -errno;
+
+    while (ret == 0 && (entry = readdir(folder)) != NULL)
+        if (is_band(entry->d_name, &band) && !IMG_VECTOR_PUSH(&s->bands, band))
+            ret = -ENOMEM;
+    if (folder)
+        closedir(folder);
+    if (s->bands.count)
+        qsort(s->bands.at, s->bands.count, sizeof *s->bands.at, by_number);
+    return ret;
+}
+
+void sparsebundle_close_bands(struct sparsebundle *s)
+{
+    close(s->folder);
+    free(s->bands.at);
+    s->bands.at = NULL;
+    s->bands.count = s->bands.capacity = 0;
+}
+
+int sparsebundle_open_bands(struct sparsebundle *s, const char *path, struct img_error *err)
 {
     const char *slash = strrchr(path, '/');
     CLEANUP_FREE char *name = slash ? img_strndup(path, (size_t)(slash - path) + 1) : img_strdup(".");
-    CLEANUP_FD int folder = name ? open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    CLEANUP_FD int bundle = name ? open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
     if (!name)
         return img_error_memory(err);
-    if (folder < 0)
+    if (bundle < 0)
         return img_error_errno(err, errno, "Could not open '%s'", name);
-    int ret = refuse_encrypted(folder, err);
+    int ret = refuse_encrypted(bundle, err);
     if (ret < 0)
         return ret;
-    *bands = openat(folder, "bands", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return *bands < 0 ? img_error_errno(err, errno, "Could not open the folder 'bands' of the sparse bundle") : 0;
+    s->folder = openat(bundle, "bands", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (s->folder < 0)
+        return img_error_errno(err, errno, "Could not open the folder 'bands' of the sparse bundle");
+    if ((ret = list_bands(s)) < 0) {
+        sparsebundle_close_bands(s);
+        return img_error_errno(err, -ret, "Could not read the folder 'bands' of the sparse bundle");
+    }
+    return 0;
 }
 
 static int64_t allocated_by(int folder, const char *name)
@@ -58,19 +119,14 @@ static int64_t allocated_by(int folder, const char *name)
 
 int64_t sparsebundle_allocated(struct img *image)
 {
-    int fd = openat(sparsebundle_state(image)->bands, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    DIR *folder = read_folder(sparsebundle_state(image));
     int64_t total = img_allocated(image->file);
     struct dirent *entry;
 
-    if (!folder) {
-        int ret = -errno;
-        if (fd >= 0)
-            close(fd);
-        return ret;
-    }
+    if (!folder)
+        return -ENOTSUP;
     while (total >= 0 && (entry = readdir(folder)) != NULL)
-        total += allocated_by(fd, entry->d_name);
+        total += allocated_by(dirfd(folder), entry->d_name);
     closedir(folder);
     return total;
 }
@@ -90,7 +146,7 @@ static int band_length(const struct sparsebundle *s, uint64_t band, uint64_t *le
 
     *length = 0;
     name_band(name, band);
-    if (fstatat(s->bands, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+    if (fstatat(s->folder, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISREG(status.st_mode))
         return -EIO;
@@ -104,7 +160,7 @@ static int open_band(const struct sparsebundle *s, uint64_t band)
     struct stat status;
 
     name_band(name, band);
-    int fd = openat(s->bands, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int fd = openat(s->folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
@@ -155,16 +211,36 @@ int sparsebundle_pread(struct img *image, void *buffer, uint64_t offset, size_t 
 
 /* ---- Map ----------------------------------------------------------------------------------- */
 
+/* The first band in the list from that number on; UINT64_MAX: there is none. */
+static uint64_t next_band(const struct sparsebundle *s, uint64_t band)
+{
+    size_t low = 0, high = s->bands.count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->bands.at[middle] < band)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < s->bands.count ? s->bands.at[low] : UINT64_MAX;
+}
+
 /* The run of bytes at `offset` that are in a file, or are not. */
 static int find_run(const struct sparsebundle *s, uint64_t offset, uint64_t most, bool *there, uint64_t *length)
 {
-    uint64_t inside = offset % s->band_size, has;
-    int ret = band_length(s, offset / s->band_size, &has);
+    uint64_t band = offset / s->band_size, inside = offset % s->band_size, next = next_band(s, band), has = 0, end;
+    int ret = next == band ? band_length(s, band, &has) : 0;
 
     /* (whole sectors) */
     has = img_align_up(has, SPARSEBUNDLE_SECTOR);
     *there = inside < has;
-    *length = img_min(most, (*there ? has : s->band_size) - inside);
+    if (*there)
+        *length = img_min(most, has - inside);
+    else if (next != band && img_mul(next, s->band_size, &end))
+        *length = img_min(most, end - offset);
+    else
+        *length = next == band ? img_min(most, s->band_size - inside) : most;
     return ret;
 }
 

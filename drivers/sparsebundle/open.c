@@ -35,17 +35,14 @@ static int sparsebundle_open(struct img *image, const void *parsed, struct img_d
         return img_error_set(err, EPERM, "The files of the bands may not be opened");
     if (strcmp(image->file->driver->name, "file") != 0 || !image->file->filename)
         return img_error_set(err, ENOTSUP, "A sparse bundle is read from a folder only");
-    ret = sparsebundle_open_bands(image->file->filename, &s->bands, err);
-    if (ret < 0)
-        return ret;
     s->band_size = plist.band_size;
     image->size = plist.size;
-    return 0;
+    return sparsebundle_open_bands(s, image->file->filename, err);
 }
 
 static int sparsebundle_close(struct img *image)
 {
-    close(sparsebundle_state(image)->bands);
+    sparsebundle_close_bands(sparsebundle_state(image));
     return 0;
 }
 

@@ -15,7 +15,7 @@
 #include "../../libimg/driver.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
-#include "../../libimg/util/strbuf.h"
+#include "../../libimg/util/vector.h"
 
 #define SPARSEBUNDLE_PLIST "Info.plist"
 
@@ -28,7 +28,8 @@ struct sparsebundle_plist {
 
 struct sparsebundle {
     uint64_t band_size;
-    int bands;                      /* the folder with the bands */
+    int folder;                     /* the folder with the bands */
+    IMG_VECTOR(uint64_t) bands;     /* the numbers of those that were there when it was opened, in ascending order */
 };
 
 static inline struct sparsebundle *sparsebundle_state(const struct img *image)
@@ -39,9 +40,10 @@ static inline struct sparsebundle *sparsebundle_state(const struct img *image)
 /* plist.c: read `length` bytes of text; its size and band_size are fit to be used. */
 int sparsebundle_parse(const char *text, size_t length, struct sparsebundle_plist *plist, struct img_error *err);
 
-/* bands.c: open the folder of the bands that belong to the property list at `path`; the caller closes it.  Refuses what
- * is encrypted. */
-int sparsebundle_open_bands(const char *path, int *bands, struct img_error *err);
+/* bands.c: open the folder of the bands that belong to the property list at `path`, and list them.  Refuses what is
+ * encrypted.  After an error nothing is open. */
+int sparsebundle_open_bands(struct sparsebundle *s, const char *path, struct img_error *err);
+void sparsebundle_close_bands(struct sparsebundle *s);
 int sparsebundle_pread(struct img *image, void *buffer, uint64_t offset, size_t length);
 int sparsebundle_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 int64_t sparsebundle_allocated(struct img *image);

@@ -140,6 +140,15 @@ END
     looked_at asif 2
 }
 
+@test "bounded: sparsebundle, small bands of a disk of nothing" {
+    beyond
+    crafting - <<'END'
+import apple
+apple.sparsebundle('x', 1 << 60, 512, {5: b'a' * 512, 1 << 50: b'b' * 512})
+END
+    looked_at sparsebundle 63
+}
+
 @test "bounded: vhdx, parallels: a table of nothing" {
     beyond
     img 0 create -q -f vhdx -o block_size=1M made 64T
