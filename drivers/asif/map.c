@@ -100,8 +100,8 @@ static int map_partly(struct img *image, uint64_t table, uint64_t group, uint64_
 }
 
 /*
- * The bytes of the disk from byte `inside` of a table's on that entries of zero are for: all that the table has left, or
- * those of the group.  `at`: the place of the first of `entries` of the group.
+ * The bytes of the disk that entries of zero are for, from byte `inside` of those of a table on: all that the table has
+ * left, or those of the group.  `at`: the place of the first of `entries` of the group.
  */
 static uint64_t empty_bytes(struct img *image, uint64_t table, uint64_t inside, uint64_t at, uint64_t entries)
 {
@@ -127,40 +127,42 @@ static int point_to_data(struct img *image, struct img_extent *run)
     return 0;
 }
 
-/* The run at `offset` that one entry tells, or several of zero.  `run` has offset and length already. */
-static int map_run(struct img *image, struct img_extent *run)
+struct spot {
+    uint64_t table;                 /* the place of the table in the file; 0: there is none */
+    uint64_t group;                 /* the place of the entries of the group in the table */
+    uint64_t number;                /* of the entry in the group */
+    uint64_t entry;
+};
+
+static int find_entry(struct img *image, uint64_t offset, struct spot *spot)
 {
     const struct asif *s = asif_state(image);
-    uint64_t table, entry, place = 0, inside = run->offset % s->table_reach, group_reach = s->group_chunks * s->chunk;
-    int ret = asif_directory_entry(image, run->offset / s->table_reach, &entry);
+    uint64_t inside = offset % s->table_reach, group_reach = s->group_chunks * s->chunk, chunk;
+    int ret = asif_directory_entry(image, offset / s->table_reach, &chunk);
 
-    run->kind = IMG_HOLE;
-    if (ret < 0 || entry == 0) {
-        run->length = img_min(run->length, s->table_reach - inside);
+    *spot = (struct spot){ .group = inside / group_reach * s->group_bytes, .number = inside % group_reach / s->chunk };
+    if (ret < 0 || chunk == 0)
         return ret;
-    }
-    ret = asif_place(image, entry, &table);
-    uint64_t group = inside / group_reach * s->group_bytes, chunk = inside % group_reach / s->chunk;
-    if (ret == 0)
-        ret = read_entry(image, table, group + ASIF_ENTRY * chunk, &entry);
+    ret = asif_place(image, chunk, &spot->table);
+    return ret < 0 ? ret : read_entry(image, spot->table, spot->group + ASIF_ENTRY * spot->number, &spot->entry);
+}
+
+/* The run at its offset in a chunk that is there, at least in part; it has its length already. */
+static int map_chunk(struct img *image, const struct spot *spot, struct img_extent *run)
+{
+    const struct asif *s = asif_state(image);
+    uint64_t from = run->offset % s->chunk, place = 0;
+    int ret = asif_place(image, asif_entry_chunk(spot->entry), &place);
+
     if (ret < 0)
         return ret;
-    uint64_t from = inside % s->chunk;
-    if (entry == 0) {
-        run->length = img_min(run->length, empty_bytes(image, table, inside, group + ASIF_ENTRY * chunk,
-                                                       s->group_chunks - chunk));
-        return 0;
-    }
-    run->length = img_min(run->length, s->chunk - from);
-    if ((ret = asif_place(image, asif_entry_chunk(entry), &place)) < 0)
-        return ret;
-    switch (asif_entry_state(entry)) {
+    switch (asif_entry_state(spot->entry)) {
     case ASIF_WHOLE:
         run->kind = IMG_DATA;
         run->host = place + from;
         break;
     case ASIF_PARTLY:
-        ret = map_partly(image, table, group, inside % group_reach, place + from, run);
+        ret = map_partly(image, spot->table, spot->group, spot->number * s->chunk + from, place + from, run);
         break;
     case ASIF_NOTHING:
     case ASIF_UNKNOWN:
@@ -168,6 +170,26 @@ static int map_run(struct img *image, struct img_extent *run)
         return -ENOTSUP;
     }
     return ret == 0 && run->kind == IMG_DATA ? point_to_data(image, run) : ret;
+}
+
+/* The run at its offset that one entry tells, or several of zero. */
+static int map_run(struct img *image, struct img_extent *run)
+{
+    const struct asif *s = asif_state(image);
+    uint64_t inside = run->offset % s->table_reach, length = s->table_reach - inside;
+    struct spot spot;
+    int ret = find_entry(image, run->offset, &spot);
+
+    run->kind = IMG_HOLE;
+    if (ret < 0)
+        return ret;
+    if (spot.entry)
+        length = s->chunk - run->offset % s->chunk;
+    else if (spot.table)
+        length = empty_bytes(image, spot.table, inside, spot.group + ASIF_ENTRY * spot.number,
+                             s->group_chunks - spot.number);
+    run->length = img_min(run->length, length);
+    return spot.entry ? map_chunk(image, &spot, run) : 0;
 }
 
 static bool continues(const struct img_extent *extent, const struct img_extent *run)

@@ -112,15 +112,15 @@ static int open_plain(struct img *image, struct img_error *err)
 }
 
 /*
- * Without a footer the name is all that says so.  macOS takes such a file for the disk itself, as hdiutil writes it with
- * -format UDRW, even if its end was cut off; but then it begins with a coded chunk.
+ * Without a footer only the name says that it is such an image.  macOS takes the file for the disk itself, as hdiutil
+ * writes it with -format UDRW.  If it begins with a coded chunk, its end was cut off.
  */
 static bool dmg_claims(struct img *file)
 {
     static const struct img_mark coded[] = {
-        IMG_AT(0, "x\x01"), IMG_OR, IMG_AT(0, "x\x5e"), IMG_OR, IMG_AT(0, "x\x9c"), IMG_OR, IMG_AT(0, "x\xda"),
-        IMG_OR,
-        IMG_AT(0, "BZh"), IMG_OR, IMG_AT(0, "\xfd" "7zXZ\0"), IMG_OR, IMG_AT(0, "bvx"), { .kind = IMG_MARK_END }
+        IMG_AT(0, "x\x01"), IMG_OR, IMG_AT(0, "x\x5e"), IMG_OR, IMG_AT(0, "x\x9c"), IMG_OR,
+        IMG_AT(0, "x\xda"), IMG_OR, IMG_AT(0, "BZh"), IMG_OR, IMG_AT(0, "\xfd" "7zXZ\0"), IMG_OR,
+        IMG_AT(0, "bvx"), { .kind = IMG_MARK_END }
     };
     struct img_error err = IMG_ERROR_INIT;
     uint8_t footer[FOOTER], head[8];

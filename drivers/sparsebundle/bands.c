@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The files of the bands.  There may be a hundred thousand, so none stays open.  Their names are made here and looked up
- * in the folder "bands" of the bundle.  No link is followed, so a bundle reaches nothing outside itself.
+ * The files of the bands.  There may be a hundred thousand, so none stays open.  Their names are made here and looked
+ * up in the folder "bands" of the bundle.  No link is followed, so a bundle reaches nothing outside itself.
  */
 #include "sparsebundle.h"
 #include <dirent.h>

@@ -364,7 +364,8 @@ static int check_folder(const struct img *image, struct img_error *err)
 
     if (!file->within || (inside && length >= tail && strcmp(name + length - tail, inside) == 0))
         return 0;
-    return img_error_set(err, EINVAL, "'%s' driver requires '%s' to be a regular file", file->driver->name, file->within);
+    return img_error_set(err, EINVAL, "'%s' driver requires '%s' to be a regular file", file->driver->name,
+                         file->within);
 }
 
 static int open_format(struct img **opened, const struct img_driver *driver, struct request *request,

@@ -9,7 +9,7 @@ setup() {
     beyond
 }
 
-# craft EXPRESSION [FIELD=VALUE...]: x is an image of 1000 sectors in chunks of 32 KiB, raw is its disk; in the expression
+# craft EXPRESSION [FIELD=VALUE...]: x is an image of 1000 sectors in chunks of 32 KiB, raw its disk; in the expression
 #   put(CHUNK, LETTER)                all of a chunk of the disk
 #   partly(CHUNK, LETTER, SECTORS)    these sectors of it
 #   set(CHUNK, ENTRY)                 any entry
