@@ -31,12 +31,16 @@ struct app_option {
     const char *argument;       /* name of the argument, in capitals, for the help; NULL: none */
     const char *help;           /* lines, without indent; NULL: another spelling */
 };
-enum { APP_LONG = 256, APP_IMAGE_OPTS = 512, APP_OBJECT };
+enum { APP_LONG = 256, APP_IMAGE_OPTS = 512, APP_OBJECT, APP_STRICT_FORMAT };
 
 /* Common rows: how to open FILENAME ('f' and APP_IMAGE_OPTS), and --object, which app_next() handles. */
 #define APP_IMAGE_ROWS \
     { 'f', "format", "FMT", "format of the image; probed if omitted" }, \
-    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list key=value,..., not a file name" }
+    { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list key=value,..., not a file name" }, \
+    APP_STRICT_FORMAT_ROW
+/* The parser handles it. */
+#define APP_STRICT_FORMAT_ROW \
+    { APP_STRICT_FORMAT, "strict-format", NULL, "refuse what is probed as raw and looks like something else" }
 #define APP_OBJECT_ROW { APP_OBJECT, "object", "OBJDEF", "define an object (such as a secret)" }
 
 struct app;
@@ -77,7 +81,8 @@ void app_start(struct app *app, const struct applet *applet, const char *called,
 
 /*
  * Returns the letter of the next option, or -1 after the last.  Options and operands may be
- * mixed, long names may be abbreviated, `--` ends the options.  --object is handled (app_object), not returned.
+ * mixed, long names may be abbreviated, `--` ends the options.  --object (app_object) and --strict-format are handled,
+ * not returned.
  * -h and --help print the help and exit.  An unknown option or a missing argument is a usage error,
  * which ends the process with qemu-img's message.
  */

@@ -82,7 +82,7 @@ bool app_gives_advice(void)
 
     if (wanted && *wanted)
         return strcmp(wanted, "0") != 0;
-    return !getenv("IMGBOX_COMPAT") && isatty(STDERR_FILENO);
+    return !compat_pinned() && isatty(STDERR_FILENO);
 }
 
 /* Each line of `advice` as "hint: LINE".  It is for terminals, and may have names that an image chose. */

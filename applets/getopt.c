@@ -120,13 +120,22 @@ bool app_has_option(int letter)
     return running && find_short(running, (char)letter);
 }
 
+/* Are the first `length` letters of `name` the name of the option, or a beginning of it? */
+static bool abbreviates(const struct app_option *option, const char *name, size_t length)
+{
+    if (!option->name || strncmp(option->name, name, length) != 0)
+        return false;
+    /* All tools have this one, and qemu-img does not: abbreviations of others keep their meaning. */
+    return option->letter != APP_STRICT_FORMAT || !option->name[length];
+}
+
 static _Noreturn void ambiguous(const struct app *app, const char *word, size_t length)
 {
     struct img_strbuf names = { 0 };
     const struct app_option *option;
 
     for (size_t i = 0; (option = row(app->applet, i)); i++)
-        if (option->name && !strncmp(option->name, word + 2, length))
+        if (abbreviates(option, word + 2, length))
             img_strbuf_printf(&names, " '--%s'", option->name);
     bad_option(app, word, "option '%s' is ambiguous; possibilities:%s", word, names.failed ? "" : names.text);
 }
@@ -140,7 +149,7 @@ static const struct app_option *find_long(const struct app *app, const char *wor
     bool doubt = false;
 
     for (size_t i = 0; (option = row(app->applet, i)); i++) {
-        if (!option->name || strncmp(option->name, name, length))
+        if (!abbreviates(option, name, length))
             continue;
         if (!option->name[length])
             return option;
@@ -252,8 +261,12 @@ int app_next(struct app *app)
 {
     int letter;
 
-    while ((letter = next_option(app)) == APP_OBJECT)
-        app_object(app->argument);
+    while ((letter = next_option(app)) == APP_OBJECT || letter == APP_STRICT_FORMAT) {
+        if (letter == APP_OBJECT)
+            app_object(app->argument);
+        else
+            img_set_strict_format(true);
+    }
     return letter;
 }
 

@@ -120,7 +120,8 @@ static int run(struct app *app)
 const struct applet applet_amend = {
     .name = "amend",
     .title = "change creation options of an existing image",
-    .synopsis = "[-q] [-p] [-f FMT | --image-opts] [-t CACHE_MODE] [--force] [--object OBJDEF] -o FMT_OPTS FILENAME",
+    .synopsis = "[-q] [-p] [-f FMT | --image-opts] [--strict-format] "
+                "[-t CACHE_MODE] [--force] [--object OBJDEF] -o FMT_OPTS FILENAME",
     .options = options,
     .operands = "Changes are applied one after the other. If one fails, the changes before it stay.",
     .main = run,

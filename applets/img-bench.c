@@ -197,7 +197,8 @@ static int run(struct app *app)
 const struct applet applet_bench = {
     .name = "bench",
     .title = "run requests on an image and print the time they took",
-    .synopsis = "[-f FMT | --image-opts] [-t CACHE] [-c COUNT] [-d DEPTH] [-o OFFSET] [-s BUFFER_SIZE] [-S STEP_SIZE]"
+    .synopsis = "[-f FMT | --image-opts] [--strict-format] "
+                "[-t CACHE] [-c COUNT] [-d DEPTH] [-o OFFSET] [-s BUFFER_SIZE] [-S STEP_SIZE]"
                 " [-i AIO] [-n] [-w [--pattern PATTERN] [--flush-interval FLUSH_INTERVAL [--no-drain]]] [-q] [-U]"
                 " FILENAME",
     .options = options,

@@ -20,6 +20,7 @@ static const struct app_option options[] = {
     { 'F', "source-format", "SRC_FMT", "format of SRC_FILENAME" },
     { 'f', "format", "FMT", "format of FILENAME; probed if omitted" },
     { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list key=value,..., not a file name" },
+    APP_STRICT_FORMAT_ROW,
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -171,7 +172,8 @@ const struct applet applet_bitmap = {
     .name = "bitmap",
     .title = "change the dirty bitmaps that an image stores",
     .synopsis = "(--merge SOURCE | --add | --remove | --remove-all | --clear | --enable | --disable)... "
-                "[-b SRC_FILENAME [-F SRC_FMT]] [-g SIZE] [-f FMT | --image-opts] [--object OBJDEF] FILENAME [BITMAP]",
+                "[-b SRC_FILENAME [-F SRC_FMT]] [-g SIZE] [-f FMT | --image-opts] [--strict-format] "
+                "[--object OBJDEF] FILENAME [BITMAP]",
     .options = options,
     .operands = "Actions are performed in the order given.",
     .main = run,

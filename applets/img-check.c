@@ -205,7 +205,8 @@ static int run(struct app *app)
 const struct applet applet_check = {
     .name = "check",
     .title = "check the metadata of an image for consistency, and repair it on request",
-    .synopsis = "[-q] [-f FMT | --image-opts] [-T CACHE_MODE] [-U] [-r leaks|all] [--output human|json] "
+    .synopsis = "[-q] [-f FMT | --image-opts] [--strict-format] "
+                "[-T CACHE_MODE] [-U] [-r leaks|all] [--output human|json] "
                 "[--object OBJDEF] FILENAME",
     .options = options,
     .operands = "Exit code: 0 consistent (possibly after a repair), 1 the check failed, 2 corrupt, 3 leaked clusters\n"

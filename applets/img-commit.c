@@ -133,7 +133,8 @@ static int run(struct app *app)
 const struct applet applet_commit = {
     .name = "commit",
     .title = "write the content of an image into its backing file",
-    .synopsis = "[-q] [-f FMT | --image-opts] [-t CACHE_MODE] [-b BASE_IMG] [-d] [-r RATE] [-p] [--object OBJDEF] "
+    .synopsis = "[-q] [-f FMT | --image-opts] [--strict-format] "
+                "[-t CACHE_MODE] [-b BASE_IMG] [-d] [-r RATE] [-p] [--object OBJDEF] "
                 "FILENAME",
     .options = options,
     .operands = "A backing file that is smaller than the image grows.  Afterwards the image is emptied, unless\n"

@@ -18,6 +18,7 @@ static const struct app_option options[] = {
     { 'F', "b-format", "FMT", "format of the second image" },
     { 'F', "right-format", "FMT", NULL },
     { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAMEs are lists key=value,..., not file names" },
+    APP_STRICT_FORMAT_ROW,
     { 's', "strict", NULL, "sizes and allocation must be equal too" },
     { 'T', "cache", "CACHE_MODE", "cache mode of the images (writeback)" },
     { 'U', "force-share", NULL, "do not lock the images, and ignore locks" },
@@ -222,7 +223,8 @@ static int run(struct app *app)
 const struct applet applet_compare = {
     .name = "compare",
     .title = "compare the content of two images",
-    .synopsis = "[-f FMT] [-F FMT | --image-opts] [-s] [-p] [-q] [-T CACHE_MODE] [-U] [--object OBJDEF] "
+    .synopsis = "[-f FMT] [-F FMT | --image-opts] [--strict-format] "
+                "[-s] [-p] [-q] [-T CACHE_MODE] [-U] [--object OBJDEF] "
                 "[--output human|json] FILENAME1 FILENAME2",
     .options = options,
     .operands = "Exit code: 0 same content, 1 different content, 2 an image cannot be opened, 3 the allocation cannot\n"

@@ -17,6 +17,7 @@ static const struct app_option options[] = {
     { 'f', "format", "SRC_FMT", NULL },
     { APP_IMAGE_OPTS, "source-image-opts", NULL, "SRC_FILENAME is a list key=value,..., not a file name" },
     { APP_IMAGE_OPTS, "image-opts", NULL, NULL },
+    APP_STRICT_FORMAT_ROW,
     { 'l', "source-snapshot", "SNAPSHOT", "copy this internal snapshot: its id or name,\n"
                                           "or snapshot.id=ID,snapshot.name=NAME" },
     { 'l', "snapshot", "SNAPSHOT", NULL },
@@ -256,7 +257,8 @@ out:
 const struct applet applet_convert = {
     .name = "convert",
     .title = "copy images, and convert the format if asked",
-    .synopsis = "[-f SRC_FMT|--image-opts] [-T SRC_CACHE] [-U] [-l SNAPSHOT] [-O TGT_FMT|--target-image-opts]"
+    .synopsis = "[-f SRC_FMT|--image-opts] [--strict-format] "
+                "[-T SRC_CACHE] [-U] [-l SNAPSHOT] [-O TGT_FMT|--target-image-opts]"
                 " [-o TGT_OPTS] [-t TGT_CACHE] [-n [--target-is-zero]] [-c] [-S SIZE]"
                 " [--bitmaps [--skip-broken-bitmaps]] [-m NUM] [-W] [-C] [--salvage] [-r RATE] [--digest ALGO]"
                 " [-B BACKING_FILENAME [-F BACKING_FMT]] [--object OBJDEF] [-p] [-q] SRC_FILENAME... TGT_FILENAME",

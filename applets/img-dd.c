@@ -19,6 +19,7 @@ enum { STANDARD_BLOCK = 512, SPARSE_RUN = 4096 };
 static const struct app_option options[] = {
     { 'f', "format", "FMT", "format of the input; probed if omitted" },
     { APP_IMAGE_OPTS, "image-opts", NULL, "the input is a list key=value,..., not a file name" },
+    APP_STRICT_FORMAT_ROW,
     { 'O', "output-format", "FMT", "format of the output (raw)" },
     { 'U', "force-share", NULL, "do not lock the input, and ignore locks" },
     { 'n', "no-create", NULL, "write to an existing output, which keeps its size" },
@@ -285,7 +286,8 @@ static int run(struct app *app)
 const struct applet applet_dd = {
     .name = "dd",
     .title = "copy a range of an image or of standard input, in blocks",
-    .synopsis = "[-f FMT|--image-opts] [-O OUTPUT_FMT] [-U] [-n] [--object OBJDEF] [bs=BLOCK_SIZE] [count=BLOCKS] "
+    .synopsis = "[-f FMT|--image-opts] [--strict-format] "
+                "[-O OUTPUT_FMT] [-U] [-n] [--object OBJDEF] [bs=BLOCK_SIZE] [count=BLOCKS] "
                 "[skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
                 "[status=none|progress] [if=INPUT] [of=OUTPUT]",
     .options = options,

@@ -20,6 +20,7 @@ static const struct app_option options[] = {
     { OPT_TREE, "tree", NULL, "compute a tree digest: segments are hashed in parallel, holes are not read" },
     { 'f', "format", "FMT", "format of the images; probed if omitted" },
     { APP_IMAGE_OPTS, "image-opts", NULL, "FILE is a list key=value,..., not a file name" },
+    APP_STRICT_FORMAT_ROW,
     { 'l', "snapshot", "SNAPSHOT", "read this internal snapshot: its id or name,\n"
                                    "or snapshot.id=ID,snapshot.name=NAME" },
     { 'T', "cache", "CACHE_MODE", "cache mode of the images (writeback)" },
@@ -349,7 +350,8 @@ static int run(struct app *app)
 const struct applet applet_digest = {
     .name = "digest",
     .title = "print or check digests of the content of images, whatever their formats",
-    .synopsis = "[-a ALGO] [--tree] [-f FMT | --image-opts] [-l SNAPSHOT] [-T CACHE_MODE] [-U] [-m NUM] [--tag]"
+    .synopsis = "[-a ALGO] [--tree] [-f FMT | --image-opts] [--strict-format] "
+                "[-l SNAPSHOT] [-T CACHE_MODE] [-U] [-m NUM] [--tag]"
                 " [--output human|json] [--check [--ignore-missing] [--quiet | --status | --warn] [--strict]]"
                 " [--object OBJDEF] FILE...",
     .options = options,

@@ -144,7 +144,8 @@ static int run(struct app *app)
 const struct applet applet_info = {
     .name = "info",
     .title = "show information about an image",
-    .synopsis = "[-f FMT | --image-opts] [-b] [-U] [--limits] [--object OBJDEF] [--output human|json] FILENAME",
+    .synopsis = "[-f FMT | --image-opts] [--strict-format] "
+                "[-b] [-U] [--limits] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
     .main = run,
 };

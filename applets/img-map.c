@@ -255,7 +255,8 @@ static int run(struct app *app)
 const struct applet applet_map = {
     .name = "map",
     .title = "show where the data of an image is stored",
-    .synopsis = "[-f FMT | --image-opts] [-s OFFSET] [-l LENGTH] [-U] [--object OBJDEF] [--output human|json] FILENAME",
+    .synopsis = "[-f FMT | --image-opts] [--strict-format] "
+                "[-s OFFSET] [-l LENGTH] [-U] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
     .main = run,
 };

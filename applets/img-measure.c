@@ -16,6 +16,7 @@ static const struct app_option options[] = {
     { 'f', "format", "FMT", NULL },
     { APP_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list key=value,..., not a file name" },
     { APP_IMAGE_OPTS, "source-image-opts", NULL, NULL },
+    APP_STRICT_FORMAT_ROW,
     { 'l', "snapshot", "SNAPSHOT", "measure this internal snapshot: its id or name,\n"
                                    "or snapshot.id=ID,snapshot.name=NAME" },
     { 'U', "force-share", NULL, "do not lock the image, and ignore locks" },
@@ -176,7 +177,8 @@ static int run(struct app *app)
 const struct applet applet_measure = {
     .name = "measure",
     .title = "calculate the file size of a new image, for a copy or for an empty disk",
-    .synopsis = "[-O FMT] [-o FMT_OPTS] [-f FMT | --image-opts] [-l SNAPSHOT] [-U] [--output human|json] "
+    .synopsis = "[-O FMT] [-o FMT_OPTS] [-f FMT | --image-opts] [--strict-format] "
+                "[-l SNAPSHOT] [-U] [--output human|json] "
                 "[--object OBJDEF] (--size SIZE | FILENAME)",
     .options = options,
     .operands = "FILENAME is the image to convert.  Only its map is read, not its data.\n"

@@ -200,7 +200,8 @@ static int run(struct app *app)
 const struct applet applet_rebase = {
     .name = "rebase",
     .title = "change or remove the backing file of an image",
-    .synopsis = "[-q] [-f FMT | --image-opts] [-t CACHE] [-U] [-p] [-b BACKING_FILENAME [-F BACKING_FMT] "
+    .synopsis = "[-q] [-f FMT | --image-opts] [--strict-format] "
+                "[-t CACHE] [-U] [-p] [-b BACKING_FILENAME [-F BACKING_FMT] "
                 "[-T BACKING_CACHE]] [-u] [-c] [--object OBJDEF] FILENAME",
     .options = options,
     .operands = "The guest-visible content stays the same: data that differs in the new backing file is first copied\n"

@@ -135,7 +135,8 @@ static int run(struct app *app)
 const struct applet applet_resize = {
     .name = "resize",
     .title = "change the size of the disk in an image",
-    .synopsis = "[-q] [-f FMT | --image-opts] [--shrink] [--preallocation PREALLOC] [--object OBJDEF] "
+    .synopsis = "[-q] [-f FMT | --image-opts] [--strict-format] "
+                "[--shrink] [--preallocation PREALLOC] [--object OBJDEF] "
                 "FILENAME [+|-]SIZE",
     .options = options,
     .minus_number = true,

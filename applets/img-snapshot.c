@@ -162,7 +162,8 @@ static int run(struct app *app)
 const struct applet applet_snapshot = {
     .name = "snapshot",
     .title = "list, create, apply and delete the internal snapshots of an image",
-    .synopsis = "[-q] [-f FMT | --image-opts] [-U] [-l | -c SNAPSHOT | -a SNAPSHOT | -d SNAPSHOT] [--object OBJDEF] "
+    .synopsis = "[-q] [-f FMT | --image-opts] [--strict-format] "
+                "[-U] [-l | -c SNAPSHOT | -a SNAPSHOT | -d SNAPSHOT] [--object OBJDEF] "
                 "FILENAME",
     .options = options,
     .main = run,

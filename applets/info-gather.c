@@ -142,6 +142,15 @@ static void add_limits(struct img_doc *info, struct img *image)
     img_doc_put(info, "limits", object);
 }
 
+/* No version of qemu-img has this. */
+static void add_content(struct img_doc *info, const struct img *image)
+{
+    const struct img_content *content = img_content(image);
+
+    if (content && !compat_pinned())
+        img_doc_put_string(info, "content-hint", content->name);
+}
+
 struct img_doc *info_gather(struct img *image, bool limits)
 {
     struct img_doc *info = img_doc_object();
@@ -171,5 +180,6 @@ struct img_doc *info_gather(struct img *image, bool limits)
         add_limits(info, image);
     if (img_has_details(image))
         img_doc_put_bool(info, "dirty-flag", img_dirty(image));
+    add_content(info, image);
     return info;
 }

@@ -23,3 +23,8 @@ unsigned compat_profile(void)
         profile = (unsigned)(major * 100 + minor);
     return profile;
 }
+
+bool compat_pinned(void)
+{
+    return getenv("IMGBOX_COMPAT") != NULL;
+}

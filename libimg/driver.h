@@ -74,6 +74,7 @@ struct img {
     char *node_name;                /* node-name=, NULL: none given */
     struct img *next_named;         /* node.c: all open nodes with a name */
     bool probed;                    /* the format was guessed */
+    const struct img_content *content;  /* raw was guessed, and it looks like something else; NULL: it does not */
     /*
      * Called before guest bytes are passed to the node below (buffer NULL: zeroes): may this be written?  NULL: always.
      */
@@ -244,6 +245,10 @@ struct img_driver {
 
     /* PROTOCOL of plain names: from 0 (no) to 100, how sure is it that the name belongs to it? */
     int (*probe)(const char *name);
+
+    /* FORMAT: its name alone says that `file` is such an image; do the bytes say otherwise?  False: it is probed again
+     * without the name.  NULL: the name is enough. */
+    bool (*claims)(struct img *file);
 
     /* For a FORMAT, image->file is open.  Takes the options that it knows out of `options`.  `parsed` is the
      * structure of open_size bytes with the table's IMG_AT_OPEN options; it and its strings are valid until open

@@ -345,6 +345,21 @@ const char *img_filename(const struct img *image);
 uint64_t img_size(const struct img *image);
 bool img_read_only(const struct img *image);
 bool img_probed(const struct img *image);            /* the format was probed, not given */
+
+/*
+ * A file that no format claims is opened as raw, as by qemu-img.  Its first and last bytes may tell that it is something
+ * else all the same: an archive, a backup ...  Then an IMG_ADVICE says so.
+ */
+struct img_content {
+    const char *name;            /* "gzip" */
+    const char *what;            /* "data compressed with gzip" */
+    const char *advice;          /* what to do: "decompress it first" */
+};
+/* NULL: nothing of that kind, or the format was given. */
+const struct img_content *img_content(const struct img *image);
+/* From now on such a file is refused.  For all images of the process; set it before threads start. */
+void img_set_strict_format(bool on);
+
 bool img_encrypted(const struct img *image);
 bool img_dirty(const struct img *image);             /* was not closed cleanly; shown by info */
 bool img_has_details(const struct img *image);       /* false: only the size is known (null-co) */

@@ -29,16 +29,13 @@ static int unlock(struct img *image, const struct img_encrcdsa *header, const ch
     return ret == -ENOKEY ? img_cipher_wrong_password(err) : ret;
 }
 
-/* The older kind has its header at the end. */
-static int refuse_first_version(struct img *image, struct img_error *err)
+bool dmg_is_first_version(struct img *file)
 {
-    uint64_t size = img_size(image->file);
+    uint64_t size = img_size(file);
     uint8_t last[8];
 
-    if (size < sizeof last || img_pread(image->file, last, size - sizeof last, sizeof last) < 0 ||
-        memcmp(last, "cdsaencr", sizeof last) != 0)
-        return 0;
-    return img_error_set(err, ENOTSUP, "Encrypted disk images of version 1 are not supported");
+    return size >= sizeof last && img_pread(file, last, size - sizeof last, sizeof last) == 0 &&
+           memcmp(last, "cdsaencr", sizeof last) == 0;
 }
 
 int dmg_open_cipher(struct img *image, const char *key_secret, struct img_error *err)
@@ -52,7 +49,8 @@ int dmg_open_cipher(struct img *image, const char *key_secret, struct img_error 
     if (ret < 0)
         return ret;
     if (!img_encrcdsa_show(head, sizeof head))
-        return refuse_first_version(image, err);
+        return dmg_is_first_version(image->file)
+                   ? img_error_set(err, ENOTSUP, "Encrypted disk images of version 1 are not supported") : 0;
     image->encrypted = true;
     if ((ret = img_encrcdsa_parse(head, &header, err)) < 0 ||
         (ret = unlock(image, &header, key_secret, &crypt, err)) < 0)

@@ -47,6 +47,7 @@ struct dmg {
     IMG_VECTOR(struct dmg_chunk) chunks;    /* in ascending order of sectors */
     size_t largest;                 /* decoded size of the largest coded chunk */
     uint64_t data_fork;             /* base of the offsets in block tables */
+    uint64_t end;                   /* the sector behind the last that a block table covers */
     bool warned_unknown, warned_bzip2, warned_xz;
     struct img_chunk_cache *cache;
     struct img *cipher;             /* shows what is encrypted; NULL: nothing is */
@@ -73,6 +74,9 @@ static inline struct img *dmg_bytes(const struct img *image)
 
 /* crypt.c: make the cipher if the file is encrypted; `key_secret` may be NULL. */
 int dmg_open_cipher(struct img *image, const char *key_secret, struct img_error *err);
+
+/* Has it the older kind of header, which is at the end? */
+bool dmg_is_first_version(struct img *file);
 
 /* sparse.c: append the bands of a sparse image as chunks.  1, and *sectors is set; 0: it is no such image. */
 int dmg_read_sparse(struct img *image, uint64_t *sectors, struct img_error *err);

@@ -12,15 +12,15 @@ enum { DATA_FORK = 24, RESOURCES = 40, RESOURCES_LENGTH = 48, PLIST = 216, PLIST
 #define MAX_SECTORS ((INT64_MAX & ~((1ull << 30) - 1)) / DMG_SECTOR)
 
 /* "koly" may be anywhere in the last bytes of the file, less than a footer's length from the footer's regular place. */
-static int find_footer(struct img *image, uint8_t footer[FOOTER], uint64_t *offset, struct img_error *err)
+static int find_footer(struct img *bytes, uint8_t footer[FOOTER], uint64_t *offset, struct img_error *err)
 {
-    uint64_t end = img_align_up(img_size(dmg_bytes(image)), DMG_SECTOR);
+    uint64_t end = img_align_up(img_size(bytes), DMG_SECTOR);
     uint8_t last[2 * FOOTER];
 
     if (end < FOOTER)
         return img_error_set(err, EINVAL, "dmg file must be at least 512 bytes long");
     uint64_t start = end > sizeof last ? end - sizeof last : 0;
-    int ret = img_pread(dmg_bytes(image), last, start, (size_t)(end - start));
+    int ret = img_pread(bytes, last, start, (size_t)(end - start));
     if (ret < 0)
         return ret;
     for (size_t at = end > sizeof last ? 1 : 0; at + FOOTER <= end - start; at++) {
@@ -111,6 +111,27 @@ static int open_plain(struct img *image, struct img_error *err)
     return ret < 0 ? ret : make_cache(image, sectors, err);
 }
 
+/*
+ * Without a footer only the name says that it is such an image.  macOS takes the file for the disk itself, as hdiutil
+ * writes it with -format UDRW.  If it begins with a coded chunk, its end was cut off.
+ */
+static bool dmg_claims(struct img *file)
+{
+    static const struct img_mark coded[] = {
+        IMG_AT(0, "x\x01"), IMG_OR, IMG_AT(0, "x\x5e"), IMG_OR, IMG_AT(0, "x\x9c"), IMG_OR,
+        IMG_AT(0, "x\xda"), IMG_OR, IMG_AT(0, "BZh"), IMG_OR, IMG_AT(0, "\xfd" "7zXZ\0"), IMG_OR,
+        IMG_AT(0, "bvx"), { .kind = IMG_MARK_END }
+    };
+    struct img_error err = IMG_ERROR_INIT;
+    uint8_t footer[FOOTER], head[8];
+    uint64_t at;
+    int ret = find_footer(file, footer, &at, &err);
+
+    img_error_clear(&err);
+    return ret == 0 || dmg_is_first_version(file) || (img_pread_padded(file, head, 0, sizeof head) == 0 &&
+                                                      img_marks_show(coded, head, sizeof head, ""));
+}
+
 static int open_image(struct img *image, struct img_error *err)
 {
     struct dmg *s = dmg_state(image);
@@ -121,15 +142,24 @@ static int open_image(struct img *image, struct img_error *err)
     int ret = dmg_read_sparse(image, &sectors, err);
     if (ret != 0)
         return ret < 0 ? ret : make_cache(image, sectors, err);
-    ret = find_footer(image, footer, &at, err);
-    if (ret < 0)
-        return s->cipher ? open_plain(image, err) : ret;
+    ret = find_footer(dmg_bytes(image), footer, &at, err);
+    if (ret < 0 && s->cipher)
+        return open_plain(image, err);
+    if (ret < 0) {
+        img_error_advise(err, "if it is not cut off, it is the disk itself: use -f raw");
+        return ret;
+    }
     sectors = img_get_be64(footer + SECTORS);
     s->data_fork = img_get_be64(footer + DATA_FORK);
     if (sectors > INT64_MAX || s->data_fork > at)
         return -EINVAL;
     if ((ret = read_tables(image, footer, at)) < 0)
         return ret;
+    /* libdmg-hfsplus counts none. */
+    if (sectors == 0)
+        sectors = s->end;
+    if (sectors == 0)
+        return img_error_set(err, EINVAL, "Neither the trailer nor a block table tells how long the disk is");
     return make_cache(image, sectors, err);
 }
 
@@ -185,6 +215,7 @@ const struct img_driver img_driver_dmg = {
     .options = options_table,
     .open_size = sizeof(struct dmg_open_options),
     .strong_options = strong_options,
+    .claims = dmg_claims,
     .open = dmg_open,
     .close = dmg_close,
     .pread = dmg_pread,

@@ -62,8 +62,10 @@ static int add_chunk(struct dmg *s, const uint8_t *entry, uint64_t first_sector,
 {
     struct dmg_chunk chunk = { .type = img_get_be32(entry), .sector = first_sector + img_get_be64(entry + 8),
                                .sectors = img_get_be64(entry + 16), .offset = data + img_get_be64(entry + 24) };
-    uint64_t length = img_get_be64(entry + 32);
+    uint64_t length = img_get_be64(entry + 32), end;
 
+    if (chunk.type != DMG_COMMENT && chunk.type != DMG_TERMINATOR && img_add(chunk.sector, chunk.sectors, &end))
+        s->end = img_max(s->end, end);
     if (!known_type(s, chunk.type))
         return 0;
     if (chunk.type == DMG_IGNORE)

@@ -346,8 +346,8 @@ static int find_format(struct img *image, struct request *request, struct img_er
         return ret;
     if (image->file->within)
         name = image->file->filename;
-    driver = img_probe(image->file, name ? name : "", err);
-    if (!driver || img_driver_need(driver, err) < 0)
+    driver = img_probe(image->file, name ? name : "", &image->content, err);
+    if (!driver || img_driver_need(driver, err) < 0 || img_content_judge(image, err) < 0)
         return -err->code;
     image->probed = true;
     image->driver = driver;
@@ -362,6 +362,19 @@ static int find_format(struct img *image, struct request *request, struct img_er
             img_probe_warn(image);
     }
     return chain_lock_children(image, &request->refused_user, err);
+}
+
+/* Only a format whose images may be folders gets a file out of one; for all others it is no regular file. */
+static int check_folder(const struct img *image, struct img_error *err)
+{
+    const struct img *file = image->file;
+    const char *inside = image->driver->folder_file, *name = file->filename;
+    size_t length = name ? strlen(name) : 0, tail = inside ? strlen(inside) : 0;
+
+    if (!file->within || (inside && length >= tail && strcmp(name + length - tail, inside) == 0))
+        return 0;
+    return img_error_set(err, EINVAL, "'%s' driver requires '%s' to be a regular file", file->driver->name,
+                         file->within);
 }
 
 static int open_format(struct img **opened, const struct img_driver *driver, struct request *request,
@@ -382,6 +395,8 @@ static int open_format(struct img **opened, const struct img_driver *driver, str
         goto fail;
     chain_take_no_backing(image, request->options);
     if ((driver ? open_file_child(image, request, false, err) : find_format(image, request, err)) < 0)
+        goto fail;
+    if (check_folder(image, err) < 0)
         goto fail;
     driver = image->driver;
     if (driver->decode)

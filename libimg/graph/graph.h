@@ -8,8 +8,9 @@
 /* probe.c ----------------------------------------------------------------- */
 
 /* Probe the format of `file` by its first bytes and by the name that it was asked for ("" if that was an option); raw
- * if nothing else matches. */
-const struct img_driver *img_probe(struct img *file, const char *name, struct img_error *err);
+ * if nothing else matches.  Then *content is what it looks like instead, or NULL. */
+const struct img_driver *img_probe(struct img *file, const char *name, const struct img_content **content,
+                                   struct img_error *err);
 /* A raw image whose format was guessed must not become another format: -EPERM if this write would do that. */
 int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size_t length);
 /* Warn that writing to a guessed raw image is restricted. */
@@ -19,6 +20,13 @@ void img_probe_warn(const struct img *image);
 
 /* Advice for a bitmap that was not found: the names of those that there are. */
 void img_bitmaps_advise(struct img *image, struct img_error *err);
+
+/* content.c --------------------------------------------------------------- */
+
+/* What a file with this beginning looks like that no format claims.  NULL: a disk. */
+const struct img_content *img_content_find(struct img *file, const uint8_t *head, size_t length);
+/* The raw image was probed and looks like something else: advise, or refuse it if that was asked for. */
+int img_content_judge(const struct img *image, struct img_error *err);
 
 /* gate.c ------------------------------------------------------------------ */
 

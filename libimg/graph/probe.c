@@ -28,13 +28,15 @@ static const struct img_driver *best_of(const uint8_t head[PROBE_BYTES], const c
     return best;
 }
 
-const struct img_driver *img_probe(struct img *file, const char *name, struct img_error *err)
+const struct img_driver *img_probe(struct img *file, const char *name, const struct img_content **content,
+                                   struct img_error *err)
 {
     uint8_t head[PROBE_BYTES] = { 0 };
     size_t length = (size_t)img_min(img_size(file), sizeof head);
     const struct img_driver *driver;
     int ret = length ? img_pread(file, head, 0, length) : 0;
 
+    *content = NULL;
     IMG_TRACE(probe, file, 0, length);
     if (ret < 0) {
         img_error_errno(err, -ret, "Could not read image for determining its format");
@@ -44,8 +46,11 @@ const struct img_driver *img_probe(struct img *file, const char *name, struct im
     driver = best_of(head, length ? name : "");
     if (driver)
         driver = img_driver_load(driver);
-    else
+    if (driver && driver->claims && driver != best_of(head, "") && !driver->claims(file))
+        driver = img_driver_load(best_of(head, ""));
+    if (!driver)
         img_error_set(err, ENOENT, "Could not determine image format: No compatible driver found");
+    *content = driver && driver->traits & IMG_PASS_THROUGH ? img_content_find(file, head, sizeof head) : NULL;
     return driver;
 }
 

@@ -111,6 +111,44 @@ END
     looked_at dmg 63
 }
 
+@test "bounded: asif, tables in holes, and sectors without data" {
+    beyond
+    crafting - <<'END'
+import struct
+chunk, count = 1 << 20, 1 << 18
+sectors = count * 63 * 2048 * 2048
+table = 1 + 8 * (count + 1) // chunk + 1
+with open('x', 'wb') as file:
+    file.write(struct.pack('>4sIIIQQ16sQQIHHQ', b'shdw', 1, 512, 0, 512, 1 << 60, b'', sectors, sectors, chunk, 512, 0, 0))
+    file.seek(512)
+    file.write(struct.pack('>Q', 1) + b''.join(struct.pack('>Q', table + i) for i in range(count)))
+    file.truncate((table + count + 1) * chunk)
+END
+    looked_at asif 3
+    crafting - <<'END'
+import struct
+chunk, most = 1 << 20, 1 << 43
+sectors = 126 << 21
+with open('x', 'wb') as file:
+    file.write(struct.pack('>4sIIIQQ16sQQIHHQ', b'shdw', 1, 512, 0, 512, 1 << 60, b'', sectors, most, chunk, 512, 0, 0))
+    file.seek(512)
+    file.write(struct.pack('>2Q', 1, 1))
+    file.seek(chunk)
+    file.write((struct.pack('>Q', 3 << 62 | 3) * 2048 + struct.pack('>Q', 2)) * 63)
+    file.truncate(4 * chunk)
+END
+    looked_at asif 2
+}
+
+@test "bounded: sparsebundle, small bands of a disk of nothing" {
+    beyond
+    crafting - <<'END'
+import apple
+apple.sparsebundle('x', 1 << 60, 512, {5: b'a' * 512, 1 << 50: b'b' * 512})
+END
+    looked_at sparsebundle 63
+}
+
 @test "bounded: vhdx, parallels: a table of nothing" {
     beyond
     img 0 create -q -f vhdx -o block_size=1M made 64T

@@ -164,6 +164,76 @@ END
     holds a b
 }
 
+# A sample of another program: sample NAME makes x, as it is in the folder of samples.
+sample_of() {
+    local sample="$ROOT/../shared/samples/real/$1.xz"
+    [ -e "$sample" ] || skip 'no sample'
+    xz -dc "$sample" > "$2"
+}
+
+@test "dmg: a trailer that counts no sectors" {
+    beyond
+    for how in xml rsrc; do
+        craft x "image([table($BASE)], '$how', 0)"
+        holds a b c d '\0' '\0'
+    done
+    # the longest table counts, and what cannot be read counts too
+    craft x "image([table([(RAW, 0, 1, sectors('c'))], 2), table([(RAW, 0, 2, sectors('ab'))])], 'xml', 0)"
+    holds a b c
+    craft x "image([table([(RAW, 0, 1, sectors('a')), (9, 1, 3, b''), (END, 900, 0, b''), (COMMENT, 900, 9, b'')])], 'xml', 0)"
+    img 0 info --output=json -f dmg x
+    has "$OUT" '^    "virtual-size": 2048,$'
+    for tables in "[]" "[table([(END, 6, 0, b'')])]"; do
+        craft x "image($tables, 'xml', 0)"
+        refused "Could not open 'x': Neither the trailer nor a block table tells how long the disk is"
+    done
+    craft x "image([table([(ZERO, 0, 2**62, b'')])], 'xml', 0)"
+    refused "Could not open 'x': Could not refresh total sector count: File too large"
+    craft x "image([table([(ZERO, 2**63, 2**63, b''), (RAW, 0, 1, sectors('a'))])], 'xml', 0)"
+    holds a
+}
+
+@test "dmg: images of libdmg-hfsplus" {
+    beyond
+    sample_of dmg-sectorcount0-hfs.dmg x.dmg
+    img 0 convert -O raw x.dmg out
+    [ "$(sum out)" = 4c09457bb59a3436e1db1c682fd19e7b4ecae4a0950ee139912b23f4d8b3995c ]
+    sample_of dmg-sectorcount0-iso.dmg x.dmg
+    img 0 convert -O raw x.dmg out
+    [ "$(sum out)" = c2b45129b4330b22647ad921af0b048a3dc141b8793390e59bfcdffb8fdc1d8d ]
+}
+
+@test "dmg: a file of that name without a trailer is a raw disk" {
+    beyond
+    letters a b c > x.dmg
+    img 0 info x.dmg
+    has "$OUT" '^file format: raw$'
+    cp x.dmg raw
+    img 0 convert -O qcow2 x.dmg out
+    img 0 compare -f raw -F qcow2 raw out
+    img 1 info -f dmg x.dmg
+    err "qemu-img: Could not open 'x.dmg': Could not locate UDIF trailer in dmg file"
+    IMGBOX_HINTS=1 img 1 info -f dmg x.dmg
+    has "$ERR" '^hint: if it is not cut off, it is the disk itself: use -f raw$'
+    for name in dmg-udrw-raw-gpt-apfs dmg-udrw-raw-iso; do
+        sample_of $name.dmg x.dmg
+        img 0 info x.dmg
+        has "$OUT" '^file format: raw$'
+        img 0 convert -O raw x.dmg out
+        raw_is out x.dmg
+    done
+}
+
+@test "dmg: a file that was cut off is no raw disk" {
+    beyond
+    for kind in ZLIB BZIP2 XZ LZFSE; do
+        craft x.dmg "image([table([($kind, 0, 3, dmg.encode($kind, sectors('aba')))])], 'xml', 3)"
+        truncate -s -1000 x.dmg
+        img 1 info x.dmg
+        err "qemu-img: Could not open 'x.dmg': Could not locate UDIF trailer in dmg file"
+    done
+}
+
 @test "dmg: no trailer" {
     : > x; refused "Could not open 'x': dmg file must be at least 512 bytes long"
     head -c 3000 /dev/zero > x; refused "Could not open 'x': Could not locate UDIF trailer in dmg file"
@@ -360,13 +430,53 @@ END
 
 # sparse BANDS...: x is a sparse image of 5 bands of 1024 bytes, the last of which is half there; BANDS lie in that order
 sparse() {
-    python3 - "$@" <<'END'
-import struct, sys
-order = [int(band) for band in sys.argv[1:]]
-header = struct.pack('>4sIIII', b'sprs', 3, 2, 1, 9).ljust(64, b'\0') + b''.join(struct.pack('>I', band) for band in order)
+    crafting - "$@" <<'END'
+import sys, apple
+bands = [(int(band), bytes([96 + int(band)]) * 1024) for band in sys.argv[1:]]
 with open('x', 'wb') as file:
-    file.write(header.ljust(4096, b'\0') + b''.join(bytes([96 + band]) * 1024 for band in order))
+    file.write(apple.sparseimage(9, 2, bands))
 END
+}
+
+# long_sparse: x has 2500 bands of 512 bytes, every second one, in some order; raw is its disk
+long_sparse() {
+    crafting - <<'END'
+import random, apple
+numbers = list(range(1, 5001, 2))
+random.Random(7).shuffle(numbers)
+bands = [(number, bytes([number % 255 + 1]) * 512) for number in numbers]
+with open('x', 'wb') as file:
+    file.write(apple.sparseimage(5000, 1, bands))
+with open('raw', 'wb') as file:
+    file.write(b''.join((bytes([number % 255 + 1]) if number % 2 else b'\0') * 512 for number in range(1, 5001)))
+END
+}
+
+# refuses_bands: info of x says that
+refuses_bands() {
+    img 1 info x
+    err "qemu-img: Could not open 'x': The bands of the sparse image are not as they have to be"
+}
+
+@test "dmg: a sparse image with more bands than its header has room for" {
+    beyond
+    long_sparse
+    img 0 convert -O raw x out
+    raw_is out raw
+    cp x sound
+    # the first index lies behind 1008 bands
+    local index=$((4096 + 1008 * 512))
+    [ "$(peek x 20 8)" = "$(be 8 $index)" ]
+    [ "$(peek x $index 4)" = 73707273 ]
+    for place in $index 4096 1 0x7fffffffffffffff $((index - 512)); do
+        cp sound x
+        poke x $((index + 12)) "$(be 8 "$place")"
+        refuses_bands
+    done
+    cp sound x; poke x $index 00; refuses_bands
+    cp sound x; poke x 20 "$(be 8 $((index - 1)))"; refuses_bands
+    cp sound x; truncate -s $((index + 4000)) x; refuses_bands
+    cp sound x; truncate -s $((index + 4096 + 511)) x; refuses_bands
 }
 
 @test "dmg: a sparse image, plain and encrypted" {
@@ -396,9 +506,13 @@ END
     sparse 1; poke x 8 00400001
     img 1 info x
     err "qemu-img: Could not open 'x': The header of the sparse image is not as it has to be"
+    # a disk of terabytes, with one band
     sparse 1; poke x 16 ffffffff
+    img 0 convert -O qcow2 x out
+    has <(qemu-img info out) '^virtual size: 2 TiB \(2199023255040 bytes\)$'
+    sparse 1; poke x 16 ffffffff; poke x 28 00ffffffffffffff
     img 1 info x
-    err "qemu-img: Could not open 'x': A sparse image of more than 1008 bands is not supported"
+    err "qemu-img: Could not open 'x': The header of the sparse image is not as it has to be"
     sparse 1; truncate -s 4600 x
     img 1 info x
     err "qemu-img: Could not open 'x': The bands of the sparse image are not as they have to be"

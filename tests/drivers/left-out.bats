@@ -107,6 +107,8 @@ mark() {
 @test "left out: formats that are only read, and what is no plain mark" {
     mark bochs 0 'Bochs Virtual HD Image' 32 Redolog 48 Growing 64 '\0\0\2\0'
     left_out bochs bochs
+    mark asif 0 'shdw\0\0\0\1'
+    left_out asif asif
     mark luks 0 'LUKS\xba\xbe\0\1'
     left_out luks luks
     # shellcheck disable=SC2016
@@ -122,6 +124,10 @@ mark() {
     printf '\xef\xbb\xbf<?xml version="1.0"?><Parallels_disk_image Version="1.0"/>' > bundle/DiskDescriptor.xml
     left_out parallels bundle
     left_out parallels bundle/DiskDescriptor.xml
+    mkdir sparse
+    printf '<plist><dict><key>band-size</key><integer>4096</integer></dict></plist>' > sparse/Info.plist
+    left_out sparsebundle sparse
+    left_out sparsebundle sparse/Info.plist
     cp bundle/DiskDescriptor.xml text
     IMG=$WITHOUT img 0 info text
     has "$OUT" '^file format: raw$'

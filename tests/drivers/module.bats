@@ -31,7 +31,7 @@ refused() {
     img 1 create -f blkdebug y 1M
     err "qemu-img: y: $1"
     img 0 --help
-    has "$OUT" '^Supported formats: bochs'
+    has "$OUT" '^Supported formats: asif bochs'
     # which hurts nobody else
     img 0 info x
     [ ! -e y ]
@@ -60,7 +60,7 @@ unfit() {
     img 0 info --image-opts driver=blkdebug,image.filename=x
     img 0 info 'json:{"driver":"qcow2","file":{"driver":"blkdebug","image.driver":"blkdebug","image.image.filename":"x"}}'
     img 0 --help
-    has "$OUT" '^Supported formats: blkdebug '
+    has "$OUT" '^Supported formats: asif blkdebug '
     img 1 create -f blkdebug y 1M
     err "qemu-img: y: Format driver 'blkdebug' does not support image creation"
 }

@@ -164,14 +164,23 @@ cloop_head() {
 }
 
 @test "probe: dmg by its name, if nothing else matches" {
-    head_of a.dmg; taken_for "$DMG" a.dmg
-    head_of ./.dmg; taken_for "$DMG" ./.dmg
+    # (the beginning of a chunk: without that it is a raw disk, for all that its name says)
+    head_of a.dmg 0 789c; taken_for "$DMG" a.dmg
+    head_of ./.dmg 0 789c; taken_for "$DMG" ./.dmg
     taken_for raw .dmg
     for name in a.DMG dmg a.dmg.x adm; do
-        head_of $name; taken_for raw $name
+        head_of $name 0 789c; taken_for raw $name
     done
     head_of b.dmg 0 514649fb00000003; taken_for "$QCOW2" b.dmg
-    cloop_head c.dmg; taken_for "$DMG" c.dmg
+    cloop_head c.dmg
+    truncate -s $((0x10000 - 512)) c.dmg
+    printf koly >> c.dmg
+    truncate -s 64k c.dmg
+    taken_for "Could not open 'c.dmg': Invalid argument" c.dmg
+    if [ -z "$IMG_IS_PEER" ]; then
+        head_of e.dmg; taken_for raw e.dmg
+        cloop_head e.dmg; taken_for "$CLOOP" e.dmg
+    fi
     : > d.dmg; taken_for raw d.dmg
     # The name counts where it is given as such.
     img 0 info --image-opts file.filename=a.dmg
@@ -224,4 +233,158 @@ is_not() {
     done
     img 1 info -f nonesuch zero
     err "qemu-img: Could not open 'zero': Unknown driver 'nonesuch'"
+}
+
+# ---- what no format claims (beyond the real tool)
+
+# looks_like NAME [FILE]: the file is raw, and said to be that
+looks_like() {
+    local file=${2:-x}
+    img 0 info --output=json "$file"
+    err ''
+    has "$OUT" '^    "format": "raw",$'
+    has "$OUT" "^    \"content-hint\": \"$1\"\$"
+    IMGBOX_HINTS=1 img 0 info "$file"
+    has "$ERR" "^hint: '$file' looks like .*, and is read as a raw disk\$"
+    has "$ERR" '^hint: .*; -f raw says that it is a disk$'
+    [ "$(wc -l < "$ERR")" -eq 2 ]
+    img 1 info --strict-format "$file"
+    has "$ERR" "^qemu-img: Could not open '$file': The image looks like .*, and its format is not given\$"
+    [ "$(wc -l < "$ERR")" -eq 1 ]
+}
+
+# looks_plain FILE: nothing is said of it
+looks_plain() {
+    IMGBOX_HINTS=1 img 0 info --strict-format --output=json "$1"
+    err ''
+    ! grep -q content-hint "$OUT"
+}
+
+@test "probe: what looks raw and is something else, by its beginning" {
+    beyond
+    while read -r name offset bytes; do
+        echo "$name"
+        head_of x "$offset" "$bytes"
+        looks_like "$name"
+    done <<END
+gzip 0 1f8b08
+xz 0 fd377a585a00
+zstd 0 28b52ffd
+zstd 0 502a4d18
+bzip2 0 425a6839314159265359
+lz4 0 04224d18
+lz4 0 02214c18
+lzip 0 4c5a495001
+lzop 0 894c5a4f000d0a1a0a
+zip 0 504b0304
+7z 0 377abcaf271c
+rar 0 526172211a07
+tar 257 7573746172
+wim 0 4d5357494d000000
+ewf 0 455646090d0aff00
+ewf2 0 455646320d0a8100
+aff 0 41464631300d0a00
+vma 0 564d4100
+vbk 4 01000000030000006d643500
+partclone 0 $(hex_text partclone-image)
+ntfsclone 1 $(hex_text ntfsclone-image)
+android-sparse 0 3aff26ed
+sparseimage 0 7370727300000004
+asif 0 7368647700000002
+luks 0 4c554b53babe0003
+vmx 0 $(hex_text '.encoding = "UTF-8"')
+parallels 0 $(hex_text '<?xml?><Parallels_disk_image>')
+ovf 0 $(hex_text '<?xml?><ovf:Envelope xmlns>')
+vbox 0 $(hex_text '<?xml?><VirtualBox xmlns>')
+html 0 $(hex_text '<!DOCTYPE html>')
+git-lfs 0 $(hex_text 'version https://git-lfs.github.com/spec/v1')
+END
+}
+
+@test "probe: what looks raw and is something else, as others write it" {
+    beyond
+    head -c 100k "$IMGBOX" > disk
+    for tool in gzip xz zstd bzip2 lz4; do
+        command -v $tool > /dev/null || continue
+        $tool -c < disk > x
+        looks_like $tool
+    done
+    tar cf x disk
+    looks_like tar
+    python3 -m zipfile -c x disk
+    looks_like zip
+}
+
+@test "probe: what looks raw and is something else, by its end" {
+    beyond
+    img 0 create -q -f vpc -o subformat=fixed x 4M
+    looks_like vpc
+    IMGBOX_HINTS=1 img 0 info x
+    has "$ERR" '^hint: if it is one, use -f vpc; -f raw says that it is a disk$'
+    fixture simple.dmg
+    cp simple.dmg x
+    looks_like dmg
+    head -c 9000 /dev/zero > x
+    printf cdsaencr >> x
+    looks_like dmg
+    # not where it lies a little before the end
+    img 0 create -q -f vpc -o subformat=fixed x 4M
+    head -c 1024 /dev/zero >> x
+    looks_plain x
+}
+
+@test "probe: disks look like disks" {
+    beyond
+    head_of x; looks_plain x
+    : > x; looks_plain x
+    head_of x 510 55aa; looks_plain x
+    head_of x 0 68737173; looks_plain x             # squashfs
+    head_of x 0x8001 4344303031; looks_plain x      # ISO 9660
+    head_of x 1 1f8b08; looks_plain x
+    img 0 create -q -f qcow2 x 4M; looks_plain x
+}
+
+@test "probe: nothing is said of a format that is given, or to programs with a version" {
+    beyond
+    head_of x 0 1f8b08
+    IMGBOX_HINTS=1 img 0 info --strict-format --output=json -f raw x
+    err ''
+    ! grep -q content-hint "$OUT" || false
+    IMGBOX_COMPAT=10.0 img 0 info --output=json x
+    err ''
+    ! grep -q content-hint "$OUT" || false
+    IMGBOX_HINTS=1 img 0 info --strict-format --image-opts driver=raw,file.filename=x
+    err ''
+}
+
+@test "probe: --strict-format of all tools that open images" {
+    beyond
+    head_of x 0 1f8b08
+    head_of disk
+    local why='The image looks like data compressed with gzip, and its format is not given'
+    for call in 'convert -O qcow2 x y' 'map x' 'check x' 'dd if=x of=y' 'measure -O raw x' 'resize x 1M' 'snapshot -l x' \
+            'digest x' 'bench -c 1 x' 'rebase -u -b disk -F raw x' 'amend -o compat=0.10 x' 'bitmap --add x b'; do
+        # shellcheck disable=SC2086
+        img 1 ${call%% *} --strict-format ${call#* }
+        has "$ERR" "^qemu-img: Could not open 'x': $why"
+        [ ! -e y ]
+    done
+    img 2 compare --strict-format disk x
+    has "$ERR" "$why"
+    img 0 compare --strict-format disk disk
+    # the backing file counts, if its format is probed
+    img 0 create -q -f qcow2 -b x -F raw -u over.qcow2 64k
+    [ "$(peek over.qcow2 112 4)" = e2792aca ]
+    poke over.qcow2 112 12345678
+    img 1 convert --strict-format -O raw over.qcow2 y
+    has "$ERR" "$why"
+    img 0 convert -O raw over.qcow2 y
+    img 0 create -q -f qcow2 -b x -F raw -u over.qcow2 64k
+    img 0 convert --strict-format -O raw over.qcow2 y
+    cmd 1 timeout 20 "$IMGBOX" serve --strict-format -r -k "$PWD/socket" x
+    has "$ERR" "$why"
+    # it has no abbreviation: those of others are as they were
+    img 0 compare --s disk disk
+    img 1 compare --strict-f disk disk
+    img 0 map --st=0 disk
 }

@@ -96,7 +96,8 @@ def one(seed, folder):
     if kinds is PEERS and rng.random() < 0.6:
         made, harm = damaged(rng, data, tables, total, how)
     else:
-        made = dmg.image(data, tables, how, total)
+        # (the reference tool does not read an image whose trailer counts no sectors)
+        made = dmg.image(data, tables, how, 0 if kinds is not PEERS and rng.random() < 0.3 else total)
         if rng.random() < 0.3:
             made += bytes(-len(made) % 512)
     write(os.path.join(folder, 'x'), made)

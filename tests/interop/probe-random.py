@@ -34,6 +34,8 @@ def image(rng):
             data[at + shift:at + shift + len(text)] = text
     for _ in range(rng.choice([0, 0, 0, 1, 2])):
         data[rng.randrange(90)] = rng.choice([0, 1, 2, 3, 10, 13, 32, 49, 255])
+    if rng.random() < 0.1:
+        data += b'koly'.ljust(rng.choice([511, 512, 900, 1100]), b'\0')
     if rng.random() < 0.3:
         data = data[:rng.choice([0, 1, 3, 4, 7, 8, 17, 20, 67, 68, 84, 100, 511, 513])]
     return bytes(data)
@@ -56,10 +58,15 @@ def one(seed, folder):
     os.makedirs(os.path.join(folder, os.path.dirname(name)), exist_ok=True)
     with open(os.path.join(folder, name), 'wb') as file:
         file.write(data)
+    with open(os.path.join(folder, 'copy'), 'wb') as file:
+        file.write(data)
     title = f'{name}: {data[:80]!r}, {len(data)} bytes'
     if words_of(IMG, ['info', name], folder) == words_of(PEER, ['info', name], folder):
         return title, []
     ours, peer = choices(IMG, name, folder), choices(PEER, name, folder)
+    # A .dmg without a trailer is a raw disk, and for the reference tool (and without the driver) an error.
+    if name == 'x.dmg' and 'dmg' in peer[1] and b'koly' not in data[-1023:]:
+        return title, [] if ours[1] & (peer[1] | choices(PEER, 'copy', folder)[1]) else [f'ours {ours}']
     return title, [] if ours[1] & peer[1] else [f'ours {ours}\n  peer {peer}']
 
 
