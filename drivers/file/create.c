@@ -41,9 +41,10 @@ int file_create(const struct img_create *request, struct img_error *err)
     if (mode == FILE_PREALLOC_METADATA)
         return img_error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
 
-    CLEANUP_FD int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    bool shared;
+    CLEANUP_FD int fd = file_open_name(name, O_RDWR | O_CREAT | O_CLOEXEC, &shared);
     if (fd < 0)
-        return img_error_errno(err, errno, "Could not create '%s'", name);
+        return img_error_errno(err, -fd, "Could not create '%s'", name);
     status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_WRITE | IMG_PERM_RESIZE,
                        request->shared & ~(unsigned)IMG_PERM_RESIZE, name, err);
     if (status == 0)
@@ -58,12 +59,13 @@ int file_create(const struct img_create *request, struct img_error *err)
 static int open_existing(const char *name, struct img_error *err)
 {
     struct stat status;
+    bool shared;
 
-    if (stat(name, &status) == 0 && file_check_kind(&status, true, name, err) < 0)
+    if (file_stat_name(name, &status) == 0 && file_check_kind(&status, true, name, err) < 0)
         return -EINVAL;
-    int fd = open(name, O_RDWR | O_CLOEXEC);
+    int fd = file_open_name(name, O_RDWR | O_CLOEXEC, &shared);
     if (fd < 0)
-        return img_error_errno(err, errno, "Could not open '%s'", name);
+        return img_error_errno(err, -fd, "Could not open '%s'", name);
     if (file_check_writable(fd, err) < 0) {
         close(fd);
         return -EACCES;

@@ -4,6 +4,7 @@
  *
  *   kind.c     regular files, devices
  *   file.c     the two vtables, open, close, info, limits
+ *   descriptor.c  names that mean a descriptor which is open already
  *   lock.c     OFD locks that show other users how the image is used
  *   place.c    files that must lie in a folder, and folders that are images
  *   io.c       bytes: read, write, flush
@@ -67,6 +68,7 @@ struct file_state {
     int fd;
     enum file_locking locking;
     bool device, block;             /* block: a block device, not a character device */
+    bool shared;                    /* somebody else has the same open file */
     bool write_through;             /* every write reaches the storage before it is acknowledged */
     atomic_uint missing;            /* FILE_NO_... */
     atomic_int writeback_error;     /* error while writing back the page cache: the kernel reports it only once */
@@ -88,6 +90,12 @@ bool file_is_device(mode_t mode);
 int file_check_kind(const struct stat *status, bool device, const char *name, struct img_error *err);
 int file_check_writable(int fd, struct img_error *err);
 
+/* descriptor.c: stat() and open() for a name that may mean a descriptor; open returns a negative errno on failure.
+ * *shared: the result shares its open file with that descriptor.  Are two descriptors of the same file? */
+int file_stat_name(const char *name, struct stat *status);
+int file_open_name(const char *name, int flags, bool *shared);
+bool file_is_same(int fd, int other);
+
 /* place.c: open `name` if it lies in `folder` after links are resolved.  Returns a descriptor, or a negative errno,
  * with *err set if there is more to say. */
 int file_open_within(const char *folder, const char *name, bool device, int flags, struct img_error *err);
@@ -96,6 +104,8 @@ int file_in_folder(const char *name, const char *inside, char **found);
 /* lock.c: take the locks of `perm`, and check both against other users. */
 int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,
               struct img_error *err);
+/* Drop all of them, where closing does not. */
+void file_unlock(int fd);
 int file_locking_parse(const char *text, enum file_locking *mode, struct img_error *err);
 
 /* io.c */

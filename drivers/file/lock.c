@@ -117,6 +117,18 @@ static int check(int fd, const struct lock_calls *calls, unsigned perm, unsigned
     return 0;
 }
 
+void file_unlock(int fd)
+{
+#ifdef F_OFD_SETLK
+    struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = HELD_BASE,
+                          .l_len = UNSHARED_BASE - HELD_BASE + PERMISSIONS };
+
+    (void)fcntl(fd, F_OFD_SETLK, &lock);
+#else
+    (void)fd;
+#endif
+}
+
 int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,
               struct img_error *err)
 {
