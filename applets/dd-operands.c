@@ -11,13 +11,15 @@
 
 static bool parse_input(struct dd *dd, const char *value)
 {
-    dd->input = value;
+    dd->input = strcmp(value, "-") ? value : NULL;
+    dd->named = true;
     return true;
 }
 
 static bool parse_output(struct dd *dd, const char *value)
 {
-    dd->output = value;
+    dd->output = strcmp(value, "-") ? value : NULL;
+    dd->named = true;
     return true;
 }
 

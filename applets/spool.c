@@ -1,48 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * convert-spool.c - saving standard input for targets that need its length, or read it twice.
- *
- * A raw or qcow2 file grows as input arrives.  Other formats cannot grow, nor can an image that is itself
- * written to a pipe.  In these cases the input is first saved to an unnamed file, with zeroes as holes.
+ * spool.c - saving what comes through a pipe, for those who need its length, or read it in another order, or twice.  It
+ * goes to an unnamed file, with zeroes as holes.
  */
-#include "convert.h"
+#include "source.h"
+#include "../libimg/copy.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-static bool is_needed(const struct convert *r)
+static const char *temporary_folder(void)
 {
-    if (!r->from_stream || r->no_create || r->raw_stream)
-        return false;
-    return r->to_stream || !img_driver_can_resize(r->driver);
+    const char *temporary = getenv("TMPDIR");
+
+    return temporary && *temporary ? temporary : "/var/tmp";
 }
 
-/* A regular file at its start can be used directly as a source. */
-static bool is_plain_file(int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0;
-}
-
-/* The directory of the target, or of temporary files. */
-static char *folder_of(const struct convert *r)
+char *app_spool_folder(const char *target)
 {
     static const char prefix[] = "file:";
-    const char *temporary = getenv("TMPDIR"), *name = r->target_name, *slash;
+    const struct img_driver *driver = target ? img_driver_for_name(target) : NULL;
+    const char *slash;
 
-    if (strncmp(name, prefix, sizeof prefix - 1) == 0)
-        name += sizeof prefix - 1;
-    slash = strrchr(name, '/');
-    if (r->to_stream)
-        return app_strdup(temporary && *temporary ? temporary : "/var/tmp");
+    /* What is beside a device, or a server, is no place for files. */
+    if (!driver || strcmp(img_driver_name(driver), "file") != 0)
+        return app_strdup(temporary_folder());
+    if (strncmp(target, prefix, sizeof prefix - 1) == 0)
+        target += sizeof prefix - 1;
+    slash = strrchr(target, '/');
     if (!slash)
         return app_strdup(".");
-    return app_strndup(name, slash == name ? 1 : (size_t)(slash - name));
+    return app_strndup(target, slash == target ? 1 : (size_t)(slash - target));
 }
 
 static int open_nameless(const char *folder)
@@ -53,59 +44,56 @@ static int open_nameless(const char *folder)
 #ifdef O_TMPFILE
     fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 #endif
-    if (fd < 0) {
-        fd = mkstemp(name);
-        if (fd >= 0)
-            unlink(name);
+    if (fd >= 0)
+        return fd;
+    fd = mkstemp(name);
+    if (fd >= 0) {
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+        unlink(name);
     }
-    if (fd < 0)
-        app_error("Could not make a temporary file in '%s' for standard input: %s", folder, img_strerror(errno));
     return fd;
 }
 
-/* Copy all of standard input to the image at `name`; -1 after a message. */
-static int fill(const struct convert *r, const char *name)
+static int open_place(const char *folder)
+{
+    int fd = open_nameless(folder), error = errno;
+
+    /* A file may be there to be written in a folder that is not. */
+    if (fd < 0 && (error == EACCES || error == EROFS))
+        fd = open_nameless(temporary_folder());
+    if (fd < 0)
+        app_error("Could not make a temporary file in '%s' for standard input: %s", folder, img_strerror(error));
+    return fd;
+}
+
+/* Copy all that comes to the file; -1 after a message. */
+static int fill(struct img_intake *intake, int fd)
 {
     struct img_open how = { .format = IMG_PLAIN_FORMAT, .flags = IMG_RDWR | IMG_RESIZE, .cache = IMG_CACHE_UNSAFE };
-    struct img *image = app_open(name, &how);
-    struct img_copy what = { .source_fd = STDIN_FILENO, .target = image, .target_fd = -1, .target_is_zero = true,
-                             .target_backing_size = UINT64_MAX, .grow_target = true, .in_order = true,
-                             .workers = r->workers, .sparse = 4096 };
+    struct img_copy what = { .intake = intake, .target_fd = -1, .target_is_zero = true,
+                             .target_backing_size = UINT64_MAX, .grow_target = true, .in_order = true, .sparse = 4096 };
+    struct img_error err = IMG_ERROR_INIT;
     struct img_copy_fault fault;
     int ret;
 
-    if (!image)
+    if (img_open_descriptor(&what.target, fd, "temporary file", &how, &err) < 0) {
+        app_report(&err);
         return -1;
+    }
     ret = img_copy(&what, NULL, &fault);
     if (ret < 0)
         app_error("error while %s at byte %llu: %s", fault.stage == IMG_COPY_READING ? "reading" :
                   "keeping standard input", (unsigned long long)fault.offset, img_strerror(-ret));
-    return app_close_after(image, ret < 0) ? -1 : 0;
+    return app_close_after(what.target, ret < 0) ? -1 : 0;
 }
 
-int convert_spool(struct convert *r)
+int app_spool(struct img_intake *intake, const char *folder)
 {
-    struct img_open how = { .format = IMG_PLAIN_FORMAT, .flags = IMG_SHARE };
-    CLEANUP_FREE char *name = NULL;
-    int fd = STDIN_FILENO;
+    int fd = open_place(folder);
 
-    if (!is_needed(r))
-        return 0;
-    if (!is_plain_file(fd)) {
-        CLEANUP_FREE char *folder = folder_of(r);
-        fd = open_nameless(folder);
-        if (fd < 0)
-            return -1;
-    }
-    name = app_asprintf("/proc/self/fd/%d", fd);
-    r->images = app_calloc(1, sizeof *r->images);
-    if (fd == STDIN_FILENO || fill(r, name) == 0)
-        r->images[0] = app_open(name, &how);
-    if (fd != STDIN_FILENO)
-        close(fd);      /* the image has opened it */
-    if (!r->images[0])
+    if (fd >= 0 && fill(intake, fd) < 0) {
+        close(fd);
         return -1;
-    r->total = img_size(r->images[0]);
-    r->from_stream = false;
-    return 0;
+    }
+    return fd;
 }

@@ -242,6 +242,16 @@ int chain_open_storage(struct img **image, struct request *request, struct img_e
 
 /* ---- Children -------------------------------------------------------------------- */
 
+/* The node below is open already. */
+static int adopt(struct img *image, struct request *request, bool probing, struct img_error *err)
+{
+    image->file = request->storage;
+    request->storage = NULL;
+    if (img_node_join(image->file, img_node_graph(image), err) < 0)
+        return -err->code;
+    return probing ? 0 : chain_lock_children(image, &request->refused_user, err);
+}
+
 /*
  * Open the node below.  `probing`: open it for reading only, until the format and the permissions it needs are known.
  */
@@ -251,6 +261,8 @@ static int open_file_child(struct img *image, struct request *request, bool prob
     const char *key = img_child_key(image->driver);
     int ret;
 
+    if (request->storage)
+        return adopt(image, request, probing, err);
     ret = chain_take_child(request->options, key, request->name != NULL, &child.options, err);
     if (ret < 0)
         return ret;

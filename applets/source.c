@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* source.c - opens what is read: an image by its name, standard input, a pipe, whatever name it has. */
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum app_source_kind app_source_kind(const char *name)
+{
+    struct stat st;
+
+    if (strcmp(name, "-") != 0)
+        return app_is_stream(name) ? APP_PIPE : APP_NAMED;
+    if (fstat(STDIN_FILENO, &st) < 0)
+        return APP_PIPE;
+    if (S_ISBLK(st.st_mode) || (S_ISREG(st.st_mode) && lseek(STDIN_FILENO, 0, SEEK_CUR) == 0))
+        return APP_INPUT_FILE;
+    return APP_PIPE;
+}
+
+/* ---- A descriptor --------------------------------------------------------------------- */
+
+static int open_file(struct app_source *source, int fd, const char *name, const struct img_open *how)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (img_open_descriptor(&source->image, fd, name, how, &err) == 0)
+        return 0;
+    app_report(&err);
+    return -1;
+}
+
+/* 1: raw, 0: another format, -1 after a message. */
+static int is_raw(struct app_source *source, const char *name, const struct img_open *how)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    const struct img_driver *driver;
+
+    if (how->format)
+        return app_is_plain(how->format);
+    driver = img_intake_probe(source->intake, &err);
+    if (driver && img_driver_need(driver, &err) == 0)
+        return img_driver_is_plain(driver);
+    img_error_prefix(&err, "Could not open '%s': ", name);
+    app_report(&err);
+    return -1;
+}
+
+/* ---- A pipe ----------------------------------------------------------------------------- */
+
+static int save(struct app_source *source, const char *name, const struct img_open *how, const char *folder)
+{
+    CLEANUP_FREE char *standard = folder ? NULL : app_spool_folder(NULL);
+
+    source->spool = app_spool(source->intake, folder ? folder : standard);
+    return source->spool < 0 ? -1 : open_file(source, source->spool, name, how);
+}
+
+static int open_pipe(struct app_source *source, const char *name, const struct img_open *how,
+                     const struct app_reading *reading)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    int raw = is_raw(source, name, how), ret = -ESPIPE;
+
+    if (raw < 0)
+        return -1;
+    if (raw && !reading->sized && !reading->any_order)
+        return 0;
+    if (!raw && !reading->any_order)
+        ret = img_intake_image(source->intake, &source->image, how, &err);
+    if (ret == 0)
+        return 0;
+    if (ret == -ESPIPE)
+        return save(source, name, how, reading->folder);
+    app_report(&err);
+    return -1;
+}
+
+/* Raw input is read as it comes, also from a file. */
+static int open_exact(struct app_source *source, int fd, const char *name, const struct img_open *how)
+{
+    int raw = is_raw(source, name, how);
+
+    return raw == 0 ? open_file(source, fd, name, how) : raw < 0 ? -1 : 0;
+}
+
+static int open_stream(struct app_source *source, int fd, const char *name, const struct img_open *how,
+                       const struct app_reading *reading, enum app_source_kind kind)
+{
+    if (!app_one_format(how->image_opts, how->format))
+        return -1;
+    if (kind == APP_INPUT_FILE && !reading->exact)
+        return open_file(source, fd, name, how);
+    source->intake = app_need(img_intake_new(fd, name));
+    return kind == APP_INPUT_FILE ? open_exact(source, fd, name, how) : open_pipe(source, name, how, reading);
+}
+
+static void release(struct app_source *source)
+{
+    img_intake_free(source->intake);
+    if (source->fd >= 0)
+        close(source->fd);
+    if (source->spool >= 0)
+        close(source->spool);
+    *source = (struct app_source)APP_SOURCE_INIT;
+}
+
+/* ---- By name ------------------------------------------------------------------------------ */
+
+int app_open_input(struct app_source *source, const char *name, const struct img_open *how,
+                   const struct app_reading *reading)
+{
+    *source = (struct app_source)APP_SOURCE_INIT;
+    if (open_stream(source, STDIN_FILENO, name, how, reading, app_source_kind("-")) == 0)
+        return 0;
+    release(source);
+    return -1;
+}
+
+int app_open_source(struct app_source *source, const char *name, const struct img_open *how,
+                    const struct app_reading *reading)
+{
+    enum app_source_kind kind = how->image_opts ? APP_NAMED : app_source_kind(name);
+    int fd = img_fd_of_name(name);
+
+    if (kind == APP_INPUT_FILE || (kind == APP_PIPE && strcmp(name, "-") == 0))
+        return app_open_input(source, name, how, reading);
+    *source = (struct app_source)APP_SOURCE_INIT;
+    if (kind == APP_NAMED) {
+        source->image = app_open(name, how);
+        return source->image ? 0 : -1;
+    }
+    if (fd < 0)
+        fd = source->fd = app_open_stream(name, O_RDONLY);
+    if (fd >= 0 && open_stream(source, fd, name, how, reading, kind) == 0)
+        return 0;
+    release(source);
+    return -1;
+}
+
+int app_close_source(struct app_source *source, int status)
+{
+    status = app_close(source->image, status);
+    if (source->intake && source->image && !source->part && status == 0)
+        img_intake_drain(source->intake);
+    release(source);
+    return status;
+}
+
+struct img *app_open_seekable(const char *name, const struct img_open *how)
+{
+    enum app_source_kind kind = how->image_opts ? APP_NAMED : app_source_kind(name);
+    struct app_source source = APP_SOURCE_INIT;
+    struct app_reading reading = { .sized = true };
+
+    if (kind != APP_PIPE)
+        return app_open_source(&source, name, how, &reading) == 0 ? source.image : NULL;
+    if (strcmp(name, "-") == 0)
+        app_error("Could not open '-': Standard input is a pipe, and this needs a file");
+    else
+        source.image = app_open(name, how);     /* which says what it is */
+    if (!source.image)
+        app_advise("what comes through a pipe can be read only once: save it to a file, or copy it with 'convert'");
+    return source.image;
+}
