@@ -67,7 +67,8 @@ static int open_pipe(struct app_source *source, const char *name, const struct i
 
     if (raw < 0)
         return -1;
-    if (raw && !reading->sized && !reading->any_order)
+    if (!reading->sized && !reading->any_order &&
+        (raw || (how->format && img_intake_take_trailer(source->intake, how->format))))
         return 0;
     if (!raw && !reading->any_order)
         ret = img_intake_image(source->intake, &source->image, how, &err);

@@ -216,6 +216,16 @@ struct img_stream_ops {
     void (*close)(struct img *image);
 };
 
+/* An image that is the bytes of its disk and then a trailer, which says what it is; as it comes through a pipe. */
+struct img_trailer {
+    size_t length;                  /* of the trailer; at most 512 */
+    uint64_t excess;                /* the disk is at most so much shorter than what lies before the trailer */
+    /* Can an image that begins with these 512 bytes be of this kind? */
+    bool (*fits)(const uint8_t *head);
+    /* The size of the disk; `before`: where the trailer lies. */
+    int (*judge)(const uint8_t *trailer, uint64_t before, uint64_t *size, struct img_error *err);
+};
+
 /* Returns -EINVAL, with the error message for an inconsistent bitmap. */
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
@@ -262,6 +272,8 @@ struct img_driver {
     int (*in_folder)(const char *name, const char *inside, char **found);
     int (*create)(const struct img_create *request, struct img_error *err);
     const struct img_stream_ops *stream;    /* FORMAT: can be written in order; NULL: it cannot */
+
+    const struct img_trailer *trailer;      /* FORMAT: NULL: it has none */
 
     /* PROTOCOL, FILTER, ADAPTER, and formats that do not map to host offsets.  flags: IMG_WRITE_FUA, only with the
      * trait IMG_WRITES_FUA, or for a FILTER, which passes it on. */

@@ -341,6 +341,11 @@ const struct img_driver *img_intake_probe(struct img_intake *intake, struct img_
  * Its limits.forward is set.
  */
 int img_intake_image(struct img_intake *intake, struct img **image, const struct img_open *how, struct img_error *err);
+/*
+ * Is it an image of this format that is the bytes of its disk and then a trailer?  Then img_intake_read gives only the
+ * bytes of the disk from now on, and fails with -EINVAL at the end if that does not fit.
+ */
+bool img_intake_take_trailer(struct img_intake *intake, const char *format);
 /* Read what is left, for a writer that must not be told that nobody reads. */
 void img_intake_drain(struct img_intake *intake);
 

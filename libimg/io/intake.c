@@ -27,6 +27,9 @@ struct img_intake {
     uint64_t front;                     /* this many bytes have come */
     bool sealed, ended, refused, told;
     uint64_t due;
+
+    const struct img_trailer *trailer;  /* NULL: none */
+    uint64_t disk;                      /* where the disk ends; 0: not known */
 };
 
 struct img_intake *img_intake_new(int fd, const char *name)
@@ -157,7 +160,113 @@ bool img_intake_is_whole(const struct img_intake *intake)
     return intake->ended && intake->head_length == intake->front;
 }
 
+/* ---- What is kept -------------------------------------------------------------------------- */
+
+/* Copy from the ring, at whose end a range may be split. */
+static void copy_window(const struct img_intake *intake, unsigned char *to, uint64_t from, uint64_t length)
+{
+    uint64_t at = from % IMG_INTAKE_WINDOW, first = img_min(length, IMG_INTAKE_WINDOW - at);
+
+    memcpy(to, intake->ring + at, (size_t)first);
+    memcpy(to + first, intake->ring, (size_t)(length - first));
+}
+
+/* The input has ended inside a range that is wanted.  A last cluster may be cut, but nothing else. */
+static int judge_end(struct img_intake *intake)
+{
+    if (!intake->sealed || intake->front > intake->due)
+        return 0;
+    if (!intake->told)
+        img_notice(IMG_FAULT, "'%s' ended after %llu bytes, before the end of the image", intake->name,
+                   (unsigned long long)intake->front);
+    intake->told = true;
+    return -EIO;
+}
+
+static int fetch(struct img_intake *intake, unsigned char *buffer, uint64_t offset, uint64_t length)
+{
+    uint64_t end = offset + length, there, kept;
+    int ret = intake->sealed ? 0 : fill_head(intake, end);
+
+    if (ret == 0 && end > intake->front && !intake->ended)
+        ret = fill_window(intake, end);
+    if (ret == 0 && end > intake->front)
+        ret = judge_end(intake);
+    if (ret < 0)
+        return ret;
+    there = img_min(end, img_max(intake->front, offset)) - offset;
+    memset(buffer + there, 0, (size_t)(length - there));
+    kept = offset < intake->head_length ? img_min(there, intake->head_length - offset) : 0;
+    if (kept)
+        memcpy(buffer, intake->head + offset, (size_t)kept);
+    if (kept == there)
+        return 0;
+    if (intake->front - (offset + kept) > IMG_INTAKE_WINDOW) {
+        intake->refused = true;
+        return -ESPIPE;
+    }
+    copy_window(intake, buffer + kept, offset + kept, there - kept);
+    return 0;
+}
+
 /* ---- As it is -------------------------------------------------------------------------- */
+
+/* Find out where the disk ends, when all of the input has come. */
+static int find_end_of_disk(struct img_intake *intake)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    uint64_t before = img_align_up(intake->front, SECTOR);
+    unsigned char bytes[SECTOR];
+    int ret = -EINVAL;
+
+    if (before < intake->trailer->length)
+        img_error_set(&err, EINVAL, "It is too short");
+    else if ((ret = fetch(intake, bytes, before -= intake->trailer->length, intake->trailer->length)) == 0)
+        ret = intake->trailer->judge(bytes, before, &intake->disk, &err);
+    if (ret == 0 && (intake->disk > before || before - intake->disk > intake->trailer->excess))
+        ret = img_error_set(&err, EINVAL, "The image says that its disk has %llu bytes, but %llu came",
+                            (unsigned long long)intake->disk, (unsigned long long)before);
+    if (ret < 0)
+        img_notice(IMG_FAULT, "'%s': %s", intake->name, err.text ? err.text : img_strerror(ret));
+    img_error_clear(&err);
+    return ret;
+}
+
+/* What could be the trailer, or does not belong to the disk, is held back until the end comes. */
+static int64_t read_disk(struct img_intake *intake, void *buffer, uint64_t length)
+{
+    uint64_t held = intake->trailer->length + intake->trailer->excess, end;
+    bool ended = intake->ended;
+    int ret;
+
+    length = img_min(length, IMG_INTAKE_WINDOW / 2);
+    ret = fill_window(intake, intake->position + length + held + SECTOR);
+    if (ret == 0 && intake->ended && (!ended || !intake->disk))
+        ret = find_end_of_disk(intake);
+    end = intake->ended ? intake->disk : intake->position + length;
+    length = img_min(length, end - intake->position);
+    if (ret == 0 && length)
+        ret = fetch(intake, buffer, intake->position, length);
+    if (ret < 0)
+        return ret;
+    intake->position += length;
+    return (int64_t)length;
+}
+
+bool img_intake_take_trailer(struct img_intake *intake, const char *format)
+{
+    const struct img_driver *driver = img_driver_find(format);
+    unsigned char head[SECTOR] = { 0 };
+
+    if (!driver || !driver->trailer || img_intake_keep(intake, sizeof head) < 0 || img_intake_is_whole(intake))
+        return false;
+    memcpy(head, intake->head, (size_t)img_min(intake->head_length, sizeof head));
+    if (!driver->trailer->fits(head))
+        return false;
+    img_intake_seal(intake, 0);
+    intake->trailer = driver->trailer;
+    return true;
+}
 
 int64_t img_intake_read(struct img_intake *intake, void *buffer, uint64_t length)
 {
@@ -165,6 +274,8 @@ int64_t img_intake_read(struct img_intake *intake, void *buffer, uint64_t length
     uint64_t before;
     int ret;
 
+    if (intake->trailer)
+        return read_disk(intake, buffer, length);
     if (intake->position < intake->head_length) {
         kept = img_min(length, intake->head_length - intake->position);
         memcpy(buffer, intake->head + intake->position, (size_t)kept);
@@ -224,53 +335,6 @@ void img_intake_drain(struct img_intake *intake)
 struct node {
     struct img_intake *intake;
 };
-
-/* Copy from the ring, at whose end a range may be split. */
-static void copy_window(const struct img_intake *intake, unsigned char *to, uint64_t from, uint64_t length)
-{
-    uint64_t at = from % IMG_INTAKE_WINDOW, first = img_min(length, IMG_INTAKE_WINDOW - at);
-
-    memcpy(to, intake->ring + at, (size_t)first);
-    memcpy(to + first, intake->ring, (size_t)(length - first));
-}
-
-/* The input has ended inside a range that is wanted.  A last cluster may be cut, but nothing else. */
-static int judge_end(struct img_intake *intake)
-{
-    if (!intake->sealed || intake->front > intake->due)
-        return 0;
-    if (!intake->told)
-        img_notice(IMG_FAULT, "'%s' ended after %llu bytes, before the end of the image", intake->name,
-                   (unsigned long long)intake->front);
-    intake->told = true;
-    return -EIO;
-}
-
-static int fetch(struct img_intake *intake, unsigned char *buffer, uint64_t offset, uint64_t length)
-{
-    uint64_t end = offset + length, there, kept;
-    int ret = intake->sealed ? 0 : fill_head(intake, end);
-
-    if (ret == 0 && end > intake->front && !intake->ended)
-        ret = fill_window(intake, end);
-    if (ret == 0 && end > intake->front)
-        ret = judge_end(intake);
-    if (ret < 0)
-        return ret;
-    there = img_min(end, img_max(intake->front, offset)) - offset;
-    memset(buffer + there, 0, (size_t)(length - there));
-    kept = offset < intake->head_length ? img_min(there, intake->head_length - offset) : 0;
-    if (kept)
-        memcpy(buffer, intake->head + offset, (size_t)kept);
-    if (kept == there)
-        return 0;
-    if (intake->front - (offset + kept) > IMG_INTAKE_WINDOW) {
-        intake->refused = true;
-        return -ESPIPE;
-    }
-    copy_window(intake, buffer + kept, offset + kept, there - kept);
-    return 0;
-}
 
 static int node_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
 {

@@ -22,6 +22,7 @@ MEGA = 1024 * 1024
 # Format, options of the conversion, does it come in order?
 STREAMS = [('qcow2', ['-O', 'qcow2']), ('qcow2', ['-c', '-O', 'qcow2']), ('qcow2', ['-S', '4k', '-O', 'qcow2'])]
 VMDK = ['-O', 'vmdk', '-o', 'subformat=streamOptimized']
+ORDERED = ['vdi', 'vpc', 'parallels']
 FILES = ['qcow2', 'qcow', 'qed', 'vmdk', 'vdi', 'vpc', 'vhdx', 'parallels']
 
 
@@ -41,6 +42,11 @@ class Case(ImageCase):
             self.piped = self.tool == IMG and rng.random() < .5
         elif kind < .7:
             self.format, self.words, self.tool, self.piped = 'raw', ['-O', 'raw'], PEER, False
+        elif kind < .8:
+            self.format = rng.choice([name for name in ORDERED if can_make(name)])
+            self.words, self.tool, self.piped = ['-O', self.format], rng.choice([IMG, PEER]), False
+            if self.format == 'vpc' and rng.random() < .6:
+                self.words += ['-o', 'subformat=fixed']
         else:
             self.format, self.forward, self.piped = rng.choice([name for name in FILES if can_make(name)]), False, False
             self.words, self.tool = ['-O', self.format], rng.choice([IMG, PEER])
@@ -115,7 +121,7 @@ class Case(ImageCase):
         if want is None:
             self.problems.append(f'the reference tool cannot read it: {said}')
             return
-        given = ['-f', self.format] if self.rng.random() < .3 or self.format == 'raw' else []
+        given = ['-f', self.format] if self.rng.random() < .3 or self.format in ('raw', 'vpc') else []
         self.convert(given, data, want)
         self.convert_to_pipe(given, data, want)
         self.digest(given, data, want)
@@ -158,7 +164,7 @@ class Case(ImageCase):
         with open(self.path('other.raw'), 'wb') as file:
             file.write(changed)
         words = ['compare'] + given + ['-F', 'raw', '@']
-        saves = not self.forward or self.format == 'raw'
+        saves = not self.forward or self.format == 'raw' or 'subformat=fixed' in self.words
         self.check(words, self.piped_run(words + ['want.raw'], data, saves))
         result = self.piped_run(words + ['other.raw'], data, saves)
         sector = at // 512 * 512
