@@ -5,13 +5,14 @@
 #include <stdlib.h>
 
 /*
- * A raw, qcow2 or qed file grows as input arrives.  Other formats cannot grow, nor can an image that is itself written to
- * a pipe; it may also read its source twice.
+ * A raw, qcow2 or qed file grows as input arrives.  Other formats cannot grow, nor can an image that is itself written
+ * to a pipe; it may also read its source twice.
  */
 static struct app_reading needs(const struct convert *r)
 {
     bool image_to_pipe = r->to_stream && !r->raw_stream;
-    bool grows = image_to_pipe ? false : r->no_create || r->raw_stream || !r->driver || img_driver_can_resize(r->driver);
+    bool grows = !image_to_pipe &&
+                 (r->no_create || r->raw_stream || !r->driver || img_driver_can_resize(r->driver));
 
     return (struct app_reading){ .sized = r->source_count > 1 || !grows,
                                  .any_order = image_to_pipe || r->snapshot || r->bitmaps };

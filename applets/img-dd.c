@@ -226,7 +226,8 @@ static int copy(struct dd *dd)
     uint64_t length = img_min(dd->length, room);
     struct img_copy what = {
         .sources = &dd->source, .source_count = dd->source ? 1 : 0, 
-        .intake = dd->from_stream ? dd->opened.intake : NULL, .target = dd->target, .target_fd = dd->target_fd, .stream = dd->stream,
+        .intake = dd->from_stream ? dd->opened.intake : NULL,
+        .target = dd->target, .target_fd = dd->target_fd, .stream = dd->stream,
         .source_offset = dd->from, .length = length == UINT64_MAX ? 0 : length, .target_offset = dd->to,
         .exact = true, .grow_target = dd->target && dd->from_stream && !dd->fixed,
         .in_order = true, .sparse = dd->sparse ? SPARSE_RUN : 0,

@@ -33,8 +33,8 @@ struct app_source {
 
 /*
  * Open the source `name` for reading: `-`, /dev/stdin, /dev/fd/N, a named pipe, or the name of an image.  What comes
- * through a pipe is probed, and saved to a file if it cannot be read as it comes.  Returns 0, or -1 after a message; then
- * nothing is open.
+ * through a pipe is probed, and saved to a file if it cannot be read as it comes.  Returns 0, or -1 after a message;
+ * then nothing is open.
  */
 int app_open_source(struct app_source *source, const char *name, const struct img_open *how,
                     const struct app_reading *reading);

@@ -315,15 +315,15 @@ int img_close(struct img *image, struct img_error *err);
 
 /*
  * Open the image that an open descriptor holds: a regular file or a device.  The descriptor is borrowed until the image
- * is closed, and its position does not change.  `name` is for messages; the files that the image names are looked up from
- * the folder of this name.
+ * is closed, and its position does not change.  `name` is for messages; the files that the image names are looked up
+ * from the folder of this name.
  */
 int img_open_descriptor(struct img **image, int fd, const char *name, const struct img_open *how,
                         struct img_error *err);
 
 /*
- * An intake reads a descriptor from its position on, once: a pipe, a socket.  The descriptor is borrowed.  `name` as above.
- * For one thread at a time, except reads of the image.
+ * An intake reads a descriptor from its position on, once: a pipe, a socket.  The descriptor is borrowed.  `name` as
+ * above.  For one thread at a time, except reads of the image.
  */
 struct img_intake;
 struct img_intake *img_intake_new(int fd, const char *name);      /* NULL: out of memory */
@@ -336,9 +336,9 @@ int img_intake_skip(struct img_intake *intake, uint64_t length);
 /* Find the format by the first bytes, which stay to be read; as img_open does it.  Before any other call. */
 const struct img_driver *img_intake_probe(struct img_intake *intake, struct img_error *err);
 /*
- * Open the image that comes, to be read in the order of its disk, in one pass, with bounded memory.  -ESPIPE without a
- * message: the format, or this image, needs another order.  Then nothing is lost: all of it can be read with img_intake_read.
- * Its limits.forward is set.
+ * Open the image that comes, to be read in the order of its disk, in one pass, with bounded memory.  Its limits.forward
+ * is set, unless it is so short that it is kept whole.  -ESPIPE without a message: the format, or this image, needs
+ * another order.  Then nothing is lost: all of it can be read with img_intake_read.
  */
 int img_intake_image(struct img_intake *intake, struct img **image, const struct img_open *how, struct img_error *err);
 /*

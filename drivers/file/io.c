@@ -63,7 +63,7 @@ int file_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
     return 0;
 }
 
-/* Open the file of `fd` once more.  Its name is asked first; if that means another file by now, /proc knows this one. */
+/* Open the file of `fd` once more.  Its name is tried first; if it means another file by now, /proc knows this one. */
 static int open_again(const char *name, int fd, int flags)
 {
     CLEANUP_FREE char *path = img_asprintf("/proc/self/fd/%d", fd);

@@ -2,9 +2,9 @@
 /*
  * forward.c - images in open descriptors, and images that come through a pipe.
  *
- * An image can be read forward if its tables lie before its data, and the data in about the order of the disk.  So it is
- * opened and its whole map is walked first; all that is read meanwhile is kept.  Then the map says which bytes will be
- * wanted in which order, and so whether a window of the last bytes is enough, and how many readers it can serve.
+ * An image can be read forward if its tables lie before its data, and the data in about the order of the disk.  So it
+ * is opened and its whole map is walked first; all that is read meanwhile is kept.  Then the map says which bytes will
+ * be wanted in which order, and so whether a window of the last bytes is enough, and how many readers it can serve.
  */
 #include "chain.h"
 #include "io/intake.h"
@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* WINDOW: what a reader takes of the disk at a time. */
-enum { WINDOW = 1 << 20, MOST_READERS = 8, MOST_EXTENTS = 1 << 24, SMALL = 1 << 20, SECTOR = 512 };
+enum { WINDOW = 1 << 20, MOST_READERS = 8, MOST_EXTENTS = 1 << 23, SMALL = 1 << 20, SECTOR = 512 };
 
 /* ---- Opening over a storage ---------------------------------------------------------- */
 
@@ -240,7 +240,6 @@ static int try(struct img_intake *intake, struct img **image, const struct img_o
 int img_intake_image(struct img_intake *intake, struct img **image, const struct img_open *how, struct img_error *err)
 {
     const struct img_driver *driver;
-    struct img_open known = *how;
     bool whole;
     int ret;
 
@@ -254,14 +253,12 @@ int img_intake_image(struct img_intake *intake, struct img **image, const struct
     whole = img_intake_is_whole(intake);
     if (!whole && driver && !(driver->traits & IMG_READS_FORWARD))
         return -ESPIPE;
-    if (driver && !how->format)
-        known.format = img_driver_name(driver);
-    ret = try(intake, image, &known, err);
+    ret = try(intake, image, how, err);
     /* The end came while it was opened: all of it is there, and now its length is known, too. */
     if (whole || !img_intake_is_whole(intake))
         return ret;
     if (*image)
         close_quietly(image);
     img_error_clear(err);
-    return try(intake, image, &known, err);
+    return try(intake, image, how, err);
 }

@@ -2,9 +2,9 @@
 /*
  * intake.h - the storage that an intake (img.h) is for a format; for graph/forward.c and the copy engine.
  *
- * While an image is opened and its map is walked, all that was read is kept, up to IMG_INTAKE_HEAD bytes: the tables of an
- * image that can be read forward are there.  From img_intake_seal on only the head and the last IMG_INTAKE_WINDOW bytes can
- * be read again, so that several readers may be a little apart.  Any other read fails with -ESPIPE.
+ * While an image is opened and its map is walked, all that was read is kept, up to IMG_INTAKE_HEAD bytes: the tables of
+ * an image that can be read forward are there.  From img_intake_seal on only the head and the last IMG_INTAKE_WINDOW
+ * bytes can be read again, so that several readers may be a little apart.  Any other read fails with -ESPIPE.
  */
 #ifndef IMG_IO_INTAKE_H
 #define IMG_IO_INTAKE_H

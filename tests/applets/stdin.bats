@@ -91,7 +91,8 @@ as_a_stream() {
         img 0 compare -f raw want.raw b.qcow2
         cmd 0 in_shell 'cat a.vpc | TMPDIR=/nonexistent qemu-img digest -f vpc - | cut -c -64'
         out "$(sha256sum < want.raw | cut -c -64)"
-        cmd 0 in_shell 'cat a.vpc | TMPDIR=/nonexistent qemu-img dd -f vpc bs=1000 skip=77 | cmp - <(tail -c +77001 want.raw)'
+        TMPDIR=/nonexistent cmd 0 qemu-img dd -f vpc bs=1000 skip=77 of=b.raw < <(cat a.vpc)
+        tail -c +77001 want.raw | cmp -n $(($(stat -c %s want.raw) - 77000)) - b.raw
         # a disk that is shorter than what comes: by less than a cylinder the geometry may leave out
         head -c "$(stat -c %s want.raw)" want.raw > long
         head -c 1M /dev/urandom >> long

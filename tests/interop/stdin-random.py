@@ -79,7 +79,8 @@ class Case(ImageCase):
         if not self.piped:
             return self.run(self.tool, words + ['a.img']).code == 0
         with open(self.path('a.img'), 'wb') as file:
-            return subprocess.run([self.tool] + words + ['-'], cwd=self.folder, stdout=file, check=False).returncode == 0
+            done = subprocess.run([self.tool] + words + ['-'], cwd=self.folder, stdout=file, check=False)
+        return done.returncode == 0
 
     # ---- the writer
 
@@ -127,6 +128,25 @@ class Case(ImageCase):
         self.digest(given, data, want)
         self.compare(given, data, want)
         self.dd(given, data, want)
+        self.hostile(bytearray(data))
+
+    def hostile(self, data):
+        """Damaged, it is read or refused; the content is that of the damaged file."""
+        rng = self.rng
+        for _ in range(rng.randrange(1, 6)):
+            at = rng.choice([rng.randrange(min(len(data), 1 << 16) or 1), rng.randrange(len(data) or 1)])
+            data[at:at + 1] = bytes([rng.choice([0, 1, 255, rng.randrange(256)])])
+        if rng.random() < .3:
+            del data[rng.randrange(len(data)):]
+        self.write('damaged.img', bytes(data), 'damaged')
+        words = ['digest', '-f', self.format]
+        code, out, err = self.piped_run(words + ['@'], bytes(data), True)
+        direct = self.run(IMG, words + ['damaged.img'])
+        if code not in (0, 1) or (code == 1 and not err):
+            self.problems.append(f'damaged: exit {code}: {err}')
+        # (a stream of vmdk is read by its markers, a file by its tables)
+        if code == direct.code == 0 and self.format != 'vmdk' and out.split()[0].decode() != direct.out.split()[0]:
+            self.problems.append('damaged: another content than that of the file')
 
     def check(self, what, result, code=0):
         if result[0] != code or result[2]:
