@@ -37,11 +37,11 @@ static int open_file(struct app_source *source, int fd, const char *name, const 
 static int is_raw(struct app_source *source, const char *name, const struct img_open *how)
 {
     struct img_error err = IMG_ERROR_INIT;
-    const struct img_driver *driver;
+    const struct img_driver *driver = how->format ? img_driver_find(how->format)
+                                                  : img_intake_probe(source->intake, &err);
 
-    if (how->format)
-        return app_is_plain(how->format);
-    driver = img_intake_probe(source->intake, &err);
+    if (!driver && how->format)
+        img_error_set(&err, EINVAL, "Unknown driver '%s'", how->format);
     if (driver && img_driver_need(driver, &err) == 0)
         return img_driver_is_plain(driver);
     img_error_prefix(&err, "Could not open '%s': ", name);

@@ -111,7 +111,7 @@ int vmdk_open_monolithic(struct img *image, struct img_error *err)
         header.descriptor_sectors < VMDK_DESCRIPTOR_SECTORS)
         s->descriptor_room = header.descriptor_sectors * VMDK_SECTOR;
     ret = vmdk_read_ids(image, text, err);
-    if (ret == 0 && s->extents.at[0].grain && vmdk_goes_forward(image, &header))
+    if (ret == 0 && s->extents.at[0].grain && vmdk_goes_forward(image->file, &header))
         ret = vmdk_open_forward(image, &header, err);
     return ret;
 }

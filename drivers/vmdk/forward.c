@@ -8,7 +8,8 @@
  */
 #include "vmdk.h"
 
-enum { KNOWN = 32768, MARKER = 16 };
+/* The largest grain (in sectors) of which the storage can hold several at a time. */
+enum { KNOWN = 32768, MARKER = 16, MOST_SECTORS = 2048 };
 
 struct grain {
     uint64_t index, host, length;
@@ -18,6 +19,7 @@ struct vmdk_forward {
     uint64_t at;                        /* of the next marker */
     uint64_t left;                      /* grains to come; UINT64_MAX: until the end marker */
     uint64_t count;                     /* grains that came */
+    bool closing;                       /* the directory or the footer came: no more grains do */
     bool ended, broken;
     struct grain known[KNOWN];          /* the last of them, a ring */
 };
@@ -30,10 +32,10 @@ static const struct grain *known(const struct vmdk_forward *forward, uint64_t nu
 /* ---- Opening ---------------------------------------------------------------------------- */
 
 /* A grain that a table calls zero has no marker. */
-bool vmdk_goes_forward(const struct img *image, const struct vmdk_header *header)
+bool vmdk_goes_forward(const struct img *file, const struct vmdk_header *header)
 {
-    return image->file->limits.forward && header->compression == VMDK_DEFLATE && header->flags & VMDK_MARKERS &&
-           !(header->flags & VMDK_ZEROED_GRAIN) && header->overhead;
+    return file->limits.forward && header->compression == VMDK_DEFLATE && header->flags & VMDK_MARKERS &&
+           !(header->flags & VMDK_ZEROED_GRAIN) && header->overhead && header->grain <= MOST_SECTORS;
 }
 
 static int count_grains(struct img *image, struct vmdk_extent *extent, uint64_t *count)
@@ -117,7 +119,11 @@ static int skip_metadata(const struct img *image, struct vmdk_forward *forward, 
 {
     uint64_t length;
 
+    forward->closing |= type == VMDK_MARKER_DIRECTORY || type == VMDK_MARKER_FOOTER;
     if (type == VMDK_MARKER_END && sectors == 0) {
+        /* Zeroes look like an end marker, and may be what a download has not yet filled. */
+        if (forward->left == UINT64_MAX && !forward->closing)
+            return refuse(image, forward, "The stream ends before its directory");
         forward->ended = forward->left == UINT64_MAX;
         forward->at += VMDK_SECTOR;
         return 0;

@@ -192,7 +192,7 @@ int vmdk_decode(struct img *image, const void *coded, size_t coded_length, void 
 
 /* forward.c */
 /* Is the file with this header read by its markers? */
-bool vmdk_goes_forward(const struct img *image, const struct vmdk_header *header);
+bool vmdk_goes_forward(const struct img *file, const struct vmdk_header *header);
 /* The only extent is there; at_end: its directory is not. */
 int vmdk_open_forward(struct img *image, const struct vmdk_header *header, struct img_error *err);
 int vmdk_map_forward(struct img *image, const struct vmdk_extent *extent, uint64_t end, struct img_extent *run);

@@ -192,6 +192,38 @@ as_a_stream() {
     [ ! -e ./- ]
 }
 
+@test "stdin: sockets, and a descriptor of a VMDK whose extents are files" {
+    disk
+    img 0 convert -f raw -O qcow2 a.raw a.qcow2
+    python3 - "$IMG" <<'END'
+import os, socket, subprocess, sys, threading
+ours, theirs = socket.socketpair()
+def write():
+    with open('a.qcow2', 'rb') as file:
+        ours.sendfile(file)
+    ours.shutdown(socket.SHUT_WR)
+writer = threading.Thread(target=write)
+writer.start()
+fd = theirs.fileno()
+process = subprocess.Popen([sys.argv[1], 'convert', '-O', 'raw', f'/dev/fd/{fd}', f'/dev/fd/{fd}'], pass_fds=[fd])
+theirs.close()
+with open('b.raw', 'wb') as file:
+    while piece := ours.recv(1 << 16):
+        file.write(piece)
+writer.join()
+sys.exit(process.wait())
+END
+    cmp a.raw b.raw
+    img 0 convert -f raw -O vmdk -o subformat=twoGbMaxExtentSparse a.raw split.vmdk
+    cmd 0 in_shell 'cat split.vmdk | qemu-img convert -O raw - b.raw'
+    cmp a.raw b.raw
+    img 0 convert -f raw -O vmdk -o subformat=streamOptimized a.raw stream.vmdk
+    printf '%s\n' '# Disk DescriptorFile' version=1 CID=fffffffe parentCID=ffffffff 'createType="twoGbMaxExtentSparse"' \
+        'RW 32768 SPARSE "stream.vmdk"' > text.vmdk
+    cmd 0 in_shell 'cat text.vmdk | qemu-img convert -O raw - b.raw'
+    cmp a.raw b.raw
+}
+
 @test "stdin: several sources, one after the other" {
     disk
     img 0 convert -f raw -O qcow2 a.raw a.qcow2
@@ -308,6 +340,9 @@ save('long', lambda new: struct.pack_into('<I', new, b[0] + 8, 1 << 31))
 save('far', lambda new: struct.pack_into('<Q', new, b[0], 1 << 60))
 save('odd', lambda new: struct.pack_into('<Q', new, b[0], b[1] + 1))
 save('huge', lambda new: struct.pack_into('<QII', new, b[0], 1 << 55, 0, 1))
+def hollow(new):
+    new[b[0]:] = bytes(len(new) - b[0])
+save('hollow', hollow)
 save('none', lambda new: struct.pack_into('<Q', new, 64, 1 << 62))
 END
     cmd 1 in_shell 'cat swapped | qemu-img convert -O raw - b.raw'
@@ -316,6 +351,8 @@ END
         cmd 1 in_shell "cat $name | qemu-img convert -O raw - b.raw"
         has "$ERR" "^qemu-img: '-': Invalid (grain )?marker"
     done
+    cmd 1 in_shell 'cat hollow | qemu-img convert -O raw - b.raw'
+    has "$ERR" "^qemu-img: '-': The stream ends before its directory"
     cmd 1 in_shell "cat none | qemu-img convert -O raw - b.raw"
 }
 
