@@ -379,6 +379,27 @@ END
     done
 }
 
+@test "stdin: a target that fails is told while an image is still to come" {
+    need_root
+    mkdir small
+    mount -t tmpfs -o size=1m none small || skip 'needs mount'
+    head -c 12M /dev/urandom > a.raw
+    mkfifo idle
+    for how in '-O qcow2' '-O vmdk -o subformat=streamOptimized'; do
+        # shellcheck disable=SC2086
+        qemu-img convert $how -f raw a.raw - > a.image
+        # it gives 4 MiB and then nothing, until it is ended
+        (head -c 4M a.image || true; exec sleep 600) > idle 2> /dev/null &
+        writer=$!
+        rc=0
+        timeout 60 "$IMG" convert -O raw - small/x < idle 2> err || rc=$?
+        kill "$writer"
+        [ "$rc" -eq 1 ] && grep -F 'No space left on device' err || { umount small; return 1; }
+        rm -f small/x
+    done
+    umount small
+}
+
 @test "stdin: memory is bounded" {
     no_asan
     pattern a.raw 5 0 256M
