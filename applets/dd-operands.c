@@ -12,14 +12,12 @@
 static bool parse_input(struct dd *dd, const char *value)
 {
     dd->input = strcmp(value, "-") ? value : NULL;
-    dd->named = true;
     return true;
 }
 
 static bool parse_output(struct dd *dd, const char *value)
 {
     dd->output = strcmp(value, "-") ? value : NULL;
-    dd->named = true;
     return true;
 }
 

@@ -12,7 +12,6 @@ struct dd {
 
     /* Operands */
     const char *input, *output;             /* NULL: standard input, standard output */
-    bool named;                             /* one of them was given, perhaps as - */
     uint64_t block, count, skip, seek;      /* count, skip and seek in blocks */
     uint64_t output_size;                   /* of osize=, bytes */
     bool has_count, has_output_size;

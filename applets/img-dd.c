@@ -47,7 +47,7 @@ static void parse_options(struct dd *dd)
 /* Refuse a terminal, and an empty command line: neither means standard input or output. */
 static bool check_names(struct dd *dd)
 {
-    if ((!dd->named && !dd->app->operand_count) ||
+    if ((!dd->input && !dd->output && !dd->app->operand_count) ||
         (!dd->input && isatty(STDIN_FILENO)) || (!dd->output && isatty(STDOUT_FILENO)))
         return app_refuse("Must specify both input and output files");
     dd->piped = !dd->input || (!dd->image_opts && app_is_stream(dd->input));
@@ -126,8 +126,7 @@ static bool open_source(struct dd *dd)
     struct app_reading reading = { .sized = sized, .exact = !sized, .any_order = dd->to_stream && sized,
                                    .folder = folder };
 
-    if ((dd->input ? app_open_source(&dd->opened, dd->input, &how, &reading)
-                   : app_open_input(&dd->opened, "-", &how, &reading)) < 0)
+    if (app_open_source(&dd->opened, dd->input ? dd->input : "-", &how, &reading) < 0)
         return false;
     dd->source = dd->opened.image;
     dd->from_stream = app_is_raw_stream(&dd->opened);
@@ -225,7 +224,7 @@ static int copy(struct dd *dd)
     uint64_t room = dd->fixed ? img_size(dd->target) - dd->to : UINT64_MAX, copied = 0;
     uint64_t length = img_min(dd->length, room);
     struct img_copy what = {
-        .sources = &dd->source, .source_count = dd->source ? 1 : 0, 
+        .sources = &dd->source, .source_count = dd->source ? 1 : 0,
         .intake = dd->from_stream ? dd->opened.intake : NULL,
         .target = dd->target, .target_fd = dd->target_fd, .stream = dd->stream,
         .source_offset = dd->from, .length = length == UINT64_MAX ? 0 : length, .target_offset = dd->to,

@@ -85,7 +85,11 @@ static int open_exact(struct app_source *source, int fd, const char *name, const
 {
     int raw = is_raw(source, name, how);
 
-    return raw == 0 ? open_file(source, fd, name, how) : raw < 0 ? -1 : 0;
+    if (raw != 0)
+        return raw < 0 ? -1 : 0;
+    img_intake_free(source->intake);
+    source->intake = NULL;
+    return open_file(source, fd, name, how);
 }
 
 static int open_stream(struct app_source *source, int fd, const char *name, const struct img_open *how,
@@ -111,31 +115,28 @@ static void release(struct app_source *source)
 
 /* ---- By name ------------------------------------------------------------------------------ */
 
-int app_open_input(struct app_source *source, const char *name, const struct img_open *how,
-                   const struct app_reading *reading)
+/* The descriptor to read a pipe or standard input from; -1 after a message. */
+static int find_descriptor(struct app_source *source, const char *name)
 {
-    *source = (struct app_source)APP_SOURCE_INIT;
-    if (open_stream(source, STDIN_FILENO, name, how, reading, app_source_kind("-")) == 0)
-        return 0;
-    release(source);
-    return -1;
+    int fd = strcmp(name, "-") == 0 ? STDIN_FILENO : img_fd_of_name(name);
+
+    if (fd < 0)
+        fd = source->fd = app_open_stream(name, O_RDONLY);
+    return fd;
 }
 
 int app_open_source(struct app_source *source, const char *name, const struct img_open *how,
                     const struct app_reading *reading)
 {
     enum app_source_kind kind = how->image_opts ? APP_NAMED : app_source_kind(name);
-    int fd = img_fd_of_name(name);
+    int fd;
 
-    if (kind == APP_INPUT_FILE || (kind == APP_PIPE && strcmp(name, "-") == 0))
-        return app_open_input(source, name, how, reading);
     *source = (struct app_source)APP_SOURCE_INIT;
     if (kind == APP_NAMED) {
         source->image = app_open(name, how);
         return source->image ? 0 : -1;
     }
-    if (fd < 0)
-        fd = source->fd = app_open_stream(name, O_RDONLY);
+    fd = find_descriptor(source, name);
     if (fd >= 0 && open_stream(source, fd, name, how, reading, kind) == 0)
         return 0;
     release(source);

@@ -38,9 +38,6 @@ struct app_source {
  */
 int app_open_source(struct app_source *source, const char *name, const struct img_open *how,
                     const struct app_reading *reading);
-/* The same for standard input with another name for messages. */
-int app_open_input(struct app_source *source, const char *name, const struct img_open *how,
-                   const struct app_reading *reading);
 /* Close it; an error changes status 0 to 1.  After success the writer of a pipe gets to write all of it. */
 int app_close_source(struct app_source *source, int status);
 /* Is it raw bytes whose length is not known? */
