@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* WINDOW: what a reader takes of the disk at a time. */
-enum { WINDOW = 1 << 20, MOST_READERS = 8, MOST_EXTENTS = 1 << 23, SMALL = 1 << 20, SECTOR = 512 };
+enum { WINDOW = 1 << 20, MOST_READERS = 8, MOST_STEPS = 1 << 24, SMALL = 1 << 20, SECTOR = 512 };
 
 /* ---- Opening over a storage ---------------------------------------------------------- */
 
@@ -84,6 +84,7 @@ struct plan {
     uint64_t count;                 /* of units with data */
     unsigned readers;               /* that can work at a time; 0: none can */
     uint64_t due;                   /* see img_intake_seal */
+    unsigned steps;                 /* of the walk: tables may say more than anybody wants to hear */
 };
 
 /* Could the unit, and those before it that may not be done yet, still be read if all of them were begun? */
@@ -109,6 +110,7 @@ static void end_unit(struct plan *plan)
 /* The disk at `offset` is at [host, host + length) of the file. */
 static void add_range(struct plan *plan, uint64_t offset, uint64_t host, uint64_t length)
 {
+    plan->steps++;
     if (offset / plan->unit != plan->index) {
         end_unit(plan);
         plan->index = offset / plan->unit;
@@ -147,10 +149,9 @@ static int walk(struct plan *plan)
     struct img *image = plan->image;
     struct img_extent extent;
     uint64_t size = img_size(image);
-    unsigned count = 0;
 
     for (uint64_t at = 0; at < size; at += extent.length) {
-        int ret = ++count > MOST_EXTENTS ? -ESPIPE : img_map(image, at, size - at, &extent);
+        int ret = ++plan->steps > MOST_STEPS ? -ESPIPE : img_map(image, at, size - at, &extent);
         if (ret < 0)
             return ret;
         if (extent.file == image->file)
