@@ -169,6 +169,8 @@ struct img *app_open(const char *name, const struct img_open *how);
 void app_advise_share(const struct img_open *how, struct img_error *err);
 /* If a backing file is missing as `full`, beside the image, and is there as the user wrote it, tell that. */
 void app_advise_beside(const char *backing, const char *full, struct img_error *err);
+/* The same for a reader that needs a file: `-` is standard input, if it is a file or a device.  A pipe is refused. */
+struct img *app_open_seekable(const char *name, const struct img_open *how);
 /* Remove the prefix "Could not open 'NAME': " of img_open, for callers with another prefix. */
 void app_cut_prefix(struct img_error *err, const char *name);
 /* Close the image; an error is printed and changes status 0 to 1. */
@@ -189,9 +191,9 @@ bool app_can_create(const struct img_driver *driver);
 
 /* ---- Streams (stream.c) ---------------------------------------------------------- */
 
-/* Is `name` an existing pipe or socket? */
+/* Is `name` a pipe or a socket: an open descriptor (/dev/stdin, /dev/fd/N), or a file? */
 bool app_is_stream(const char *name);
-/* Open it for reading or writing (O_RDONLY, O_WRONLY).  NULL: standard input or output, depending on the flag.
+/* Open it for reading or writing (O_RDONLY, O_WRONLY).  NULL and "-": standard input or output, depending on the flag.
  * Returns a file descriptor for app_close_stream, or -1 after a message. */
 int app_open_stream(const char *name, int flag);
 /* Close it; standard streams stay open.  Returns 0 or a negative errno; -1 as descriptor is allowed. */

@@ -266,6 +266,9 @@ static unsigned worker_count(const struct compare *what)
 
     img_reach_add(&reach, what->images[0]);
     img_reach_add(&reach, what->images[1]);
+    /* What is read forward is not read by several that are not in step. */
+    if (reach.forward)
+        return 1;
     return (unsigned)img_min(img_max(near, img_min(reach.requests, FAR_WORKERS)), useful);
 }
 

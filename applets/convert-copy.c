@@ -74,7 +74,8 @@ static int close_stream(int fd, int status)
 int convert_copy(struct convert *r)
 {
     struct img_copy what = {
-        .sources = r->images, .source_count = r->from_stream ? 0 : r->source_count, .source_fd = STDIN_FILENO,
+        .sources = r->images, .source_count = r->from_stream ? 0 : r->source_count,
+        .intake = r->from_stream ? r->opened[0].intake : NULL,
         .target = r->target, .target_fd = -1,
         .top_layer_only = r->backing != NULL, .grow_target = r->from_stream && !r->to_stream,
         .compress = r->compress, .salvage = r->salvage, .salvaged = tell_salvaged, .offload = r->offload,

@@ -194,7 +194,7 @@ int convert_judge_target(struct convert *r)
 
     if (fresh && judge_options(r) < 0)
         return -1;
-    if (convert_check_bitmaps(r) < 0)
+    if (r->images && convert_check_bitmaps(r) < 0)
         return -1;
     return fresh && r->to_stream && !app_can_stream(r->driver) ? -1 : 0;
 }

@@ -4,6 +4,7 @@
 #define CONVERT_H
 
 #include "digest.h"
+#include "source.h"
 #include "../libimg/copy.h"
 
 struct convert {
@@ -22,11 +23,13 @@ struct convert {
     char **sources;
     size_t source_count;
     const char *target_name;
-    bool from_stream, to_stream;
+    bool piped;                        /* a source comes through a pipe */
+    bool from_stream, to_stream;       /* from_stream: raw bytes whose length is not known */
     bool raw_stream;                   /* to_stream, in raw format */
 
     const struct img_driver *driver;   /* of the target */
-    struct img **images;
+    struct app_source *opened;         /* the sources, */
+    struct img **images;               /* and their images */
     uint64_t total;
     struct img *target;
     struct img_stream *stream;         /* instead of a target: an image that is written in order */
@@ -37,6 +40,8 @@ struct convert {
 
 /* Open all sources, add up their lengths, and load the snapshot of -l. Returns 0, or -1 after a message. */
 int convert_open_sources(struct convert *r);
+/* Close them; returns the exit code. */
+int convert_close_sources(struct convert *r, int status);
 
 /* convert-target.c ------------------------------------------------------------ */
 
@@ -47,12 +52,6 @@ int convert_find_driver(struct convert *r);
 int convert_judge_target(struct convert *r);
 /* Then create the target unless -n, and open it; nothing is written to a stream yet. */
 int convert_open_target(struct convert *r);
-
-/* convert-spool.c -------------------------------------------------------------- */
-
-/* If standard input must first be saved to a file, save it and make the file the source.  Returns 0, or -1 after a
- * message. */
-int convert_spool(struct convert *r);
 
 /* convert-bitmaps.c ----------------------------------------------------------- */
 

@@ -11,13 +11,13 @@
 
 static bool parse_input(struct dd *dd, const char *value)
 {
-    dd->input = value;
+    dd->input = strcmp(value, "-") ? value : NULL;
     return true;
 }
 
 static bool parse_output(struct dd *dd, const char *value)
 {
-    dd->output = value;
+    dd->output = strcmp(value, "-") ? value : NULL;
     return true;
 }
 

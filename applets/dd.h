@@ -3,7 +3,7 @@
 #ifndef DD_H
 #define DD_H
 
-#include "applet.h"
+#include "source.h"
 
 struct dd {
     struct app *app;
@@ -20,9 +20,11 @@ struct dd {
     bool progress;
 
     /* The request in bytes */
-    bool from_stream, to_stream;
-    int source_fd, target_fd;               /* -1: an image */
-    struct img *source, *target;
+    bool piped;                             /* the input is standard input or a pipe */
+    bool from_stream, to_stream;            /* from_stream: its bytes are read as they come */
+    int target_fd;                          /* -1: an image */
+    struct app_source opened;               /* the input, */
+    struct img *source, *target;            /* and its image, NULL: it is a stream */
     struct img_stream *stream;              /* instead of target: an image that is written in order */
     uint64_t from, length, to;              /* length: for a stream the maximum to read, UINT64_MAX: all */
     bool created, fixed;                    /* the target is new; the target keeps its size */
@@ -30,13 +32,6 @@ struct dd {
 
 /* dd-operands.c: read app->operands; false after a message. */
 bool dd_parse_operands(struct dd *dd);
-
-/* dd-stream.c ----------------------------------------------------------------------- */
-
-/* Skip this many bytes.  Returns 1, 0 if the stream is shorter, or a negative errno. */
-int dd_skip_stream(int fd, uint64_t length);
-/* Reads a byte to check: 1 at the end of the stream, otherwise 0 or a negative errno. */
-int dd_at_end(int fd);
 
 /* dd-target.c: create or open the output image, and make it long enough; -1 after a message. */
 int dd_prepare_target(struct dd *dd);

@@ -196,7 +196,7 @@ static int run(struct app *app)
     parse(app, &r);
     if (!app_cache(r.cache, "source cache", &r.how.cache))
         return STATUS_FAILED;
-    image = app_open(r.name, &r.how);
+    image = app_open_seekable(r.name, &r.how);
     if (!image)
         return STATUS_FAILED;
     return app_close(image, check_image(image, &r));

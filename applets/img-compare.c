@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* img-compare.c - compare the content of two images.  The walk is in compare-walk.c. */
 #include "compare.h"
+#include "source.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -33,6 +34,7 @@ struct request {
     const char *cache;
     bool strict, progress;
     enum app_output output;
+    struct app_source opened[2];
     struct img *images[2];
     uint64_t sizes[2], total;
 };
@@ -170,6 +172,16 @@ static int give_up(const struct request *r, int status)
     return status;
 }
 
+static int open_side(struct request *r, unsigned side)
+{
+    const struct app_reading reading = { .sized = true };
+
+    if (app_open_source(&r->opened[side], r->names[side], &r->how[side], &reading) < 0)
+        return -1;
+    r->images[side] = r->opened[side].image;
+    return 0;
+}
+
 static int open_and_compare(struct request *r)
 {
     int status;
@@ -177,15 +189,13 @@ static int open_and_compare(struct request *r)
     if (!app_cache(r->cache, "source cache", &r->how[0].cache))
         return give_up(r, STATUS_OPEN);
     r->how[1].cache = r->how[0].cache;
-    r->images[0] = app_open(r->names[0], &r->how[0]);
-    if (!r->images[0])
+    if (open_side(r, 0) < 0)
         return give_up(r, STATUS_OPEN);
-    r->images[1] = app_open(r->names[1], &r->how[1]);
-    if (!r->images[1])
-        return app_close(r->images[0], give_up(r, STATUS_OPEN));
+    if (open_side(r, 1) < 0)
+        return app_close_source(&r->opened[0], give_up(r, STATUS_OPEN));
     status = compare_open(r);
-    status = app_close(r->images[1], status);
-    return app_close(r->images[0], status);
+    status = app_close_source(&r->opened[1], status);
+    return app_close_source(&r->opened[0], status);
 }
 
 static void parse(struct app *app, struct request *r)

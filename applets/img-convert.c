@@ -142,7 +142,7 @@ static int split_operands(struct convert *r)
     r->to_stream = !r->target_opts && (strcmp(r->target_name, "-") == 0 || app_is_stream(r->target_name));
     r->raw_stream = r->to_stream && app_is_plain(r->target_format);
     for (size_t i = 0; i < r->source_count; i++)
-        r->from_stream |= !r->source_opts && strcmp(r->sources[i], "-") == 0;
+        r->piped |= !r->source_opts && app_source_kind(r->sources[i]) == APP_PIPE;
     return 0;
 }
 
@@ -170,12 +170,6 @@ static bool check_streams(const struct convert *r)
 {
     if (r->to_stream && r->progress && strcmp(r->target_name, "-") == 0)
         return app_refuse("-p writes to standard output, which is the target");
-    if (r->from_stream && r->source_count > 1)
-        return app_refuse("Standard input must be the only source");
-    if (r->from_stream && r->source_format && !app_is_plain(r->source_format))
-        return app_refuse("Standard input can only be read as raw");
-    if (r->from_stream && (r->snapshot || r->bitmaps))
-        return app_refuse("Standard input has neither snapshots nor bitmaps");
     if (r->to_stream && !r->raw_stream && r->no_create)
         return app_refuse("Standard output is always a new image: -n is for one that is there");
     if (r->raw_stream && (r->compress || r->backing || r->create_options))
@@ -189,17 +183,18 @@ static int open_and_copy(struct convert *r)
 {
     int status;
 
-    if (!r->from_stream && convert_open_sources(r) < 0)
+    if (!r->piped && convert_open_sources(r) < 0)
         return 1;
-    /* If standard input must be saved, that is done before the target is created, and all checks before that. */
-    if (convert_judge_target(r) < 0 || convert_spool(r) < 0 || convert_open_target(r) < 0)
+    /* If what comes must be saved, that is done before the target is created, and all checks before that. */
+    if (convert_judge_target(r) < 0 ||
+        (r->piped && (convert_open_sources(r) < 0 || convert_check_bitmaps(r) < 0)) || convert_open_target(r) < 0)
         return 1;
     status = convert_copy(r);
     if (status == 0)
         status = convert_copy_bitmaps(r);
     status = app_close_after(r->target, status);
     r->target = NULL;
-    return status;
+    return convert_close_sources(r, status);
 }
 
 static int convert(struct convert *r)
@@ -219,10 +214,8 @@ static int convert(struct convert *r)
 static void release(struct convert *r)
 {
     app_close(r->target, 1);
+    convert_close_sources(r, 1);
     img_stream_close(r->stream);
-    for (size_t i = 0; r->images && i < r->source_count; i++)
-        app_close(r->images[i], 1);
-    free(r->images);
     img_doc_free(r->create_options);
 }
 
@@ -263,7 +256,7 @@ const struct applet applet_convert = {
                 " [--bitmaps [--skip-broken-bitmaps]] [-m NUM] [-W] [-C] [--salvage] [-r RATE] [--digest ALGO]"
                 " [-B BACKING_FILENAME [-F BACKING_FMT]] [--object OBJDEF] [-p] [-q] SRC_FILENAME... TGT_FILENAME",
     .options = options,
-    .operands = "SRC_FILENAME   source image; several are concatenated; `-` is standard input, raw\n"
+    .operands = "SRC_FILENAME   source image; several are concatenated; `-` is standard input\n"
                 "TGT_FILENAME   target image; `-` is standard output: raw, or a format that can be written in order",
     .main = convert_main,
 };

@@ -51,20 +51,18 @@ static bool check_names(struct dd *dd)
     if ((!dd->input && !dd->output && !dd->app->operand_count) ||
         (!dd->input && isatty(STDIN_FILENO)) || (!dd->output && isatty(STDOUT_FILENO)))
         return app_refuse("Must specify both input and output files");
-    dd->from_stream = !dd->input || (!dd->image_opts && app_is_stream(dd->input));
+    dd->piped = !dd->input || (!dd->image_opts && app_is_stream(dd->input));
     dd->to_stream = !dd->output || app_is_stream(dd->output);
     return true;
 }
 
 static bool check_streams(const struct dd *dd)
 {
-    if (dd->from_stream && (dd->image_opts || (dd->input_format && !app_is_plain(dd->input_format))))
-        return app_refuse("Standard input can only be read as raw");
-    if (dd->from_stream && dd->to_stream && !app_is_plain(dd->output_format))
-        return app_refuse("Standard input can be read only once: on standard output it can become a raw image only");
+    if (!dd->input && dd->image_opts)
+        return app_refuse("--image-opts needs if=, a list key=value,...");
     if (dd->to_stream && (dd->seek || dd->no_create || dd->has_output_size))
         return app_refuse("Standard output takes no seek=, osize= or -n");
-    if ((dd->from_stream && dd->direct_input) || (dd->to_stream && dd->direct_output))
+    if ((dd->piped && dd->direct_input) || (dd->to_stream && dd->direct_output))
         return app_refuse("A stream has no direct I/O");
     return true;
 }
@@ -91,32 +89,49 @@ static bool place_part(struct dd *dd, uint64_t size)
     return true;
 }
 
-static bool open_image(struct dd *dd)
+/* An image on standard output needs its size first, and some formats cannot grow. */
+static bool needs_size(const struct dd *dd)
 {
-    struct img_open how = { .format = dd->input_format, .flags = dd->share ? IMG_SHARE : 0,
-                            .cache = dd->direct_input ? IMG_CACHE_NONE : IMG_CACHE_WRITEBACK,
-                            .image_opts = dd->image_opts };
+    const struct img_driver *driver = img_driver_find(dd->output_format);
 
-    dd->source = app_open(dd->input, &how);
-    return dd->source && place_part(dd, img_size(dd->source));
+    if (dd->to_stream)
+        return !app_is_plain(dd->output_format);
+    return driver && !dd->no_create && !img_driver_can_resize(driver);
 }
 
-static bool open_stream(struct dd *dd)
+static bool place_stream(struct dd *dd)
 {
     int ret;
 
-    dd->source_fd = app_open_stream(dd->input, O_RDONLY);
-    if (dd->source_fd < 0 || !place_part(dd, INT64_MAX))
+    if (!place_part(dd, INT64_MAX))
         return false;
     if (!dd->has_count && dd->length)
         dd->length = UINT64_MAX;
-    ret = dd->from ? dd_skip_stream(dd->source_fd, dd->from) : 1;
+    ret = dd->from ? img_intake_skip(dd->opened.intake, dd->from) : 1;
     dd->from = 0;
     if (ret < 0) {
         app_error("error while reading from input image file: %s", img_strerror(ret));
         return false;
     }
     return ret > 0 || cannot_skip(dd);
+}
+
+static bool open_source(struct dd *dd)
+{
+    struct img_open how = { .format = dd->input_format, .flags = dd->share ? IMG_SHARE : 0,
+                            .cache = dd->direct_input ? IMG_CACHE_NONE : IMG_CACHE_WRITEBACK,
+                            .image_opts = dd->image_opts };
+    CLEANUP_FREE char *folder = app_spool_folder(dd->to_stream ? NULL : dd->output);
+    bool sized = needs_size(dd);
+    /* A stream is what it is long, but an image is whole sectors. */
+    struct app_reading reading = { .sized = sized, .exact = !sized, .any_order = dd->to_stream && sized,
+                                   .folder = folder };
+
+    if (app_open_source(&dd->opened, dd->input ? dd->input : "-", &how, &reading) < 0)
+        return false;
+    dd->source = dd->opened.image;
+    dd->from_stream = app_is_raw_stream(&dd->opened);
+    return dd->from_stream ? place_stream(dd) : place_part(dd, img_size(dd->source));
 }
 
 static bool place_target(struct dd *dd)
@@ -194,13 +209,14 @@ static int explain(const struct img_copy_fault *fault, int error)
 /* The output cannot grow and is full; is there more input? */
 static int check_rest(const struct dd *dd)
 {
-    int ret = dd_at_end(dd->source_fd);
+    char byte;
+    int64_t n = img_intake_read(dd->opened.intake, &byte, 1);
 
-    if (ret < 0) {
-        app_error("error while reading from input image file: %s", img_strerror(ret));
+    if (n < 0) {
+        app_error("error while reading from input image file: %s", img_strerror((int)n));
         return 1;
     }
-    return ret ? 0 : fail_writing(ENOSPC);
+    return n ? fail_writing(ENOSPC) : 0;
 }
 
 static int copy(struct dd *dd)
@@ -209,7 +225,8 @@ static int copy(struct dd *dd)
     uint64_t room = dd->fixed ? img_size(dd->target) - dd->to : UINT64_MAX, copied = 0;
     uint64_t length = img_min(dd->length, room);
     struct img_copy what = {
-        .sources = &dd->source, .source_count = dd->source ? 1 : 0, .source_fd = dd->source_fd,
+        .sources = &dd->source, .source_count = dd->source ? 1 : 0,
+        .intake = dd->from_stream ? dd->opened.intake : NULL,
         .target = dd->target, .target_fd = dd->target_fd, .stream = dd->stream,
         .source_offset = dd->from, .length = length == UINT64_MAX ? 0 : length, .target_offset = dd->to,
         .exact = true, .grow_target = dd->target && dd->from_stream && !dd->fixed,
@@ -251,8 +268,8 @@ static int close_all(struct dd *dd, int status)
     status = app_close_after(dd->target, status);
     if (ret < 0 && status == 0)
         status = fail_writing(ret);
-    app_close_stream(dd->source_fd);
-    return app_close(dd->source, status);
+    dd->opened.part = dd->has_count;
+    return app_close_source(&dd->opened, status);
 }
 
 static bool prepare_output(struct dd *dd)
@@ -267,15 +284,15 @@ static bool prepare_output(struct dd *dd)
 
 static int run(struct app *app)
 {
-    struct dd dd = { .app = app, .output_format = IMG_PLAIN_FORMAT, .block = STANDARD_BLOCK, .source_fd = -1,
-                     .target_fd = -1 };
+    struct dd dd = { .app = app, .output_format = IMG_PLAIN_FORMAT, .block = STANDARD_BLOCK,
+                     .opened = APP_SOURCE_INIT, .target_fd = -1 };
     int status = 1;
 
     parse_options(&dd);
     if (!dd_parse_operands(&dd) || !check_names(&dd) || !check_streams(&dd))
         return 1;
     app_progress_start(false, 1.0);
-    if ((dd.from_stream ? open_stream(&dd) : open_image(&dd)) && place_target(&dd) && prepare_output(&dd)) {
+    if (open_source(&dd) && place_target(&dd) && prepare_output(&dd)) {
         status = copy(&dd);
         if (status == 0 && dd.sync)
             status = sync_output(&dd);
@@ -291,8 +308,8 @@ const struct applet applet_dd = {
                 "[skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
                 "[status=none|progress] [if=INPUT] [of=OUTPUT]",
     .options = options,
-    .operands = "if=INPUT       input image; without it standard input, raw\n"
-                "of=OUTPUT      output image; without it standard output, raw or\n"
+    .operands = "if=INPUT       input image; without it, or `-`, standard input\n"
+                "of=OUTPUT      output image; without it, or `-`, standard output, raw or\n"
                 "               a format that can be written in order\n"
                 "bs=BLOCK_SIZE  block size in bytes (512), with a suffix k, M, G ...\n"
                 "count=BLOCKS   stop after this many blocks of the input, including skipped blocks\n"

@@ -5,6 +5,7 @@
  * are those of sha256sum(1).
  */
 #include "digest.h"
+#include "source.h"
 #include "../libimg/copy.h"
 
 #include <errno.h>
@@ -64,13 +65,13 @@ static void explain(const char *name, const struct img_copy_fault *fault, int er
         app_error("%s: error while reading at byte %llu: %s", name, at, img_strerror(error));
 }
 
-/* `image` NULL: standard input. */
-static int digest_content(const struct request *r, const char *name, struct img *image,
+static int digest_content(const struct request *r, const char *name, const struct app_source *source,
                           const struct digest_choice *choice, uint8_t *result, uint64_t *length)
 {
     struct img_digest *digest = app_need(img_digest_new(choice->hash, choice->tree));
     struct img_copy what = {
-        .sources = &image, .source_count = image ? 1 : 0, .source_fd = STDIN_FILENO, .target_fd = -1,
+        .sources = &source->image, .source_count = source->image ? 1 : 0,
+        .intake = source->image ? NULL : source->intake, .target_fd = -1,
         .workers = (unsigned)r->workers, .sparse = 512,
         .digest = digest, .progress = app_progress,
     };
@@ -88,33 +89,19 @@ static int digest_content(const struct request *r, const char *name, struct img 
     return ret;
 }
 
-static bool is_stdin(const struct request *r, const char *name)
-{
-    return !r->how.image_opts && !strcmp(name, "-");
-}
-
 /* 0, or -1 after a message. */
 static int digest_file(const struct request *r, const char *name, const struct digest_choice *choice, uint8_t *result,
                        uint64_t *length)
 {
-    struct img *image;
+    struct app_reading reading = { .any_order = r->snapshot };
+    struct app_source source;
     int ret = -1;
 
-    if (is_stdin(r, name)) {
-        if (r->how.format && !app_is_plain(r->how.format))
-            app_error("Standard input can only be read as raw");
-        else if (r->snapshot)
-            app_error("Standard input has no snapshots");
-        else
-            ret = digest_content(r, name, NULL, choice, result, length);
-        return ret < 0 ? -1 : 0;
-    }
-    image = app_open(name, &r->how);
-    if (!image)
+    if (app_open_source(&source, name, &r->how, &reading) < 0)
         return -1;
-    if (!r->snapshot || app_load_snapshot(image, r->snapshot) == 0)
-        ret = digest_content(r, name, image, choice, result, length);
-    return app_close(image, ret < 0) ? -1 : 0;
+    if (!r->snapshot || app_load_snapshot(source.image, r->snapshot) == 0)
+        ret = digest_content(r, name, &source, choice, result, length);
+    return app_close_source(&source, ret < 0) ? -1 : 0;
 }
 
 static int print_file(struct request *r, const char *name)
@@ -165,7 +152,7 @@ static bool is_missing(const struct request *r, const char *name)
 {
     struct stat st;
 
-    return !r->how.image_opts && !is_stdin(r, name) && stat(name, &st) < 0 && errno == ENOENT;
+    return !r->how.image_opts && strcmp(name, "-") && stat(name, &st) < 0 && errno == ENOENT;
 }
 
 static void say_result(const struct request *r, const char *name, const char *result)
@@ -355,7 +342,7 @@ const struct applet applet_digest = {
                 " [--output human|json] [--check [--ignore-missing] [--quiet | --status | --warn] [--strict]]"
                 " [--object OBJDEF] FILE...",
     .options = options,
-    .operands = "FILE   image to read; `-` is standard input, raw.  With --check: a list of digests (`-` or no FILE:\n"
+    .operands = "FILE   image to read; `-` is standard input.  With --check: a list of digests (`-` or no FILE:\n"
                 "       standard input)\n\n"
                 "The content is what a guest reads, with the length of the virtual size, so the digest is that of\n"
                 "the raw file.  sha256sum(1) can check a list, too, if its files are raw.",

@@ -87,7 +87,8 @@ static bool gather_chain(const struct request *r, struct img_doc *infos)
         }
         app_need(IMG_VECTOR_PUSH(&opened, app_strdup(name)) ? opened.at : NULL);
         how.format = format;
-        image = app_open(name, &how);
+        /* A backing file that is called - is a file. */
+        image = img_doc_count(infos) ? app_open(name, &how) : app_open_seekable(name, &how);
         if (!image) {
             good = false;
             break;

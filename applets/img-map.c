@@ -245,7 +245,7 @@ static int run(struct app *app)
 
     if (!parse(app, &r))
         return 1;
-    image = app_open(r.name, &r.how);
+    image = app_open_seekable(r.name, &r.how);
     if (!image)
         return 1;
     setvbuf(stdout, buffer, _IOFBF, sizeof buffer);

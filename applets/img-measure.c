@@ -156,7 +156,7 @@ static int open_and_measure(const struct request *r)
     struct img *source = NULL;
     int status = 1;
 
-    if (r->name && !(source = app_open(r->name, &r->how)))
+    if (r->name && !(source = app_open_seekable(r->name, &r->how)))
         return 1;
     if (!r->snapshot || app_load_snapshot(source, r->snapshot) == 0)
         status = measure(r, source);

@@ -5,23 +5,26 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 bool app_is_stream(const char *name)
 {
+    int fd = img_fd_of_name(name);
     struct stat st;
 
-    return stat(name, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+    return (fd < 0 ? stat(name, &st) : fstat(fd, &st)) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 }
 
 int app_open_stream(const char *name, int flag)
 {
     int fd;
 
-    if (!name)
+    if (!name || strcmp(name, "-") == 0)
         return flag == O_RDONLY ? STDIN_FILENO : STDOUT_FILENO;
-    fd = open(name, flag | O_CLOEXEC);
+    fd = img_fd_of_name(name);
+    fd = fd < 0 ? open(name, flag | O_CLOEXEC) : fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0)
         app_error("Could not open '%s': %s", name, img_strerror(errno));
     return fd;

@@ -42,14 +42,13 @@ struct img_copy_rebase {
 struct img_copy {
     struct img *const *sources;    /* concatenated; */
     size_t source_count;
-    int source_fd;                 /* or, with source_count 0, a stream read to its end */
+    struct img_intake *intake;     /* or, with source_count 0, a stream read to its end */
     struct img *target;            /* or NULL: */
     int target_fd;                 /* a stream that receives every byte in order; */
     struct img_stream *stream;     /* or an image of this kind, whose size is that of the source in whole sectors */
 
     /* A range: [source_offset, +length) of the sources, which must be that long, is copied to target_offset of the
-     * target.  length 0: to the end.  A stream is read from its current position, with source_offset 0, and may be
-     * shorter. */
+     * target.  length 0: to the end.  A stream is read on, with source_offset 0, and may be shorter. */
     uint64_t source_offset, length, target_offset;
     bool exact;                    /* copy the exact length of a stream; otherwise pad it to whole sectors, like raw */
 

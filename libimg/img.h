@@ -339,6 +339,44 @@ int img_open_options(struct img **image, const char *name, const struct img_doc 
  * error means that not everything reached the storage. NULL is allowed. */
 int img_close(struct img *image, struct img_error *err);
 
+/* ---- Descriptors and pipes (forward.c, intake.c) ---------------------------------- */
+
+/*
+ * Open the image that an open descriptor holds: a regular file or a device.  The descriptor is borrowed until the image
+ * is closed, and its position does not change.  `name` is for messages; the files that the image names are looked up
+ * from the folder of this name.
+ */
+int img_open_descriptor(struct img **image, int fd, const char *name, const struct img_open *how,
+                        struct img_error *err);
+
+/*
+ * An intake reads a descriptor from its position on, once: a pipe, a socket.  The descriptor is borrowed.  `name` as
+ * above.  For one thread at a time, except reads of the image.
+ */
+struct img_intake;
+struct img_intake *img_intake_new(int fd, const char *name);      /* NULL: out of memory */
+void img_intake_free(struct img_intake *intake);                  /* NULL is fine; its image must be closed */
+/* The next bytes, from the first on.  Returns the length read, which is less than `length` only at the end, or a
+ * negative errno. */
+int64_t img_intake_read(struct img_intake *intake, void *buffer, uint64_t length);
+/* Leave out so many bytes: 1, 0 if the input is shorter, or a negative errno.  In a file this takes no time. */
+int img_intake_skip(struct img_intake *intake, uint64_t length);
+/* Find the format by the first bytes, which stay to be read; as img_open does it.  Before any other call. */
+const struct img_driver *img_intake_probe(struct img_intake *intake, struct img_error *err);
+/*
+ * Open the image that comes, to be read in the order of its disk, in one pass, with bounded memory.  Its limits.forward
+ * is set, unless it is so short that it is kept whole.  -ESPIPE without a message: the format, or this image, needs
+ * another order.  Then nothing is lost: all of it can be read with img_intake_read.
+ */
+int img_intake_image(struct img_intake *intake, struct img **image, const struct img_open *how, struct img_error *err);
+/*
+ * Is it an image of this format that is the bytes of its disk and then a trailer?  Then img_intake_read gives only the
+ * bytes of the disk from now on, and fails with -EINVAL at the end if that does not fit.
+ */
+bool img_intake_take_trailer(struct img_intake *intake, const char *format);
+/* Read what is left, for a writer that must not be told that nobody reads. */
+void img_intake_drain(struct img_intake *intake);
+
 const struct img_driver *img_driver_of(const struct img *image);
 /* Name as qemu-img shows it: the plain name, or json:{...} if a plain name would lose options. */
 const char *img_filename(const struct img *image);
@@ -774,6 +812,9 @@ struct img_limits {
     /* Useful number of requests in flight.  Requests of a storage with round trips overlap. */
     uint32_t requests;              /* at a time, beyond the number of processors; 0: that is enough */
     bool round_trip;                /* map takes a round trip: cache its answers */
+    /* Not 0: the image can only be read forward, once (see img_intake_image): this many windows of 1 MiB of it, in a
+     * row, may be read at the same time. */
+    uint32_t forward;
 };
 /* The limits of an open image, as they stand. */
 const struct img_limits *img_limits(const struct img *image);
@@ -781,6 +822,7 @@ const struct img_limits *img_limits(const struct img *image);
 struct img_reach {
     uint32_t requests;
     bool round_trip;
+    uint32_t forward;               /* but of this the least that is not 0 */
 };
 /* Widen *reach by an image and its backing chain; NULL is none. */
 void img_reach_add(struct img_reach *reach, const struct img *image);

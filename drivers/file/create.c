@@ -48,9 +48,10 @@ int file_create(const struct img_create *request, struct img_error *err)
     if (mode == FILE_PREALLOC_METADATA)
         return img_error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
 
-    CLEANUP_FD int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    bool shared;
+    CLEANUP_FD int fd = file_open_name(name, O_RDWR | O_CREAT | O_CLOEXEC, &shared);
     if (fd < 0)
-        return refused(errno, "create", name, err);
+        return refused(-fd, "create", name, err);
     status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_WRITE | IMG_PERM_RESIZE,
                        request->shared & ~(unsigned)IMG_PERM_RESIZE, name, err);
     if (status == 0)
@@ -65,12 +66,13 @@ int file_create(const struct img_create *request, struct img_error *err)
 static int open_existing(const char *name, struct img_error *err)
 {
     struct stat status;
+    bool shared;
 
-    if (stat(name, &status) == 0 && file_check_kind(&status, true, name, err) < 0)
+    if (file_stat_name(name, &status) == 0 && file_check_kind(&status, true, name, err) < 0)
         return -EINVAL;
-    int fd = open(name, O_RDWR | O_CLOEXEC);
+    int fd = file_open_name(name, O_RDWR | O_CLOEXEC, &shared);
     if (fd < 0)
-        return refused(errno, "open", name, err);
+        return refused(-fd, "open", name, err);
     if (file_check_writable(fd, err) < 0) {
         close(fd);
         return -EACCES;

@@ -49,7 +49,7 @@ static int probe_device(const char *name)
 {
     struct stat status;
 
-    return stat(name, &status) == 0 && file_is_device(status.st_mode) ? 100 : 0;
+    return file_stat_name(name, &status) == 0 && file_is_device(status.st_mode) ? 100 : 0;
 }
 
 static int check_options(const struct img *image, const struct file_open_options *options,
@@ -89,19 +89,19 @@ static int open_flags(const struct img *image)
 }
 
 /* Returns a descriptor, or a negative errno, with *err set if there is more to say. */
-static int open_anywhere(const struct img *image, const char *name, bool device, struct img_error *err)
+static int open_anywhere(struct img *image, const char *name, bool device, struct img_error *err)
 {
+    struct file_state *file = image->state;
     struct stat status;
-    int fd;
 
     /* Opening a directory is harmless, and the system has the better message. */
-    if (stat(name, &status) == 0 && !S_ISDIR(status.st_mode) && file_check_kind(&status, device, name, err) < 0)
+    if (file_stat_name(name, &status) == 0 && !S_ISDIR(status.st_mode) &&
+        file_check_kind(&status, device, name, err) < 0)
         return -EINVAL;
-    fd = open(name, open_flags(image));
-    return fd < 0 ? -errno : fd;
+    return file_open_name(name, open_flags(image), &file->shared);
 }
 
-static int open_name(const struct img *image, const char *name, bool device, struct img_error *err)
+static int open_name(struct img *image, const char *name, bool device, struct img_error *err)
 {
     int fd = image->within ? file_open_within(image->within, name, device, open_flags(image), err)
                            : open_anywhere(image, name, device, err);
@@ -212,6 +212,8 @@ static int lock_file(struct img *image, struct img_error *err)
 
 static void release(struct file_state *file)
 {
+    if (file->fd >= 0 && file->shared)
+        file_unlock(file->fd);
     if (file->fd >= 0)
         close(file->fd);
     if (file->end_fd >= 0)

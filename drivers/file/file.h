@@ -4,6 +4,7 @@
  *
  *   kind.c     regular files, devices
  *   file.c     the two vtables, open, close, info, limits
+ *   descriptor.c  names that mean a descriptor which is open already
  *   lock.c     OFD locks that show other users how the image is used
  *   holder.c   which process has a lock
  *   place.c    files that must lie in a folder, and folders that are images
@@ -69,6 +70,7 @@ struct file_state {
     int fd;
     enum file_locking locking;
     bool device, block;             /* block: a block device, not a character device */
+    bool shared;                    /* somebody else has the same open file */
     bool write_through;             /* every write reaches the storage before it is acknowledged */
     atomic_uint missing;            /* FILE_NO_... */
     atomic_int writeback_error;     /* error while writing back the page cache: the kernel reports it only once */
@@ -92,6 +94,11 @@ int file_check_writable(int fd, struct img_error *err);
 
 /* Advice for a file that may not be opened or created: whom it lets in. */
 void file_advise_access(const char *name, struct img_error *err);
+/* descriptor.c: stat() and open() for a name that may mean a descriptor; open returns a negative errno on failure.
+ * *shared: the result shares its open file with that descriptor.  Are two descriptors of the same file? */
+int file_stat_name(const char *name, struct stat *status);
+int file_open_name(const char *name, int flags, bool *shared);
+bool file_is_same(int fd, int other);
 
 /* place.c: open `name` if it lies in `folder` after links are resolved.  Returns a descriptor, or a negative errno,
  * with *err set if there is more to say. */
@@ -104,6 +111,8 @@ int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, co
 /* holder.c: add to the error which processes have a lock on this byte, if anybody gets advice. */
 void file_advise_holder(int fd, unsigned byte, struct img_error *err);
 
+/* Drop all of them, where closing does not. */
+void file_unlock(int fd);
 int file_locking_parse(const char *text, enum file_locking *mode, struct img_error *err);
 
 /* io.c */

@@ -63,24 +63,38 @@ int file_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
     return 0;
 }
 
-/* Returns the descriptor without O_DIRECT, or a negative errno.  The kernel keeps both descriptors coherent. */
-static int end_descriptor(struct file_state *file)
+/* Open the file of `fd` once more.  Its name is tried first; if it means another file by now, /proc knows this one. */
+static int open_again(const char *name, int fd, int flags)
 {
-    LOCK_SCOPE(&file->end_lock);
-    if (file->end_fd < 0) {
-        CLEANUP_FREE char *path = img_asprintf("/proc/self/fd/%d", file->fd);
+    CLEANUP_FREE char *path = img_asprintf("/proc/self/fd/%d", fd);
+    int again = open(name, flags);
 
-        if (!path)
-            return -ENOMEM;
-        file->end_fd = open(path, O_RDWR | O_CLOEXEC | (file->write_through ? O_DSYNC : 0));
-    }
-    return file->end_fd < 0 ? -errno : file->end_fd;
+    if (again >= 0 && file_is_same(again, fd))
+        return again;
+    if (again >= 0)
+        close(again);
+    again = path ? open(path, flags) : -1;
+    if (!path)
+        return -ENOMEM;
+    return again < 0 ? -errno : again;
+}
+
+/* Returns the descriptor without O_DIRECT, or a negative errno.  The kernel keeps both descriptors coherent. */
+static int end_descriptor(struct img *image)
+{
+    struct file_state *file = image->state;
+
+    LOCK_SCOPE(&file->end_lock);
+    if (file->end_fd < 0)
+        file->end_fd = open_again(image->filename, file->fd,
+                                  O_RDWR | O_CLOEXEC | O_NONBLOCK | (file->write_through ? O_DSYNC : 0));
+    return file->end_fd;
 }
 
 /* Write less than a block at the end of the file: O_DIRECT would extend the file to a whole block. */
-static int write_end(struct file_state *file, const void *buffer, uint64_t offset, size_t length)
+static int write_end(struct img *image, const void *buffer, uint64_t offset, size_t length)
 {
-    int fd = end_descriptor(file);
+    int fd = end_descriptor(image);
 
     return fd < 0 ? fd : file_write_plain(fd, buffer, length, offset);
 }
@@ -91,7 +105,7 @@ static int write_direct(struct img *image, const char *buffer, uint64_t offset, 
     size_t tail = length & (image->limits.request_alignment - 1), body = length - tail;
     int status = body ? file_write_plain(file->fd, buffer, body, offset) : 0;
 
-    return status == 0 && tail ? write_end(file, buffer + body, offset + body, tail) : status;
+    return status == 0 && tail ? write_end(image, buffer + body, offset + body, tail) : status;
 }
 
 int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)

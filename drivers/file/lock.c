@@ -139,6 +139,18 @@ static void warn_unlocked(const char *name, int status)
                    "the image at the same time", name, img_strerror(status));
 }
 
+void file_unlock(int fd)
+{
+#ifdef F_OFD_SETLK
+    struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = HELD_BASE,
+                          .l_len = UNSHARED_BASE - HELD_BASE + PERMISSIONS };
+
+    (void)fcntl(fd, F_OFD_SETLK, &lock);
+#else
+    (void)fd;
+#endif
+}
+
 int file_lock(int fd, enum file_locking mode, unsigned perm, unsigned shared, const char *name,
               struct img_error *err)
 {

@@ -149,6 +149,7 @@ const struct img_driver img_driver_parallels = {
         .marks = IMG_MARKS(IMG_AT(0, "WithoutFreeSpace\2\0\0\0"), IMG_OR, IMG_AT(0, "WithouFreSpacExt\2\0\0\0"), IMG_OR,
                            IMG_NAMED("DiskDescriptor.xml"), IMG_XML("Parallels_disk_image"))
     ),
+    .traits = IMG_READS_FORWARD,
     .state_size = sizeof(struct parallels_image), .options = options,
     .create_size = sizeof(struct parallels_create_options), .open_size = sizeof(struct open_options),
     .open = parallels_open, .close = parallels_close,

@@ -365,7 +365,7 @@ const struct img_driver img_driver_qcow2 = {
     ),
     .has_bitmaps = has_bitmaps,
     .bitmaps = &qcow2_bitmap_ops,
-    .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS,
+    .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS | IMG_READS_FORWARD,
     .state_size = sizeof(struct qcow2),
     .options = qcow2_options,
     .create_size = sizeof(struct qcow2_create_options),

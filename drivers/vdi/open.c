@@ -127,6 +127,7 @@ const struct img_driver img_driver_vdi = {
         .name = "vdi", .kind = IMG_FORMAT, .alias = "virtualbox vbox", .precedence = 1,
         .marks = IMG_MARKS(IMG_AT(64, "\x7f\x10\xda\xbe"))
     ),
+    .traits = IMG_READS_FORWARD,
     .state_size = sizeof(struct vdi), .options = vdi_options, .create_size = sizeof(struct vdi_create_options),
     .open = vdi_open, .close = vdi_close, .create = vdi_create, .zero = vdi_zero, .map = vdi_map,
     .reserve = vdi_reserve, .publish = vdi_publish, .cancel = vdi_cancel,

@@ -110,7 +110,10 @@ int vmdk_open_monolithic(struct img *image, struct img_error *err)
     if (header.descriptor == VMDK_DESCRIPTOR_SECTOR && header.descriptor_sectors &&
         header.descriptor_sectors < VMDK_DESCRIPTOR_SECTORS)
         s->descriptor_room = header.descriptor_sectors * VMDK_SECTOR;
-    return vmdk_read_ids(image, text, err);
+    ret = vmdk_read_ids(image, text, err);
+    if (ret == 0 && s->extents.at[0].grain && vmdk_goes_forward(image->file, &header))
+        ret = vmdk_open_forward(image, &header, err);
+    return ret;
 }
 
 /* ---- Separate files ----------------------------------------------------------------------------- */

@@ -160,6 +160,8 @@ int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_ext
     switch (from->kind) {
     case VMDK_SPARSE:
     case VMDK_SESPARSE:
+        if (vmdk_state(image)->forward)
+            return vmdk_map_forward(image, from, end, extent);
         return map_sparse(image, from, end, extent);
     case VMDK_ZERO:
         extent->kind = IMG_ZERO;

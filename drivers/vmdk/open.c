@@ -93,6 +93,8 @@ static void release(struct img *image)
         free(s->stream);
         s->stream = NULL;
     }
+    free(s->forward);
+    s->forward = NULL;
     free(s->extents.at);
     s->extents.at = NULL;
     s->extents.count = 0;
@@ -173,7 +175,7 @@ const struct img_driver img_driver_vmdk = {
         .marks = IMG_MARKS(IMG_AT(0, "KDMV"), IMG_OR, IMG_AT(0, "COWD"), IMG_OR,
                            IMG_LINE("version=1"), IMG_OR, IMG_LINE("version=2"), IMG_OR, IMG_LINE("version=3"))
     ),
-    .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS,
+    .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS | IMG_READS_FORWARD,
     .state_size = sizeof(struct vmdk),
     .options = vmdk_options,
     .create_size = sizeof(struct vmdk_create_options),

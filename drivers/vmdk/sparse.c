@@ -62,7 +62,9 @@ static int open_hosted(struct img *image, struct vmdk_extent *extent, uint64_t *
     int ret = 0;
 
     extent->at_end = header.directory == VMDK_GD_AT_END;
-    if (extent->at_end)
+    if (extent->at_end && vmdk_goes_forward(extent->file, &header))
+        header.directory = header.redundant_directory = 0;      /* they are not needed */
+    else if (extent->at_end)
         ret = read_footer(extent, &header, err);
     if (ret == 0)
         ret = check_header(image, extent, &header, err);

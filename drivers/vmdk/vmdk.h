@@ -14,6 +14,7 @@
  *   map.c         guest range -> extent of the file that holds it; decode
  *   write.c       reserve, publish, zero; coded.c: the same for compressed grains
  *   stream.c      grains, tables and footer in the order of a stream; pipe.c: into a pipe
+ *   forward.c     a stream that comes through a pipe
  *   create.c      new images; plan.c: their options and their descriptor
  *   check.c       consistency check; info.c: format specific information
  */
@@ -106,6 +107,7 @@ struct vmdk {
     bool parent_known;                  /* the backing file was compared with parent_cid */
     struct img_pages *pages;            /* directories and tables of all extents */
     struct vmdk_stream *stream;         /* a streamOptimized image being written from front to back */
+    struct vmdk_forward *forward;       /* a stream that is read as it comes */
     bool failed;                        /* a grain is missing, so do not write the end */
 };
 
@@ -187,6 +189,13 @@ int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t inde
                     uint64_t *host);
 int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 int vmdk_decode(struct img *image, const void *coded, size_t coded_length, void *plain, size_t length);
+
+/* forward.c */
+/* Is the file with this header read by its markers? */
+bool vmdk_goes_forward(const struct img *file, const struct vmdk_header *header);
+/* The only extent is there; at_end: its directory is not. */
+int vmdk_open_forward(struct img *image, const struct vmdk_header *header, struct img_error *err);
+int vmdk_map_forward(struct img *image, const struct vmdk_extent *extent, uint64_t end, struct img_extent *run);
 
 /* write.c */
 int vmdk_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);

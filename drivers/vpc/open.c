@@ -18,6 +18,21 @@ static int wordless(const struct img *image, int code, struct img_error *err)
     return img_error_errno(err, code, "Could not open '%s'", img_filename(image->file));
 }
 
+static int check_sum(const uint8_t *footer, struct img_error *err)
+{
+    if (vpc_checksum(footer, VPC_FOOTER_BYTES, VPC_CHECKSUM) != img_get_be32(footer + VPC_CHECKSUM))
+        return img_error_set(err, EINVAL, "Incorrect header checksum");
+    return 0;
+}
+
+/* Is it the footer of a fixed disk? */
+static int check_fixed(const uint8_t *footer, struct img_error *err)
+{
+    if (!vpc_is_footer(footer) || img_get_be32(footer + VPC_TYPE) != VPC_TYPE_FIXED)
+        return img_error_set(err, EINVAL, "invalid VPC image");
+    return check_sum(footer, err);
+}
+
 /* Find the valid footer: the copy at the beginning, or else the one at the end of a fixed disk. */
 static int read_footer(struct img *image, bool *in_front, struct img_error *err)
 {
@@ -30,16 +45,14 @@ static int read_footer(struct img *image, bool *in_front, struct img_error *err)
     if ((status = vpc_read(image, s->footer, 0, VPC_FOOTER_BYTES)) < 0)
         return img_error_set(err, -status, "Unable to read VHD header");
     *in_front = vpc_is_footer(s->footer);
-    if (!*in_front) {
-        /* The rounding also finds a footer of 511 bytes, from old versions. */
-        if ((status = vpc_read(image, s->footer, size - VPC_FOOTER_BYTES, VPC_FOOTER_BYTES)) < 0)
-            return wordless(image, -status, err);
-        if (!vpc_is_footer(s->footer) || img_get_be32(s->footer + VPC_TYPE) != VPC_TYPE_FIXED)
-            return img_error_set(err, EINVAL, "invalid VPC image");
-    }
-    if (vpc_checksum(s->footer, VPC_FOOTER_BYTES, VPC_CHECKSUM) != img_get_be32(s->footer + VPC_CHECKSUM))
-        return img_error_set(err, EINVAL, "Incorrect header checksum");
-    return 0;
+    if (*in_front)
+        return check_sum(s->footer, err);
+    if (image->file->limits.forward)
+        return -ESPIPE;
+    /* The rounding also finds a footer of 511 bytes, from old versions. */
+    if ((status = vpc_read(image, s->footer, size - VPC_FOOTER_BYTES, VPC_FOOTER_BYTES)) < 0)
+        return wordless(image, -status, err);
+    return check_fixed(s->footer, err);
 }
 
 static int vpc_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)
@@ -81,12 +94,36 @@ static bool vpc_zero_initialised(struct img *image)
     return !vpc_state(image)->fixed || img_zero_initialised(image->file);
 }
 
+/* ---- A fixed disk that comes through a pipe --------------------------------------------- */
+
+static bool begins_fixed(const uint8_t *head)
+{
+    return !vpc_is_footer(head);
+}
+
+static int judge_fixed(const uint8_t *footer, uint64_t before, uint64_t *size, struct img_error *err)
+{
+    int status = check_fixed(footer, err);
+
+    (void)before;
+    if (status == 0)
+        *size = vpc_disk_sectors(footer, NULL) * VPC_SECTOR;
+    return status;
+}
+
+/* What the geometry leaves out is less than a cylinder. */
+static const struct img_trailer trailer = {
+    .length = VPC_FOOTER_BYTES, .excess = 16 * 255 * VPC_SECTOR, .fits = begins_fixed, .judge = judge_fixed,
+};
+
 const struct img_driver img_driver_vpc = {
     IMG_ROW(
         .name = "vpc", .kind = IMG_FORMAT, .alias = "vhd", .precedence = 2,
         /* Only a dynamic disk can be recognised by its beginning. */
         .marks = IMG_MARKS(IMG_AT(0, "conectix"))
     ),
+    .traits = IMG_READS_FORWARD,
+    .trailer = &trailer,
     .state_size = sizeof(struct vpc),
     .options = vpc_options,
     .create_size = sizeof(struct vpc_create_options),

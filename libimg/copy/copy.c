@@ -10,10 +10,10 @@
 #include "internal.h"
 #include "digest.h"
 #include "driver.h"
+#include "io/intake.h"
 #include "io/io.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
-#include "util/fd.h"
 #include "util/team.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -24,6 +24,7 @@
 enum {
     WINDOW = IMG_STREAM_PIECE,         /* stays in the second-level cache between read and write */
     COMPRESS_WINDOW = IMG_STREAM_CODED_PIECE,
+    FORWARD_WINDOW = 1 << 20,          /* of limits.forward */
     STACK = 512 << 10,
     BUFFER_ALIGNMENT = 4096,
     MOST_WORKERS = 64,
@@ -209,7 +210,7 @@ static int next_of_stream(struct copy_worker *worker, struct copy_window *window
 
     if (job->stream_end || capacity == 0)
         return 0;
-    n = img_read_all(job->what->source_fd, worker->buffer, capacity, job->stop);
+    n = img_intake_read(job->what->intake, worker->buffer, capacity);
     if (n < 0) {
         job->stream_end = true;
         return copy_fail(job, IMG_COPY_READING, job->position, (int)n);
@@ -394,7 +395,7 @@ static void choose_sizes(struct copy_job *job)
     job->coded_size = job->window_size;
     if (job->image && job->image->coded_only)
         job->coded_size = (job->window_size / job->image->limits.cluster + 1) * img_coded_bound(job->image);
-    job->ordered = job->what->in_order && order_matters(job->what);
+    job->ordered = (job->what->in_order && order_matters(job->what)) || job->forward;
     job->places = job->what->target && !job->what->grow_target && img_places(job->what->target);
     job->offload = copy_choose_offload(job->what);
     if (job->what->digest)
@@ -443,6 +444,9 @@ static unsigned count_workers(const struct copy_job *job, const struct img_reach
     }
     if (job->pass == COPY_PLAN_BY_MAP)
         return 1;
+    /* All that are at work are in a row, since each waits for its turn. */
+    if (job->forward)
+        count = img_min(count, img_max(job->forward * FORWARD_WINDOW / img_max(job->window_size, FORWARD_WINDOW), 1));
     if (job->what->source_count)
         count = img_min(count, img_max(img_div_up(job->total, job->window_size), 1));
     return (unsigned)count;
@@ -453,12 +457,14 @@ static int start_waiting(struct copy_job *job, struct img_stop *stop, const stru
 {
     int ret;
 
-    if (job->what->source_count && !reach->round_trip)
+    if (job->what->source_count && !reach->round_trip && !reach->forward)
         return 0;
     ret = img_stop_init(stop);
     if (ret < 0)
         return ret;
     job->stop = stop;
+    if (job->what->intake)
+        img_intake_set_stop(job->what->intake, stop);
     for (size_t i = 0; i < job->what->source_count; i++)
         img_node_set_stop(job->what->sources[i], stop);
     if (job->what->target)
@@ -474,6 +480,8 @@ static void end_waiting(struct copy_job *job)
     if (!job->stop)
         return;
     img_crew_free(job->crew);
+    if (job->what->intake)
+        img_intake_set_stop(job->what->intake, NULL);
     for (size_t i = 0; i < job->what->source_count; i++)
         img_node_set_stop(job->what->sources[i], NULL);
     if (job->what->target)
@@ -507,13 +515,14 @@ int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *
     int ret;
 
     job.end = what->source_count || what->length ? what->target_offset + job.total : UINT64_MAX;
+    for (size_t i = 0; i < what->source_count; i++)
+        img_reach_add(&sources, what->sources[i]);
+    job.forward = sources.forward;
     choose_sizes(&job);
     pthread_mutex_init(&job.cursor_lock, NULL);
     pthread_mutex_init(&job.turn_lock, NULL);
     pthread_cond_init(&job.turn_changed, NULL);
     clock_gettime(CLOCK_MONOTONIC, &job.started);
-    for (size_t i = 0; i < what->source_count; i++)
-        img_reach_add(&sources, what->sources[i]);
     job.far = sources.round_trip;
     all = sources;
     img_reach_add(&all, what->target);

@@ -97,6 +97,7 @@ struct copy_job {
     bool places;                   /* the target allocates separately from writing (img_place); not while it grows,
                                       because nobody may write to it then */
 
+    uint32_t forward;              /* of the sources' limits: all windows are read in a row; 0: in any order */
     bool far;                      /* map of a source takes a round trip: do not call it under the cursor's lock if the
                                     * worker can call it */
     bool holes_come;               /* far: the last window had no data, so ask how far that continues; atomic */

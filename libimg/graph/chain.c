@@ -251,6 +251,16 @@ int chain_open_storage(struct img **image, struct request *request, struct img_e
 
 /* ---- Children -------------------------------------------------------------------- */
 
+/* The node below is open already. */
+static int adopt(struct img *image, struct request *request, bool probing, struct img_error *err)
+{
+    image->file = request->storage;
+    request->storage = NULL;
+    if (img_node_join(image->file, img_node_graph(image), err) < 0)
+        return -err->code;
+    return probing ? 0 : chain_lock_children(image, &request->refused_user, err);
+}
+
 /*
  * Open the node below.  `probing`: open it for reading only, until the format and the permissions it needs are known.
  */
@@ -260,6 +270,8 @@ static int open_file_child(struct img *image, struct request *request, bool prob
     const char *key = img_child_key(image->driver);
     int ret;
 
+    if (request->storage)
+        return adopt(image, request, probing, err);
     ret = chain_take_child(request->options, key, request->name != NULL, &child.options, err);
     if (ret < 0)
         return ret;
@@ -335,6 +347,13 @@ fail:
 
 /* ---- Formats -------------------------------------------------------------------------- */
 
+static int judge_content(const struct img *image, struct img_error *err)
+{
+    const char *name = image->file->filename;
+
+    return img_content_judge(image->content, name && *name ? name : img_filename(image->file), err);
+}
+
 /* Probe the format of `image`, which was started as another format.  The storage stays open. */
 static int find_format(struct img *image, struct request *request, struct img_error *err)
 {
@@ -347,7 +366,7 @@ static int find_format(struct img *image, struct request *request, struct img_er
     if (image->file->within)
         name = image->file->filename;
     driver = img_probe(image->file, name ? name : "", &image->content, err);
-    if (!driver || img_driver_need(driver, err) < 0 || img_content_judge(image, err) < 0)
+    if (!driver || img_driver_need(driver, err) < 0 || judge_content(image, err) < 0)
         return -err->code;
     image->probed = true;
     image->driver = driver;

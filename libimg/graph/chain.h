@@ -14,6 +14,7 @@ struct request {
     enum img_cache cache;
     enum img_gate gate;
     struct img_graph *graph;        /* the graph to join; NULL: a new one */
+    struct img *storage;            /* the storage of the image, open already; taken over in any case.  NULL: none */
     const char *within;             /* folder that must contain the storage; NULL: anywhere */
     unsigned nesting;               /* number of nodes above in the same image */
     bool inherits;                  /* perm and shared are those of the parent */

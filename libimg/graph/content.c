@@ -122,16 +122,13 @@ const struct img_content *img_content(const struct img *image)
     return image->content;
 }
 
-int img_content_judge(const struct img *image, struct img_error *err)
+int img_content_judge(const struct img_content *content, const char *name, struct img_error *err)
 {
-    const struct img_content *content = image->content;
-    const char *name = image->file->filename;
-
     if (!content)
         return 0;
     if (!strict) {
-        img_notice(IMG_ADVICE, "'%s' looks like %s, and is read as a raw disk\n%s; -f raw says that it is a disk",
-                   name && *name ? name : img_filename(image->file), content->what, content->advice);
+        img_notice(IMG_ADVICE, "'%s' looks like %s, and is read as a raw disk\n%s; -f raw says that it is a disk", name,
+                   content->what, content->advice);
         return 0;
     }
     img_error_set(err, EINVAL, "The image looks like %s, and its format is not given", content->what);

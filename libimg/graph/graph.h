@@ -25,8 +25,8 @@ void img_bitmaps_advise(struct img *image, struct img_error *err);
 
 /* What a file with this beginning looks like that no format claims.  NULL: a disk. */
 const struct img_content *img_content_find(struct img *file, const uint8_t *head, size_t length);
-/* The raw image was probed and looks like something else: advise, or refuse it if that was asked for. */
-int img_content_judge(const struct img *image, struct img_error *err);
+/* A raw image that was probed looks like this (NULL: a disk): advise, or refuse it if that was asked for. */
+int img_content_judge(const struct img_content *content, const char *name, struct img_error *err);
 
 /* gate.c ------------------------------------------------------------------ */
 

@@ -41,6 +41,7 @@ void img_limits_inherit(struct img *image)
     }
     take_transfers(limits, below);
     take_requests(limits, below);
+    limits->forward = below->forward;
     if (image->driver->kind == IMG_FILTER) {
         limits->cluster = below->cluster;
         limits->write_unit = below->write_unit;
@@ -77,6 +78,8 @@ void img_reach_add(struct img_reach *reach, const struct img *image)
     for (; image; image = img_backing(image)) {
         reach->requests = (uint32_t)img_max(reach->requests, image->limits.requests);
         reach->round_trip |= image->limits.round_trip;
+        if (image->limits.forward && (!reach->forward || image->limits.forward < reach->forward))
+            reach->forward = image->limits.forward;
     }
 }
 

@@ -79,6 +79,14 @@ struct img_graph {
     unsigned nodes;
 };
 
+static void leave_graph(struct img *image)
+{
+    struct img_graph *graph = img_node_of(image)->graph;
+
+    if (graph && --graph->nodes == 0)
+        free(graph);
+}
+
 int img_node_join(struct img *image, struct img_graph *graph, struct img_error *err)
 {
     if (graph && graph->nodes >= MAX_NODES)
@@ -86,6 +94,7 @@ int img_node_join(struct img *image, struct img_graph *graph, struct img_error *
     graph = graph ? graph : img_calloc(1, sizeof *graph);
     if (!graph)
         return img_error_memory(err);
+    leave_graph(image);
     graph->nodes++;
     img_node_of(image)->graph = graph;
     return 0;
@@ -94,14 +103,6 @@ int img_node_join(struct img *image, struct img_graph *graph, struct img_error *
 struct img_graph *img_node_graph(const struct img *image)
 {
     return ((const struct img_node *)image)->graph;
-}
-
-static void leave_graph(struct img *image)
-{
-    struct img_graph *graph = img_node_graph(image);
-
-    if (graph && --graph->nodes == 0)
-        free(graph);
 }
 
 void img_node_free(struct img *image)

@@ -82,7 +82,7 @@ int img_name_node(struct img *image, struct img_error *err);
 struct img *img_node_new(const struct img_driver *driver, unsigned flags, enum img_cache cache, enum img_gate gate);
 /* An image and all nodes opened with it.  There are at most MAX_NODES of them. */
 struct img_graph;
-/* Add `image` to `graph` until it is freed; NULL: to a new graph.  -EMLINK: the graph has too many nodes. */
+/* Move `image` to `graph` until it is freed; NULL: to a new graph.  -EMLINK: the graph has too many nodes. */
 int img_node_join(struct img *image, struct img_graph *graph, struct img_error *err);
 struct img_graph *img_node_graph(const struct img *image);
 /* Free everything.  The children must be closed, and driver->close called, unless open failed. */

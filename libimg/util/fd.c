@@ -8,9 +8,34 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <sys/statvfs.h>
+#include <string.h>
 #include <unistd.h>
 
 #define MOST (1u << 30)             /* bytes per call */
+enum { MOST_DIGITS = 9 };           /* of the number of a descriptor */
+
+int img_fd_of_name(const char *name)
+{
+    static const char *const streams[] = { "/dev/stdin", "/dev/stdout", "/dev/stderr" };
+    static const char *const folders[] = { "/dev/fd/", "/proc/self/fd/" };
+    int fd = 0;
+
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, streams[i]) == 0)
+            return i;
+    for (int i = 0; i < 2; i++) {
+        size_t length = strlen(folders[i]);
+        const char *digits = name + length;
+        if (strncmp(name, folders[i], length) != 0)
+            continue;
+        if (!*digits || strlen(digits) > MOST_DIGITS || digits[strspn(digits, "0123456789")])
+            return -1;
+        while (*digits)
+            fd = 10 * fd + (*digits++ - '0');
+        return fd;
+    }
+    return -1;
+}
 
 /* After a failed call: should it be repeated?  Waits until `what` (POLLIN, POLLOUT) is possible. */
 static bool again(int fd, short what)

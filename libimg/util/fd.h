@@ -8,6 +8,8 @@
 
 struct img_stop;
 
+/* The open descriptor that a name means: "/dev/stdin", "/dev/fd/5", "/proc/self/fd/5".  -1: the name means none. */
+int img_fd_of_name(const char *name);
 /* Returns the length read, which is less than `length` only at end of file, or a negative errno: -ECANCELED if
  * `stop` (NULL: none) was requested while waiting. */
 int64_t img_read_all(int fd, void *bytes, uint64_t length, const struct img_stop *stop);

@@ -223,7 +223,7 @@ EOF
     img 0 dd of=b.raw bs=1M skip=3 < <(cat a.raw)
     err 'qemu-img: standard input: cannot skip to specified offset'
     img 1 dd -f qcow2 of=b.raw < a.raw
-    err 'qemu-img: Standard input can only be read as raw'
+    err "qemu-img: Could not open '-': Image is not in qcow2 format"
 }
 
 @test "dd: a place in a stream that no number can hold" {

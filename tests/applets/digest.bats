@@ -270,9 +270,9 @@ check() {
     img 1 digest -f qcow2 a.raw
     err "qemu-img: Could not open 'a.raw': Image is not in qcow2 format"
     cmd 1 digest -f qcow2 - < a.raw
-    err 'qemu-img: Standard input can only be read as raw'
+    err "qemu-img: Could not open '-': Image is not in qcow2 format"
     cmd 1 digest -l x - < a.raw
-    err 'qemu-img: Standard input has no snapshots'
+    has "$ERR" "^qemu-img: Failed to load snapshot: Block format 'raw' used by device '' does not support"
     img 1 digest -m 17 a.raw
     err 'qemu-img: Invalid number of workers specified. Must be between 1 and 16.'
     img 1 digest

@@ -88,7 +88,7 @@ in_shell() {
     beyond
     head -c 24M /dev/urandom > big
     for _ in 1 2 3 4 5 6; do
-        "$IMG" -T img_reserve -T img_publish -T img_resize convert -f raw -O qcow2 -m 4 - x < big 2> log
+        "$IMG" -T img_reserve -T img_publish -T img_resize convert -f raw -O qcow2 -m 4 - x < <(cat big) 2> log
         awk '/^img_reserve qcow2/ { open++ } /^img_publish qcow2/ { open-- }
              /^img_resize qcow2/ { grown++; if (open) exit 1 } END { if (!grown) exit 1 }' log || return 1
     done

@@ -94,6 +94,12 @@ built() {
     mv zstd.qcow2 empty/
     cmd 0 chroot empty /qemu-img convert -O raw zstd.qcow2 z.raw
     [ "$(peek empty/z.raw 0 1)" = 55 ]
+    for format in vpc vmdk vhdx vdi; do
+        cmd 0 chroot empty /qemu-img convert -f raw -O $format - b < <(cat empty/a.raw)
+        img 0 compare -f raw -F $format empty/a.raw empty/b
+        cmd 0 chroot empty /qemu-img convert -O $format /dev/stdin b < empty/a.qcow2
+        img 0 compare -f raw -F $format empty/a.raw empty/b
+    done
 }
 
 # mappings LOG ARGUMENT...: the calls that map and unmap memory in one run of the static file.

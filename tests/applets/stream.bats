@@ -340,9 +340,9 @@ size() {
     to s.qcow2 dd -f raw -O qcow2 if=a.raw bs=1M skip=8
     : > none.raw
     sound s.qcow2 none.raw
-    cmd 1 qemu-img dd -O qcow2 bs=64k < a.raw
-    out ''
-    has "$ERR" '^qemu-img: '
+    # what is read once is saved first
+    to s.qcow2 dd -O qcow2 bs=64k < <(cat a.raw)
+    sound s.qcow2 a.raw
 }
 
 @test "stream: standard input into formats that must know its length" {

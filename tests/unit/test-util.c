@@ -3,6 +3,7 @@
 #include "libimg/img.h"
 #include "libimg/util/checked.h"
 #include "libimg/util/endian.h"
+#include "libimg/util/fd.h"
 #include "libimg/util/strbuf.h"
 #include "libimg/util/utf8.h"
 #include "libimg/util/vector.h"
@@ -23,6 +24,17 @@ static void endian(void)
     img_put_le32(to + 1, 0x04030201);
     img_put_be16(to + 5, 0x0506);
     OK(memcmp(to, bytes, 9) == 0, "put 32 and 16 bits");
+}
+
+static void descriptors(void)
+{
+    OK(img_fd_of_name("/dev/stdin") == 0 && img_fd_of_name("/dev/stdout") == 1 && img_fd_of_name("/dev/stderr") == 2,
+       "the standard streams");
+    OK(img_fd_of_name("/dev/fd/0") == 0 && img_fd_of_name("/proc/self/fd/999999999") == 999999999, "numbers");
+    OK(img_fd_of_name("/dev/fd/") < 0 && img_fd_of_name("/dev/fd/1000000000") < 0 && img_fd_of_name("/dev/fd/1x") < 0 &&
+       img_fd_of_name("/dev/fd/-1") < 0 && img_fd_of_name("/dev/fd/1/") < 0, "no numbers");
+    OK(img_fd_of_name("-") < 0 && img_fd_of_name("") < 0 && img_fd_of_name("/dev/stdin2") < 0 &&
+       img_fd_of_name("dev/fd/1") < 0, "other names");
 }
 
 static void checked(void)
@@ -198,6 +210,7 @@ static void sizes(void)
 int main(void)
 {
     endian();
+    descriptors();
     checked();
     strings();
     utf8();
