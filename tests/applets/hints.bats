@@ -480,13 +480,13 @@ need_nobody() {
 @test "hints: whom a file lets in" {
     need_nobody
     chmod 640 a.raw
-    as_nobody info /dev/fd/7 7< a.raw
+    as_nobody info /proc/self/fd/7 7< a.raw
     has "$ERR" "^hint: the file belongs to user 0 and group $(stat -c %g a.raw) and has mode 0640; this process is of user $(id -u nobody)$"
     mkdir -m 700 closed
     cp a.raw closed/
     as_nobody info "$PWD/closed/a.raw"
     has "$ERR" "^hint: a folder on the way to it cannot be entered by user $(id -u nobody)$"
-    as_nobody create /dev/fd/7 1M 7< a.raw
+    as_nobody create /proc/self/fd/7 1M 7< a.raw
     has "$ERR" '^hint: the file belongs to user 0 '
     as_nobody create /proc/self/cwd/new.raw 1M
     has "$ERR" "^hint: (its folder cannot be written to|a folder on the way to it cannot be entered) by user $(id -u nobody)$"
@@ -497,7 +497,7 @@ need_nobody() {
     need_nobody
     chmod 666 a.qcow2
     hold qcow2 a.qcow2
-    as_nobody resize /dev/fd/7 2M 7<> a.qcow2
+    as_nobody resize /proc/self/fd/7 2M 7<> a.qcow2
     let_go
     has "$ERR" "^hint: none of the processes that can be seen here has it: another user's may, or another machine's$"
 }
