@@ -63,6 +63,18 @@ static void free_names(names *list)
     free(list->at);
 }
 
+/* Where to go on; NULL: it has no backing file, or none that can be named. */
+static char *locate_backing(struct img *image)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    char *name = img_locate_backing(image, &err);
+
+    if (err.code == ENOMEM)
+        app_need(NULL);
+    img_error_clear(&err);
+    return name;
+}
+
 /*
  * Each image is opened on its own, one after the other: a chain of any length takes the memory of one
  * image, and a broken backing file does not hide the information about the images above it.
@@ -78,7 +90,8 @@ static bool gather_chain(const struct request *r, struct img_doc *infos)
     while (good && name) {
         struct img *image;
         struct img_doc *info;
-        const char *next, *next_format;
+        CLEANUP_FREE char *next = NULL;
+        const char *next_format;
 
         if (seen(&opened, name)) {
             app_error("Backing file '%s' creates an infinite loop.", name);
@@ -96,13 +109,14 @@ static bool gather_chain(const struct request *r, struct img_doc *infos)
         info_name_foreign(image, name);
         info = info_gather(image, r->limits);
         img_doc_append(infos, info);
+        if (r->chain)
+            next = locate_backing(image);
         good = app_close(image, 0) == 0;
         if (img_doc_broken(infos)) {
             app_error("%s", img_strerror(ENOMEM));
             good = false;
             break;
         }
-        next = r->chain ? img_doc_string_at(info, "full-backing-filename") : NULL;
         next_format = img_doc_string_at(info, "backing-filename-format");
         free(name);
         free(format);

@@ -90,6 +90,7 @@ struct img {
                                      * content must not be read */
     char *backing_name;             /* as stored in the image, NULL: none */
     char *backing_format;           /* as stored, NULL: none */
+    char *backing_alias;            /* the same name in UTF-8, if it is stored in another encoding; NULL: it is not */
     struct img_doc *backing_options;    /* backing.c: options given for the backing file; NULL: none */
 
     struct img_limits limits;       /* before open: the limits of the node below; open sets those that differ */
@@ -338,6 +339,16 @@ struct img_driver {
     int (*change_backing)(struct img *image, const char *name, const char *format);
     /* Deallocate all guest clusters: the whole disk then reads from the backing file. */
     int (*make_empty)(struct img *image);
+
+    /* The backing file cannot be opened by its stored name, and `candidate` beside the image has the last part of that:
+     * is it the one that the image was made on?  NULL: none is looked for. */
+    bool (*is_backing)(const struct img *image, const struct img *candidate);
+    /* Bytes are missing because of backing_changed: tell why, once.  Thread-safe.  NULL: -EINVAL says it all. */
+    void (*backing_refused)(struct img *image);
+    /* *whole: a file called `part` has raw bytes that may be a part of an image of this format: the one to open; caller
+     * frees.  NULL: no. */
+    int (*whole_name)(const char *part, char **whole);
+    const char *resize_advice;                           /* without resize: what to do instead */
 
     bool (*has_bitmaps)(const struct img *image);        /* can the image have persistent bitmaps?  NULL: never */
     const struct img_bitmap_ops *bitmaps;                /* NULL: none */

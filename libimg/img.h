@@ -420,6 +420,9 @@ const char *img_backing_name(const struct img *image);
 const char *img_backing_format(const struct img *image);
 /* The backing name resolved relative to the image, as `info` prints it; caller frees. NULL with *err set. */
 char *img_backing_full_name(const struct img *image, struct img_error *err);
+/* The same, or, if nothing can be opened there, where the backing file was found instead, as opening the image with its
+ * chain does.  For an image that was opened without it. */
+char *img_locate_backing(struct img *image, struct img_error *err);
 /* Is the name relative to a directory: no "/" and no "proto:" in front? */
 bool img_name_is_relative(const char *name);
 /* `name` resolved relative to the directory of `beside`.  Caller frees. */
@@ -472,7 +475,8 @@ struct img_extent {
     uint64_t host, host_length; /* host_length: CODED only */
     unsigned depth;             /* img_map_chain: layers below the image; 0 is the image itself */
     struct img *layer;          /* img_map_chain: the image of the chain that answered */
-    bool stale;                 /* img_map_chain: below an image with a changed backing file; reads fail with -EINVAL */
+    struct img *stale;          /* img_map_chain: it is below this image, whose backing file was changed; reads fail
+                                   with -EINVAL.  NULL: it is good */
     struct img *via;            /* not NULL: `file` and `host` are for display only; read from this node at the
                                    guest offset (there is a filter in between) */
 };

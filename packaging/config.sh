@@ -52,6 +52,17 @@ plain_library() {  # name, header, function, library, macro, what it is for
     echo "# $1: yes ($6)"
 }
 
+# For a part of the C library that others leave out.
+c_library() {  # name and header, expression, macro, what it is for
+    taken "$1" "$4" "<$1.h> is not usable" compiles "$1.h" "$2" || return 0
+    cflags="$cflags -D$3"
+    echo "# $1: yes ($4)"
+}
+
+compiles() {  # header, expression
+    printf '#include <%s>\nint main(void) { return !%s; }\n' "$1" "$2" | "${CC:-cc}" -x c -o /dev/null -
+}
+
 links() {  # header, function, library
     printf '#include <%s>\nint main(void) { return !%s(); }\n' "$1" "$2" |
         "${CC:-cc}" -x c -o /dev/null - "-l$3"
@@ -64,6 +75,8 @@ library nettle nettle HAVE_NETTLE 'encryption: luks, encrypted qcow2 and qcow, e
 library argon2 libargon2 HAVE_ARGON2 'luks version 2: key slots with Argon2'
 library xz liblzma HAVE_LZMA 'dmg: chunks of ULMO images'
 plain_library bzip2 bzlib.h BZ2_bzlibVersion bz2 HAVE_BZIP2 'dmg: chunks of UDBZ images'
+# In the C library; the tables of the encodings are a tenth of the static file.
+c_library iconv 'iconv_close(iconv_open("UTF-8", "GBK"))' HAVE_ICONV 'vmdk: names of files that are not in UTF-8'
 
 static=''
 if command -v musl-gcc > /dev/null 2>&1; then

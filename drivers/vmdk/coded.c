@@ -70,7 +70,7 @@ static int restart(struct img *image)
     struct img_error err = IMG_ERROR_INIT;
     struct vmdk_stream *stream;
     uint32_t cid = s->renewed ? s->cid : vmdk_new_id();
-    int ret = vmdk_read_text(image->file, s->descriptor_at, s->descriptor_room, &text);
+    int ret = vmdk_read_text(image->file, s->descriptor_at, s->descriptor_room, &text, NULL);
 
     if (ret < 0)
         return ret;

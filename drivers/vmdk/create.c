@@ -16,6 +16,7 @@ enum { CHUNK_ENTRIES = 16384 };
 struct making {
     struct vmdk_plan plan;
     const struct img_create *request;
+    const char *name;                   /* of the descriptor's file, without "file:"; it is in `made` */
     IMG_VECTOR(char *) made;            /* files to remove after an error */
     struct img_strbuf lines;
 };
@@ -162,7 +163,7 @@ static void add_line(struct making *making, uint64_t size, const char *name)
 /* "base-s001.vmdk" of "base.vmdk". */
 static char *extent_name(const struct making *making, unsigned number)
 {
-    const char *name = making->request->name, *slash = strrchr(name, '/');
+    const char *name = making->name, *slash = strrchr(name, '/');
     const char *dot = strrchr(slash ? slash : name, '.');
     int stem = dot ? (int)(dot - name) : (int)strlen(name);
 
@@ -220,9 +221,19 @@ static int write_descriptor(const struct making *making, struct img *file, struc
     return ret < 0 ? img_error_errno(err, -ret, "Could not write description") : 0;
 }
 
+/* What is stored, and what the other files are called, must not begin with the prefix of a protocol. */
+static void set_names(struct making *making)
+{
+    const char *made = making->made.at[0], *slash;
+
+    making->name = *made ? made : making->request->name;
+    slash = strrchr(making->name, '/');
+    making->plan.base_name = slash ? slash + 1 : making->name;
+}
+
 int vmdk_create(const struct img_create *request, struct img_error *err)
 {
-    struct making making = { .request = request };
+    struct making making = { .request = request, .name = request->name };
     struct img *file = NULL;
     int ret = vmdk_plan(&making.plan, request->options, request->name, err);
 
@@ -231,6 +242,7 @@ int vmdk_create(const struct img_create *request, struct img_error *err)
     if (ret == 0)
         ret = make_file(&making, request->name, 0, &file, err);
     if (ret == 0) {
+        set_names(&making);
         ret = make_extents(&making, file, err);
         if (ret == 0)
             ret = write_descriptor(&making, file, err);

@@ -6,7 +6,7 @@
 #include "vmdk.h"
 #include <string.h>
 
-int vmdk_read_text(struct img *file, uint64_t offset, uint64_t room, char **text)
+int vmdk_read_text(struct img *file, uint64_t offset, uint64_t room, char **text, size_t *read)
 {
     uint64_t size = img_size(file), length = offset < size ? img_min(room, size - offset) : 0;
     int ret;
@@ -15,12 +15,55 @@ int vmdk_read_text(struct img *file, uint64_t offset, uint64_t room, char **text
     if (!*text)
         return -ENOMEM;
     (*text)[length] = '\0';
+    if (read)
+        *read = (size_t)length;
     ret = length ? img_pread(file, *text, offset, length) : 0;
     if (ret < 0) {
         free(*text);
         *text = NULL;
     }
     return ret;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';
+}
+
+static const char *skip_blanks(const char *at, const char *end)
+{
+    while (at < end && is_blank(*at))
+        at++;
+    return at;
+}
+
+static const char *drop_blanks(const char *from, const char *end)
+{
+    while (end > from && is_blank(end[-1]))
+        end--;
+    return end;
+}
+
+/* ---- Values -------------------------------------------------------------------------------- */
+
+/* The value in the first line KEY=VALUE, without the blanks around it, to *end; blanks around "=" do not count.  NULL:
+ * there is none. */
+static const char *setting(const char *text, const char *key, const char **end)
+{
+    for (const char *line = text; *line; ) {
+        const char *stop = line + strcspn(line, "\n"), *at = skip_blanks(line, stop);
+
+        if ((size_t)(stop - at) > strlen(key) && strncmp(at, key, strlen(key)) == 0) {
+            at = skip_blanks(at + strlen(key), stop);
+            if (at < stop && *at == '=') {
+                at = skip_blanks(at + 1, stop);
+                *end = drop_blanks(at, stop);
+                return at;
+            }
+        }
+        line = stop + (*stop != '\0');
+    }
+    return NULL;
 }
 
 /* The text after KEY and `skip` more characters; NULL: the text ends before. */
@@ -35,18 +78,33 @@ static const char *behind(const char *text, const char *key, size_t skip)
 
 bool vmdk_text_value(const char *text, const char *key, char *value, size_t size)
 {
-    const char *at = behind(text, key, strlen("=\"")), *end = at ? strchr(at, '"') : NULL;
+    const char *end, *at = setting(text, key, &end);
 
-    if (!end || (size_t)(end - at) >= size)
+    if (at && end - at >= 2 && *at == '"' && end[-1] == '"' && !memchr(at + 1, '"', (size_t)(end - at - 2))) {
+        at++;
+        end--;
+    } else {
+        at = behind(text, key, strlen("=\""));
+        end = at ? strchr(at, '"') : NULL;
+    }
+    if (!at || !end || (size_t)(end - at) >= size)
         return false;
     memcpy(value, at, (size_t)(end - at));
     value[end - at] = '\0';
     return true;
 }
 
+/* The number of the line with this key; if no line has it, of the first key that ends with it. */
+static const char *find_number(const char *text, const char *key)
+{
+    const char *end, *at = setting(text, key, &end);
+
+    return at ? at : behind(text, key, strlen("="));
+}
+
 bool vmdk_text_number(const char *text, const char *key, uint32_t *number)
 {
-    const char *at = behind(text, key, strlen("="));
+    const char *at = find_number(text, key);
     char *end = NULL;
 
     if (!at)
@@ -55,19 +113,20 @@ bool vmdk_text_number(const char *text, const char *key, uint32_t *number)
     return end != at;
 }
 
+int vmdk_text_with_id(const char *text, uint32_t cid, char **changed)
+{
+    const char *end, *value = setting(text, "CID", &end);
+
+    *changed = NULL;
+    if (!value)
+        value = behind(text, "CID=", 0);
+    if (!value)
+        return 0;
+    *changed = img_asprintf("%.*s%08x%s", (int)(value - text), text, (unsigned)cid, value + strcspn(value, "\r\n"));
+    return *changed ? 0 : -ENOMEM;
+}
+
 /* ---- Lines of extents ------------------------------------------------------------------- */
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';
-}
-
-static const char *skip_blanks(const char *at, const char *end)
-{
-    while (at < end && is_blank(*at))
-        at++;
-    return at;
-}
 
 /* Take a word of at most `size` - 1 characters; the rest of a longer one is the next field. */
 static bool take_word(const char **at, const char *end, char *word, size_t size)
@@ -147,18 +206,29 @@ static bool is_extent(const struct vmdk_line *line)
     return false;
 }
 
-bool vmdk_next_line(const char **at, struct vmdk_line *line, const char **text, size_t *length)
+/* A comment, a value, or nothing: such a line says nothing of extents. */
+static bool is_other(const char *from, const char *end)
 {
-    while (**at) {
-        const char *from = *at, *end = from + strcspn(from, "\n");
+    const char *equals = memchr(from, '=', (size_t)(end - from)), *quote = memchr(from, '"', (size_t)(end - from));
 
-        *at = *end ? end + 1 : end;
+    from = skip_blanks(from, end);
+    /* DOS ends a text with Control-Z. */
+    return from == end || *from == '#' || *from == '\x1a' || (equals && equals > from && (!quote || quote > equals));
+}
+
+bool vmdk_next_line(struct vmdk_lines *lines, struct vmdk_line *line)
+{
+    while (*lines->at) {
+        const char *from = lines->at, *end = from + strcspn(from, "\n");
+
+        lines->at = *end ? end + 1 : end;
+        lines->number++;
         read_line(from, end, line);
-        if (is_extent(line)) {
-            *text = from;
-            *length = (size_t)(end - from);
+        line->text = from;
+        line->length = (size_t)(drop_blanks(from, end) - from);
+        line->known = is_extent(line);
+        if (line->known || !is_other(from, end))
             return true;
-        }
     }
     return false;
 }

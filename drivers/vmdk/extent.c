@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The extents of an image: one in the same file as the descriptor, or those that the descriptor lists, each in a
- * file beside it.
+ * The extents of an image: one in the same file as the descriptor, or those that the descriptor lists (list.c).
  * Specification: "The Descriptor File" (extent descriptions).
  */
 #include "vmdk.h"
+#include "../../libimg/util/strbuf.h"
 #include <string.h>
+#include <strings.h>
 
 /* Sectors per grain: qemu-img's limit. */
 enum { MAX_GRAIN_SECTORS = 1 << 21, OLD_COWD_VERSION = 3, OLD_COWD_TABLE_ENTRIES = 512 };
@@ -67,6 +68,53 @@ int vmdk_add_extent(struct img *image, const struct vmdk_extent *extent, uint64_
 
 /* ---- One file ------------------------------------------------------------------------------- */
 
+/* "#" stands for a digit. */
+static bool matches(const char *pattern, const char *text)
+{
+    for (; *pattern; pattern++, text++) {
+        if (*pattern == '#' ? *text < '0' || *text > '9' : *text != *pattern)
+            return false;
+    }
+    return true;
+}
+
+/* "disk-flat.vmdk", "disk-s001.vmdk": the suffix before the last dot, as its length; 0: there is none. */
+static size_t part_suffix(const char *stem, size_t length)
+{
+    static const char *const suffixes[] = { "-flat", "-delta", "-sesparse", "-s###", "-f###", "-rdm", "-rdmp" };
+
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        size_t width = strlen(suffixes[i]);
+
+        if (width < length && stem[length - width - 1] != '/' && matches(suffixes[i], stem + length - width))
+            return width;
+    }
+    return 0;
+}
+
+int vmdk_whole_name(const char *part, char **whole)
+{
+    const char *slash = strrchr(part, '/'), *dot = strrchr(slash ? slash : part, '.');
+    size_t length = dot ? (size_t)(dot - part) : 0, suffix = part_suffix(part, length);
+
+    *whole = NULL;
+    if (suffix == 0 || strcasecmp(dot, ".vmdk") != 0)
+        return 0;
+    *whole = img_asprintf("%.*s%s", (int)(length - suffix), part, dot);
+    return *whole ? 0 : -ENOMEM;
+}
+
+int vmdk_refuse_part(const struct img *image, struct img_error *err)
+{
+    CLEANUP_FREE char *whole = NULL;
+
+    if (vmdk_whole_name(img_filename(image->file), &whole) < 0)
+        return img_error_memory(err);
+    if (whole)
+        return img_error_set(err, EINVAL, "The file is an extent of a disk: open its descriptor, '%s'", whole);
+    return img_error_set(err, EINVAL, "The file is an extent of a disk: open the descriptor that names it");
+}
+
 /*
  * Open an ESX extent without its descriptor.  It could be the delta of a snapshot, whose holes are not zeroes, and
  * nothing in it names the parent.  So open it only if it says that it is a complete disk.
@@ -79,7 +127,7 @@ static int open_bare_cowd(struct img *image, struct vmdk_extent *extent, struct 
     uint32_t heads = img_get_le32(geometry + 4), sectors = img_get_le32(geometry + 8);
 
     if (ret < 0 || img_get_le32(geometry) == 0 || heads == 0 || heads > 255 || sectors == 0 || sectors > 63)
-        return img_error_errno(err, EINVAL, "Could not open '%s'", img_filename(image));
+        return vmdk_refuse_part(image, err);
     if (extent->version == OLD_COWD_VERSION)
         extent->table_entries = OLD_COWD_TABLE_ENTRIES;
     s->cid = s->parent_cid = VMDK_NO_PARENT;
@@ -87,7 +135,15 @@ static int open_bare_cowd(struct img *image, struct vmdk_extent *extent, struct 
     return 0;
 }
 
-int vmdk_open_monolithic(struct img *image, struct img_error *err)
+/* Is it an extent of a split disk?  Some writers keep room for a descriptor in each, so then its name has to say so. */
+static bool is_part(const struct img *image, const struct vmdk_header *header, const char *text)
+{
+    CLEANUP_FREE char *whole = NULL;
+
+    return header->descriptor == 0 || (!*text && vmdk_whole_name(img_filename(image->file), &whole) == 0 && whole);
+}
+
+int vmdk_open_monolithic(struct img *image, bool backing_given, struct img_error *err)
 {
     struct vmdk *s = vmdk_state(image);
     struct vmdk_extent extent = { .file = image->file, .type = "" };
@@ -96,13 +152,17 @@ int vmdk_open_monolithic(struct img *image, struct img_error *err)
     uint64_t sectors;
     int ret = vmdk_open_sparse(image, &extent, &sectors, &header, err);
 
-    if (ret < 0 || (ret = vmdk_add_extent(image, &extent, sectors, err)) < 0)
+    if (ret == 0)
+        ret = vmdk_add_extent(image, &extent, sectors, err);
+    if (ret < 0) {
+        free(extent.rebuilt);
         return ret;
+    }
     s->embedded = true;
     strcpy(s->create_type, extent.compressed ? "streamOptimized" : "monolithicSparse");
     s->descriptor_at = VMDK_DESCRIPTOR_SECTOR * VMDK_SECTOR;
     s->descriptor_room = VMDK_DESCRIPTOR_SECTORS * VMDK_SECTOR;
-    ret = vmdk_read_text(image->file, s->descriptor_at, s->descriptor_room, &text);
+    ret = vmdk_read_text(image->file, s->descriptor_at, s->descriptor_room, &text, NULL);
     if (ret < 0)
         return img_error_errno(err, -ret, "Could not read from file '%s'", img_filename(image));
     if (header.grain == 0 && !strstr(text, "CID"))
@@ -110,109 +170,10 @@ int vmdk_open_monolithic(struct img *image, struct img_error *err)
     if (header.descriptor == VMDK_DESCRIPTOR_SECTOR && header.descriptor_sectors &&
         header.descriptor_sectors < VMDK_DESCRIPTOR_SECTORS)
         s->descriptor_room = header.descriptor_sectors * VMDK_SECTOR;
-    ret = vmdk_read_ids(image, text, err);
+    if (!strstr(text, "CID") && is_part(image, &header, text))
+        return vmdk_refuse_part(image, err);
+    ret = vmdk_read_ids(image, text, backing_given, err);
     if (ret == 0 && s->extents.at[0].grain && vmdk_goes_forward(image->file, &header))
         ret = vmdk_open_forward(image, &header, err);
     return ret;
-}
-
-/* ---- Separate files ----------------------------------------------------------------------------- */
-
-static const char *known_type(const char *type)
-{
-    static const char *const types[] = { "FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE", "ZERO" };
-
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        if (strcmp(type, types[i]) == 0)
-            return types[i];
-    }
-    return NULL;
-}
-
-/* Does the line have all fields of its type, and can the type be read? */
-static bool is_whole(const struct vmdk_line *line, const char *type)
-{
-    if (line->sectors < 0)
-        return false;
-    if (strcmp(type, "ZERO") == 0)
-        return line->fields >= 3;
-    if (strcmp(type, "FLAT") == 0)
-        return line->fields == 5 && line->offset >= 0;
-    return line->fields == 4;
-}
-
-static int check_line(const struct img *image, const struct vmdk_line *line, const char *text, size_t length,
-                      struct img_error *err)
-{
-    const char *type = known_type(line->type);
-
-    if (!type && line->fields >= 4)
-        return img_error_set(err, ENOTSUP, "Unsupported extent type '%s'", line->type);
-    if (!type || !is_whole(line, type))
-        return img_error_set(err, EINVAL, "Invalid extent line: %.*s", (int)length, text);
-    if (strcmp(line->access, "NOACCESS") == 0)
-        return img_error_set(err, EACCES, "Extent '%s' may not be accessed", line->name);
-    if (strcmp(line->access, "RDONLY") == 0 && image->flags & IMG_RDWR)
-        return img_error_set(err, EACCES, "Extent '%s' is read-only", line->name);
-    return 0;
-}
-
-/* The options given for extent number `index`, or NULL. */
-static const struct img_doc *options_of(const struct img_doc *options, size_t index)
-{
-    char key[24];
-
-    snprintf(key, sizeof key, "%zu", index);
-    return options && img_doc_type(options) == IMG_DOC_OBJECT ? img_doc_get(options, key) : NULL;
-}
-
-static int open_line(struct img *image, const struct vmdk_line *line, const struct img_doc *options,
-                     struct img_error *err)
-{
-    struct vmdk_extent extent = { .type = known_type(line->type) };
-    uint64_t sectors = (uint64_t)line->sectors;
-    struct vmdk_header header;
-    int ret;
-
-    if (strcmp(extent.type, "ZERO") == 0) {
-        extent.kind = VMDK_ZERO;
-        return vmdk_add_extent(image, &extent, sectors, err);
-    }
-    ret = img_open_extent(image, line->name, options_of(options, image->extent_count), err);
-    if (ret < 0)
-        return ret;
-    extent.file = image->extents[image->extent_count - 1];
-    if (strcmp(extent.type, "SESPARSE") == 0) {
-        extent.kind = VMDK_SESPARSE;
-        ret = vmdk_open_sesparse(&extent, &sectors, err);
-        if (ret == 0 && image->flags & IMG_RDWR)
-            ret = img_error_set(err, EACCES, "No write support for seSparse images available");
-    } else if (strcmp(extent.type, "FLAT") == 0 || strcmp(extent.type, "VMFS") == 0) {
-        if (!img_mul((uint64_t)line->offset, VMDK_SECTOR, &extent.host) || extent.host > MAX_LENGTH)
-            return img_error_errno(err, EFBIG, "Could not refresh total sector count");
-    } else {
-        header.descriptor = 0;
-        ret = vmdk_open_sparse(image, &extent, &sectors, &header, err);
-        /* Without sectors it only carries a descriptor, and an extent must not have one. */
-        if (ret == 0 && sectors == 0 && header.descriptor)
-            ret = img_error_set(err, EINVAL, "invalid VMDK image descriptor");
-    }
-    return ret < 0 ? ret : vmdk_add_extent(image, &extent, sectors, err);
-}
-
-int vmdk_open_extents(struct img *image, const char *text, const struct img_doc *options, struct img_error *err)
-{
-    struct vmdk_line line;
-    const char *at = text, *where;
-    size_t length;
-
-    while (vmdk_next_line(&at, &line, &where, &length)) {
-        int ret = check_line(image, &line, where, length, err);
-
-        if (ret == 0 && line.sectors > 0)
-            ret = open_line(image, &line, options, err);
-        if (ret < 0)
-            return ret;
-    }
-    return 0;
 }

@@ -5,6 +5,7 @@
  * markers), "Simple Extents".
  */
 #include "vmdk.h"
+#include <inttypes.h>
 #include <string.h>
 
 /* The caller may need only the beginning of an answer. */
@@ -150,6 +151,17 @@ static int map_sparse(struct img *image, struct vmdk_extent *extent, uint64_t en
     return 0;
 }
 
+static int refuse_access(struct img *image, const struct vmdk_extent *extent)
+{
+    struct vmdk *s = vmdk_state(image);
+
+    if (!s->told)
+        img_notice(IMG_FAULT, "The extent at byte %" PRIu64 " of '%s' may not be accessed (NOACCESS)", extent->start,
+                   img_filename(image));
+    s->told = true;
+    return -EACCES;
+}
+
 int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     struct vmdk_extent *from = vmdk_extent_at(image, offset);
@@ -166,6 +178,8 @@ int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_ext
     case VMDK_ZERO:
         extent->kind = IMG_ZERO;
         break;
+    case VMDK_NO_ACCESS:
+        return refuse_access(image, from);
     case VMDK_FLAT:
         extent->kind = IMG_DATA;
         extent->host_valid = extent->recurse = true;

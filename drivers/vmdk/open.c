@@ -10,28 +10,43 @@ enum { MAX_DESCRIPTOR = (1 << 20) - 1, MIN_FILE = 1 };
 
 /* ---- Opening ------------------------------------------------------------------------------- */
 
+static int refuse_text(const struct img *image, struct img_error *err)
+{
+    CLEANUP_FREE char *whole = NULL;
+
+    if (vmdk_whole_name(img_filename(image->file), &whole) == 0 && whole)
+        img_error_advise(err, "by its name it is a part of a disk: open the descriptor, '%s'", whole);
+    return img_error_set(err, EINVAL, "invalid VMDK image descriptor");
+}
+
 /* Open a descriptor: a file of its text alone, or a text at `offset`. */
-static int open_descriptor(struct img *image, uint64_t offset, const struct img_doc *options, struct img_error *err)
+static int open_descriptor(struct img *image, uint64_t offset, const struct img_doc *options, bool backing_given,
+                           struct img_error *err)
 {
     static const char *const types[] = { "monolithicFlat", "vmfs", "vmfsSparse", "seSparse", "twoGbMaxExtentSparse",
-                                         "twoGbMaxExtentFlat" };
+                                         "twoGbMaxExtentFlat", "fullDevice", "partitionedDevice" };
     struct vmdk *s = vmdk_state(image);
     CLEANUP_FREE char *text = NULL;
-    int ret = vmdk_read_text(image->file, offset, MAX_DESCRIPTOR, &text);
-    size_t i = 0;
+    size_t i = 0, length = 0;
+    int ret = vmdk_read_text(image->file, offset, MAX_DESCRIPTOR, &text, &length);
 
     if (ret < 0)
         return img_error_errno(err, -ret, "Could not read from file");
+    ret = vmdk_plain_text(&text, length, &s->foreign_text);
+    if (ret < 0)
+        return ret == -ENOMEM ? img_error_memory(err) : img_error_set(err, EINVAL, "invalid VMDK image descriptor");
     s->descriptor_at = offset;
     s->descriptor_room = MAX_DESCRIPTOR;
     if (!vmdk_text_value(text, "createType", s->create_type, sizeof s->create_type))
-        return img_error_set(err, EINVAL, "invalid VMDK image descriptor");
+        return refuse_text(image, err);
     while (i < sizeof types / sizeof *types && strcmp(s->create_type, types[i]) != 0)
         i++;
     if (i == sizeof types / sizeof *types)
         return img_error_set(err, ENOTSUP, "Unsupported image type '%s'", s->create_type);
+    if (s->foreign_text && image->flags & IMG_RDWR)
+        return img_error_set(err, ENOTSUP, "An image whose descriptor is in UTF-16 can only be read");
     ret = vmdk_open_extents(image, text, options, err);
-    return ret < 0 ? ret : vmdk_read_ids(image, text, err);
+    return ret < 0 ? ret : vmdk_read_ids(image, text, backing_given, err);
 }
 
 /* The largest grain size; 0 if the grains are not all aligned to powers of two. */
@@ -95,6 +110,8 @@ static void release(struct img *image)
     }
     free(s->forward);
     s->forward = NULL;
+    for (size_t i = 0; i < s->extents.count; i++)
+        free(s->extents.at[i].rebuilt);
     free(s->extents.at);
     s->extents.at = NULL;
     s->extents.count = 0;
@@ -119,6 +136,7 @@ static int vmdk_open(struct img *image, const void *parsed, struct img_doc *opti
     struct img_doc *extents = img_doc_type(img_doc_get(options, "extents")) == IMG_DOC_OBJECT
                                   ? img_doc_take(options, "extents") : NULL;
     uint8_t sector[VMDK_SECTOR];
+    bool backing_given = img_doc_get(options, "backing") != NULL;
     uint64_t descriptor = 0;
     int ret;
 
@@ -133,9 +151,11 @@ static int vmdk_open(struct img *image, const void *parsed, struct img_doc *opti
     if (ret < 0 && !err->text)
         img_error_errno(err, -ret, "Could not read from file");
     if (ret == 0 && has_magic(sector) && !only_carries(sector, &descriptor))
-        ret = vmdk_open_monolithic(image, err);
+        ret = vmdk_open_monolithic(image, backing_given, err);
+    else if (ret == 0 && memcmp(sector, VMDK_SESPARSE_MARK, sizeof VMDK_SESPARSE_MARK - 1) == 0)
+        ret = vmdk_refuse_part(image, err);
     else if (ret == 0)
-        ret = open_descriptor(image, descriptor, extents, err);
+        ret = open_descriptor(image, descriptor, extents, backing_given, err);
     if (ret == 0)
         ret = set_units(image, err);
     img_doc_free(extents);
@@ -171,9 +191,11 @@ static bool vmdk_zero_initialised(struct img *image)
 const struct img_driver img_driver_vmdk = {
     IMG_ROW(
         .name = "vmdk", .kind = IMG_FORMAT, .alias = "vmdk3 vmdk4 vmware", .precedence = 2,
-        /* A sparse extent of either kind, or a separate descriptor. */
+        /* A sparse extent of any kind, or a separate descriptor. */
         .marks = IMG_MARKS(IMG_AT(0, "KDMV"), IMG_OR, IMG_AT(0, "COWD"), IMG_OR,
-                           IMG_LINE("version=1"), IMG_OR, IMG_LINE("version=2"), IMG_OR, IMG_LINE("version=3"))
+                           IMG_AT(0, "\xbe\xba\xfe\xca\0\0\0\0\1\0\0\0\2\0\0\0"), IMG_OR,
+                           IMG_LINE("version=1"), IMG_OR, IMG_LINE("version=2"), IMG_OR, IMG_LINE("version=3"), IMG_OR,
+                           IMG_TEXT("#DiskDescriptorFile"), IMG_OR, IMG_SETTING("version"), IMG_SETTING("createType"))
     ),
     .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS | IMG_READS_FORWARD,
     .state_size = sizeof(struct vmdk),
@@ -195,4 +217,8 @@ const struct img_driver img_driver_vmdk = {
     .check = vmdk_check,
     .info = vmdk_info,
     .zero_initialised = vmdk_zero_initialised,
+    .is_backing = vmdk_is_backing,
+    .backing_refused = vmdk_backing_refused,
+    .whole_name = vmdk_whole_name,
+    .resize_advice = "a vmdk image keeps its size: convert it to raw or qcow2, resize that, and convert it back",
 };

@@ -12,20 +12,36 @@ enum { FOOTER_SECTORS = 3 };            /* marker, footer, end of stream */
 
 /* ---- KDMV -------------------------------------------------------------------------------- */
 
-/* Read the footer from the last three sectors of a stream: its header has the place of the directory. */
-static int read_footer(const struct vmdk_extent *extent, struct vmdk_header *header, struct img_error *err)
+/* Are these the last sectors of a stream? */
+static bool is_end(const uint8_t *bytes, struct vmdk_header *header)
 {
-    uint8_t bytes[FOOTER_SECTORS * VMDK_SECTOR], *end = bytes + 2 * VMDK_SECTOR;
+    const uint8_t *end = bytes + 2 * VMDK_SECTOR;
+
+    return img_get_le32(bytes + 8) == 0 && img_get_le32(bytes + 12) == VMDK_MARKER_FOOTER && img_get_le64(end) == 0 &&
+           img_get_le32(end + 8) == 0 && img_get_le32(end + 12) == VMDK_MARKER_END &&
+           vmdk_get_header(bytes + VMDK_SECTOR, header);
+}
+
+/* Read the footer, whose header has the place of the directory, from the last three sectors of a stream; if it is not
+ * there, look for it from the front on. */
+static int read_footer(struct vmdk_extent *extent, struct vmdk_header *header, struct img_error *err)
+{
+    uint8_t bytes[FOOTER_SECTORS * VMDK_SECTOR];
     uint64_t size = img_align_up(img_size(extent->file), VMDK_SECTOR);
     int ret = size < sizeof bytes ? -EINVAL : vmdk_read(extent->file, bytes, size - sizeof bytes, sizeof bytes);
+    int walked;
 
+    if (ret == 0 && is_end(bytes, header))
+        return 0;
+    walked = vmdk_walk_stream(extent->file, header, &extent->rebuilt);
+    if (walked == 0)
+        return 0;
+    if (walked == -ENOMEM)
+        return img_error_memory(err);
     if (ret < 0)
         return img_error_errno(err, -ret, "Failed to read footer");
-    if (img_get_le32(bytes + 8) != 0 || img_get_le32(bytes + 12) != VMDK_MARKER_FOOTER ||
-        !vmdk_get_header(bytes + VMDK_SECTOR, header) || img_get_le64(end) != 0 || img_get_le32(end + 8) != 0 ||
-        img_get_le32(end + 12) != VMDK_MARKER_END)
-        return img_error_set(err, EINVAL, "Invalid footer");
-    return 0;
+    img_error_advise(err, "the end of the image is missing, and data with it: get the whole file again");
+    return img_error_set(err, EINVAL, "Invalid footer");
 }
 
 static int check_header(const struct img *image, const struct vmdk_extent *extent, const struct vmdk_header *header,
@@ -68,6 +84,8 @@ static int open_hosted(struct img *image, struct vmdk_extent *extent, uint64_t *
         ret = read_footer(extent, &header, err);
     if (ret == 0)
         ret = check_header(image, extent, &header, err);
+    if (ret == 0 && extent->rebuilt && image->flags & IMG_RDWR)
+        ret = img_error_set(err, EACCES, "A stream without its grain directory can only be read");
     if (ret < 0)
         return ret;
     *sectors = header.capacity;

@@ -77,9 +77,13 @@ static int look_up(struct img *image, const struct vmdk_extent *extent, uint64_t
                    uint64_t *table)
 {
     uint64_t number = index / extent->table_entries, entry = 0;
-    int ret = number < extent->tables ? get_entry(image, extent, directory, number, &entry) : -EIO;
+    int ret = number < extent->tables ? 0 : -EIO;
 
     *table = 0;
+    if (ret == 0 && extent->rebuilt)
+        entry = extent->rebuilt[number];
+    else if (ret == 0)
+        ret = get_entry(image, extent, directory, number, &entry);
     if (ret < 0)
         return ret;
     if (extent->kind == VMDK_SESPARSE)
@@ -115,12 +119,23 @@ int vmdk_find_table(struct img *image, const struct vmdk_extent *extent, uint64_
     return look_up(image, extent, extent->directory, index, table);
 }
 
+static uint64_t count_rebuilt(const struct vmdk_extent *extent, uint64_t number)
+{
+    uint64_t end = number;
+
+    while (end < extent->tables && extent->rebuilt[end] == 0)
+        end++;
+    return (end - number) * extent->table_entries;
+}
+
 uint64_t vmdk_count_empty(struct img *image, const struct vmdk_extent *extent, uint64_t table, uint64_t index)
 {
     uint64_t number = table ? index % extent->table_entries : index / extent->table_entries;
     uint64_t entries = table ? extent->table_entries : extent->tables, start = table ? table : extent->directory;
     uint64_t at = number * extent->entry_size, zeroes;
 
+    if (!table && extent->rebuilt)
+        return count_rebuilt(extent, number);
     if (number >= entries || start + at > INT64_MAX - PAGE)
         return 0;
     zeroes = img_pages_zeroes_of(vmdk_state(image)->pages, extent->file, start, at,
@@ -159,7 +174,9 @@ uint64_t vmdk_known_grains(const struct vmdk_extent *extent)
 {
     uint64_t size = extent->next, tables = 0;
 
-    if (extent->grain && extent->directory < size)
+    if (extent->rebuilt)
+        tables = extent->tables;
+    else if (extent->grain && extent->directory < size)
         tables = img_min(extent->tables, img_div_up(size - extent->directory, extent->entry_size));
     return tables * extent->table_entries;
 }

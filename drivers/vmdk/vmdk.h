@@ -6,10 +6,11 @@
  *
  *   options.c     the option table
  *   header.c      sparse extent header and markers as bytes ("Hosted Sparse Extents", "Stream-Optimized Compressed")
- *   descriptor.c  the descriptor as text: values, extent lines ("The Descriptor File")
+ *   descriptor.c  the descriptor as text: values, extent lines ("The Descriptor File"); encoding.c: its characters
  *   cid.c         content ids: check the parent's, renew our own on the first write; change the backing file
  *   open.c        the vtable, open and close
- *   extent.c      the extents: their nodes; sparse.c, sesparse.c: the headers of sparse ones
+ *   extent.c      the extents; list.c: those that a descriptor lists; sparse.c, sesparse.c: the headers of sparse ones
+ *   walk.c        streams without their end: looks for footer and directory by the markers
  *   table.c       caches grain directories and grain tables
  *   map.c         guest range -> extent of the file that holds it; decode
  *   write.c       reserve, publish, zero; coded.c: the same for compressed grains
@@ -32,8 +33,9 @@
 
 #define VMDK_MAGIC 0x564d444bu          /* "KDMV" */
 #define VMDK_COWD_MAGIC 0x44574f43u     /* "COWD" */
+#define VMDK_SESPARSE_MARK "\xbe\xba\xfe\xca\0\0\0\0\1\0\0\0\2\0\0\0"  /* magic, version */
 #define VMDK_GD_AT_END UINT64_MAX
-#define VMDK_NO_PARENT 0xffffffffu      /* parentCID */
+#define VMDK_NO_PARENT 0xffffffffu      /* parentCID; some programs write 0 */
 
 enum {
     VMDK_SECTOR = 512,
@@ -73,12 +75,12 @@ void vmdk_put_grain_marker(uint8_t *bytes, uint64_t lba, uint32_t length);
 
 /* ---- An open image ------------------------------------------------------------------ */
 
-enum vmdk_kind { VMDK_FLAT, VMDK_ZERO, VMDK_SPARSE, VMDK_SESPARSE };
+enum vmdk_kind { VMDK_FLAT, VMDK_ZERO, VMDK_SPARSE, VMDK_SESPARSE, VMDK_NO_ACCESS };
 
 struct vmdk_extent {
     enum vmdk_kind kind;
     const char *type;                   /* as in the descriptor; "" if it has no line */
-    struct img *file;                   /* NULL: ZERO */
+    struct img *file;                   /* NULL: ZERO, NO_ACCESS */
     uint64_t start, end;                /* guest bytes */
     uint64_t host;                      /* FLAT: file offset of `start` */
     /* Sparse; offsets are in bytes of the file. */
@@ -88,6 +90,7 @@ struct vmdk_extent {
     uint32_t table_entries;
     uint64_t tables;                    /* number of directory entries */
     uint64_t directory, redundant;      /* redundant == 0: there is none */
+    uint32_t *rebuilt;                  /* the directory, if the file has none; owned.  NULL: in the file */
     uint64_t tables_at, grains_at;      /* SESPARSE: base of the table and grain numbers */
     bool zeroed;                        /* an entry of 1 is a grain of zeroes */
     bool compressed, markers;
@@ -109,6 +112,9 @@ struct vmdk {
     struct vmdk_stream *stream;         /* a streamOptimized image being written from front to back */
     struct vmdk_forward *forward;       /* a stream that is read as it comes */
     bool failed;                        /* a grain is missing, so do not write the end */
+    bool foreign_text;                  /* the descriptor is in UTF-16, and is not written */
+    bool told;                          /* that an extent may not be accessed */
+    bool told_changed;                  /* that the parent is another one; atomic */
 };
 
 static inline struct vmdk *vmdk_state(const struct img *image)
@@ -122,36 +128,60 @@ struct vmdk_extent *vmdk_extent_at(const struct img *image, uint64_t offset);
 int vmdk_read(struct img *file, void *bytes, uint64_t offset, size_t length);
 
 /* descriptor.c: the text is hostile, and ends at its first NUL. */
-/* Read at most `room` bytes of the file from `offset`, and append a NUL; caller frees. */
-int vmdk_read_text(struct img *file, uint64_t offset, uint64_t room, char **text);
-/* The quoted text after the first KEY= , also within a comment, as in qemu-img.  False: none, or longer than `size`
- * allows. */
+/* Read at most `room` bytes of the file from `offset`, and append a NUL; caller frees.  *read (or NULL): how many. */
+int vmdk_read_text(struct img *file, uint64_t offset, uint64_t room, char **text, size_t *read);
+/* The quoted text of the line KEY="...".  If there is none, that after the first KEY= , also within a comment or
+ * another key, as in qemu-img.  False: none, or longer than `size` allows. */
 bool vmdk_text_value(const char *text, const char *key, char *value, size_t size);
+/* The same for a hexadecimal number. */
 bool vmdk_text_number(const char *text, const char *key, uint32_t *number);
+/* *changed: the text with another content id; caller frees.  NULL: it has none. */
+int vmdk_text_with_id(const char *text, uint32_t cid, char **changed);
 
+struct vmdk_lines {
+    const char *at;                     /* what is left of the text */
+    unsigned number;                    /* of the line before it */
+};
 struct vmdk_line {                      /* RW 4192256 SPARSE "test-s001.vmdk" 0 */
     char access[11], type[11], name[512];
     int64_t sectors, offset;
-    int fields;                         /* how many of the five are present */
+    int fields;                         /* how many of the five are present; what follows them is passed over */
+    bool known;                         /* false: no extent, and nothing else that may be in a descriptor */
+    const char *text;                   /* the line itself */
+    size_t length;
 };
-/* Take the next extent line from *at; false: none.  *text: where it starts. */
-bool vmdk_next_line(const char **at, struct vmdk_line *line, const char **text, size_t *length);
+/* Take the next line of an extent, or the next that is not understood; false: none. */
+bool vmdk_next_line(struct vmdk_lines *lines, struct vmdk_line *line);
+
+/* encoding.c */
+/* Make it UTF-8 without a byte order mark.  *foreign: it was UTF-16.  -EILSEQ: it is damaged. */
+int vmdk_plain_text(char **text, size_t length, bool *foreign);
+/* *converted: the name in UTF-8, from the encoding that the descriptor is in; caller frees.  NULL: it is the same.
+ * -ENOTSUP, -EILSEQ: the encoding is unknown, or the name is not in it.  `encoding`: its name, "": none. */
+int vmdk_name_in_utf8(const char *text, const char *name, char *encoding, size_t size, char **converted);
 
 /* cid.c */
-/* Read both ids and the name of the parent from the text. */
-int vmdk_read_ids(struct img *image, const char *text, struct img_error *err);
+/* Read both ids and the name of the parent from the text.  `given`: the caller names the backing file. */
+int vmdk_read_ids(struct img *image, const char *text, bool given, struct img_error *err);
 /* Call it before the first change of the content. */
 int vmdk_renew_id(struct img *image);
 /* Is the backing file the one that the image was made on?  Checked once. */
 void vmdk_check_parent(struct img *image);
+/* Its content was asked for, and is not given: say why. */
+void vmdk_backing_refused(struct img *image);
 uint32_t vmdk_new_id(void);
-/* *changed: the text with another content id; caller frees.  NULL: it has none. */
-int vmdk_text_with_id(const char *text, uint32_t cid, char **changed);
+/* Is `candidate` the image whose content id we have as our parent's? */
+bool vmdk_is_backing(const struct img *image, const struct img *candidate);
 
 /* extent.c */
 /* Open the single extent of a file that begins as a sparse extent. */
-int vmdk_open_monolithic(struct img *image, struct img_error *err);
-/* Open the extents that the descriptor lists; `options`: "extents" from the caller of open, or NULL. */
+int vmdk_open_monolithic(struct img *image, bool backing_given, struct img_error *err);
+/* The file is a part of a disk: say which one to open. */
+int vmdk_refuse_part(const struct img *image, struct img_error *err);
+/* *whole: the descriptor of the disk that a file of this name is a part of, as VMware names them; caller frees.  NULL:
+ * it has no such name. */
+int vmdk_whole_name(const char *part, char **whole);
+/* list.c: open the extents that the descriptor lists; `options`: "extents" from the caller of open, or NULL. */
 int vmdk_open_extents(struct img *image, const char *text, const struct img_doc *options, struct img_error *err);
 /* Append an extent of `sectors` sectors. */
 int vmdk_add_extent(struct img *image, const struct vmdk_extent *extent, uint64_t sectors, struct img_error *err);
@@ -159,6 +189,9 @@ int vmdk_add_extent(struct img *image, const struct vmdk_extent *extent, uint64_
  * if it is a KDMV one. */
 int vmdk_open_sparse(struct img *image, struct vmdk_extent *extent, uint64_t *sectors, struct vmdk_header *header,
                      struct img_error *err);
+/* walk.c: the footer is not at the end of the file: find it, or the directory, by the markers from the front on.  Then
+ * *header has the place of the directory, or *rebuilt (caller frees) its entries.  -EINVAL: it is not complete. */
+int vmdk_walk_stream(struct img *file, struct vmdk_header *header, uint32_t **rebuilt);
 /* sesparse.c: the same for a seSparse extent. */
 int vmdk_open_sesparse(struct vmdk_extent *extent, uint64_t *sectors, struct img_error *err);
 /* The offset of the table of a directory entry, 0: none; the meaning of a table entry.  -EIO: invalid. */

@@ -91,7 +91,7 @@ int vmdk_reserve(struct img *image, uint64_t offset, uint64_t length, struct img
     int ret;
 
     vmdk_check_parent(image);
-    if (extent->kind == VMDK_ZERO || extent->kind == VMDK_SESPARSE || extent->compressed)
+    if ((extent->kind != VMDK_FLAT && extent->kind != VMDK_SPARSE) || extent->compressed)
         return -EINVAL;
     ret = vmdk_renew_id(image);
     if (ret < 0)
@@ -165,7 +165,7 @@ static bool can_zero(const struct img *image, uint64_t offset, uint64_t end)
         if (extent->kind == VMDK_SPARSE && ((offset - extent->start) % extent->grain ||
                                             (end < extent->end && (end - extent->start) % extent->grain)))
             return false;
-        if (extent->kind == VMDK_SESPARSE)
+        if (extent->kind == VMDK_SESPARSE || extent->kind == VMDK_NO_ACCESS)
             return false;
     }
     return true;

@@ -2,6 +2,7 @@
 /* backing.c - opens the backing file, as stored in the image and changed by the options; reopens it for writing. */
 #include "chain.h"
 #include "util/cleanup.h"
+#include "util/strbuf.h"
 #include <string.h>
 
 /* Far more than any chain in use, fewer than file descriptors and the stack allow. */
@@ -59,6 +60,125 @@ static int describe_backing(struct img *image, struct request *child, char **res
     return check_loop(child->above, *resolved, err);
 }
 
+/* ---- A backing file that is not where the image says ------------------------------------------------ */
+
+/* A name of another system: a drive, a machine, or folders with backslashes. */
+static bool is_foreign(const char *name)
+{
+    return strchr(name, '\\') != NULL;
+}
+
+/* What stands behind the last separator of this system or the other, so that it is never taken for a protocol; NULL:
+ * nothing, or no memory. */
+static char *last_part(const char *name)
+{
+    const char *part = name;
+
+    for (const char *at = name; *at; at++) {
+        if (*at == '/' || *at == '\\')
+            part = at + 1;
+    }
+    if (!*part || strcmp(part, ".") == 0 || strcmp(part, "..") == 0)
+        return NULL;
+    return img_asprintf("%s%s", img_name_is_relative(part) ? "" : "./", part);
+}
+
+/* A name relative to the image, with the separators of this system; NULL: it is none, or there is no memory. */
+static char *with_slashes(const char *name)
+{
+    char *plain = is_foreign(name) && name[0] != '\\' && img_name_is_relative(name) ? img_strdup(name) : NULL;
+
+    for (char *at = plain; at && *at; at++)
+        *at = *at == '\\' ? '/' : *at;
+    return plain;
+}
+
+/* Can `name` be opened, alone, and with `same`: is it the image that this one was made on?  1, 0 or -ENOMEM. */
+static int is_there(struct img *image, const struct request *from, const char *name, bool same)
+{
+    struct request child = *from;
+    struct img_error err = IMG_ERROR_INIT;
+    struct img *found = NULL;
+    int ret;
+
+    child.flags = IMG_NO_BACKING | IMG_NO_IO | IMG_SHARE;
+    child.perm = 0;
+    child.shared = IMG_PERM_ALL;
+    child.name = name;
+    child.format = image->driver->name;
+    child.options = image->backing_options ? img_doc_copy(image->backing_options) : img_doc_object();
+    ret = chain_open_node(&found, &child, &err);
+    img_doc_free(child.options);
+    if (ret == 0)
+        ret = !same || image->driver->is_backing(image, img_behind_filters(found));
+    else
+        ret = err.code == ENOMEM ? -ENOMEM : 0;
+    img_error_clear(&err);
+    if (found)
+        img_close(found, &err);
+    img_error_clear(&err);
+    return ret;
+}
+
+/*
+ * If nothing can be opened by the name of the request, look by the same name in UTF-8 and with slashes, then by its last
+ * part beside the image.  *place: where the image is on which this one was made; its driver knows it.  Caller frees;
+ * NULL: nowhere.  Each file is opened alone, so the work is bounded however images name each other.  0 or -ENOMEM.
+ */
+static int find_moved(struct img *image, const struct request *request, char **place)
+{
+    const char *stored = image->backing_name, *name = image->backing_alias ? image->backing_alias : stored;
+    CLEANUP_FREE char *slashes = with_slashes(name), *last = last_part(name);
+    const char *const names[] = { image->backing_alias, slashes, last };
+    int ret = is_there(image, request, request->name, false);
+
+    *place = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && ret == 0; i++) {
+        struct img_error ignored = IMG_ERROR_INIT;
+
+        if (!names[i] || strcmp(names[i], stored) == 0)
+            continue;
+        free(*place);
+        *place = img_name_neighbour(image, names[i], &ignored);
+        ret = *place ? is_there(image, request, *place, true) : ignored.code == ENOMEM ? -ENOMEM : 0;
+        img_error_clear(&ignored);
+        if (ret == 1)
+            return 0;
+    }
+    free(*place);
+    *place = NULL;
+    return ret < 0 ? ret : 0;
+}
+
+/* Opening the stored name failed: open what was found instead, if anything was.  On failure *err stays. */
+static int open_moved(struct img *image, struct request *request, struct img_error *err)
+{
+    CLEANUP_FREE char *place = NULL;
+    bool may_be_moved = image->driver->is_backing && image->backing_name && request->name &&
+                        (err->code == ENOENT || err->code == ENOTDIR || is_foreign(image->backing_name));
+
+    if (!may_be_moved)
+        return -err->code;
+    if (find_moved(image, request, &place) < 0) {
+        img_error_clear(err);
+        return img_error_memory(err);
+    }
+    if (!place) {
+        if (is_foreign(image->backing_name) || *image->backing_name == '/')
+            img_error_advise(err, "a file of that name beside the image would be taken, if it is the right one");
+        return -err->code;
+    }
+    img_error_clear(err);
+    img_notice(IMG_ADVICE, "the backing file '%s' is not there, but '%s' is the same image", image->backing_name,
+               place);
+    img_doc_free(request->options);
+    request->options = image->backing_options ? img_doc_copy(image->backing_options) : img_doc_object();
+    request->name = place;
+    if (check_loop(request->above, place, err) < 0)
+        return -err->code;
+    return chain_open_node(&image->backing, request, err);
+}
+
 int chain_open_backing(struct img *image, struct request *request, struct img_error *err)
 {
     struct above here = { .image = image, .next = request->above,
@@ -93,6 +213,8 @@ int chain_open_backing(struct img *image, struct request *request, struct img_er
         if (!child.options)
             child.options = img_doc_object();
         ret = chain_open_node(&image->backing, &child, err);
+        if (ret < 0)
+            ret = open_moved(image, &child, err);
         if (ret == -ENOENT && resolved)
             chain_advise_backing(image, resolved, err);
     }
@@ -101,6 +223,28 @@ int chain_open_backing(struct img *image, struct request *request, struct img_er
     if (ret < 0 && !child.refused_user && !request->backing_flags)
         img_error_prefix(err, "Could not open backing file: ");
     return ret;
+}
+
+char *img_locate_backing(struct img *image, struct img_error *err)
+{
+    struct request child = chain_child_request(image, IMG_ROLE_BACKING, NULL);
+    struct above here = { .image = image, .depth = 1 };
+    struct img_error refused = IMG_ERROR_INIT;
+    char *name = img_backing_full_name(image, err), *place = NULL;
+    bool may_look = name && image->driver->is_backing && img_gate_check(image, "backing", name, &refused) == 0;
+
+    img_error_clear(&refused);
+    child.above = &here;
+    child.name = name;
+    if (may_look && find_moved(image, &child, &place) < 0) {
+        free(name);
+        img_error_memory(err);
+        return NULL;
+    }
+    if (!place)
+        return name;
+    free(name);
+    return place;
 }
 
 int img_reopen_backing(struct img *top, bool resize, struct img_error *err)

@@ -354,6 +354,18 @@ static int judge_content(const struct img *image, struct img_error *err)
     return img_content_judge(image->content, name && *name ? name : img_filename(image->file), err);
 }
 
+/* Raw bytes may be a part of an image, whose file has the rest. */
+static void advise_part(const struct img *image, const char *name)
+{
+    for (size_t i = 0; name && img_drivers[i]; i++) {
+        CLEANUP_FREE char *whole = NULL;
+
+        if (img_drivers[i]->whole_name && img_drivers[i]->whole_name(name, &whole) == 0 && whole)
+            img_notice(IMG_ADVICE, "'%s' may be a part of an image of format %s: then open '%s'",
+                       img_filename(image->file), img_drivers[i]->name, whole);
+    }
+}
+
 /* Probe the format of `image`, which was started as another format.  The storage stays open. */
 static int find_format(struct img *image, struct request *request, struct img_error *err)
 {
@@ -374,6 +386,8 @@ static int find_format(struct img *image, struct request *request, struct img_er
     image->state = img_calloc(1, driver->state_size);
     if (!image->state)
         return img_error_memory(err);
+    if (driver->traits & IMG_PASS_THROUGH && request->role == IMG_ROLE_ROOT)
+        advise_part(image, name);
     if (driver->traits & IMG_PASS_THROUGH && image->flags & IMG_RDWR) {
         image->guard = img_probe_guard;
         /* commit writes to a backing file without a word: its name says no format, and the user could not. */

@@ -83,6 +83,8 @@ int img_resize(struct img *image, uint64_t size, const char *preallocation, stru
         return ret;
     }
     IMG_TRACE(resize, image, size, 0);
+    if (!image->driver->resize && image->driver->resize_advice)
+        img_error_advise(err, "%s", image->driver->resize_advice);
     if (!image->driver->resize)
         return img_error_set(err, ENOTSUP, "Image format driver does not support resize");
     ret = image->driver->resize(image, size, preallocation, err);

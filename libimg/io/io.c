@@ -71,8 +71,11 @@ int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offs
 {
     uint64_t host = extent->host + (offset - extent->offset);
 
-    if (extent->stale)
+    if (extent->stale) {
+        if (extent->stale->driver->backing_refused)
+            extent->stale->driver->backing_refused(extent->stale);
         return -EINVAL;
+    }
     if (extent->via && (extent->kind == IMG_DATA || extent->kind == IMG_CODED))
         return img_pread(extent->via, buffer, offset, length);
     switch (extent->kind) {

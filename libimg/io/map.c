@@ -86,9 +86,8 @@ static int look_below(struct img_extent *extent)
 int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_t length,
                    struct img_extent *extent)
 {
-    struct img *layer = image, *via = NULL;
+    struct img *layer = image, *via = NULL, *stale = NULL;
     unsigned depth = 0;
-    bool stale = false;
 
     base = img_behind_filters(base);
     for (;;) {
@@ -109,7 +108,8 @@ int img_find_layer(struct img *image, struct img *base, uint64_t offset, uint64_
         extent->via = via;
         extent->depth = depth;
         extent->layer = layer;
-        stale |= extent->kind == IMG_HOLE && layer->backing_changed;
+        if (!stale && extent->kind == IMG_HOLE && layer->backing_changed)
+            stale = layer;
         extent->stale = stale;
         if (extent->kind != IMG_HOLE || !next || img_behind_filters(next) == base)
             return 0;

@@ -15,7 +15,7 @@
 
 enum img_mark_kind {
     IMG_MARK_END, IMG_MARK_OR, IMG_MARK_BYTES, IMG_MARK_AT_LEAST, IMG_MARK_LINE, IMG_MARK_XML, IMG_MARK_NAME,
-    IMG_MARK_NAME_END, IMG_MARK_ANYTHING
+    IMG_MARK_NAME_END, IMG_MARK_ANYTHING, IMG_MARK_TEXT, IMG_MARK_SETTING
 };
 
 struct img_mark {
@@ -37,6 +37,11 @@ struct img_mark {
 #define IMG_AT_LEAST(at, text)  IMG_MARK(IMG_MARK_AT_LEAST, at, text)
 /* A text whose first line after comments (#) and blank lines is this one. */
 #define IMG_LINE(text)          IMG_MARK(IMG_MARK_LINE, 0, text)
+/* A text, perhaps after a byte order mark or in UTF-16, that begins with these characters; blanks, blank lines before
+ * it and the case of letters do not count. */
+#define IMG_TEXT(text)          IMG_MARK(IMG_MARK_TEXT, 0, text)
+/* Such a text, with a line KEY=VALUE, also with blanks around "=". */
+#define IMG_SETTING(key)        IMG_MARK(IMG_MARK_SETTING, 0, key)
 /* An XML text that begins with "<", perhaps after a byte order mark, and has this element. */
 #define IMG_XML(element)        IMG_MARK(IMG_MARK_XML, 0, "<" element)
 /* The file has this name, in any folder. */

@@ -123,6 +123,7 @@ void img_node_free(struct img *image)
     free(image->shown_name);
     free(image->backing_name);
     free(image->backing_format);
+    free(image->backing_alias);
     img_doc_free(image->backing_options);
     free(image);
 }

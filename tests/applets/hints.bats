@@ -467,9 +467,19 @@ on_terminal() {
     [ "$status" -eq 1 ]
 }
 
-# as_nobody ARGUMENT...: the tool as another user, for whom this folder may be closed: descriptors need no way to the file
+# as_nobody ARGUMENT...: the tool as another user, for whom this folder may be closed
 as_nobody() {
     IMGBOX_HINTS=1 cmd 1 setpriv --reuid nobody --regid nogroup --clear-groups /dev/fd/8 qemu-img "$@" 8< "$IMG"
+}
+
+# open_folder: $OPEN, a folder that all can enter, until the end of the test
+open_folder() {
+    OPEN=$(mktemp -d /tmp/hints.XXXXXX)
+    chmod 755 "$OPEN"
+}
+
+teardown() {
+    [ -z "${OPEN-}" ] || rm -r "$OPEN"
 }
 
 need_nobody() {
@@ -479,14 +489,16 @@ need_nobody() {
 
 @test "hints: whom a file lets in" {
     need_nobody
-    chmod 640 a.raw
-    as_nobody info /proc/self/fd/7 7< a.raw
-    has "$ERR" "^hint: the file belongs to user 0 and group $(stat -c %g a.raw) and has mode 0640; this process is of user $(id -u nobody)$"
+    open_folder
+    cp a.raw "$OPEN"
+    chmod 640 "$OPEN/a.raw"
+    as_nobody info "$OPEN/a.raw"
+    has "$ERR" "^hint: the file belongs to user 0 and group $(stat -c %g "$OPEN/a.raw") and has mode 0640; this process is of user $(id -u nobody)$"
     mkdir -m 700 closed
     cp a.raw closed/
     as_nobody info "$PWD/closed/a.raw"
     has "$ERR" "^hint: a folder on the way to it cannot be entered by user $(id -u nobody)$"
-    as_nobody create /proc/self/fd/7 1M 7< a.raw
+    as_nobody create "$OPEN/a.raw" 1M
     has "$ERR" '^hint: the file belongs to user 0 '
     as_nobody create /proc/self/cwd/new.raw 1M
     has "$ERR" "^hint: (its folder cannot be written to|a folder on the way to it cannot be entered) by user $(id -u nobody)$"
@@ -495,9 +507,11 @@ need_nobody() {
 @test "hints: a user is not shown what others do, and told so" {
     need_peer
     need_nobody
-    chmod 666 a.qcow2
-    hold qcow2 a.qcow2
-    as_nobody resize /proc/self/fd/7 2M 7<> a.qcow2
+    open_folder
+    cp a.qcow2 "$OPEN"
+    chmod 666 "$OPEN/a.qcow2"
+    hold qcow2 "$OPEN/a.qcow2"
+    as_nobody resize "$OPEN/a.qcow2" 2M
     let_go
     has "$ERR" "^hint: none of the processes that can be seen here has it: another user's may, or another machine's$"
 }

@@ -132,6 +132,29 @@ cloop_head() {
     done
 }
 
+@test "probe: descriptors of VMDK that qemu-img takes for raw" {
+    beyond
+    for good in '# Disk DescriptorFile' '\357\273\277# Disk DescriptorFile\n' '\n \t\r\n#disk descriptor file' \
+            '\377\376#\0D\0i\0s\0k\0D\0e\0s\0c\0r\0i\0p\0t\0o\0r\0F\0i\0l\0e\0' \
+            '\376\377\0#\0D\0i\0s\0k\0D\0e\0s\0c\0r\0i\0p\0t\0o\0r\0F\0i\0l\0e' \
+            '\n version\t= 9 \n#\ncreateType = ' 'createType=\nversion='; do
+        text x "$good"
+        img 1 info x
+        has "$ERR" "^qemu-img: Could not open 'x': (Unsupported|invalid VMDK|The descriptor)"
+    done
+    for bad in '# Disk DescriptorFil' 'Disk DescriptorFile' '#\nDisk DescriptorFile' '\0# Disk DescriptorFile' \
+            'version =\n' 'version\n=1\ncreateType=' 'xversion=1\ncreateType=' \
+            "#$(printf '%0520d' 0)\nversion =\ncreateType="; do
+        text x "$bad"
+        taken_for raw
+    done
+    img 1 create -q -f vmdk x
+    head_of y 0 beebafecacafebabe
+    taken_for raw y
+    head_of y 0 bebafeca000000000100000002000000
+    taken_for 'The file is an extent of a disk: open the descriptor that names it' y
+}
+
 @test "probe: a short file counts as filled with zeroes" {
     text x 'QED'; taken_for "$QED"
     text x 'QE'; taken_for raw

@@ -133,6 +133,27 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
     [ ! -e x.vmdk ]
 }
 
+@test "vmdk: names without the prefix of a protocol are stored" {
+    sample raw
+    for kind in monolithicSparse monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat streamOptimized; do
+        for name in file:d.vmdk file:a:b.vmdk ./a:b.vmdk "file:$PWD/d.vmdk"; do
+            rm -f ./*.vmdk
+            img 0 convert -f raw -O vmdk -o subformat=$kind raw "$name"
+            silent
+            img 0 compare -f raw raw "$name"
+            [ "$(strings ./"${name##*[:/]}" ./a:b.vmdk 2> /dev/null | grep -c 'file:')" -eq 0 ]
+        done
+    done
+}
+
+@test "vmdk: files of a failed creation are removed with a prefix, too" {
+    beyond
+    mkdir x-flat.vmdk
+    img 1 create -q -f vmdk -o subformat=monolithicFlat file:x.vmdk 1M
+    err "qemu-img: file:x.vmdk: Could not create 'x-flat.vmdk': Is a directory"
+    [ ! -e x.vmdk ]
+}
+
 # ---- data
 
 @test "vmdk: contents go there and back in each kind of image" {
@@ -218,6 +239,63 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
     err "qemu-img: Could not change the backing file to '': Operation not supported"
 }
 
+# chain HINT [PARENT-CID]: an overlay x of nothing, made on base.vmdk
+chain() {
+    craft delta 'cowd([0, 0, 0])'
+    text vmfsSparse 'RW 24 VMFSSPARSE "delta"' "parentFileNameHint=\"$1\""
+    sed -i "s/parentCID=.*/parentCID=${2:-aabbccdd}/" x
+}
+
+@test "vmdk: a parent from another machine is found beside the image, by its content id" {
+    beyond
+    truncate -s 12k base-flat
+    pattern base-flat 7 0 12k
+    text vmfs 'RW 24 VMFS "base-flat"'
+    sed -i s/12345678/aabbccdd/ x
+    mv x base.vmdk
+    mkdir sub
+    for hint in /vmfs/volumes/4f/vm/base.vmdk 'C:\vms\base.vmdk' '\\server\share\base.vmdk' gone/base.vmdk \
+            '..\base.vmdk'; do
+        chain "$hint"
+        img 0 convert -O raw x raw
+        silent
+        cmp raw base-flat
+        img 0 info --backing-chain x
+        has "$OUT" '^image: base.vmdk$'
+        img 0 info x
+        grep -qF "backing file: $hint" "$OUT"
+        chain "$hint" 11111111
+        img 1 convert -O raw x raw
+        has "$ERR" "^qemu-img: Could not open 'x': Could not open backing file: "
+        [ "$(wc -l < "$ERR")" -eq 1 ]
+    done
+    chain '..\base.vmdk'
+    mv x delta sub
+    img 0 convert -O raw sub/x raw
+    cmp raw base-flat
+    chain /vmfs/base.vmdk
+    mv x delta sub
+    img 1 map sub/x
+    cp base.vmdk base-flat sub
+    img 0 convert -O raw sub/x raw
+    cmp raw base-flat
+    # where the name leads to a file, that is it
+    cp base.vmdk other.vmdk
+    sed -i s/aabbccdd/11111111/ other.vmdk
+    chain "$PWD/other.vmdk"
+    img 1 convert -O raw x raw
+    changed='was changed after that image was made: its content ID is 11111111, not aabbccdd'
+    err "qemu-img: The parent '$PWD/other.vmdk' of 'x' $changed" \
+        'qemu-img: error while reading at byte 0: Invalid argument'
+    # not by itself
+    chain /vmfs/x
+    img 1 map x
+    has "$ERR" "'/vmfs/x': No such file or directory$"
+    chain /vmfs/base.vmdk
+    IMGBOX_HINTS=1 img 0 map x
+    err "hint: the backing file '/vmfs/base.vmdk' is not there, but 'base.vmdk' is the same image"
+}
+
 @test "vmdk: an id is renewed once each time that an image is opened and written" {
     text monolithicFlat 'RW 2048 FLAT "f" 0'
     truncate -s 1M f raw
@@ -253,7 +331,7 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
 
 @test "vmdk: lines of extents" {
     truncate -s 1M f
-    for line in 'RW 2048 FLAT "f"' 'RW 2048 FLAT "f" -1' 'RW 2048 VMFS "f" 0' 'RW 2048 SPARSE "f" 0'; do
+    for line in 'RW 2048 FLAT "f"' 'RW 2048 FLAT "f" -1'; do
         text vmfs "$line"; refused "Invalid extent line: $line"
     done
     text vmfs 'RW 2048 SPARSE "f"'; refused 'Image not in VMDK format'
@@ -280,12 +358,170 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
     cmp -n 4096 -i 12288:0 raw f
     img 1 convert -n -O vmdk -f raw raw x
     err "qemu-img: Could not open 'x': Extent 'f' is read-only"
-    text vmfs 'NOACCESS 8 FLAT "f" 0'; refused "Extent 'f' may not be accessed"
     text vmfs 'RW 8 VMFSRDM "f"'; refused "Unsupported extent type 'VMFSRDM'"
     text vmfs 'RW 8 FLAT f 0'; refused 'Invalid extent line: RW 8 FLAT f 0'
     text vmfs 'RW 8'; refused 'Invalid extent line: RW 8'
-    text vmfs ''; info_has '^virtual size: 0 B'
     text vmfs 'RW 2048 VMFS "f"' '' 'RW 2048 VMFS "f"'; info_has '2 MiB \(2097152 bytes\)$'
+}
+
+@test "vmdk: values that are not needed are passed over" {
+    beyond
+    truncate -s 64k f
+    pattern f 66 0 64k
+    craft s 'hosted([8, 9], b"s" * 8192)'
+    text vmfs 'RW 16 VMFS "f" 8' 'RW 16 VMFS "f" partitionUUID x' 'RW 16 FLAT "f" 16 partitionUUID "dev" 1-2-3' \
+        'RW 16 SPARSE "s" 0 a b' 'RW 8 ZERO "f" 3'
+    img 0 convert -O raw x raw
+    silent
+    cmp -n 8192 raw f
+    cmp -n 8192 -i 8192:0 raw f
+    cmp -n 8192 -i 16384:8192 raw f
+    [ "$(stat -c %s raw)" -eq 36864 ]
+    text vmfs 'RW 16 SPARSE "s" 8'; refused 'Invalid extent line: RW 16 SPARSE "s" 8'
+    text vmfs 'RW 16 VMFS "f" -8'; refused 'Invalid extent line: RW 16 VMFS "f" -8'
+}
+
+@test "vmdk: disks made of devices and of their partitions" {
+    beyond
+    truncate -s 64k f part
+    pattern f 1 0 64k
+    pattern part 2 0 64k
+    for type in fullDevice partitionedDevice; do
+        text $type 'RW 63 FLAT "f" 0' 'RW 16 ZERO' "RW 64 FLAT \"$PWD/part\" 0 partitionUUID \"dev\" 11"
+        info_has "^    create type: $type\$"
+        img 0 convert -O raw x raw
+        silent
+        { head -c 32256 f; head -c 8192 /dev/zero; head -c 32768 part; } | cmp - raw
+    done
+    text fullDevice 'RW 63 FLAT "\\.\PhysicalDrive3" 0'
+    IMGBOX_HINTS=1 img 1 info x
+    has "$ERR" '^hint: this extent is a device of a Windows machine, and can only be read there$'
+}
+
+@test "vmdk: a disk that its descriptor does not describe is an error" {
+    beyond
+    truncate -s 1M f
+    text vmfs ''; refused 'The descriptor lists no extent'
+    text vmfs 'RW 0 VMFS "f"'; refused 'The descriptor lists no extent'
+    for line in 'rw 8 VMFS "f"' '"RW" 8 VMFS "f"' $'RW\u00a08 VMFS "f"' 'RWX 8 VMFS "f"' 'RW' 'parent'; do
+        text vmfs 'RW 8 VMFS "f"' "$line"
+        refused "Line 7 of the descriptor is not understood: $line"
+    done
+    text vmfs 'RW 8 VMFS "f"' $'a\033[2J'
+    refused 'Line 7 of the descriptor is not understood: a?[2J'
+    craft s1 'hosted([8, 9], b"s" * 8192)'
+    # the last one may have another length, as in qemu-img
+    text vmfs 'RW 16 VMFS "f"' 'RW 9 SPARSE "s1"'; info_has '16 KiB \(16384 bytes\)$'
+    text vmfs 'RW 9 SPARSE "s1"' 'RW 16 VMFS "f"'
+    refused "Extent 's1' has 16 sectors, and 9 in the descriptor"
+    cp f a-f001.vmdk; cp f a-f002.vmdk; cp f a-f003.vmdk
+    text twoGbMaxExtentFlat 'RW 8 FLAT "a-f001.vmdk" 0' 'RW 8 FLAT "a-f003.vmdk" 0'
+    refused "The descriptor has 'a-f003.vmdk' after 'a-f001.vmdk': an extent is missing, or they are in the wrong order"
+    text twoGbMaxExtentFlat 'RW 8 FLAT "a-f002.vmdk" 0' 'RW 8 FLAT "a-f003.vmdk" 0'
+    refused "The first extent of the descriptor is 'a-f002.vmdk': those before it are missing"
+    text twoGbMaxExtentFlat 'RW 8 FLAT "a-f001.vmdk" 0' 'RW 8 FLAT "a-f002.vmdk" 0'
+    info_has '8 KiB \(8192 bytes\)$'
+    # A parent that has no name; info does not need it.
+    text vmfs 'RW 8 VMFS "f"'
+    sed -i s/parentCID=.*/parentCID=aabbccdd/ x
+    img 0 info x
+    img 1 map x
+    has "$ERR" 'a parent with the content ID aabbccdd \(parentCID\), but does not name it \(parentFileNameHint\)$'
+    img 0 create -q -f vmdk base.vmdk 1M
+    given=driver=vmdk,file.filename=x,backing.driver=vmdk,backing.file.filename=base.vmdk
+    img 0 convert -O raw --image-opts "$given" raw
+    sed -i s/parentCID=.*/parentCID=0/ x
+    img 0 map x
+}
+
+@test "vmdk: what may not be accessed is not read" {
+    beyond
+    truncate -s 1M f
+    text vmfs 'RW 8 VMFS "f"' 'NOACCESS 8 FLAT "gone" 0' 'RW 8 VMFS "f"'
+    info_has '12 KiB \(12288 bytes\)$'
+    img 1 convert -O raw x raw
+    err "qemu-img: The extent at byte 4096 of 'x' may not be accessed (NOACCESS)" \
+        'qemu-img: error while reading block status at offset 4096: Permission denied'
+    img 0 dd if=x of=raw bs=4096 count=1
+    truncate -s 12288 raw2
+    img 1 convert -n -f raw -O vmdk raw2 x
+    err "qemu-img: Could not open 'x': Extent 'gone' may not be accessed"
+}
+
+@test "vmdk: descriptors as other programs write them" {
+    beyond
+    truncate -s 1M f
+    pattern f 9 0 1M
+    text monolithicFlat 'RW 2048 FLAT "f" 0'
+    mv x plain
+    python3 - <<'END'
+text = open('plain').read()
+forms = dict(bom='\ufeff' + text, spaces=text.replace('=', ' = '), blank='\n \t\n' + text, end=text + '\x1a',
+             trailing=text.replace('\n', ' \t\r\n'), comment=text.replace('\n', '\n#' + 600 * 'x' + '\n', 1),
+             words='#disk descriptor file' + text[text.index('\n'):],
+             nothing=text[text.index('\n') + 1:].replace('n=1', 'n\t= 1 '))
+for name, form in forms.items():
+    open(name, 'w', newline='').write(form)
+for name in 'utf-16-le', 'utf-16-be':
+    open(name, 'wb').write(('\ufeff' + text).encode(name))
+END
+    for form in bom spaces blank end trailing comment words nothing utf-16-le utf-16-be; do
+        img 0 convert -O raw $form raw
+        silent
+        cmp raw f
+        img 0 info $form
+        has "$OUT" '^    cid: 305419896$'
+    done
+    # A write changes the content ID, and nothing else.
+    head -c 1M /dev/zero > raw
+    for form in bom spaces nothing; do
+        cp $form x
+        img 0 convert -n -f raw -O vmdk raw x
+        [ "$(grep -c 12345678 x)" -eq 0 ]
+        diff <(grep -v '^CID' x) <(grep -v '^CID' $form)
+    done
+    img 1 convert -n -f raw -O vmdk raw utf-16-be
+    err "qemu-img: Could not open 'utf-16-be': An image whose descriptor is in UTF-16 can only be read"
+}
+
+@test "vmdk: names in another encoding" {
+    beyond
+    python3 - <<'END'
+text = '# Disk DescriptorFile\nversion=1\nencoding="%s"\nCID=12345678\nparentCID=%s\ncreateType="%s"\n%s%s\n'
+for encoding, name in ('windows-1252', 'Größe'), ('GBK', '联通'), ('Shift_JIS', '表示'), ('EUC-KR', '한글'):
+    open(name + '-flat.vmdk', 'wb').write(encoding.encode().ljust(512, b'.'))
+    line = 'RW 1 FLAT "%s-flat.vmdk" 0' % name
+    open(encoding, 'wb').write((text % (encoding, 'ffffffff', 'monolithicFlat', '', line)).encode(encoding))
+    open(name + '.vmdk', 'w').write(text % ('UTF-8', 'ffffffff', 'monolithicFlat', '', line))
+    hint = 'parentFileNameHint="%s.vmdk"\n' % name
+    child = text % (encoding, '12345678', 'vmfsSparse', hint, 'RW 24 VMFSSPARSE "delta"')
+    open('child-' + encoding, 'wb').write(child.encode(encoding))
+for name in 'klingon', '../../UTF-16//', '':
+    open('unknown' + name[:1], 'wb').write((text % (name, 'ffffffff', 'vmfs', '', 'RW 1 VMFS "é"')).encode('latin-1'))
+open('ascii', 'w').write(text % ('klingon', 'ffffffff', 'vmfs', '', 'RW 1 VMFS "f"'))
+open('not', 'wb').write((text % ('Shift_JIS', 'ffffffff', 'vmfs', '', 'RW 1 VMFS "@"')).encode().replace(b'@', b'\x81'))
+END
+    craft delta 'cowd([0, 0, 0])'
+    for encoding in windows-1252 GBK Shift_JIS EUC-KR; do
+        img 0 convert -O raw "$encoding" raw
+        silent
+        [ "$(head -c ${#encoding} raw)" = "$encoding" ]
+        img 0 convert -O raw "child-$encoding" raw
+        [ "$(head -c ${#encoding} raw)" = "$encoding" ]
+    done
+    # The bytes as they are come first: some programs write UTF-8, and say something else.
+    text vmfs 'encoding="windows-1252"' 'RW 1 VMFS "Größe-flat.vmdk"'
+    img 0 info x
+    : > f
+    img 0 info ascii
+    img 1 info unknownk
+    has "$ERR" "was not found, and its name is in an unknown encoding, 'klingon'$"
+    img 1 info unknown.
+    has "$ERR" "was not found, and its name is in an unknown encoding, '../../UTF-16//'$"
+    img 1 info unknown
+    has "$ERR" 'No such file or directory$'
+    img 1 info not
+    has "$ERR" "was not found, and its name is not in the encoding of the descriptor, 'Shift_JIS'$"
 }
 
 # ---- headers
@@ -346,7 +582,32 @@ print(int.from_bytes(f.read(int(sys.argv[3])), "little"))' "$@"
     img 0 convert -O raw x raw
     [ "$(stat -c %s raw)" -eq 4096 ]
     # it may be a delta: what its holes show is not known
-    craft x 'cowd([8], b"v" * 4096)'; refused "Could not open 'x': Invalid argument"
+    craft x 'cowd([8], b"v" * 4096)'
+    refused 'The file is an extent of a disk: open the descriptor that names it'
+}
+
+@test "vmdk: an extent on its own: which descriptor to open" {
+    beyond
+    sample raw
+    img 0 convert -f raw -O vmdk -o subformat=twoGbMaxExtentSparse raw a.b.vmdk
+    img 1 info a.b-s001.vmdk
+    err "qemu-img: Could not open 'a.b-s001.vmdk': The file is an extent of a disk: open its descriptor, 'a.b.vmdk'"
+    craft c-sesparse.vmdk 'sesparse([3 << 60], b"a" * 4096)'
+    img 1 convert -O raw c-sesparse.vmdk back
+    err "qemu-img: Could not open 'c-sesparse.vmdk': The file is an extent of a disk: open its descriptor, 'c.vmdk'"
+    craft d-delta.vmdk 'cowd([8], b"v" * 4096)'
+    img 1 check ./d-delta.vmdk
+    err "qemu-img: Could not open './d-delta.vmdk': The file is an extent of a disk: open its descriptor, './d.vmdk'"
+    # Such a file may well be the whole disk.
+    img 0 convert -f raw -O vmdk -o subformat=monolithicFlat raw e.vmdk
+    img 0 convert -O raw e-flat.vmdk back
+    silent
+    raw_is raw back
+    IMGBOX_HINTS=1 img 0 info e-flat.vmdk
+    err "hint: 'e-flat.vmdk' may be a part of an image of format vmdk: then open 'e.vmdk'"
+    IMGBOX_HINTS=1 img 1 info -f vmdk e-flat.vmdk
+    err "qemu-img: Could not open 'e-flat.vmdk': invalid VMDK image descriptor" \
+        "hint: by its name it is a part of a disk: open the descriptor, 'e.vmdk'"
 }
 
 @test "vmdk: the gate decides which extents are opened" {
@@ -451,7 +712,11 @@ END
 }
 
 @test "vmdk: a stream without its end is refused, damaged grains are reported" {
-    craft x 'stream({0: b"x" * 4096}, 1, footer=False)'; refused 'Invalid footer'
+    craft x 'stream({0: b"x" * 4096}, 2, footer=False)'
+    # the directory is left, or not even that
+    [ -n "$IMG_IS_PEER" ] || img 0 check x
+    truncate -s -1k x
+    refused 'Invalid footer'
     craft x 'stream({0: b"x" * 4096, 1: b"y" * 4096}, 2, grain=8)'
     img 0 check x
     poke x $((3 * 512 + 16)) ffff
@@ -480,6 +745,11 @@ END
     err "qemu-img: Block driver 'vmdk' does not support size measurement"
     img 1 resize x 2M
     err 'qemu-img: Image format driver does not support resize'
+    if [ -z "$IMG_IS_PEER" ]; then
+        IMGBOX_HINTS=1 img 1 resize x 2M
+        err 'qemu-img: Image format driver does not support resize' \
+            'hint: a vmdk image keeps its size: convert it to raw or qcow2, resize that, and convert it back'
+    fi
     img 1 amend -o compat6 x
     err "qemu-img: Format driver 'vmdk' does not support option amendment"
     img 1 snapshot -c s x

@@ -26,6 +26,19 @@ SEEDS = dict(
     carried=vmdk.hosted([], capacity=0, text=vmdk.descriptor('vmfs', ['RW 8 ZERO'])),
     flat=vmdk.descriptor('monolithicFlat', ['RW 16 FLAT "f" 0']),
     zero=vmdk.descriptor('vmfs', ['RW 16 ZERO', 'RDONLY 8 ZERO "x"', 'RW 0 FLAT "y" 1']),
+    padded=vmdk.long_stream({0: b'p' * 512, 9: b'q' * 512}, 12, 1, 4)[0] + bytes(700),
+    unended=vmdk.long_stream({0: b'p' * 512, 9: b'q' * 512}, 12, 1, 4)[0][:-1537],
+    torn=vmdk.long_stream({0: b'p' * 512, 11: b'q' * 512}, 12, 1, 4)[0][:-2049],
+    device=vmdk.descriptor('partitionedDevice', ['RW 8 ZERO "p" 0 partitionUUID "d" 1-2', 'NOACCESS 8 FLAT "f" 0',
+                                                 'RW 8 ZERO'], parent='0'),
+    marked=b'\xef\xbb\xbf\n' + vmdk.descriptor('fullDevice', ['RW 8 ZERO']).replace(b'=', b' = '),
+    utf16=b'\xff\xfe' + vmdk.descriptor('vmfs', ['RW 8 ZERO']).decode().encode('utf-16-le'),
+    big=b'\xfe\xff' + vmdk.descriptor('vmfs', ['RW 8 ZERO']).decode().encode('utf-16-be'),
+    encoded=vmdk.descriptor('vmfs', ['RW 8 FLAT "\u8868" 0'], more='encoding="GBK"\nparentFileNameHint="\u8868"\n')
+    .decode().encode('gbk'),
+    strange=vmdk.descriptor('vmfs', ['rw 8 ZERO']),
+    gap=vmdk.descriptor('twoGbMaxExtentFlat', ['RW 1 FLAT "x-f001.vmdk" 0', 'RW 1 FLAT "x-f003.vmdk" 0']),
+    part=vmdk.sesparse([0]),
     child=vmdk.descriptor('vmfsSparse', ['RW 8 VMFSSPARSE "d"', 'RW 8 SESPARSE "e"', 'NOACCESS 1 FLAT "f" 0'],
                           parent='1', more='parentFileNameHint="p"\n'))
 

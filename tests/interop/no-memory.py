@@ -20,6 +20,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, 'lib'))
 from harness import IMG, can_make  # noqa: E402
+import vmdk  # noqa: E402
 
 COUNT = int(os.environ.get('COUNT', 24))
 HANGS = 60      # seconds
@@ -79,8 +80,26 @@ def prepare(folder):
     must(['snapshot', '-c', 'two', 'full.qcow2'], folder)
     shutil.copy(os.path.join(folder, 'full.qcow2'), os.path.join(folder, 'twice.qcow2'))
     must(['bitmap', '--add', 'full.qcow2', 'marks'], folder)
+    far_parent(folder)
     with open(os.path.join(folder, 'rules'), 'w', encoding='ascii') as out:
         out.write('[inject-error]\nevent = "l2_load"\nerrno = "5"\nonce = "on"\nsector = "99999"\n')
+
+
+def far_parent(folder):
+    """vmdk images of other programs: their parent is beside them, by another name; the end of a stream is missing."""
+    with open(os.path.join(folder, 'delta'), 'wb') as out:
+        out.write(vmdk.cowd([0] * 256))
+    for name, lines, parent, more in (
+            ('\u00e9.vmdk', ['RW 2048 FLAT "data.raw" 0'], 'ffffffff', ''),
+            ('far.vmdk', ['RW 2048 VMFSSPARSE "delta"'], '12345678',
+             'encoding="windows-1252"\nparentFileNameHint="/vmfs/\u00e9.vmdk"\n')):
+        text = vmdk.descriptor('vmfs', lines, parent=parent, more=more).decode()
+        with open(os.path.join(folder, name), 'wb') as out:
+            out.write(text.encode('windows-1252' if more else 'utf-8'))
+    with open(os.path.join(folder, 'wide.vmdk'), 'wb') as out:
+        out.write(('\ufeff' + vmdk.descriptor('vmfs', ['RW 2048 FLAT "data.raw" 0']).decode()).encode('utf-16-le'))
+    with open(os.path.join(folder, 'cut.vmdk'), 'wb') as out:
+        out.write(vmdk.long_stream({0: b'c' * 4096, 9: b'd' * 4096}, 10, 8, 4)[0][:-1537])
 
 
 # Encrypted images: format, what is in front of the options, other options.
@@ -107,7 +126,8 @@ TALK = [
     '{"driver":"file","filename":"base.qcow2"}}}',
     'info blkdebug:rules:base.qcow2', 'info --image-opts driver=null-co,size=1M', 'info nothing.qcow2',
     'check base.qcow2', 'check --output=json full.qcow2', 'check a.vdi', 'check a.vmdk', 'check a.qed', 'check a.vhdx',
-    'check a.parallels', 'map --output=json top.qcow2', 'map a.vmdk', 'snapshot -l full.qcow2',
+    'check a.parallels', 'map --output=json top.qcow2', 'map a.vmdk', 'map far.vmdk', 'map --output=json cut.vmdk',
+    'info wide.vmdk', 'info --backing-chain far.vmdk', 'snapshot -l full.qcow2',
     'measure -O qcow2 top.qcow2', 'measure --output=json -O qcow2 --size 1G', 'compare base.qcow2 data.raw',
     'compare packed.qcow2 stream.vmdk', 'create -f qcow2 -o help', 'amend -f qcow2 -o help', 'info --help',
     'bench -q -c 4 -d 2 blkdebug::base.qcow2',

@@ -67,6 +67,9 @@ def one(seed, folder):
     # A .dmg without a trailer is a raw disk, and for the reference tool (and without the driver) an error.
     if name == 'x.dmg' and 'dmg' in peer[1] and b'koly' not in data[-1023:]:
         return title, [] if ours[1] & (peer[1] | choices(PEER, 'copy', folder)[1]) else [f'ours {ours}']
+    # A VMware descriptor is none for it if the version is not as it expects.
+    if data.lstrip(b' ').startswith(b'# Disk DescriptorFile') and ours[1] == {'vmdk'}:
+        return title, []
     return title, [] if ours[1] & peer[1] else [f'ours {ours}\n  peer {peer}']
 
 

@@ -417,7 +417,11 @@ def crafted_extent(rng, folder, name, last):
     with open(os.path.join(folder, name), 'wb') as file:
         file.write(blob_)
     end = {'FLAT': f' {rng.choice([0, 0, 3, 8])}'}.get(kind, '')
-    return f'RW {max(1, len(data) // SECTOR + rng.choice([0, 0, 9, -8]))} {kind} "{name}"{end}'
+    sectors = max(1, len(data) // SECTOR + rng.choice([0, 0, 9, -8]))
+    # Before another one, an extent of another length than its line says is refused here.
+    if not last and kind not in ('FLAT', 'VMFS'):
+        sectors = count * (8 if kind == 'SESPARSE' else grain)
+    return f'RW {sectors} {kind} "{name}"{end}'
 
 
 def crafted(rng, folder):

@@ -27,6 +27,10 @@ def entries(values, width='I'):
     return pad(struct.pack(f'<{len(values)}{width}', *values))
 
 
+def entries_32(values):
+    return entries(values)
+
+
 def hosted(table, data=b'', grain=8, text=None, **fields):
     """A sparse extent: header, text in sectors 1 and 2, directory at 3, one table at 4, `data` from sector 8 on."""
     fields.setdefault('capacity', len(table) * grain)
@@ -83,3 +87,34 @@ def sesparse(table, data=b'', capacity=None, directory=(1 << 60,), replay=0, **f
     body = entries(words, 'Q') + entries([0xcafecafe, 0, 0, replay] + [0] * 60, 'Q')
     body += entries(list(directory), 'Q').ljust(2 * SECTOR, b'\0')
     return (body + entries(table, 'Q')).ljust(8 * SECTOR, b'\0') + data
+
+
+def long_stream(grains, count, grain=8, entries=512, text=None, capacity=None):
+    """A streamOptimized extent with a table behind the grains of each, as VMware products write it.  Returns the bytes,
+    and where the markers are of what is behind the grains: {'tables': [...], 'directory': , 'footer': }."""
+    capacity = count * grain if capacity is None else capacity
+    text = descriptor('streamOptimized', [f'RW {capacity} SPARSE "x"']) if text is None else text
+    fields = dict(version=3, flags=0x30001, compression=1, overhead=3, entries=entries)
+    body = header(capacity, grain, **fields) + text.ljust(2 * SECTOR, b'\0')
+    places, marks = [], dict(tables=[])
+    size = -(-entries * 4 // SECTOR)
+    for number in range(-(-count // entries)):
+        table = [0] * entries
+        for index in range(number * entries, min(count, (number + 1) * entries)):
+            if index in grains:
+                coded = zlib.compress(grains[index], 1)
+                table[index % entries] = len(body) // SECTOR
+                body += pad(struct.pack('<QI', index * grain, len(coded)) + coded)
+        places.append(0)
+        if any(table):
+            marks['tables'].append(len(body))
+            body += marker(1, size)
+            places[-1] = len(body) // SECTOR
+            body += entries_32(table)
+    marks['directory'] = len(body)
+    directory = entries_32(places)
+    body += marker(2, len(directory) // SECTOR)
+    at = len(body) // SECTOR
+    body += directory
+    marks['footer'] = len(body)
+    return body + marker(3, 1) + header(capacity, grain, **dict(fields, directory=at)) + marker(0, 0), marks
