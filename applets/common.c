@@ -19,7 +19,7 @@ bool app_quiet;
  */
 static void write_whole(struct img_strbuf *text)
 {
-    fflush(stdout);
+    app_flush();
     if (text->failed)
         fprintf(stderr, "%s: %s\n", app_name, img_strerror(ENOMEM));
     else
@@ -40,7 +40,7 @@ void app_tell(const char *format, ...)
 
 void app_tell_text(const char *text)
 {
-    fflush(stdout);
+    app_flush();
     fwrite(text, 1, strlen(text), stderr);
 }
 
@@ -162,15 +162,10 @@ enum { LAST_BYTES = 5000 };
 
 int app_finish(int status)
 {
-    bool failed = fflush(stdout) != 0;
-
+    status = app_output_end(status);
     img_tls_drain(LAST_BYTES);
     img_objects_free();
-    if (!failed && !ferror(stdout))
-        return status;
-    app_error("Could not write to standard output: %s", failed ? img_strerror(errno) : "an earlier write failed");
-    clearerr(stdout);
-    return status ? status : 1;
+    return status;
 }
 
 enum app_output app_output_format(const struct app *app)

@@ -119,5 +119,6 @@ static bool target_is_stdout(const struct convert *r)
 
 void convert_print_digest(const struct convert *r)
 {
+    app_output_is_work(1);
     digest_print(target_is_stdout(r) ? stderr : stdout, &r->digest, r->digest_result, r->target_name, false);
 }

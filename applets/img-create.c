@@ -226,7 +226,7 @@ static int create(struct request *r, struct img_error *err)
         CLEANUP_FREE char *description = describe(r);
 
         printf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format, *description ? " " : "", description);
-        fflush(stdout);
+        app_flush();
     }
     rc = img_create(r->driver, r->name, r->options, err);
     if (rc == -EFBIG)

@@ -146,5 +146,6 @@ const struct applet applet_info = {
     .title = "show information about an image",
     .synopsis = "[-f FMT | --image-opts] [-b] [-U] [--limits] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
+    .owes_output = 1,
     .main = run,
 };

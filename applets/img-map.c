@@ -198,7 +198,7 @@ static int walk(struct img *image, const struct request *r)
             current.length += next.length;
             continue;
         }
-        if (current.length && !print(r, &current, false))
+        if (current.length && (!print(r, &current, false) || app_output_lost()))
             return 1;
         current = next;
     }
@@ -257,5 +257,6 @@ const struct applet applet_map = {
     .title = "show where the data of an image is stored",
     .synopsis = "[-f FMT | --image-opts] [-s OFFSET] [-l LENGTH] [-U] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
+    .owes_output = 1,
     .main = run,
 };
