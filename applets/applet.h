@@ -49,7 +49,7 @@ struct applet {
     const char *operands;       /* help lines about the operands and other things; may be NULL */
     int usage_status;           /* exit code of a usage error; 0 means 1 */
     bool minus_number;          /* "-512" right after the first operand is an operand, not an option */
-    int owes_output;            /* exit code if its output, which is its work, cannot be written; 0: its work is elsewhere */
+    int owes_output;            /* exit code if its output, its work, cannot be written; 0: its work is elsewhere */
     int (*main)(struct app *app);   /* returns the exit code */
     void (*try_help)(const char *called);   /* prints the line after an error of the parser; NULL: qemu-img's */
 };
@@ -116,7 +116,8 @@ int app_finish(int status);
 
 /* ---- Standard output (output.c) --------------------------------------------- */
 
-/* What is printed is the work of this run: if it is lost, that is an error, and exit code 0 becomes `status`.  0: it is not. */
+/* What is printed is the work of this run: if it is lost, that is an error, and exit code 0 becomes `status`.  0: it is
+ * not. */
 void app_output_is_work(int status);
 /* A text about the tool.  It is the work too, but a reader may stop early (`| grep -q`). */
 void app_output_is_help(void);
@@ -163,6 +164,9 @@ bool app_one_format(bool image_opts, const char *format);
 /* Check app_one_format and open the image.  NULL after a message (img_open makes the whole message, without a
  * prefix). */
 struct img *app_open(const char *name, const struct img_open *how);
+/* img_protect and img_protect_descriptor: what is read must not be written to.  Without memory they end the process. */
+void app_protect(struct img *image);
+void app_protect_descriptor(int fd, const char *name);
 /* Remove the prefix "Could not open 'NAME': " of img_open, for callers with another prefix. */
 void app_cut_prefix(struct img_error *err, const char *name);
 /* Close the image; an error is printed and changes status 0 to 1. */

@@ -165,6 +165,7 @@ int app_finish(int status)
     status = app_output_end(status);
     img_tls_drain(LAST_BYTES);
     img_objects_free();
+    img_protect_end();
     return status;
 }
 
@@ -242,6 +243,18 @@ struct img *app_open(const char *name, const struct img_open *how)
         return NULL;
     }
     return image;
+}
+
+void app_protect(struct img *image)
+{
+    if (img_protect(image) < 0)
+        app_need(NULL);
+}
+
+void app_protect_descriptor(int fd, const char *name)
+{
+    if (img_protect_descriptor(fd, name) < 0)
+        app_need(NULL);
 }
 
 void app_cut_prefix(struct img_error *err, const char *name)

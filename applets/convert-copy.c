@@ -46,7 +46,13 @@ static void explain(const struct img_copy_fault *fault, int error)
 /* Standard output or a named pipe (also /dev/stdout if it is a pipe). */
 static int open_stream(const struct convert *r)
 {
-    return app_open_stream(strcmp(r->target_name, "-") ? r->target_name : NULL, O_WRONLY);
+    struct img_error err = IMG_ERROR_INIT;
+    int fd = app_open_stream(strcmp(r->target_name, "-") ? r->target_name : NULL, O_WRONLY);
+
+    if (fd < 0 || img_may_overwrite(fd, "standard output", &err) == 0)
+        return fd;
+    app_report(&err);
+    return -1;
 }
 
 static int close_stream(int fd, int status)

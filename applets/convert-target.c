@@ -85,6 +85,7 @@ static int try_backing(struct convert *r)
         app_report_with(&err, "Could not open '%s': Could not open backing file: ", r->target_name);
     } else {
         r->backing_size = img_size(image);
+        app_protect(image);
         img_close(image, &err);
     }
     free(full);
@@ -128,6 +129,7 @@ static int open_target(struct convert *r)
 {
     struct img_open how = { .flags = IMG_RDWR | (r->from_stream ? IMG_RESIZE : 0), .cache = r->target_cache,
                             .image_opts = r->target_opts };
+    struct img_error err = IMG_ERROR_INIT;
 
     if (!app_one_format(r->target_opts, r->format_given ? r->target_format : NULL))
         return -1;
@@ -135,6 +137,10 @@ static int open_target(struct convert *r)
     r->target = open_new(r, &how);
     if (!r->target)
         return -1;
+    if (r->no_create && img_check_protected(r->target, &err) < 0) {
+        app_report_with(&err, "%s: ", r->target_name);
+        return -1;
+    }
     if (r->compress && !img_driver_can_compress(img_driver_of(r->target))) {
         app_error("Compression not supported for this file format");
         return -1;

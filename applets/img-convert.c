@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OPT_TARGET_IMAGE_OPTS = APP_LONG, OPT_TARGET_IS_ZERO, OPT_SALVAGE, OPT_BITMAPS, OPT_SKIP_BROKEN,
        OPT_DIGEST };
@@ -184,12 +185,21 @@ static bool check_streams(const struct convert *r)
 
 /* ---- The steps --------------------------------------------------------------------- */
 
+static void protect_sources(const struct convert *r)
+{
+    if (r->from_stream)
+        app_protect_descriptor(STDIN_FILENO, "standard input");
+    for (size_t i = 0; r->images && i < r->source_count; i++)
+        app_protect(r->images[i]);
+}
+
 static int open_and_copy(struct convert *r)
 {
     int status;
 
     if (!r->from_stream && convert_open_sources(r) < 0)
         return 1;
+    protect_sources(r);
     /* If standard input must be saved, that is done before the target is created, and all checks before that. */
     if (convert_judge_target(r) < 0 || convert_spool(r) < 0 || convert_open_target(r) < 0)
         return 1;

@@ -117,6 +117,7 @@ static int check_backing(struct request *r, const char *backing, const char *for
         r->size = img_size(image);
         r->has_size = true;
     }
+    app_protect(image);
     img_close(image, &ignored);
     img_error_clear(&ignored);
     return rc;

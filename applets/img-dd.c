@@ -256,12 +256,24 @@ static int close_all(struct dd *dd, int status)
 
 static bool prepare_output(struct dd *dd)
 {
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (dd->source)
+        app_protect(dd->source);
+    else
+        app_protect_descriptor(dd->source_fd, dd->input ? dd->input : "standard input");
     if (!dd->to_stream)
         return dd_prepare_target(dd) == 0;
     if (!app_is_plain(dd->output_format) && dd_prepare_stream(dd) < 0)
         return false;
     dd->target_fd = app_open_stream(dd->output, O_WRONLY);
-    return dd->target_fd >= 0;
+    if (dd->target_fd < 0)
+        return false;
+    if (img_may_overwrite(dd->target_fd, dd->output ? dd->output : "standard output", &err) < 0) {
+        app_report(&err);
+        return false;
+    }
+    return true;
 }
 
 static int run(struct app *app)

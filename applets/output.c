@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * output.c - standard output, and what it means that nobody gets it.  The exit code tells of the images: a copy that was made
- * is good, whoever reads its progress.  Only where the output is the work its loss is an error.
+ * output.c - standard output, and what it means that nobody gets it.  The exit code tells of the images: a copy that
+ * was made is good, whoever reads its progress.  Only where the output is the work its loss is an error.
  */
 #include "applet.h"
 

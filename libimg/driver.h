@@ -217,7 +217,7 @@ struct img_stream_ops {
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
 /* Increased with every change of what drivers see of libimg: of a structure, a function, or the meaning of one. */
-enum { IMG_DRIVER_ABI = 3 };
+enum { IMG_DRIVER_ABI = 4 };
 
 struct img_tls_ops;
 
@@ -257,6 +257,8 @@ struct img_driver {
     /* PROTOCOL: where `name` is a folder that has the regular file `inside`, *found: the name of that; caller frees.
      * Else it stays NULL.  0 or -ENOMEM.  A protocol that has it also keeps to `within`. */
     int (*in_folder)(const char *name, const char *inside, char **found);
+    /* PROTOCOL: the file descriptor that has the bytes.  NULL: there is none. */
+    int (*descriptor)(const struct img *image);
     int (*create)(const struct img_create *request, struct img_error *err);
     const struct img_stream_ops *stream;    /* FORMAT: can be written in order; NULL: it cannot */
 
@@ -415,6 +417,9 @@ int img_pread_padded(struct img *image, void *buffer, uint64_t offset, size_t le
  * enum img_permission that others may have. */
 int img_create_file(const char *name, uint64_t size, unsigned shared, struct img_doc *rest, struct img **file,
                     struct img_error *err);
+/* Can a file of this name be created?  For images of several files, before the first of them is touched: an existing file
+ * must not be in use, nor be read by this process. */
+int img_check_new_file(const char *name, struct img_error *err);
 /* Open a file that the image names (data file), if the gate allows it; a relative name is relative to the current
  * folder, as in qemu-img.  `options`: a nested object from the caller of open ("data-file"), which replaces the name;
  * or NULL. */

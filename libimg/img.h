@@ -539,6 +539,22 @@ size_t img_zero_run(const void *buffer, size_t length, size_t unit, bool *zero);
 /* How many bytes are zero before the first that is not. */
 size_t img_leading_zeroes(const void *buffer, size_t length);
 
+/* ---- What must not be overwritten (node/protect.c, graph/protect.c) ------------ */
+
+/*
+ * From now on, until img_protect_end, no image is created over the files and devices of `image` and its chain; whatever
+ * their names are, and also over a loop device, a partition and the like that shares bytes with one.  The image may be
+ * closed before.  -ENOMEM.
+ */
+int img_protect(struct img *image);
+/* The same for an open file: standard input. */
+int img_protect_descriptor(int fd, const char *name);
+/* Would a write to this open image change something protected?  -EINVAL with *err: yes. */
+int img_check_protected(struct img *image, struct img_error *err);
+/* The same for an open file, with its name for the message.  A PROTOCOL asks before it drops old content. */
+int img_may_overwrite(int fd, const char *name, struct img_error *err);
+void img_protect_end(void);
+
 /* ---- Creating (create.c) -------------------------------------------------- */
 
 /*

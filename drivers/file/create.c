@@ -47,6 +47,8 @@ int file_create(const struct img_create *request, struct img_error *err)
     status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_WRITE | IMG_PERM_RESIZE,
                        request->shared & ~(unsigned)IMG_PERM_RESIZE, name, err);
     if (status == 0)
+        status = img_may_overwrite(fd, name, err);
+    if (status == 0)
         status = file_set_length(fd, 0, FILE_PREALLOC_OFF, err);
     if (status < 0)
         return status;
@@ -99,6 +101,8 @@ int file_create_on_device(const struct img_create *request, struct img_error *er
                                 "existing image must be selected as the target; however, opening the given target "
                                 "as an existing image failed: ");
     status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_READ | IMG_PERM_WRITE | IMG_PERM_RESIZE, request->shared, name, err);
+    if (status == 0)
+        status = img_may_overwrite(fd, name, err);
     if (status < 0)
         return status;
     off_t end = lseek(fd, 0, SEEK_END);

@@ -145,6 +145,31 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
     return img_open_protocol(file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE, shared, err);
 }
 
+int img_check_new_file(const char *name, struct img_error *err)
+{
+    struct img_error closing = IMG_ERROR_INIT;
+    struct img *file = NULL;
+    const char *plain = name;
+    struct stat status;
+    int ret;
+
+    if (!img_protocol_for_name(name, &plain, err))
+        return -err->code;
+    if (stat(plain, &status) < 0)
+        return 0;
+    ret = img_open_protocol(&file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE,
+                            IMG_PERM_ALL & ~IMG_PERM_RESIZE, err);
+    if (ret < 0 && ret != -EAGAIN) {
+        img_error_clear(err);       /* creating it says what is wrong */
+        return 0;
+    }
+    if (ret == 0 && file->driver->descriptor)
+        ret = img_may_overwrite(file->driver->descriptor(file), plain, err);
+    img_close(file, &closing);
+    img_error_clear(&closing);
+    return ret;
+}
+
 int img_resize_exactly(struct img *file, uint64_t size, const char *preallocation, struct img_error *err)
 {
     return img_resize(file, size, preallocation, err);

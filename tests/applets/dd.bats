@@ -152,8 +152,7 @@ EOF
     ln a.raw b.raw
     for target in a.raw b.raw; do
         img 1 dd if=a.raw of=$target
-        err "qemu-img: $target: error while creating output image: Failed to get \"write\" lock" \
-            "Is another process using the image [$target]?"
+        has "$ERR" "^qemu-img: $target: error while creating output image: '$target' is also read from"
     done
     img 0 create -q -f qcow2 -b a.raw -F raw top.qcow2
     img 1 dd if=top.qcow2 of=a.raw seek=3
