@@ -417,6 +417,9 @@ int img_pread_padded(struct img *image, void *buffer, uint64_t offset, size_t le
  * enum img_permission that others may have. */
 int img_create_file(const char *name, uint64_t size, unsigned shared, struct img_doc *rest, struct img **file,
                     struct img_error *err);
+/* For a format whose images become longer with what is written to them: -EINVAL if the storage of this name has a fixed
+ * length.  Asked before it is touched. */
+int img_check_can_grow(const char *format, const char *name, struct img_error *err);
 /* Can a file of this name be created?  For images of several files, before the first of them is touched: an existing file
  * must not be in use, nor be read by this process. */
 int img_check_new_file(const char *name, struct img_error *err);

@@ -312,7 +312,7 @@ const struct img_driver img_driver_host_device = {
     .state_size = sizeof(struct file_state), .options = device_options,
     .create_size = sizeof(struct file_create_options), .open_size = sizeof(struct file_open_options),
     .probe = probe_device, .open = open_device, .close = close_file,
-    .lock = lock_file, .in_folder = in_no_folder, .descriptor = descriptor,
+    .lock = lock_file, .in_folder = in_no_folder, .descriptor = descriptor, .cannot_grow = "Cannot grow device files",
     .create = file_create_on_device, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero,
     .discard = file_discard, .flush = file_flush, .map = file_map, .resize = file_resize,
     .info = info, .info_type = "file", .allocated = allocated, .zero_initialised = zero_initialised,

@@ -242,6 +242,8 @@ int vmdk_create(const struct img_create *request, struct img_error *err)
     if (ret == 0)
         ret = read_parent(&making, err);
     if (ret == 0)
+        ret = img_check_can_grow("vmdk", request->name, err);
+    if (ret == 0)
         ret = check_extents(&making, err);
     if (ret == 0)
         ret = make_file(&making, request->name, 0, &file, err);

@@ -145,6 +145,20 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
     return img_open_protocol(file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE, shared, err);
 }
 
+int img_check_can_grow(const char *format, const char *name, struct img_error *err)
+{
+    const char *plain;
+    const struct img_driver *protocol = img_protocol_for_name(name, &plain, err);
+
+    if (!protocol)
+        return -err->code;
+    if (!protocol->cannot_grow)
+        return 0;
+    img_error_set(err, EINVAL, "A %s image grows with what is written to it, which '%s' cannot", format, name);
+    img_error_advise(err, "raw, qcow2, vdi, vpc, vhdx and parallels images can be made there");
+    return -EINVAL;
+}
+
 int img_check_new_file(const char *name, struct img_error *err)
 {
     struct img_error closing = IMG_ERROR_INIT;
