@@ -128,6 +128,15 @@ bool app_output_lost(void);
 /* Flush; report the loss of output that is the work, and return the exit code. */
 int app_output_end(int status);
 
+/* ---- Images that could not be completed (partial.c) ------------------------- */
+
+/* From now on, what is created is removed if the run fails, or if SIGINT, SIGTERM or SIGHUP ends it; unless `keep`. */
+void app_partial_start(bool keep);
+/* It is complete, and stays. */
+void app_partial_done(void);
+/* Remove what is not.  app_finish() does that too. */
+void app_partial_fail(void);
+
 /* ---- Memory (memory.c) ---------------------------------------------------- */
 
 /* These end the process with a message if there is no memory; libimg returns -ENOMEM or NULL instead. */

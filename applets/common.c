@@ -166,6 +166,7 @@ int app_finish(int status)
     img_tls_drain(LAST_BYTES);
     img_objects_free();
     img_protect_end();
+    app_partial_fail();
     return status;
 }
 

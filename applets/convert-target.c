@@ -92,6 +92,12 @@ static int try_backing(struct convert *r)
     return ret;
 }
 
+/* The target's name while it is written */
+static const char *new_name(const struct convert *r)
+{
+    return r->temporary_name ? r->temporary_name : r->target_name;
+}
+
 static int create_target(struct convert *r)
 {
     struct img_error err = IMG_ERROR_INIT;
@@ -101,11 +107,13 @@ static int create_target(struct convert *r)
         app_error("Preallocation needs a source of known size");
         return -1;
     }
-    if (img_create(r->driver, r->target_name, r->create_options, &err) < 0) {
+    if (img_create_as(r->driver, new_name(r), r->final_name ? r->final_name : r->target_name, r->create_options,
+                      &err) < 0) {
         app_report_with(&err, "%s: error while converting %s: ", r->target_name, r->target_format);
         return -1;
     }
-    return 0;
+    return !r->atomic || img_created_count() == 1 ||
+           app_refuse("--atomic makes one file: this image consists of several") ? 0 : -1;
 }
 
 /* Open the new target with the options of -o that apply to this run. */
@@ -118,8 +126,8 @@ static struct img *open_new(const struct convert *r, const struct img_open *how)
     if (!r->no_create && img_create_run_options(r->driver, r->create_options, &run) < 0)
         app_need(NULL);
     if (!run)
-        return app_open(r->target_name, how);
-    if (img_open_options(&image, r->target_name, run, how, &err) < 0)
+        return app_open(new_name(r), how);
+    if (img_open_options(&image, new_name(r), run, how, &err) < 0)
         app_report(&err);
     img_doc_free(run);
     return image;
@@ -222,7 +230,7 @@ int convert_open_target(struct convert *r)
         return open_stream(r);
     if (r->target_cache_name && !app_cache(r->target_cache_name, "cache", &r->target_cache))
         return -1;
-    if (!r->no_create && ((r->backing && try_backing(r) < 0) || create_target(r) < 0))
+    if (!r->no_create && ((r->backing && try_backing(r) < 0) || convert_atomic_start(r) < 0 || create_target(r) < 0))
         return -1;
     return open_target(r);
 }

@@ -23,6 +23,8 @@ struct convert {
     size_t source_count;
     const char *target_name;
     bool from_stream, to_stream;
+    bool keep_partial, atomic;
+    char *final_name, *temporary_name;  /* --atomic: the file that is replaced; the target until it is complete */
     bool raw_stream;                   /* to_stream, in raw format */
 
     const struct img_driver *driver;   /* of the target */
@@ -47,6 +49,13 @@ int convert_find_driver(struct convert *r);
 int convert_judge_target(struct convert *r);
 /* Then create the target unless -n, and open it; nothing is written to a stream yet. */
 int convert_open_target(struct convert *r);
+
+/* convert-atomic.c ------------------------------------------------------------ */
+
+/* --atomic: choose the temporary name.  Returns 0, or -1 after a message. */
+int convert_atomic_start(struct convert *r);
+/* The target is complete and closed: give it its name. */
+int convert_atomic_end(const struct convert *r);
 
 /* convert-spool.c -------------------------------------------------------------- */
 

@@ -8,7 +8,7 @@
 struct dd {
     struct app *app;
     const char *input_format, *output_format;
-    bool share, image_opts, no_create;
+    bool share, image_opts, no_create, keep_partial;
 
     /* Operands */
     const char *input, *output;             /* NULL: standard input, standard output */

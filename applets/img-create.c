@@ -229,7 +229,10 @@ static int create(struct request *r, struct img_error *err)
         printf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format, *description ? " " : "", description);
         app_flush();
     }
+    app_partial_start(false);
     rc = img_create(r->driver, r->name, r->options, err);
+    if (rc == 0)
+        app_partial_done();
     if (rc == -EFBIG)
         say_too_large(r, err);
     return rc;

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { OPT_KEEP_PARTIAL = APP_LONG };
 enum { STANDARD_BLOCK = 512, SPARSE_RUN = 4096 };
 
 static const struct app_option options[] = {
@@ -22,6 +23,7 @@ static const struct app_option options[] = {
     { 'O', "output-format", "FMT", "format of the output (raw)" },
     { 'U', "force-share", NULL, "do not lock the input, and ignore locks" },
     { 'n', "no-create", NULL, "write to an existing output, which keeps its size" },
+    { OPT_KEEP_PARTIAL, "keep-partial", NULL, "keep a new output that could not be completed" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -40,6 +42,7 @@ static void parse_options(struct dd *dd)
         case 'O': dd->output_format = app->argument; break;
         case 'U': dd->share = true; break;
         case 'n': dd->no_create = true; break;
+        case OPT_KEEP_PARTIAL: dd->keep_partial = true; break;
         }
     }
 }
@@ -286,18 +289,22 @@ static int run(struct app *app)
     if (!dd_parse_operands(&dd) || !check_names(&dd) || !check_streams(&dd))
         return 1;
     app_progress_start(false, 1.0);
+    app_partial_start(dd.keep_partial);
     if ((dd.from_stream ? open_stream(&dd) : open_image(&dd)) && place_target(&dd) && prepare_output(&dd)) {
         status = copy(&dd);
         if (status == 0 && dd.sync)
             status = sync_output(&dd);
     }
-    return close_all(&dd, status);
+    status = close_all(&dd, status);
+    if (status == 0)
+        app_partial_done();
+    return status;
 }
 
 const struct applet applet_dd = {
     .name = "dd",
     .title = "copy a range of an image or of standard input, in blocks",
-    .synopsis = "[-f FMT|--image-opts] [-O OUTPUT_FMT] [-U] [-n] [--object OBJDEF] [bs=BLOCK_SIZE] [count=BLOCKS] "
+    .synopsis = "[-f FMT|--image-opts] [-O OUTPUT_FMT] [-U] [-n] [--keep-partial] [--object OBJDEF] [bs=BLOCK_SIZE] [count=BLOCKS] "
                 "[skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
                 "[status=none|progress] [if=INPUT] [of=OUTPUT]",
     .options = options,

@@ -142,6 +142,7 @@ static inline bool img_cache_unsafe(enum img_cache mode)
 /* A request to create an image. */
 struct img_create {
     const char *name;               /* the target; of a PROTOCOL without its prefix */
+    const char *called;             /* the name that the image will have, for formats that store it */
     const void *options;            /* driver->create_size bytes, filled by the option table */
     struct img_doc *rest;           /* flat options unknown to the table, for the protocol below; take those you use */
     unsigned shared;                /* PROTOCOL: shared permissions; needed before the content is dropped */
@@ -420,9 +421,6 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
 /* For a format whose images become longer with what is written to them: -EINVAL if the storage of this name has a fixed
  * length.  Asked before it is touched. */
 int img_check_can_grow(const char *format, const char *name, struct img_error *err);
-/* Can a file of this name be created?  For images of several files, before the first of them is touched: an existing file
- * must not be in use, nor be read by this process. */
-int img_check_new_file(const char *name, struct img_error *err);
 /* Open a file that the image names (data file), if the gate allows it; a relative name is relative to the current
  * folder, as in qemu-img.  `options`: a nested object from the caller of open ("data-file"), which replaces the name;
  * or NULL. */

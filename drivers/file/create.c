@@ -48,6 +48,8 @@ int file_create(const struct img_create *request, struct img_error *err)
                        request->shared & ~(unsigned)IMG_PERM_RESIZE, name, err);
     if (status == 0)
         status = img_may_overwrite(fd, name, err);
+    if (status == 0 && img_created_add(fd, name) < 0)
+        status = img_error_memory(err);
     if (status == 0)
         status = file_set_length(fd, 0, FILE_PREALLOC_OFF, err);
     if (status < 0)

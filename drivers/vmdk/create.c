@@ -237,7 +237,7 @@ int vmdk_create(const struct img_create *request, struct img_error *err)
 {
     struct making making = { .request = request };
     struct img *file = NULL;
-    int ret = vmdk_plan(&making.plan, request->options, request->name, err);
+    int ret = vmdk_plan(&making.plan, request->options, request->called, err);
 
     if (ret == 0)
         ret = read_parent(&making, err);
