@@ -25,6 +25,7 @@ struct dd {
     struct img *source, *target;
     struct img_stream *stream;              /* instead of target: an image that is written in order */
     uint64_t from, length, to;              /* length: for a stream the maximum to read, UINT64_MAX: all */
+    bool all_skipped;                       /* by skip=, although count= is not 0 */
     bool created, fixed;                    /* the target is new; the target keeps its size */
 };
 

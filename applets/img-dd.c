@@ -80,17 +80,35 @@ static bool cannot_skip(struct dd *dd)
     return true;
 }
 
-/* count= and skip= both count from the start of the input: skip= does not move the end. */
+static const char count_skipped[] = "count= counts from the start of the input, like skip=: all of it is skipped";
+
+/*
+ * count= and skip= both count from the start of the input: skip= does not move the end.  So skip=2 count=2 copies nothing,
+ * where dd(1) copies two blocks, and qemu-img says nothing about it.
+ */
 static bool place_part(struct dd *dd, uint64_t size)
 {
-    uint64_t limit;
+    uint64_t limit, end = size;
 
     if (dd->has_count && img_mul(dd->count, dd->block, &limit))
-        size = img_min(size, limit);
+        end = img_min(size, limit);
     if (!img_mul(dd->skip, dd->block, &dd->from) || dd->from > size)
         return cannot_skip(dd);
-    dd->length = size - dd->from;
+    if (dd->from > end) {
+        cannot_skip(dd);
+        app_advise("%s", count_skipped);
+        return true;
+    }
+    dd->length = end - dd->from;
+    dd->all_skipped = dd->length == 0 && dd->count && end < size;
     return true;
+}
+
+/* (Called when the input is known to reach that far.) */
+static void warn_if_all_skipped(const struct dd *dd)
+{
+    if (dd->all_skipped && compat_profile() >= COMPAT_10_0)
+        app_warning("%s", count_skipped);
 }
 
 static bool open_image(struct dd *dd)
@@ -100,7 +118,10 @@ static bool open_image(struct dd *dd)
                             .image_opts = dd->image_opts };
 
     dd->source = app_open(dd->input, &how);
-    return dd->source && place_part(dd, img_size(dd->source));
+    if (!dd->source || !place_part(dd, img_size(dd->source)))
+        return false;
+    warn_if_all_skipped(dd);
+    return true;
 }
 
 static bool open_stream(struct dd *dd)
@@ -118,7 +139,10 @@ static bool open_stream(struct dd *dd)
         app_error("error while reading from input image file: %s", img_strerror(ret));
         return false;
     }
-    return ret > 0 || cannot_skip(dd);
+    if (ret == 0)
+        return cannot_skip(dd);
+    warn_if_all_skipped(dd);
+    return true;
 }
 
 static bool place_target(struct dd *dd)
