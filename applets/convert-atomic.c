@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,8 +82,9 @@ static char *temporary_name(const char *name)
 
 int convert_atomic_start(struct convert *r)
 {
+    sigset_t all, before;
     bool exists;
-    int fd;
+    int fd, ret;
 
     if (!r->atomic)
         return 0;
@@ -94,12 +96,17 @@ int convert_atomic_start(struct convert *r)
     if (!r->final_name || (exists && !may_replace(r->final_name)))
         return -1;
     r->temporary_name = temporary_name(r->final_name);
+    /* No signal ends the process before the file is remembered. */
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
     fd = mkstemp(r->temporary_name);
+    ret = fd < 0 ? -errno : img_created_add(fd, r->temporary_name);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     if (fd < 0) {
-        app_error("Could not create '%s': %s", r->temporary_name, img_strerror(errno));
+        app_error("Could not create '%s': %s", r->temporary_name, img_strerror(ret));
         return -1;
     }
-    if (img_created_add(fd, r->temporary_name) < 0)
+    if (ret < 0)
         app_need(NULL);
     close(fd);
     return 0;

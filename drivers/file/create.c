@@ -7,6 +7,7 @@
 #include "file.h"
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <string.h>
 
 #define DEFAULT_EXTENT_SIZE_HINT (1u << 20)
@@ -26,6 +27,26 @@ static void set_attributes(int fd, const struct file_create_options *options)
         img_notice(IMG_WARNING, "Failed to set extent size hint: %s", img_strerror(status));
 }
 
+/* A file that was not there is remembered before a signal can end the process.  Returns a descriptor or a negative errno. */
+static int open_new(const char *name)
+{
+    sigset_t all, before;
+    int fd, ret;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    ret = fd < 0 ? -errno : img_created_add(fd, name);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (ret == -EEXIST) {
+        fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        return fd < 0 ? -errno : fd;
+    }
+    if (ret < 0 && fd >= 0)
+        close(fd);
+    return ret < 0 ? ret : fd;
+}
+
 int file_create(const struct img_create *request, struct img_error *err)
 {
     const struct file_create_options *options = request->options;
@@ -41,9 +62,9 @@ int file_create(const struct img_create *request, struct img_error *err)
     if (mode == FILE_PREALLOC_METADATA)
         return img_error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
 
-    CLEANUP_FD int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    CLEANUP_FD int fd = open_new(name);
     if (fd < 0)
-        return img_error_errno(err, errno, "Could not create '%s'", name);
+        return img_error_errno(err, -fd, "Could not create '%s'", name);
     status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_WRITE | IMG_PERM_RESIZE,
                        request->shared & ~(unsigned)IMG_PERM_RESIZE, name, err);
     if (status == 0)
