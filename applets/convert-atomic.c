@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * convert-atomic.c - --atomic: the target is made under a temporary name beside it, and gets its own name when all of it
- * is on the disk.  Whoever looks sees the old image, or none, or the whole new one, after a power cut too.
+ * convert-atomic.c - --atomic: the target is made under a temporary name beside it, and gets its own name when all of
+ * it is on the disk.  Whoever looks sees the old image, or none, or the whole new one, after a power cut too.
  */
 #include "convert.h"
 
@@ -37,15 +37,29 @@ static char *final_name(const struct convert *r, bool *exists)
     return real;
 }
 
-/* Others must not lose the file that they use.  If it is the source, this process has its locks. */
-static bool may_replace(const char *name)
+/* Is it what a source name stands for, not only a file that a source needs? */
+static bool is_source(const struct convert *r, const char *name)
+{
+    struct stat target, source;
+
+    if (r->source_opts || r->backing || stat(name, &target) < 0)
+        return false;
+    for (size_t i = 0; i < r->source_count; i++)
+        if (stat(r->sources[i], &source) == 0 && source.st_dev == target.st_dev && source.st_ino == target.st_ino)
+            return true;
+    return false;
+}
+
+/* Others must not lose the file that they use.  The source may be replaced: it stays open until it has been read. */
+static bool may_replace(const struct convert *r, const char *name)
 {
     struct img_error err = IMG_ERROR_INIT;
-    CLEANUP_FD int fd = open(name, O_RDONLY | O_CLOEXEC);
-    bool is_source = fd >= 0 && img_may_overwrite(fd, name, &err) < 0;
 
-    img_error_clear(&err);
-    if (is_source || img_check_new_file(name, &err) == 0)
+    if (access(name, W_OK) < 0) {
+        app_error("%s: Could not create '%s': %s", r->target_name, name, img_strerror(errno));
+        return false;
+    }
+    if (is_source(r, name) || img_check_new_file(name, &err) == 0)
         return true;
     app_report_with(&err, "%s: ", name);
     return false;
@@ -93,7 +107,7 @@ int convert_atomic_start(struct convert *r)
         return -1;
     }
     r->final_name = final_name(r, &exists);
-    if (!r->final_name || (exists && !may_replace(r->final_name)))
+    if (!r->final_name || (exists && !may_replace(r, r->final_name)))
         return -1;
     r->temporary_name = temporary_name(r->final_name);
     /* No signal ends the process before the file is remembered. */

@@ -83,8 +83,8 @@ static bool cannot_skip(struct dd *dd)
 static const char count_skipped[] = "count= counts from the start of the input, like skip=: all of it is skipped";
 
 /*
- * count= and skip= both count from the start of the input: skip= does not move the end.  So skip=2 count=2 copies nothing,
- * where dd(1) copies two blocks, and qemu-img says nothing about it.
+ * count= and skip= both count from the start of the input: skip= does not move the end.  So skip=2 count=2 copies
+ * nothing, where dd(1) copies two blocks, and qemu-img says nothing about it.
  */
 static bool place_part(struct dd *dd, uint64_t size)
 {
@@ -328,8 +328,8 @@ static int run(struct app *app)
 const struct applet applet_dd = {
     .name = "dd",
     .title = "copy a range of an image or of standard input, in blocks",
-    .synopsis = "[-f FMT|--image-opts] [-O OUTPUT_FMT] [-U] [-n] [--keep-partial] [--object OBJDEF] [bs=BLOCK_SIZE] [count=BLOCKS] "
-                "[skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
+    .synopsis = "[-f FMT|--image-opts] [-O OUTPUT_FMT] [-U] [-n] [--keep-partial] [--object OBJDEF] "
+                "[bs=BLOCK_SIZE] [count=BLOCKS] [skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
                 "[status=none|progress] [if=INPUT] [of=OUTPUT]",
     .options = options,
     .operands = "if=INPUT       input image; without it standard input, raw\n"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * partial.c - what is left of an image that could not be completed.  It may look sound: `check` cannot know what is missing.
- * So it is removed, also when a signal ends the process.
+ * partial.c - what is left of an image that could not be completed.  It may look sound: `check` cannot know what is
+ * missing.  So it is removed, also when a signal ends the process.
  */
 #include "applet.h"
 

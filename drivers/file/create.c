@@ -27,7 +27,8 @@ static void set_attributes(int fd, const struct file_create_options *options)
         img_notice(IMG_WARNING, "Failed to set extent size hint: %s", img_strerror(status));
 }
 
-/* A file that was not there is remembered before a signal can end the process.  Returns a descriptor or a negative errno. */
+/* A file that was not there is remembered before a signal can end the process.  Returns a descriptor, or a negative
+ * errno. */
 static int open_new(const char *name)
 {
     sigset_t all, before;

@@ -77,7 +77,8 @@ static int call_create(const struct img_driver *driver, const char *name, const 
                        unsigned shared, bool last, struct img_error *err)
 {
     void *parsed = img_options_new(driver->options, IMG_AT_CREATE, driver->create_size, options, err);
-    struct img_create request = { .name = name, .called = called, .options = parsed, .rest = options, .shared = shared };
+    struct img_create request = { .name = name, .called = called, .options = parsed, .rest = options,
+                                  .shared = shared };
     int ret;
 
     if (!parsed)

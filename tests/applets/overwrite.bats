@@ -228,6 +228,7 @@ also_read() {  # TARGET [AS]
 
 @test "overwrite: the plain case needs neither /proc nor /sys" {
     beyond
+    no_asan
     need_strace
     cmd 1 strace -f -qq -e trace=open,openat,readlink,readlinkat -o calls "$IMG" convert -U -f raw a.raw a.raw
     ! grep -E '"/(proc|sys)/' calls || false

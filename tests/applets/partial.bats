@@ -222,6 +222,14 @@ prealloc() {
     img 0 convert --atomic -O qcow2 b.qcow2 b.qcow2
     img 0 compare -q -f raw a.raw b.qcow2
     only a.raw b.qcow2
+    # but not what a source needs, and not what the new image needs
+    img 0 create -q -f qcow2 -b b.qcow2 -F qcow2 top.qcow2
+    img 1 convert -U --atomic -O qcow2 top.qcow2 b.qcow2
+    has "$ERR" "^qemu-img: b.qcow2: 'b.qcow2' is also read from: it cannot be overwritten"
+    ln a.raw base.raw
+    img 1 convert --atomic -f raw -O qcow2 -B a.raw -F raw null-co:// base.raw
+    has "$ERR" "'base.raw' is also read from, as 'a.raw'"
+    cmp a.raw base.raw
 }
 
 @test "atomic: signals and errors leave what was there" {
@@ -271,7 +279,7 @@ prealloc() {
 @test "atomic: on the disk before it has its name" {
     need_strace
     data
-    cmd 0 strace -f -qq -e trace=fsync,fdatasync,rename,renameat,renameat2,openat,open -o calls "$IMG" convert --atomic \
+    cmd 0 strace -f -qq -e trace=fsync,fdatasync,rename,renameat,renameat2 -o calls "$IMG" convert --atomic \
         -f raw -O qcow2 a.raw b
     sed -n 's/^[0-9 ]*\(fsync\|rename\).*/\1/p' calls | tail -n 3 > order
     [ "$(tr '\n' ' ' < order)" = 'fsync rename fsync ' ]

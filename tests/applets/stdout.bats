@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# Standard output that is closed, full, or without a reader: the exit code still tells of the image.  Only where the output
-# is the work itself its loss is an error.
+# Standard output that is closed, full, or without a reader: the exit code still tells of the image.  Only where the
+# output is the work itself its loss is an error.
 
 load ../helper
 

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """End a convert or dd by a signal, when a random number of bytes have come from a pipe.
 
-The pipe stays open, so the copy cannot be complete by then, however fast the machine is.  Afterwards there is no target, or
-with --atomic the old one, or with --keep-partial perhaps a part; no other file; and the process died by that signal.
+The pipe stays open, so the copy cannot be complete by then, however fast the machine is.  Afterwards there is no target,
+or with --atomic the old one, or with --keep-partial perhaps a part; no other file; and the process died by that
+signal.
 
 environment: see lib/harness.py
 """
