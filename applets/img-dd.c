@@ -329,8 +329,8 @@ const struct applet applet_dd = {
     .name = "dd",
     .title = "copy a range of an image or of standard input, in blocks",
     .synopsis = "[-f FMT|--image-opts] [-O OUTPUT_FMT] [-U] [-n] [--keep-partial] [--object OBJDEF] "
-                "[bs=BLOCK_SIZE] [count=BLOCKS] [skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
-                "[status=none|progress] [if=INPUT] [of=OUTPUT]",
+                "[bs=BLOCK_SIZE] [count=BLOCKS] [skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] "
+                "[iflag=direct] [oflag=direct] [status=none|progress] [if=INPUT] [of=OUTPUT]",
     .options = options,
     .operands = "if=INPUT       input image; without it standard input, raw\n"
                 "of=OUTPUT      output image; without it standard output, raw or\n"

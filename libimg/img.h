@@ -573,8 +573,8 @@ int img_create_check(const struct img_driver *driver, const char *name, const st
                      struct img_error *err);
 
 /*
- * Can a file of this name be created?  An existing one must not be in use, nor be protected.  For who touches other files
- * before.
+ * Can a file of this name be created?  An existing one must not be in use, nor be protected.  For who touches other
+ * files before.
  */
 int img_check_new_file(const char *name, struct img_error *err);
 
