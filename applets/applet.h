@@ -53,6 +53,7 @@ struct applet {
     const char *operands;       /* help lines about the operands and other things; may be NULL */
     int usage_status;           /* exit code of a usage error; 0 means 1 */
     bool minus_number;          /* "-512" right after the first operand is an operand, not an option */
+    int owes_output;            /* exit code if its output, its work, cannot be written; 0: its work is elsewhere */
     int (*main)(struct app *app);   /* returns the exit code */
     void (*try_help)(const char *called);   /* prints the line after an error of the parser; NULL: qemu-img's */
 };
@@ -125,9 +126,31 @@ void app_report(struct img_error *err);
 void app_report_with(struct img_error *err, const char *format, ...) IMG_PRINTF(2, 3);
 /* printf on standard output unless -q. */
 void app_say(const char *format, ...) IMG_PRINTF(1, 2);
-/* End a command: free its objects and flush standard output; an error is reported once and changes status 0 to 1.
- * main() calls it after every applet. */
+/* End a command: app_output_end, and free its objects.  main() calls it after every applet. */
 int app_finish(int status);
+
+/* ---- Standard output (output.c) --------------------------------------------- */
+
+/* What is printed is the work of this run: if it is lost, that is an error, and exit code 0 becomes `status`.  0: it is
+ * not. */
+void app_output_is_work(int status);
+/* A text about the tool.  It is the work too, but a reader may stop early (`| grep -q`). */
+void app_output_is_help(void);
+/* Flush standard output; false: it is lost. */
+bool app_flush(void);
+/* Could something not be written?  Ask after printing, so that the cause is known, and long work can end. */
+bool app_output_lost(void);
+/* Flush; report the loss of output that is the work, and return the exit code. */
+int app_output_end(int status);
+
+/* ---- Images that could not be completed (partial.c) ------------------------- */
+
+/* From now on, what is created is removed if the run fails, or if SIGINT, SIGTERM or SIGHUP ends it; unless `keep`. */
+void app_partial_start(bool keep);
+/* It is complete, and stays. */
+void app_partial_done(void);
+/* Remove what is not.  app_finish() does that too. */
+void app_partial_fail(void);
 
 /* ---- Memory (memory.c) ---------------------------------------------------- */
 
@@ -171,6 +194,9 @@ void app_advise_share(const struct img_open *how, struct img_error *err);
 void app_advise_beside(const char *backing, const char *full, struct img_error *err);
 /* The same for a reader that needs a file: `-` is standard input, if it is a file or a device.  A pipe is refused. */
 struct img *app_open_seekable(const char *name, const struct img_open *how);
+/* img_protect and img_protect_descriptor: what is read must not be written to.  Without memory they end the process. */
+void app_protect(struct img *image);
+void app_protect_descriptor(int fd, const char *name);
 /* Remove the prefix "Could not open 'NAME': " of img_open, for callers with another prefix. */
 void app_cut_prefix(struct img_error *err, const char *name);
 /* Close the image; an error is printed and changes status 0 to 1. */

@@ -19,7 +19,7 @@ bool app_quiet;
  */
 static void write_whole(struct img_strbuf *text)
 {
-    fflush(stdout);
+    app_flush();
     if (text->failed)
         fprintf(stderr, "%s: %s\n", app_name, img_strerror(ENOMEM));
     else
@@ -40,7 +40,7 @@ void app_tell(const char *format, ...)
 
 void app_tell_text(const char *text)
 {
-    fflush(stdout);
+    app_flush();
     fwrite(text, 1, strlen(text), stderr);
 }
 
@@ -181,15 +181,12 @@ enum { LAST_BYTES = 5000 };
 
 int app_finish(int status)
 {
-    bool failed = fflush(stdout) != 0;
-
+    status = app_output_end(status);
     img_tls_drain(LAST_BYTES);
     img_objects_free();
-    if (!failed && !ferror(stdout))
-        return status;
-    app_error("Could not write to standard output: %s", failed ? img_strerror(errno) : "an earlier write failed");
-    clearerr(stdout);
-    return status ? status : 1;
+    img_protect_end();
+    app_partial_fail();
+    return status;
 }
 
 enum app_output app_output_format(const struct app *app)
@@ -287,6 +284,18 @@ struct img *app_open(const char *name, const struct img_open *how)
         return NULL;
     }
     return image;
+}
+
+void app_protect(struct img *image)
+{
+    if (img_protect(image) < 0)
+        app_need(NULL);
+}
+
+void app_protect_descriptor(int fd, const char *name)
+{
+    if (img_protect_descriptor(fd, name) < 0)
+        app_need(NULL);
 }
 
 void app_cut_prefix(struct img_error *err, const char *name)

@@ -58,7 +58,13 @@ static void advise_space(const struct convert *r)
 /* Standard output or a named pipe (also /dev/stdout if it is a pipe). */
 static int open_stream(const struct convert *r)
 {
-    return app_open_stream(strcmp(r->target_name, "-") ? r->target_name : NULL, O_WRONLY);
+    struct img_error err = IMG_ERROR_INIT;
+    int fd = app_open_stream(strcmp(r->target_name, "-") ? r->target_name : NULL, O_WRONLY);
+
+    if (fd < 0 || img_may_overwrite(fd, "standard output", &err) == 0)
+        return fd;
+    app_report(&err);
+    return -1;
 }
 
 static int close_stream(int fd, int status)
@@ -134,5 +140,6 @@ static bool target_is_stdout(const struct convert *r)
 
 void convert_print_digest(const struct convert *r)
 {
+    app_output_is_work(1);
     digest_print(target_is_stdout(r) ? stderr : stdout, &r->digest, r->digest_result, r->target_name, false);
 }

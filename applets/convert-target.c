@@ -89,10 +89,17 @@ static int try_backing(struct convert *r)
         app_report_with(&err, "Could not open '%s': Could not open backing file: ", r->target_name);
     } else {
         r->backing_size = img_size(image);
+        app_protect(image);
         img_close(image, &err);
     }
     free(full);
     return ret;
+}
+
+/* The target's name while it is written */
+static const char *new_name(const struct convert *r)
+{
+    return r->temporary_name ? r->temporary_name : r->target_name;
 }
 
 static int create_target(struct convert *r)
@@ -104,11 +111,13 @@ static int create_target(struct convert *r)
         app_error("Preallocation needs a source of known size");
         return -1;
     }
-    if (img_create(r->driver, r->target_name, r->create_options, &err) < 0) {
+    if (img_create_as(r->driver, new_name(r), r->final_name ? r->final_name : r->target_name, r->create_options,
+                      &err) < 0) {
         app_report_with(&err, "%s: error while converting %s: ", r->target_name, r->target_format);
         return -1;
     }
-    return 0;
+    return !r->atomic || img_created_count() == 1 ||
+           app_refuse("--atomic makes one file: this image consists of several") ? 0 : -1;
 }
 
 /* Open the new target with the options of -o that apply to this run. */
@@ -121,8 +130,8 @@ static struct img *open_new(const struct convert *r, const struct img_open *how)
     if (!r->no_create && img_create_run_options(r->driver, r->create_options, &run) < 0)
         app_need(NULL);
     if (!run)
-        return app_open(r->target_name, how);
-    if (img_open_options(&image, r->target_name, run, how, &err) < 0)
+        return app_open(new_name(r), how);
+    if (img_open_options(&image, new_name(r), run, how, &err) < 0)
         app_report(&err);
     img_doc_free(run);
     return image;
@@ -132,6 +141,7 @@ static int open_target(struct convert *r)
 {
     struct img_open how = { .flags = IMG_RDWR | (r->from_stream ? IMG_RESIZE : 0), .cache = r->target_cache,
                             .image_opts = r->target_opts };
+    struct img_error err = IMG_ERROR_INIT;
 
     if (!app_one_format(r->target_opts, r->format_given ? r->target_format : NULL))
         return -1;
@@ -139,6 +149,10 @@ static int open_target(struct convert *r)
     r->target = open_new(r, &how);
     if (!r->target)
         return -1;
+    if (r->no_create && img_check_protected(r->target, &err) < 0) {
+        app_report_with(&err, "%s: ", r->target_name);
+        return -1;
+    }
     if (r->compress && !img_driver_can_compress(img_driver_of(r->target))) {
         app_error("Compression not supported for this file format");
         return -1;
@@ -221,7 +235,7 @@ int convert_open_target(struct convert *r)
         return open_stream(r);
     if (r->target_cache_name && !app_cache(r->target_cache_name, "cache", &r->target_cache))
         return -1;
-    if (!r->no_create && ((r->backing && try_backing(r) < 0) || create_target(r) < 0))
+    if (!r->no_create && ((r->backing && try_backing(r) < 0) || convert_atomic_start(r) < 0 || create_target(r) < 0))
         return -1;
     return open_target(r);
 }

@@ -25,6 +25,8 @@ struct convert {
     const char *target_name;
     bool piped;                        /* a source comes through a pipe */
     bool from_stream, to_stream;       /* from_stream: raw bytes whose length is not known */
+    bool keep_partial, atomic;
+    char *final_name, *temporary_name;  /* --atomic: the file that is replaced; the target until it is complete */
     bool raw_stream;                   /* to_stream, in raw format */
 
     const struct img_driver *driver;   /* of the target */
@@ -52,6 +54,13 @@ int convert_find_driver(struct convert *r);
 int convert_judge_target(struct convert *r);
 /* Then create the target unless -n, and open it; nothing is written to a stream yet. */
 int convert_open_target(struct convert *r);
+
+/* convert-atomic.c ------------------------------------------------------------ */
+
+/* --atomic: choose the temporary name.  Returns 0, or -1 after a message. */
+int convert_atomic_start(struct convert *r);
+/* The target is complete and closed: give it its name. */
+int convert_atomic_end(const struct convert *r);
 
 /* convert-bitmaps.c ----------------------------------------------------------- */
 

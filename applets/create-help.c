@@ -38,6 +38,7 @@ int app_create_help(const struct img_driver *driver, const char *name)
         app_report(&err);
         return 1;
     }
+    app_output_is_help();
     for (const char *line = text; *line; ) {
         size_t length = strcspn(line, "\n");
 

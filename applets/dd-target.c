@@ -13,21 +13,6 @@ enum { SECTOR = 512 };
 
 /* ---- Refusals ----------------------------------------------------------------------------- */
 
-static bool same_file(const struct img *node, const struct stat *target)
-{
-    struct stat st;
-
-    return !img_file(node) && stat(img_filename(node), &st) == 0 && st.st_dev == target->st_dev &&
-           st.st_ino == target->st_ino;
-}
-
-/* Is the output one of the files of the source? */
-static bool reads_from(const struct img *node, const struct stat *target)
-{
-    return node && (same_file(node, target) || reads_from(img_file(node), target) ||
-                    reads_from(img_data_file(node), target) || reads_from(img_backing(node), target));
-}
-
 static const struct img_driver *find_driver(const struct dd *dd)
 {
     const struct img_driver *driver = img_driver_find(dd->output_format);
@@ -96,6 +81,7 @@ static int resize(struct dd *dd, uint64_t size)
 static int keep_target(struct dd *dd, uint64_t end, bool cut)
 {
     uint64_t start = img_align_up(dd->to, SECTOR);
+    struct img_error err = IMG_ERROR_INIT;
 
     if (dd->has_output_size) {
         app_error("osize= is for an output that is created");
@@ -103,6 +89,10 @@ static int keep_target(struct dd *dd, uint64_t end, bool cut)
     }
     if (open_target(dd) < 0)
         return -1;
+    if (img_check_protected(dd->target, &err) < 0) {
+        app_report_with(&err, "%s: ", dd->output);
+        return -1;
+    }
     if (cut && start < img_size(dd->target) && resize(dd, start) < 0)
         return -1;
     end = img_align_up(end, SECTOR);
@@ -122,11 +112,6 @@ int dd_prepare_target(struct dd *dd)
         return -1;
     exists = stat(dd->output, &st) == 0;
     device = exists && !S_ISREG(st.st_mode);
-    if (exists && dd->source && reads_from(dd->source, &st)) {
-        app_error("%s: error while creating output image: Failed to get \"write\" lock\n"
-                  "Is another process using the image [%s]?", dd->output, dd->output);
-        return -1;
-    }
     dd->fixed = dd->no_create || device;
     if (dd->no_create || (exists && (dd->keep || dd->seek)))
         return keep_target(dd, end, !dd->fixed && !dd->keep);

@@ -8,7 +8,7 @@
 struct dd {
     struct app *app;
     const char *input_format, *output_format;
-    bool share, image_opts, no_create;
+    bool share, image_opts, no_create, keep_partial;
 
     /* Operands */
     const char *input, *output;             /* NULL: standard input, standard output */
@@ -27,6 +27,7 @@ struct dd {
     struct img *source, *target;            /* and its image, NULL: it is a stream */
     struct img_stream *stream;              /* instead of target: an image that is written in order */
     uint64_t from, length, to;              /* length: for a stream the maximum to read, UINT64_MAX: all */
+    bool all_skipped;                       /* by skip=, although count= is not 0 */
     bool created, fixed;                    /* the target is new; the target keeps its size */
 };
 

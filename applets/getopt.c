@@ -311,6 +311,7 @@ void app_help(const struct app *app)
     const struct applet *applet = app->applet;
     const struct app_option *option;
 
+    app_output_is_help();
     printf("Usage: %s %s\n\n", app->called, applet->synopsis);
     printf("%c%s.\n\nOptions:\n", toupper((unsigned char)*applet->title), applet->title + 1);
     for (size_t i = 0; (option = row(applet, i)); i++)

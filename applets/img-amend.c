@@ -61,6 +61,7 @@ static int print_help(const struct img_driver *driver)
         app_report(&err);
         return 1;
     }
+    app_output_is_help();
     printf("%s", text);
     return 0;
 }

@@ -151,7 +151,7 @@ static void announce(const struct img_bench *bench)
            bench->depth, (long long)bench->start, (unsigned long long)bench->step);
     if (bench->flush_every)
         printf("Sending flush every %llu requests\n", (unsigned long long)bench->flush_every);
-    fflush(stdout);
+    app_flush();
 }
 
 static int measure(struct img *image, const struct img_bench *bench)
@@ -204,5 +204,6 @@ const struct applet applet_bench = {
     .options = options,
     .operands = "When the next request would start beyond the end of the image, it starts at the beginning again.  A\n"
                 "request that starts inside the image and ends beyond it fails.",
+    .owes_output = 1,
     .main = run,
 };

@@ -211,5 +211,6 @@ const struct applet applet_check = {
     .options = options,
     .operands = "Exit code: 0 consistent (possibly after a repair), 1 the check failed, 2 corrupt, 3 leaked clusters\n"
                 "but not corrupt, 63 the format does not support checks.",
+    .owes_output = 1,
     .main = run,
 };

@@ -8,9 +8,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OPT_TARGET_IMAGE_OPTS = APP_LONG, OPT_TARGET_IS_ZERO, OPT_SALVAGE, OPT_BITMAPS, OPT_SKIP_BROKEN,
-       OPT_DIGEST };
+       OPT_DIGEST, OPT_KEEP_PARTIAL, OPT_ATOMIC };
 
 static const struct app_option options[] = {
     { 'f', "source-format", "SRC_FMT", "format of the source; probed if omitted" },
@@ -52,6 +53,8 @@ static const struct app_option options[] = {
     { 'W', "oob-writes", NULL, "write out of order, which can be faster" },
     { OPT_DIGEST, "digest", "ALGO", "print the digest of the content, as img-digest does:\n"
                                     "sha256 sha512 sha1 md5 ripemd160, tree, sha512-tree ..." },
+    { OPT_KEEP_PARTIAL, "keep-partial", NULL, "keep a new target that could not be completed" },
+    { OPT_ATOMIC, "atomic", NULL, "write a temporary file beside the target, which replaces it at the end" },
     APP_OBJECT_ROW,
     { 'p', "progress", NULL, "show progress" },
     { 'q', "quiet", NULL, "print only errors" },
@@ -116,6 +119,8 @@ static int parse_option(struct convert *r, int letter)
     case OPT_SALVAGE: r->salvage = true; break;
     case 'W': r->out_of_order = true; break;
     case OPT_DIGEST: return digest_choose(argument, &r->digest) ? 0 : -1;
+    case OPT_KEEP_PARTIAL: r->keep_partial = true; break;
+    case OPT_ATOMIC: r->atomic = true; break;
     case 'p': r->progress = true; break;
     case 'q': app_quiet = true; break;
     }
@@ -159,6 +164,10 @@ static bool check_combination(const struct convert *r)
         return app_refuse("Cannot use copy offloading in salvaging mode");
     if (r->digest.hash && r->offload)
         return app_refuse("Cannot use copy offloading with --digest");
+    if (r->atomic && r->keep_partial)
+        return app_refuse("--atomic never leaves a part: --keep-partial has no meaning");
+    if (r->atomic && r->no_create)
+        return app_refuse("--atomic is for a new image, and -n for one that is there");
     if (r->target_opts && !r->no_create)
         return app_refuse("--target-image-opts requires use of -n flag");
     if (r->target_is_zero && !r->no_create)
@@ -168,6 +177,8 @@ static bool check_combination(const struct convert *r)
 
 static bool check_streams(const struct convert *r)
 {
+    if (r->to_stream && r->atomic)
+        return app_refuse("--atomic needs a target that is a regular file");
     if (r->to_stream && r->progress && strcmp(r->target_name, "-") == 0)
         return app_refuse("-p writes to standard output, which is the target");
     if (r->to_stream && !r->raw_stream && r->no_create)
@@ -179,12 +190,21 @@ static bool check_streams(const struct convert *r)
 
 /* ---- The steps --------------------------------------------------------------------- */
 
+static void protect_sources(const struct convert *r)
+{
+    if (r->piped)
+        app_protect_descriptor(STDIN_FILENO, "standard input");
+    for (size_t i = 0; r->images && i < r->source_count; i++)
+        app_protect(r->images[i]);
+}
+
 static int open_and_copy(struct convert *r)
 {
     int status;
 
     if (!r->piped && convert_open_sources(r) < 0)
         return 1;
+    protect_sources(r);
     /* If what comes must be saved, that is done before the target is created, and all checks before that. */
     if (convert_judge_target(r) < 0 ||
         (r->piped && (convert_open_sources(r) < 0 || convert_check_bitmaps(r) < 0)) || convert_open_target(r) < 0)
@@ -194,7 +214,8 @@ static int open_and_copy(struct convert *r)
         status = convert_copy_bitmaps(r);
     status = app_close_after(r->target, status);
     r->target = NULL;
-    return convert_close_sources(r, status);
+    status = convert_close_sources(r, status);
+    return status == 0 && convert_atomic_end(r) < 0 ? 1 : status;
 }
 
 static int convert(struct convert *r)
@@ -204,8 +225,11 @@ static int convert(struct convert *r)
     if (!app_one_format(r->source_opts, r->source_format))
         return 1;
     app_progress_start(r->progress && !app_quiet, 1.0);
+    app_partial_start(r->keep_partial);
     status = open_and_copy(r);
     app_progress_end(status == 0);
+    if (status == 0)
+        app_partial_done();
     if (status == 0 && r->digest.hash)
         convert_print_digest(r);
     return status;
@@ -217,6 +241,8 @@ static void release(struct convert *r)
     convert_close_sources(r, 1);
     img_stream_close(r->stream);
     img_doc_free(r->create_options);
+    free(r->final_name);
+    free(r->temporary_name);
 }
 
 static int convert_main(struct app *app)
@@ -254,6 +280,7 @@ const struct applet applet_convert = {
                 "[-T SRC_CACHE] [-U] [-l SNAPSHOT] [-O TGT_FMT|--target-image-opts]"
                 " [-o TGT_OPTS] [-t TGT_CACHE] [-n [--target-is-zero]] [-c] [-S SIZE]"
                 " [--bitmaps [--skip-broken-bitmaps]] [-m NUM] [-W] [-C] [--salvage] [-r RATE] [--digest ALGO]"
+                " [--keep-partial] [--atomic]"
                 " [-B BACKING_FILENAME [-F BACKING_FMT]] [--object OBJDEF] [-p] [-q] SRC_FILENAME... TGT_FILENAME",
     .options = options,
     .operands = "SRC_FILENAME   source image; several are concatenated; `-` is standard input\n"

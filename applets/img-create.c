@@ -119,6 +119,7 @@ static int check_backing(struct request *r, const char *backing, const char *for
         r->size = img_size(image);
         r->has_size = true;
     }
+    app_protect(image);
     img_close(image, &ignored);
     img_error_clear(&ignored);
     return rc;
@@ -235,9 +236,12 @@ static int create(struct request *r, struct img_error *err)
         CLEANUP_FREE char *description = describe(r);
 
         printf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format, *description ? " " : "", description);
-        fflush(stdout);
+        app_flush();
     }
+    app_partial_start(false);
     rc = img_create(r->driver, r->name, r->options, err);
+    if (rc == 0)
+        app_partial_done();
     if (rc == -EFBIG)
         say_too_large(r, err);
     return rc;

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { OPT_KEEP_PARTIAL = APP_LONG };
 enum { STANDARD_BLOCK = 512, SPARSE_RUN = 4096 };
 
 static const struct app_option options[] = {
@@ -23,6 +24,7 @@ static const struct app_option options[] = {
     { 'O', "output-format", "FMT", "format of the output (raw)" },
     { 'U', "force-share", NULL, "do not lock the input, and ignore locks" },
     { 'n', "no-create", NULL, "write to an existing output, which keeps its size" },
+    { OPT_KEEP_PARTIAL, "keep-partial", NULL, "keep a new output that could not be completed" },
     APP_OBJECT_ROW,
     { 0, NULL, NULL, NULL }
 };
@@ -41,6 +43,7 @@ static void parse_options(struct dd *dd)
         case 'O': dd->output_format = app->argument; break;
         case 'U': dd->share = true; break;
         case 'n': dd->no_create = true; break;
+        case OPT_KEEP_PARTIAL: dd->keep_partial = true; break;
         }
     }
 }
@@ -76,16 +79,42 @@ static bool cannot_skip(struct dd *dd)
     return true;
 }
 
-/* count= and skip= both count from the start of the input: skip= does not move the end. */
+static const char count_skipped[] = "count= counts from the start of the input, like skip=: all of it is skipped";
+
+/*
+ * count= and skip= both count from the start of the input: skip= does not move the end.  So skip=2 count=2 copies
+ * nothing, where dd(1) copies two blocks, and qemu-img says nothing about it.
+ */
 static bool place_part(struct dd *dd, uint64_t size)
 {
-    uint64_t limit;
+    uint64_t limit, end = size;
 
     if (dd->has_count && img_mul(dd->count, dd->block, &limit))
-        size = img_min(size, limit);
+        end = img_min(size, limit);
     if (!img_mul(dd->skip, dd->block, &dd->from) || dd->from > size)
         return cannot_skip(dd);
-    dd->length = size - dd->from;
+    if (dd->from > end) {
+        cannot_skip(dd);
+        app_advise("%s", count_skipped);
+        return true;
+    }
+    dd->length = end - dd->from;
+    dd->all_skipped = dd->length == 0 && dd->count && end < size;
+    return true;
+}
+
+/* (Called when the input is known to reach that far.) */
+static void warn_if_all_skipped(const struct dd *dd)
+{
+    if (dd->all_skipped && compat_profile() >= COMPAT_10_0)
+        app_warning("%s", count_skipped);
+}
+
+static bool place_image(struct dd *dd)
+{
+    if (!place_part(dd, img_size(dd->source)))
+        return false;
+    warn_if_all_skipped(dd);
     return true;
 }
 
@@ -113,7 +142,10 @@ static bool place_stream(struct dd *dd)
         app_error("error while reading from input image file: %s", img_strerror(ret));
         return false;
     }
-    return ret > 0 || cannot_skip(dd);
+    if (ret == 0)
+        return cannot_skip(dd);
+    warn_if_all_skipped(dd);
+    return true;
 }
 
 static bool open_source(struct dd *dd)
@@ -131,7 +163,7 @@ static bool open_source(struct dd *dd)
         return false;
     dd->source = dd->opened.image;
     dd->from_stream = app_is_raw_stream(&dd->opened);
-    return dd->from_stream ? place_stream(dd) : place_part(dd, img_size(dd->source));
+    return dd->from_stream ? place_stream(dd) : place_image(dd);
 }
 
 static bool place_target(struct dd *dd)
@@ -274,12 +306,25 @@ static int close_all(struct dd *dd, int status)
 
 static bool prepare_output(struct dd *dd)
 {
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (dd->source)
+        app_protect(dd->source);
+    else
+        app_protect_descriptor(dd->opened.fd < 0 ? STDIN_FILENO : dd->opened.fd,
+                               dd->input ? dd->input : "standard input");
     if (!dd->to_stream)
         return dd_prepare_target(dd) == 0;
     if (!app_is_plain(dd->output_format) && dd_prepare_stream(dd) < 0)
         return false;
     dd->target_fd = app_open_stream(dd->output, O_WRONLY);
-    return dd->target_fd >= 0;
+    if (dd->target_fd < 0)
+        return false;
+    if (img_may_overwrite(dd->target_fd, dd->output ? dd->output : "standard output", &err) < 0) {
+        app_report(&err);
+        return false;
+    }
+    return true;
 }
 
 static int run(struct app *app)
@@ -292,20 +337,24 @@ static int run(struct app *app)
     if (!dd_parse_operands(&dd) || !check_names(&dd) || !check_streams(&dd))
         return 1;
     app_progress_start(false, 1.0);
+    app_partial_start(dd.keep_partial);
     if (open_source(&dd) && place_target(&dd) && prepare_output(&dd)) {
         status = copy(&dd);
         if (status == 0 && dd.sync)
             status = sync_output(&dd);
     }
-    return close_all(&dd, status);
+    status = close_all(&dd, status);
+    if (status == 0)
+        app_partial_done();
+    return status;
 }
 
 const struct applet applet_dd = {
     .name = "dd",
     .title = "copy a range of an image or of standard input, in blocks",
     .synopsis = "[-f FMT|--image-opts] [--strict-format] "
-                "[-O OUTPUT_FMT] [-U] [-n] [--object OBJDEF] [bs=BLOCK_SIZE] [count=BLOCKS] "
-                "[skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
+                "[-O OUTPUT_FMT] [-U] [-n] [--keep-partial] [--object OBJDEF] "
+                "[bs=BLOCK_SIZE] [count=BLOCKS] [skip=BLOCKS] [seek=BLOCKS] [osize=SIZE] [conv=notrunc,sparse,fsync] [iflag=direct] [oflag=direct] "
                 "[status=none|progress] [if=INPUT] [of=OUTPUT]",
     .options = options,
     .operands = "if=INPUT       input image; without it, or `-`, standard input\n"

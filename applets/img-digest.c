@@ -115,7 +115,7 @@ static int print_file(struct request *r, const char *name)
         return 1;
     if (!r->json) {
         digest_print(stdout, &r->choice, result, name, r->tag);
-        return fflush(stdout) ? 1 : 0;
+        return app_flush() ? 0 : 1;
     }
     entry = img_doc_object();
     img_doc_put_string(entry, "filename", name);
@@ -133,7 +133,7 @@ static int print_files(struct request *r)
 
     if (r->json)
         r->report = img_doc_array();
-    for (int i = 0; i < r->app->operand_count; i++)
+    for (int i = 0; i < r->app->operand_count && !app_output_lost(); i++)
         status |= print_file(r, r->app->operands[i]);
     if (r->json)
         app_print_json(r->report);
@@ -161,7 +161,7 @@ static void say_result(const struct request *r, const char *name, const char *re
         return;
     digest_print_name(stdout, name);
     printf(": %s\n", result);
-    fflush(stdout);
+    app_flush();
 }
 
 static void check_file(const struct request *r, const char *name, const struct digest_choice *choice,
@@ -346,5 +346,6 @@ const struct applet applet_digest = {
                 "       standard input)\n\n"
                 "The content is what a guest reads, with the length of the virtual size, so the digest is that of\n"
                 "the raw file.  sha256sum(1) can check a list, too, if its files are raw.",
+    .owes_output = 1,
     .main = run,
 };

@@ -162,5 +162,6 @@ const struct applet applet_info = {
     .synopsis = "[-f FMT | --image-opts] [--strict-format] "
                 "[-b] [-U] [--limits] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
+    .owes_output = 1,
     .main = run,
 };

@@ -198,7 +198,7 @@ static int walk(struct img *image, const struct request *r)
             current.length += next.length;
             continue;
         }
-        if (current.length && !print(r, &current, false))
+        if (current.length && (!print(r, &current, false) || app_output_lost()))
             return 1;
         current = next;
     }
@@ -258,5 +258,6 @@ const struct applet applet_map = {
     .synopsis = "[-f FMT | --image-opts] [--strict-format] "
                 "[-s OFFSET] [-l LENGTH] [-U] [--object OBJDEF] [--output human|json] FILENAME",
     .options = options,
+    .owes_output = 1,
     .main = run,
 };

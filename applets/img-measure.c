@@ -184,5 +184,6 @@ const struct applet applet_measure = {
     .operands = "FILENAME is the image to convert.  Only its map is read, not its data.\n"
                 "`required size` is the most that the copy needs, `fully allocated size` what it needs after the\n"
                 "whole disk was written, `bitmaps size` what `convert --bitmaps` adds.",
+    .owes_output = 1,
     .main = run,
 };

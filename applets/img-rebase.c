@@ -42,8 +42,20 @@ static char *resolve_backing(const struct img *image, const char *name)
     return app_need(img_name_beside(img_filename(image), name));
 }
 
+/* Is the image, under whatever name, part of the chain? */
+static bool is_in_chain(struct img *backing, struct img *image)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    bool found = img_in_chain(backing, image);
+
+    app_protect(backing);
+    found |= img_check_protected(image, &err) < 0;
+    img_error_clear(&err);
+    return found;
+}
+
 /* NULL after a message. */
-static struct img *open_backing(const struct img *image, const struct request *r)
+static struct img *open_backing(struct img *image, const struct request *r)
 {
     char *full = resolve_backing(image, r->backing);
     struct img_error err = IMG_ERROR_INIT;
@@ -56,7 +68,7 @@ static struct img *open_backing(const struct img *image, const struct request *r
         app_advise_share(&r->backing_how, &err);
         app_advise_beside(r->backing, full, &err);
         app_report_with(&err, "Could not open new backing file '%s': ", r->backing);
-    } else if (img_driver_can_back(img_driver_of(image)) && img_in_chain(backing, image)) {
+    } else if (img_driver_can_back(img_driver_of(image)) && is_in_chain(backing, image)) {
         app_error("Could not open new backing file '%s': Backing file '%s' creates an infinite loop.", r->backing,
                   img_filename(image));
         app_close(backing, 1);

@@ -143,7 +143,9 @@ static int act(struct img *image, const struct request *r)
     case 'c': return create(image, r->snapshot);
     case 'a': return apply(image, r->snapshot);
     case 'd': return delete(image, r->snapshot);
-    default: return list(image);
+    default:
+        app_output_is_work(1);
+        return list(image);
     }
 }
 

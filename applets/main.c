@@ -45,6 +45,7 @@ static int run_applet(const struct applet *applet, const char *called, int argc,
     struct app app;
     int status;
 
+    app_output_is_work(applet->owes_output);
     app_start(&app, applet, called, argc, argv);
     status = applet->main(&app);
     free(app.operands);

@@ -63,6 +63,7 @@ static void show_help(const struct img_doc *object)
 {
     const char *name = img_doc_string_at(object, "qom-type");
 
+    app_output_is_help();
     if (name && !strcmp(name, "secret")) {
         printf("secret options:\n");
         for (size_t i = 0; i < SECRET_KEY_COUNT; i++)

@@ -32,7 +32,7 @@ static void print_on_signals(void)
 static void print_shown(double percent)
 {
     printf("    (%3.2f/100%%)\r", percent);
-    fflush(stdout);
+    app_flush();
     last = percent;
 }
 
@@ -73,6 +73,6 @@ void app_progress_end(bool complete)
     if (complete)
         print_shown(100);
     printf("\n");
-    fflush(stdout);
+    app_flush();
     shown = false;
 }

@@ -50,6 +50,7 @@ static void print_formats(void)
 
 static void print_help(void)
 {
+    app_output_is_help();
     print_version();
     printf("usage: qemu-img [standard options] COMMAND [--help | command options]\n\nStandard options:\n");
     for (const struct app_option *option = global_options; option->letter; option++)

@@ -86,6 +86,7 @@ int serve_list(const struct serve *s)
         app_report(&err);
         return 1;
     }
+    app_output_is_work(1);
     printf("exports available: %zu\n", img_doc_count(list));
     for (size_t i = 0; i < img_doc_count(list); i++)
         print_export(img_doc_at(list, i));

@@ -274,6 +274,8 @@ static void answer_and_exit(const struct serve *s, int letter)
 {
     enum app_trace traced = letter == 'T' ? app_trace(s->app->argument) : APP_TRACE_GOOD;
 
+    if (letter == 'h' || letter == 'V')
+        app_output_is_help();
     if (letter == 'h')
         serve_nbd_help(s->app->called);
     else if (letter == 'V' && s->nbd)

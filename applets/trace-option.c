@@ -59,6 +59,7 @@ static void list(void)
 {
     const char *name;
 
+    app_output_is_help();
     for (size_t i = 0; (name = img_trace_name(i)); i++)
         printf("%s\n", name);
 }

@@ -147,6 +147,7 @@ static inline bool img_cache_unsafe(enum img_cache mode)
 /* A request to create an image. */
 struct img_create {
     const char *name;               /* the target; of a PROTOCOL without its prefix */
+    const char *called;             /* the name that the image will have, for formats that store it */
     const void *options;            /* driver->create_size bytes, filled by the option table */
     struct img_doc *rest;           /* flat options unknown to the table, for the protocol below; take those you use */
     unsigned shared;                /* PROTOCOL: shared permissions; needed before the content is dropped */
@@ -278,6 +279,8 @@ struct img_driver {
     /* PROTOCOL: where `name` is a folder that has the regular file `inside`, *found: the name of that; caller frees.
      * Else it stays NULL.  0 or -ENOMEM.  A protocol that has it also keeps to `within`. */
     int (*in_folder)(const char *name, const char *inside, char **found);
+    /* PROTOCOL: the file descriptor that has the bytes.  NULL: there is none. */
+    int (*descriptor)(const struct img *image);
     int (*create)(const struct img_create *request, struct img_error *err);
     const struct img_stream_ops *stream;    /* FORMAT: can be written in order; NULL: it cannot */
 
@@ -450,6 +453,9 @@ int img_pread_padded(struct img *image, void *buffer, uint64_t offset, size_t le
  * enum img_permission that others may have. */
 int img_create_file(const char *name, uint64_t size, unsigned shared, struct img_doc *rest, struct img **file,
                     struct img_error *err);
+/* For a format whose images become longer with what is written to them: -EINVAL if the storage of this name has a fixed
+ * length.  Asked before it is touched. */
+int img_check_can_grow(const char *format, const char *name, struct img_error *err);
 /* Open a file that the image names (data file), if the gate allows it; a relative name is relative to the current
  * folder, as in qemu-img.  `options`: a nested object from the caller of open ("data-file"), which replaces the name;
  * or NULL. */

@@ -626,6 +626,22 @@ size_t img_zero_run(const void *buffer, size_t length, size_t unit, bool *zero);
 /* How many bytes are zero before the first that is not. */
 size_t img_leading_zeroes(const void *buffer, size_t length);
 
+/* ---- What must not be overwritten (node/protect.c, graph/protect.c) ------------ */
+
+/*
+ * From now on, until img_protect_end, no image is created over the files and devices of `image` and its chain; whatever
+ * their names are, and also over a loop device, a partition and the like that shares bytes with one.  The image may be
+ * closed before.  -ENOMEM.
+ */
+int img_protect(struct img *image);
+/* The same for an open file: standard input. */
+int img_protect_descriptor(int fd, const char *name);
+/* Would a write to this open image change something protected?  -EINVAL with *err: yes. */
+int img_check_protected(struct img *image, struct img_error *err);
+/* The same for an open file, with its name for the message.  A PROTOCOL asks before it drops old content. */
+int img_may_overwrite(int fd, const char *name, struct img_error *err);
+void img_protect_end(void);
+
 /* ---- Creating (create.c) -------------------------------------------------- */
 
 /*
@@ -635,10 +651,31 @@ size_t img_leading_zeroes(const void *buffer, size_t length);
  */
 int img_create(const struct img_driver *driver, const char *name, const struct img_doc *options,
                struct img_error *err);
+/* The same under a temporary name: the image will be renamed to `called`, in the same folder. */
+int img_create_as(const struct img_driver *driver, const char *name, const char *called, const struct img_doc *options,
+                  struct img_error *err);
 /* Check what img_create can refuse without opening the target (unknown protocol, unknown or bad options), so that
  * the caller can print a message before img_create. */
 int img_create_check(const struct img_driver *driver, const char *name, const struct img_doc *options,
                      struct img_error *err);
+
+/*
+ * Can a file of this name be created?  An existing one must not be in use, nor be protected.  For who touches other
+ * files before.
+ */
+int img_check_new_file(const char *name, struct img_error *err);
+
+/* ---- Files that were created (node/created.c) -------------------------------- */
+
+/* From now on, regular files that are created, or overwritten as new ones, are remembered. */
+void img_created_watch(void);
+/* A PROTOCOL, or who else makes a file, adds it before its content is dropped.  -ENOMEM. */
+int img_created_add(int fd, const char *name);
+unsigned img_created_count(void);
+/* Remove those that are still there under their names.  Safe in a signal handler.  Returns 0 or the last error. */
+int img_created_remove(void);
+/* Remember none, and no more. */
+void img_created_forget(void);
 
 /*
  * An image that img_copy writes strictly in order, into a pipe.  `options` are those of img_create (with "size") and

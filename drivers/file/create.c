@@ -7,6 +7,7 @@
 #include "file.h"
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <string.h>
 
 #define DEFAULT_EXTENT_SIZE_HINT (1u << 20)
@@ -33,6 +34,26 @@ static int refused(int code, const char *what, const char *name, struct img_erro
     return img_error_errno(err, code, "Could not %s '%s'", what, name);
 }
 
+/* A file that was not there is remembered before a signal can end the process.  Returns a descriptor, or a negative
+ * errno. */
+static int open_new(const char *name)
+{
+    sigset_t all, before;
+    bool shared;
+    int fd, ret;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    ret = fd < 0 ? -errno : img_created_add(fd, name);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (fd < 0)
+        return file_open_name(name, O_RDWR | O_CREAT | O_CLOEXEC, &shared);
+    if (ret < 0)
+        close(fd);
+    return ret < 0 ? ret : fd;
+}
+
 int file_create(const struct img_create *request, struct img_error *err)
 {
     const struct file_create_options *options = request->options;
@@ -48,12 +69,15 @@ int file_create(const struct img_create *request, struct img_error *err)
     if (mode == FILE_PREALLOC_METADATA)
         return img_error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
 
-    bool shared;
-    CLEANUP_FD int fd = file_open_name(name, O_RDWR | O_CREAT | O_CLOEXEC, &shared);
+    CLEANUP_FD int fd = open_new(name);
     if (fd < 0)
         return refused(-fd, "create", name, err);
     status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_WRITE | IMG_PERM_RESIZE,
                        request->shared & ~(unsigned)IMG_PERM_RESIZE, name, err);
+    if (status == 0)
+        status = img_may_overwrite(fd, name, err);
+    if (status == 0 && img_created_add(fd, name) < 0)
+        status = img_error_memory(err);
     if (status == 0)
         status = file_set_length(fd, 0, FILE_PREALLOC_OFF, err);
     if (status < 0)
@@ -108,6 +132,8 @@ int file_create_on_device(const struct img_create *request, struct img_error *er
                                 "existing image must be selected as the target; however, opening the given target "
                                 "as an existing image failed: ");
     status = file_lock(fd, FILE_LOCK_AUTO, IMG_PERM_READ | IMG_PERM_WRITE | IMG_PERM_RESIZE, request->shared, name, err);
+    if (status == 0)
+        status = img_may_overwrite(fd, name, err);
     if (status < 0)
         return status;
     off_t end = lseek(fd, 0, SEEK_END);

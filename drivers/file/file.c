@@ -256,6 +256,13 @@ static int close_file(struct img *image)
     return 0;
 }
 
+static int descriptor(const struct img *image)
+{
+    const struct file_state *file = image->state;
+
+    return file->fd;
+}
+
 static int64_t allocated(struct img *image)
 {
     const struct file_state *file = image->state;
@@ -299,6 +306,7 @@ const struct img_driver img_driver_file = {
     .options = file_options, .create_size = sizeof(struct file_create_options),
     .open_size = sizeof(struct file_open_options),
     .probe = probe_file, .open = open_file, .close = close_file, .lock = lock_file, .in_folder = file_in_folder,
+    .descriptor = descriptor,
     .create = file_create, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero, .discard = file_discard,
     .flush = file_flush, .map = file_map, .copy_range = file_copy_range, .resize = file_resize, .info = info,
     .allocated = allocated, .zero_initialised = zero_initialised,
@@ -311,7 +319,7 @@ const struct img_driver img_driver_host_device = {
     .state_size = sizeof(struct file_state), .options = device_options,
     .create_size = sizeof(struct file_create_options), .open_size = sizeof(struct file_open_options),
     .probe = probe_device, .open = open_device, .close = close_file,
-    .lock = lock_file, .in_folder = in_no_folder,
+    .lock = lock_file, .in_folder = in_no_folder, .descriptor = descriptor, .cannot_grow = "Cannot grow device files",
     .create = file_create_on_device, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero,
     .discard = file_discard, .flush = file_flush, .map = file_map, .resize = file_resize,
     .info = info, .info_type = "file", .allocated = allocated, .zero_initialised = zero_initialised,

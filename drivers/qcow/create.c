@@ -122,6 +122,8 @@ int qcow_create(const struct img_create *request, struct img_error *err)
     int status = plan_header(given, &h, err);
     if (status < 0)
         return status;
+    if ((status = img_check_can_grow("qcow", request->name, err)) < 0)
+        return status;
     status = img_create_file(request->name, 0, IMG_PERM_ALL, request->rest, &file, err);
     if (status < 0)
         return status;

@@ -206,6 +206,21 @@ static int make_extents(struct making *making, struct img *file, struct img_erro
     return ret;
 }
 
+/* Before the first of several files is touched */
+static int check_extents(const struct making *making, struct img_error *err)
+{
+    uint64_t left = is_split(&making->plan) || vmdk_is_flat(&making->plan) ? making->plan.size : 0;
+    int ret = 0;
+
+    for (unsigned number = 1; left > 0 && ret == 0; number++) {
+        CLEANUP_FREE char *name = extent_name(making, number);
+
+        ret = name ? img_check_new_file(name, err) : img_error_memory(err);
+        left -= is_split(&making->plan) ? img_min(left, SPLIT_BYTES) : left;
+    }
+    return ret;
+}
+
 static int write_descriptor(const struct making *making, struct img *file, struct img_error *err)
 {
     bool alone = is_split(&making->plan) || vmdk_is_flat(&making->plan);
@@ -235,10 +250,14 @@ int vmdk_create(const struct img_create *request, struct img_error *err)
 {
     struct making making = { .request = request, .name = request->name };
     struct img *file = NULL;
-    int ret = vmdk_plan(&making.plan, request->options, request->name, err);
+    int ret = vmdk_plan(&making.plan, request->options, request->called, err);
 
     if (ret == 0)
         ret = read_parent(&making, err);
+    if (ret == 0)
+        ret = img_check_can_grow("vmdk", request->name, err);
+    if (ret == 0)
+        ret = check_extents(&making, err);
     if (ret == 0)
         ret = make_file(&making, request->name, 0, &file, err);
     if (ret == 0) {

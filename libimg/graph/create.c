@@ -73,11 +73,12 @@ char *img_create_help(const struct img_driver *driver, const char *name, struct 
 }
 
 /* Let the driver's option table take what it knows out of `options`, then call the driver. */
-static int call_create(const struct img_driver *driver, const char *name, struct img_doc *options, unsigned shared,
-                       bool last, struct img_error *err)
+static int call_create(const struct img_driver *driver, const char *name, const char *called, struct img_doc *options,
+                       unsigned shared, bool last, struct img_error *err)
 {
     void *parsed = img_options_new(driver->options, IMG_AT_CREATE, driver->create_size, options, err);
-    struct img_create request = { .name = name, .options = parsed, .rest = options, .shared = shared };
+    struct img_create request = { .name = name, .called = called, .options = parsed, .rest = options,
+                                  .shared = shared };
     int ret;
 
     if (!parsed)
@@ -103,8 +104,8 @@ static const char *own_name(const struct img_driver *driver, const char *name)
     return protocol == driver ? plain : name;
 }
 
-int img_create(const struct img_driver *driver, const char *name, const struct img_doc *options,
-               struct img_error *err)
+int img_create_as(const struct img_driver *driver, const char *name, const char *called, const struct img_doc *options,
+                  struct img_error *err)
 {
     struct img_doc *own;
     int ret = img_driver_need(driver, err);
@@ -117,9 +118,14 @@ int img_create(const struct img_driver *driver, const char *name, const struct i
     if (ret < 0)
         return ret;
     own = img_options_copy(options);
-    ret = call_create(driver, own_name(driver, name), own, IMG_PERM_ALL, driver->kind == IMG_PROTOCOL, err);
+    ret = call_create(driver, own_name(driver, name), called, own, IMG_PERM_ALL, driver->kind == IMG_PROTOCOL, err);
     img_doc_free(own);
     return ret;
+}
+
+int img_create(const struct img_driver *driver, const char *name, const struct img_doc *options, struct img_error *err)
+{
+    return img_create_as(driver, name, name, options, err);
 }
 
 int img_create_file(const char *name, uint64_t size, unsigned shared, struct img_doc *rest, struct img **file,
@@ -139,10 +145,49 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
     if (!protocol->create)
         return img_error_set(err, ENOTSUP, "Protocol driver '%s' does not support image creation", protocol->name);
     img_doc_put_uint(rest, "size", size);
-    ret = call_create(protocol, plain, rest, shared, true, err);
+    ret = call_create(protocol, plain, plain, rest, shared, true, err);
     if (ret < 0 || !file)
         return ret;
     return img_open_protocol(file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE, shared, err);
+}
+
+int img_check_can_grow(const char *format, const char *name, struct img_error *err)
+{
+    const char *plain;
+    const struct img_driver *protocol = img_protocol_for_name(name, &plain, err);
+
+    if (!protocol)
+        return -err->code;
+    if (!protocol->cannot_grow)
+        return 0;
+    img_error_set(err, EINVAL, "A %s image grows with what is written to it, which '%s' cannot", format, name);
+    img_error_advise(err, "raw, qcow2, vdi, vpc, vhdx and parallels images can be made there");
+    return -EINVAL;
+}
+
+int img_check_new_file(const char *name, struct img_error *err)
+{
+    struct img_error closing = IMG_ERROR_INIT;
+    struct img *file = NULL;
+    const char *plain = name;
+    struct stat status;
+    int ret;
+
+    if (!img_protocol_for_name(name, &plain, err))
+        return -err->code;
+    if (stat(plain, &status) < 0)
+        return 0;
+    ret = img_open_protocol(&file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE,
+                            IMG_PERM_ALL & ~IMG_PERM_RESIZE, err);
+    if (ret < 0 && ret != -EAGAIN) {
+        img_error_clear(err);       /* creating it says what is wrong */
+        return 0;
+    }
+    if (ret == 0 && file->driver->descriptor)
+        ret = img_may_overwrite(file->driver->descriptor(file), plain, err);
+    img_close(file, &closing);
+    img_error_clear(&closing);
+    return ret;
 }
 
 int img_resize_exactly(struct img *file, uint64_t size, const char *preallocation, struct img_error *err)

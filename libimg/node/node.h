@@ -49,6 +49,12 @@ static inline bool img_is_storage(const struct img *image)
     return image->driver->kind == IMG_PROTOCOL || image->driver->kind == IMG_ADAPTER;
 }
 
+/* protect.c --------------------------------------------------------------- */
+
+/* The bytes [start, end) of an open file are still read; -ENOMEM.  May those of another be overwritten? */
+int img_protect_range(int fd, const char *name, uint64_t start, uint64_t end);
+int img_may_overwrite_range(int fd, const char *name, uint64_t start, uint64_t end, struct img_error *err);
+
 /* driver.c ---------------------------------------------------------------- */
 
 /* The driver of a row of img_drivers.  If the row stands for one in a module, load it; on failure return the row itself

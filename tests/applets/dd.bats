@@ -49,6 +49,34 @@ bytes_file() {
     cmp b.raw padded
 }
 
+@test "dd: skip= and count= that leave nothing" {
+    beyond
+    bytes_file a.raw
+    warning='qemu-img: warning: count= counts from the start of the input, like skip=: all of it is skipped'
+    img 0 dd if=a.raw of=b.raw bs=1000 skip=2 count=2
+    err "$warning"
+    [ -e b.raw ] && [ ! -s b.raw ]
+    img 0 dd of=b.raw bs=1000 skip=2 count=2 < a.raw
+    err "$warning"
+    [ -e b.raw ] && [ ! -s b.raw ]
+    IMGBOX_COMPAT=7.2 img 0 dd if=a.raw of=b.raw bs=1000 skip=2 count=2
+    silent
+    # the end of the input, a count of 0, and a count that reaches beyond the end
+    img 0 dd if=a.raw of=b.raw bs=512 skip=1954 count=1954
+    silent
+    img 0 dd if=a.raw of=b.raw count=0
+    silent
+    img 0 dd if=a.raw of=b.raw bs=256k count=100
+    silent
+    # behind the count
+    img 0 dd if=a.raw of=b.raw bs=1000 skip=3 count=2
+    err 'qemu-img: a.raw: cannot skip to specified offset'
+    IMGBOX_HINTS=1 img 0 dd if=a.raw of=b.raw bs=1000 skip=3 count=2
+    err 'qemu-img: a.raw: cannot skip to specified offset' "${warning/qemu-img: warning/hint}"
+    IMGBOX_HINTS=1 img 0 dd if=a.raw of=b.raw bs=1000 skip=3000
+    err 'qemu-img: a.raw: cannot skip to specified offset'
+}
+
 @test "dd: skip behind the end" {
     bytes_file a.raw
     for operands in 'bs=1000 skip=1001' 'bs=1M skip=100000000000000' 'bs=4k skip=3 count=1'; do
@@ -152,8 +180,7 @@ EOF
     ln a.raw b.raw
     for target in a.raw b.raw; do
         img 1 dd if=a.raw of=$target
-        err "qemu-img: $target: error while creating output image: Failed to get \"write\" lock" \
-            "Is another process using the image [$target]?"
+        has "$ERR" "^qemu-img: $target: error while creating output image: '$target' is also read from"
     done
     img 0 create -q -f qcow2 -b a.raw -F raw top.qcow2
     img 1 dd if=top.qcow2 of=a.raw seek=3

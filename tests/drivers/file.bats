@@ -296,6 +296,69 @@ EOF
     cmp f "$LOOP"
 }
 
+# old FILE: the device is full of old content
+old() {
+    tr '\0' '\377' < /dev/zero | head -c 16M > "$1"
+}
+
+@test "host_device: every format that can live on a device does, whatever was there" {
+    beyond
+    need_loop
+    sample x
+    local format tool
+    for format in raw qcow2 'qcow2 -c' 'qcow2 -o preallocation=metadata' vdi vpc vhdx 'vhdx -o subformat=fixed' \
+        parallels; do
+        old "$LOOP"
+        # shellcheck disable=SC2086
+        img 0 convert -f raw -O $format x "$LOOP"
+        silent
+        # shellcheck disable=SC2086
+        set -- $format
+        case $1 in raw | vpc | parallels) ;; *) img 0 check -q -f "$1" "$LOOP" ;; esac
+        for tool in "$IMG" "${PEER:-$IMG}"; do
+            "$tool" convert -f "$1" -O raw "$LOOP" y
+            truncate -s 8M y
+            cmp x y
+        done
+        # into one that was created empty
+        old "$LOOP"
+        [ "$2" != -c ] || continue
+        # shellcheck disable=SC2086
+        img 0 create -q -f $format "$LOOP" 8M
+        img 0 convert -n -f raw -O "$1" x "$LOOP"
+        img 0 convert -f "$1" -O raw "$LOOP" y
+        truncate -s 8M y
+        cmp x y
+    done
+    old "$LOOP"
+    img 0 convert --object secret,id=k,data=abc -f raw -O luks -o key-secret=k,iter-time=10 x "$LOOP"
+    img 0 convert --object secret,id=k,data=abc --image-opts driver=luks,key-secret=k,file.filename="$LOOP" y
+    truncate -s 8M y
+    cmp x y
+}
+
+@test "host_device: a format that cannot is refused before the device is touched" {
+    beyond
+    need_loop
+    sample x
+    old "$LOOP"
+    sum "$LOOP" > before
+    for format in qed qcow 'qcow -c' vmdk 'vmdk -o subformat=monolithicFlat' 'vmdk -c -o subformat=streamOptimized'; do
+        # shellcheck disable=SC2086
+        img 1 convert -f raw -O $format x "$LOOP"
+        format=${format%% *}
+        why="A $format image grows with what is written to it, which '$LOOP' cannot"
+        err "qemu-img: $LOOP: error while converting $format: $why"
+        img 1 create -q -f "$format" "$LOOP" 1M
+        err "qemu-img: $LOOP: $why"
+        [ "$(sum "$LOOP")" = "$(cat before)" ]
+    done
+    export IMGBOX_HINTS=1
+    img 1 create -q -f qed "$LOOP" 1M
+    has "$ERR" '^hint: raw, qcow2, vdi, vpc, vhdx and parallels images can be made there$'
+    img 0 create -q -f vhdx "$LOOP" 8M
+}
+
 @test "host_device: create wipes the old header" {
     need_loop
     pattern "$LOOP" ff 0 4k

@@ -299,8 +299,10 @@ static int make_image(struct qcow2_new *plan, const char *name, const uint8_t *h
 {
     struct img *image = &plan->image;
     bool keep = plan->given->keep_data_file == 1;
-    int status = open_data_file(plan, err);
+    int status = plan->given->data_file ? img_check_new_file(name, err) : 0;
 
+    if (status == 0)
+        status = open_data_file(plan, err);
     if (status == 0)
         status = img_create_file(name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, plan->rest, &image->file, err);
     if (status == 0)
