@@ -239,11 +239,13 @@ static int write_descriptor(const struct making *making, struct img *file, struc
 /* What is stored, and what the other files are called, must not begin with the prefix of a protocol. */
 static void set_names(struct making *making)
 {
-    const char *made = making->made.at[0], *slash;
+    const struct img_create *request = making->request;
+    const char *made = making->made.at[0], *stored, *slash;
 
-    making->name = *made ? made : making->request->name;
-    slash = strrchr(making->name, '/');
-    making->plan.base_name = slash ? slash + 1 : making->name;
+    making->name = *made ? made : request->name;
+    stored = strcmp(request->called, request->name) == 0 ? making->name : request->called;
+    slash = strrchr(stored, '/');
+    making->plan.base_name = slash ? slash + 1 : stored;
 }
 
 int vmdk_create(const struct img_create *request, struct img_error *err)
