@@ -123,6 +123,9 @@ void img_node_free(struct img *image)
     free(image->backing_name);
     free(image->backing_format);
     img_doc_free(image->backing_options);
+    for (size_t i = 0; i < image->parent_count; i++)
+        free(image->parent_names[i]);
+    free(image->parent_names);
     free(image);
 }
 
