@@ -12,16 +12,26 @@ static const struct {
     const char *name;
     unsigned since;
 } newer_options[] = {
-    { "keep_data_file", COMPAT_11_0 }, { "compression_level", OURS }, { "compression_window", OURS },
-    { "azure", OURS }
+    { "keep_data_file", COMPAT_11_0 }, { "compression_level", OURS }, { "compression_window", OURS }
 };
 
-static bool is_listed(const char *line)
+/* Does the table say that this option is ours alone? */
+static bool is_ours(const struct img_driver *driver, const char *name, size_t length)
+{
+    for (const struct img_option *option = img_driver_options(driver); option && option->name; option++)
+        if (length == strlen(option->name) && !strncmp(name, option->name, length))
+            return option->when & IMG_OURS;
+    return false;
+}
+
+static bool is_listed(const struct img_driver *driver, const char *line)
 {
     size_t length;
 
     line += strspn(line, " ");
     length = strcspn(line, "=");
+    if (is_ours(driver, line, length))
+        return strcmp(app_name, "qemu-img") != 0;
     for (size_t i = 0; i < sizeof newer_options / sizeof *newer_options; i++)
         if (length == strlen(newer_options[i].name) && !strncmp(line, newer_options[i].name, length))
             return newer_options[i].since == OURS ? strcmp(app_name, "qemu-img") != 0
@@ -43,7 +53,7 @@ int app_create_help(const struct img_driver *driver, const char *name)
         size_t length = strcspn(line, "\n");
 
         length += line[length] == '\n';
-        if (is_listed(line))
+        if (is_listed(driver, line))
             printf("%.*s", (int)length, line);
         line += length;
     }

@@ -92,6 +92,9 @@ struct img {
     char *backing_format;           /* as stored, NULL: none */
     char *backing_alias;            /* the same name in UTF-8, if it is stored in another encoding; NULL: it is not */
     struct img_doc *backing_options;    /* backing.c: options given for the backing file; NULL: none */
+    bool has_parent;                /* set by open: a differencing disk.  graph/parent.c finds its backing file by */
+    char **parent_names;            /* these names (img_add_parent_name), checks it, and sets backing_name */
+    size_t parent_count;
 
     struct img_limits limits;       /* before open: the limits of the node below; open sets those that differ */
     char *within;                   /* PROTOCOL: the folder that must contain the file, after links are resolved; set
@@ -342,6 +345,14 @@ struct img_driver {
     int (*change_backing)(struct img *image, const char *name, const char *format);
     /* Deallocate all guest clusters: the whole disk then reads from the backing file. */
     int (*make_empty)(struct img *image);
+    /* Of differencing disks (image->has_parent): is `candidate`, an image of this driver that was opened without its
+     * own parent, the disk that the image was made on?  Else *err says what is different. */
+    int (*check_parent)(struct img *image, struct img *candidate, struct img_error *err);
+    /* The parent has no name, only an identifier: try files beside the image that end with this, as ".vdi".  NULL: do
+     * not. */
+    const char *parent_suffix;
+    /* NULL, or why the parent must not be written to through a differencing disk (commit). */
+    const char *parent_fixed;
 
     /* The backing file cannot be opened by its stored name, and `candidate` beside the image has the last part of that:
      * is it the one that the image was made on?  NULL: none is looked for. */
@@ -465,6 +476,19 @@ int img_open_child(struct img *parent, const char *role, const char *name, const
  * name, never a protocol, and is relative to the image.  `options` as for img_open_child, for "extents.N".  Returns
  * -EINVAL, or the error of opening. */
 int img_open_extent(struct img *parent, const char *name, const struct img_doc *options, struct img_error *err);
+/*
+ * For a differencing disk: a name under which its parent may be found, as it is stored, best first.  Backslashes
+ * separate folders, and drive letters mean nothing here.  It is always the name of a file, never a protocol.  What
+ * cannot be a name is ignored.  The first name is for messages too.  0 or -ENOMEM.
+ */
+int img_add_parent_name(struct img *image, const char *name);
+/* Open the parent of a new differencing disk, alone and for looking only; img_close.  `backing` and `format` (or NULL)
+ * are what the user says of it; it has to be a file, and an image of the same driver. */
+int img_open_parent(const struct img_create *request, const struct img_driver *driver, const char *backing,
+                    const char *format, struct img **parent, struct img_error *err);
+/* How a disk names that parent: relative to its own folder, as Windows writes it (".\\disks\\parent.vhd"), or else the
+ * whole path.  Caller frees; NULL with *err set. */
+char *img_parent_path(const char *backing, bool *relative, struct img_error *err);
 /* Change the length of a PROTOCOL node.  preallocation: "off" "falloc" "full" or NULL.  It may be extended while others
  * write before its end. */
 int img_resize_file(struct img *file, uint64_t size, const char *preallocation, struct img_error *err);

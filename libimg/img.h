@@ -193,6 +193,8 @@ struct img_doc *img_doc_parse_options(const char *json, struct img_error *err);
 enum img_option_type { IMG_OPT_STRING, IMG_OPT_BOOL, IMG_OPT_NUMBER, IMG_OPT_SIZE, IMG_OPT_BOOL_WORD };
 /* RUN together with CREATE: not stored in the image, see img_create_run_options. */
 enum { IMG_AT_OPEN = 1, IMG_AT_CREATE = 2, IMG_AT_AMEND = 4, IMG_AT_MEASURE = 8, IMG_AT_RUN = 16 };
+/* Beside IMG_AT_CREATE: no qemu-img has this option for this format. */
+enum { IMG_OURS = 32 };
 
 /*
  * One option of a driver.  A table ends with a NULL name and has the order in
@@ -288,7 +290,7 @@ int img_driver_need(const struct img_driver *driver, struct img_error *err);
 bool img_driver_is_plain(const struct img_driver *driver);
 bool img_driver_can_create(const struct img_driver *driver);
 bool img_driver_can_resize(const struct img_driver *driver);
-bool img_driver_can_back(const struct img_driver *driver);     /* images may have a backing file */
+bool img_driver_can_back(const struct img_driver *driver);     /* new images may have a backing file */
 bool img_driver_can_compress(const struct img_driver *driver);
 bool img_driver_can_bitmap(const struct img_driver *driver);   /* images may hold persistent bitmaps */
 bool img_driver_can_stream(const struct img_driver *driver);   /* see img_stream_open; raw is streamed without it */

@@ -70,7 +70,8 @@ static int look(struct img *image, uint64_t table, uint64_t guest, struct img_ex
     (void)table;
     if (status < 0)
         return status;
-    block->kind = IMG_ZERO;
+    /* What is discarded reads as zeroes, but what was never written is the parent's. */
+    block->kind = s->differencing && entry == VDI_UNALLOCATED ? IMG_HOLE : IMG_ZERO;
     if (!vdi_has_place(entry))
         return 0;
     block->kind = IMG_DATA;

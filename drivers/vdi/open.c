@@ -60,19 +60,22 @@ static int read_header(struct img *image, struct img_error *err)
     if (size > room)
         return img_error_set(err, ENOTSUP, "unsupported VDI image (disk size %" PRIu64 ", image bitmap has room for "
                              "%" PRIu64 ")", size, room);
-    if (!img_is_zero(head + VDI_UUID_LINK, VDI_UUID_BYTES))
+    s->type = img_get_le32(head + VDI_TYPE);
+    bool linked = !img_is_zero(head + VDI_UUID_LINK, VDI_UUID_BYTES);
+    if (linked && s->type != VDI_TYPE_DIFFERENCING)
         return img_error_set(err, ENOTSUP, "unsupported VDI image (non-NULL link UUID)");
-    if (!img_is_zero(head + VDI_UUID_PARENT, VDI_UUID_BYTES))
+    if (!linked && !img_is_zero(head + VDI_UUID_PARENT_MODIFIED, VDI_UUID_BYTES))
         return img_error_set(err, ENOTSUP, "unsupported VDI image (non-NULL parent UUID)");
     if (s->blocks > VDI_MAX_BLOCKS)
         return img_error_set(err, ENOTSUP, "unsupported VDI image (too many blocks %u, max is %u)", s->blocks,
                              VDI_MAX_BLOCKS);
-    s->type = img_get_le32(head + VDI_TYPE);
     s->map_offset = img_get_le32(head + VDI_MAP_OFFSET);
     s->data_offset = img_get_le32(head + VDI_DATA_OFFSET);
     s->counted = img_get_le32(head + VDI_BLOCKS_ALLOCATED);
+    memcpy(s->uuid, head + VDI_UUID, VDI_UUID_BYTES);
+    memcpy(s->modified, head + VDI_UUID_MODIFIED, VDI_UUID_BYTES);
     image->size = size;
-    return 0;
+    return linked ? vdi_read_parent(image, head, err) : 0;
 }
 
 /* ---- Opening and closing ------------------------------------------------------------ */
@@ -95,7 +98,7 @@ static int vdi_open(struct img *image, const void *parsed, struct img_doc *optio
         return status;
     image->limits.cluster = VDI_BLOCK;
     /* A block of the file may have holes, so small writes use little space. */
-    image->limits.write_unit = VDI_HOLE_UNIT;
+    image->limits.write_unit = vdi_state(image)->differencing ? VDI_BLOCK : VDI_HOLE_UNIT;
     status = vdi_open_map(image);
     if (status == 0 && image->flags & IMG_RDWR)
         status = vdi_prepare_to_write(image);
@@ -119,7 +122,9 @@ static int vdi_close(struct img *image)
 
 static bool vdi_zero_initialised(struct img *image)
 {
-    return vdi_state(image)->type != VDI_TYPE_STATIC || img_zero_initialised(image->file);
+    const struct vdi *s = vdi_state(image);
+
+    return !s->differencing && (s->type != VDI_TYPE_STATIC || img_zero_initialised(image->file));
 }
 
 const struct img_driver img_driver_vdi = {
@@ -127,9 +132,10 @@ const struct img_driver img_driver_vdi = {
         .name = "vdi", .kind = IMG_FORMAT, .alias = "virtualbox vbox", .precedence = 1,
         .marks = IMG_MARKS(IMG_AT(64, "\x7f\x10\xda\xbe"))
     ),
-    .traits = IMG_READS_FORWARD,
+    .traits = IMG_CAN_BACK | IMG_READS_FORWARD,
     .state_size = sizeof(struct vdi), .options = vdi_options, .create_size = sizeof(struct vdi_create_options),
     .open = vdi_open, .close = vdi_close, .create = vdi_create, .zero = vdi_zero, .map = vdi_map,
     .reserve = vdi_reserve, .publish = vdi_publish, .cancel = vdi_cancel,
+    .check_parent = vdi_check_parent, .parent_suffix = ".vdi",
     .flush = vdi_flush, .check = vdi_check, .zero_initialised = vdi_zero_initialised,
 };

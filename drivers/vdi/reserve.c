@@ -90,8 +90,8 @@ int vdi_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
     to->length = img_min(length, end - offset);
     to->file = image->file;
     to->host = vdi_place(s, place) + inside;
-    /* A part of the file never written reads as zeroes, like the block. */
-    if (!to->published && place < s->first_fresh) {
+    /* A part of the file never written reads as zeroes, like the block, if that is not the parent's. */
+    if (!to->published && (place < s->first_fresh || s->differencing)) {
         to->head = inside;
         to->tail = end - (offset + to->length);
     }
@@ -142,7 +142,7 @@ void vdi_cancel(struct img *image, struct img_reservation *at)
 
 /*
  * Zeroed blocks stay allocated: the map has a value for "zeroes", but other programs treat such a block as
- * discarded.
+ * discarded.  In a differencing image that value hides the parent.
  */
 int vdi_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
@@ -152,6 +152,8 @@ int vdi_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags
 
         if (status == 0 && extent.kind == IMG_DATA)
             status = img_zero(image->file, extent.host, extent.length, flags);
+        for (uint64_t done = 0; status == 0 && extent.kind == IMG_HOLE && done < extent.length; done += VDI_BLOCK)
+            status = vdi_put_entry(image, (uint32_t)((offset + done) >> VDI_BLOCK_BITS), VDI_DISCARDED);
         if (status < 0)
             return status;
         offset += extent.length;

@@ -11,6 +11,7 @@
  *   open.c      the vtable, the header, open and close
  *   map.c       the block map in memory; guest range -> extent
  *   reserve.c   guest writes: a block, its bytes, then the entry of the block map; zeroes
+ *   parent.c    the parent of a differencing image
  *   check.c     checks the block map
  *   create.c    new images
  */
@@ -29,9 +30,9 @@ enum {
     VDI_SIGNATURE = 0x40, VDI_VERSION = 0x44, VDI_HEADER_SIZE = 0x48, VDI_TYPE = 0x4c, VDI_MAP_OFFSET = 0x154,
     VDI_DATA_OFFSET = 0x158, VDI_SECTOR_SIZE = 0x168, VDI_DISK_SIZE = 0x170, VDI_BLOCK_SIZE = 0x178, VDI_BLOCKS = 0x180,
     VDI_BLOCKS_ALLOCATED = 0x184, VDI_UUID = 0x188, VDI_UUID_MODIFIED = 0x198, VDI_UUID_LINK = 0x1a8,
-    VDI_UUID_PARENT = 0x1b8, VDI_UUID_BYTES = 16, VDI_HEADER_BYTES = 512
+    VDI_UUID_PARENT_MODIFIED = 0x1b8, VDI_UUID_BYTES = 16, VDI_HEADER_BYTES = 512
 };
-enum { VDI_TYPE_DYNAMIC = 1, VDI_TYPE_STATIC = 2 };
+enum { VDI_TYPE_DYNAMIC = 1, VDI_TYPE_STATIC = 2, VDI_TYPE_DIFFERENCING = 4 };
 
 #define VDI_VERSION_1_1 0x00010001u
 #define VDI_BLOCK_BITS 20
@@ -49,6 +50,10 @@ struct vdi {
     uint32_t type, blocks;
     uint64_t map_offset, data_offset;
     struct img_pages *pages;        /* of the block map */
+    /* Identifiers, as stored: of the image and of its content; of a differencing image also those of its parent. */
+    uint8_t uuid[VDI_UUID_BYTES], modified[VDI_UUID_BYTES];
+    bool differencing;
+    uint8_t parent_uuid[VDI_UUID_BYTES], parent_modified[VDI_UUID_BYTES];
 
     /* For writing, from here on. */
     uint8_t *used;                  /* a bit for each of the first `tracked` blocks of the file */
@@ -95,6 +100,11 @@ int vdi_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
 int vdi_publish(struct img *image, struct img_reservation *at);
 void vdi_cancel(struct img *image, struct img_reservation *at);
 int vdi_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
+
+/* parent.c */
+/* What the header says of the parent of a differencing image. */
+int vdi_read_parent(struct img *image, const uint8_t *head, struct img_error *err);
+int vdi_check_parent(struct img *image, struct img *candidate, struct img_error *err);
 
 /* check.c */
 int vdi_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);

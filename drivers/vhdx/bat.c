@@ -107,15 +107,26 @@ static int get_piece(struct img *image, uint64_t index, bool looks, struct vhdx_
     return ret < 0 ? ret : load(image, index * 8 / PIECE, waits);
 }
 
-int vhdx_bat_get(struct img *image, uint64_t block, uint64_t *entry)
+static int get_entry(struct img *image, uint64_t index, uint64_t *entry)
 {
-    uint64_t index = vhdx_bat_index(vhdx_state(image), block);
     struct vhdx_piece *piece;
     int ret = get_piece(image, index, true, &piece);
 
     if (ret == 0)
         *entry = img_get_le64(piece->bytes + index * 8 % PIECE);
     return ret;
+}
+
+int vhdx_bat_get(struct img *image, uint64_t block, uint64_t *entry)
+{
+    return get_entry(image, vhdx_bat_index(vhdx_state(image), block), entry);
+}
+
+int vhdx_bat_get_bitmap(struct img *image, uint64_t block, uint64_t *entry)
+{
+    uint64_t chunk = block >> vhdx_state(image)->ratio_bits, ratio = 1ull << vhdx_state(image)->ratio_bits;
+
+    return get_entry(image, chunk * (ratio + 1) + ratio, entry);
 }
 
 int vhdx_bat_put(struct img *image, uint64_t block, uint64_t entry)

@@ -25,7 +25,8 @@ static bool fault(struct scan *scan)
     img_notice(IMG_FAULT, "VHDX BAT entry %llu " which " offset %llu points after end of file (%lld). Image has " \
                "probably been truncated.", (unsigned long long)(index), (unsigned long long)(place), (long long)(size))
 
-static bool judge_place(struct scan *scan, uint64_t index, uint64_t start, uint64_t length)
+/* `length` of the `room` that the block takes must be in the file. */
+static bool judge_place(struct scan *scan, uint64_t index, uint64_t start, uint64_t length, uint64_t room)
 {
     const struct vhdx *s = vhdx_state(scan->image);
     struct vhdx_range with;
@@ -44,18 +45,18 @@ static bool judge_place(struct scan *scan, uint64_t index, uint64_t start, uint6
         if (!fault(scan))
             return false;
     }
-    if (vhdx_overlaps(s, start, start + s->block_size, &with)) {
-        vhdx_tell_overlap(start, start + s->block_size, &with);
+    if (vhdx_overlaps(s, start, start + room, &with)) {
+        vhdx_tell_overlap(start, start + room, &with);
         return fault(scan);
     }
     return true;
 }
 
 /* Each MiB of the file belongs to at most one block. */
-static void judge_use(struct scan *scan, uint64_t index, uint64_t start)
+static void judge_use(struct scan *scan, uint64_t index, uint64_t start, uint64_t room)
 {
     struct vhdx *s = vhdx_state(scan->image);
-    uint64_t first = start / VHDX_MIB, end = img_min(first + s->block_size / VHDX_MIB, s->used_count);
+    uint64_t first = start / VHDX_MIB, end = img_min(first + room / VHDX_MIB, s->used_count);
 
     if (start < VHDX_MIB) {
         img_notice(IMG_FAULT, "VHDX BAT entry %llu offset %llu lies within the headers.", (unsigned long long)index,
@@ -71,27 +72,41 @@ static void judge_use(struct scan *scan, uint64_t index, uint64_t start)
             break;
         }
     }
-    vhdx_space_take(s, start, s->block_size);
+    vhdx_space_take(s, start, room);
+}
+
+/* A partially present block needs its sectors' bitmap. */
+static bool judge_bitmap(struct scan *scan, uint64_t index, uint64_t block)
+{
+    uint64_t entry;
+    int ret = vhdx_bat_get_bitmap(scan->image, block, &entry);
+
+    if (ret == 0 && (entry & VHDX_STATE_MASK) == VHDX_PRESENT)
+        return true;
+    img_notice(IMG_FAULT, "VHDX BAT entry %llu is partially present, but has no sector bitmap.",
+               (unsigned long long)index);
+    return fault(scan);
 }
 
 /* A sector bitmap block, which is unused without a parent, is checked like the others. */
 static bool judge_entry(struct scan *scan, uint64_t index, uint64_t entry)
 {
     struct vhdx *s = vhdx_state(scan->image);
-    uint64_t start = entry & VHDX_OFFSET_MASK, length = s->block_size;
-    uint64_t ratio = 1ull << s->ratio_bits, chunk = index / (ratio + 1);
-    bool bitmap = index % (ratio + 1) == ratio;
+    uint64_t start = entry & VHDX_OFFSET_MASK, state = entry & VHDX_STATE_MASK;
+    uint64_t ratio = 1ull << s->ratio_bits, chunk = index / (ratio + 1), block = index - chunk;
+    bool bitmap = index % (ratio + 1) == ratio, partial = s->differencing && !bitmap && state == VHDX_PARTIAL;
+    uint64_t room = bitmap && s->differencing ? VHDX_MIB : s->block_size, length = room;
 
-    if ((entry & VHDX_STATE_MASK) != VHDX_PRESENT)
+    if ((state != VHDX_PRESENT && !partial) || (!bitmap && block >= s->blocks))
         return true;
-    if (!bitmap && index - chunk == s->blocks - 1)
-        length = s->disk_size - ((index - chunk) << s->block_bits);     /* the last one may be partial */
-    if (!judge_place(scan, index, start, length))
+    if (!bitmap && block == s->blocks - 1)
+        length = s->disk_size - (block << s->block_bits);       /* the last one may be partial */
+    if (!judge_place(scan, index, start, length, room) || (partial && !judge_bitmap(scan, index, block)))
         return false;
-    if (scan->twice && !bitmap)
-        judge_use(scan, index, start);
+    if (scan->twice && (!bitmap || s->differencing))
+        judge_use(scan, index, start, room);
     else
-        vhdx_space_take(s, start, s->block_size);
+        vhdx_space_take(s, start, room);
     return true;
 }
 

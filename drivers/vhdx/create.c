@@ -6,12 +6,16 @@
 #include "vhdx.h"
 
 enum { SECTOR = 512, RESERVE = 4 << 20, STEP = 1 << 20 };
+/* Hyper-V's, and small, since a whole block is copied from the parent with the first write to it. */
+enum { DIFFERENCING_BLOCK = 2 << 20 };
 
 struct plan {
     struct vhdx s;                  /* the image being created */
     bool fixed, zero_state;
     uint64_t payload;               /* offset of the first block */
     uint64_t size;
+    uint8_t *locator;               /* of the parent; NULL: none */
+    size_t locator_length;
 };
 
 /* ---- Options ------------------------------------------------------------------------ */
@@ -42,7 +46,7 @@ static int choose_block_size(struct plan *plan, int64_t given, struct img_error 
     uint64_t size = to_mib(number_of(given));
 
     if (size == 0)
-        size = usual_block_size(plan->size);
+        size = plan->s.differencing ? DIFFERENCING_BLOCK : usual_block_size(plan->size);
     size = img_min(size, VHDX_MAX_BLOCK);
     if (!img_power_of_two(size))
         return img_error_set(err, EINVAL, "Block size must be a power of two");
@@ -69,12 +73,42 @@ static int check_options(struct plan *plan, const struct vhdx_create_options *gi
     if (given->subformat && strcmp(given->subformat, "dynamic") != 0 && strcmp(given->subformat, "fixed") != 0)
         return img_error_set(err, EINVAL, "Parameter 'subformat' does not accept value '%s'", given->subformat);
     plan->fixed = given->subformat && strcmp(given->subformat, "fixed") == 0;
-    plan->zero_state = given->block_state_zero != 0;
-    plan->size = given->size == -1 ? 0 : img_align_up((uint64_t)given->size, SECTOR);
+    plan->zero_state = plan->s.differencing ? given->block_state_zero == 1 : given->block_state_zero != 0;
+    plan->size = given->size == -1 ? 0 : img_align_up((uint64_t)given->size, plan->s.logical_sector);
     if (plan->size > VHDX_MAX_SIZE)
         return img_error_set(err, EINVAL, "Image size too large; max of 64TB");
     ret = choose_log_size(plan, given->log_size, err);
     return ret < 0 ? ret : choose_block_size(plan, given->block_size, err);
+}
+
+/* A differencing disk goes on where its parent ends: identity, sectors, and the name of the disk for its guest. */
+static int take_parent(struct plan *plan, const struct img_create *request, struct img_error *err)
+{
+    const struct vhdx_create_options *given = request->options;
+    struct vhdx *s = &plan->s;
+    struct img_error closing = IMG_ERROR_INIT;
+    struct img *parent;
+    int ret;
+
+    s->logical_sector = SECTOR;
+    s->physical_sector = SECTOR;
+    img_uuid_make(s->disk_id);
+    if (!given->backing_file)
+        return 0;
+    if (given->block_state_zero == 1 || (given->subformat && strcmp(given->subformat, "fixed") == 0))
+        return img_error_set(err, EINVAL, "An image with a backing file is dynamic, with block_state_zero=off");
+    ret = img_open_parent(request, &img_driver_vhdx, given->backing_file, given->backing_fmt, &parent, err);
+    if (ret < 0)
+        return ret;
+    s->differencing = true;
+    memcpy(s->parent_id, vhdx_state(parent)->header.data_id, VHDX_GUID);
+    memcpy(s->disk_id, vhdx_state(parent)->disk_id, VHDX_GUID);
+    s->logical_sector = vhdx_state(parent)->logical_sector;
+    s->physical_sector = vhdx_state(parent)->physical_sector;
+    img_close(parent, &closing);
+    img_error_clear(&closing);
+    plan->locator = vhdx_build_locator(s, given->backing_file, &plan->locator_length, err);
+    return plan->locator ? 0 : -err->code;
 }
 
 /* ---- Layout --------------------------------------------------------------------------- */
@@ -86,11 +120,10 @@ static void lay_out(struct plan *plan)
 
     s->keeps_blocks = plan->fixed;
     s->disk_size = plan->size;
-    s->logical_sector = SECTOR;
     s->block_bits = (unsigned)__builtin_ctz(s->block_size);
-    s->ratio_bits = VHDX_CHUNK_BITS + 9 - s->block_bits;
+    s->ratio_bits = VHDX_CHUNK_BITS + (unsigned)__builtin_ctz(s->logical_sector) - s->block_bits;
     s->blocks = img_div_up(plan->size, s->block_size);
-    s->entries = vhdx_bat_entries(s->blocks, s->ratio_bits);
+    s->entries = vhdx_bat_entries(s);
 
     img_uuid_make(random);
     s->header.sequence = img_get_le32(random);
@@ -181,14 +214,15 @@ static int write_bat(struct img *file, const struct plan *plan)
     return 0;
 }
 
-static int write_metadata(struct img *file, const struct vhdx *s)
+static int write_metadata(struct img *file, const struct plan *plan)
 {
-    CLEANUP_FREE uint8_t *table = calloc(1, VHDX_TABLE_BYTES + VHDX_SECTOR);
+    size_t length = VHDX_TABLE_BYTES + VHDX_SECTOR + plan->locator_length;
+    CLEANUP_FREE uint8_t *table = calloc(1, length);
 
     if (!table)
         return -ENOMEM;
-    vhdx_build_metadata(s, table);
-    return img_pwrite(file, table, s->metadata_offset, VHDX_TABLE_BYTES + VHDX_SECTOR);
+    vhdx_build_metadata(&plan->s, plan->locator, plan->locator_length, table);
+    return img_pwrite(file, table, plan->s.metadata_offset, length);
 }
 
 /* Extend the file to its full length, with holes. */
@@ -218,7 +252,7 @@ static int write_image(struct img *file, const struct plan *plan, struct img_err
         return ret;
     if ((ret = write_bat(file, plan)) < 0)
         return img_error_errno(err, -ret, "Failed to write the BAT");
-    if ((ret = write_metadata(file, s)) < 0)
+    if ((ret = write_metadata(file, plan)) < 0)
         return img_error_errno(err, -ret, "Failed to initialize metadata");
     /* Last: without it the file is not an image. */
     ret = write_signature(file);
@@ -229,13 +263,16 @@ int vhdx_create(const struct img_create *request, struct img_error *err)
 {
     struct plan plan = { .fixed = false };
     struct img *file = NULL;
-    int ret = check_options(&plan, request->options, err);
+    int ret = take_parent(&plan, request, err);
 
-    if (ret < 0)
-        return ret;
-    lay_out(&plan);
-    ret = img_create_file(request->name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, request->rest, &file, err);
-    if (ret < 0)
-        return ret;
-    return img_close_file(file, write_image(file, &plan, err), err);
+    if (ret == 0)
+        ret = check_options(&plan, request->options, err);
+    if (ret == 0) {
+        lay_out(&plan);
+        ret = img_create_file(request->name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, request->rest, &file, err);
+    }
+    if (ret == 0)
+        ret = img_close_file(file, write_image(file, &plan, err), err);
+    free(plan.locator);
+    return ret;
 }

@@ -42,7 +42,17 @@ static int add_region(struct vhdx *s, uint64_t start, uint64_t length)
     return IMG_VECTOR_PUSH(&s->regions, (struct vhdx_range){ start, start + length }) ? 0 : -ENOMEM;
 }
 
-/* The valid header with the higher sequence number is current. */
+/* Do they say the same?  (file_id changes with each header that is written) */
+static bool agree(const struct vhdx_header *a, const struct vhdx_header *b)
+{
+    return memcmp(a->data_id, b->data_id, VHDX_GUID) == 0 && memcmp(a->log_id, b->log_id, VHDX_GUID) == 0 &&
+           a->log_offset == b->log_offset && a->log_length == b->log_length;
+}
+
+/*
+ * The valid header with the higher sequence number is current.  Disk2VHD gives both the same number and the same
+ * content: either serves.
+ */
 int vhdx_read_headers(struct img *image, struct img_error *err)
 {
     struct vhdx *s = vhdx_state(image);
@@ -58,7 +68,7 @@ int vhdx_read_headers(struct img *image, struct img_error *err)
     }
     if (!valid[0] && !valid[1])
         return img_error_set(err, EINVAL, "No valid VHDX header found");
-    if (valid[0] && valid[1] && headers[0].sequence == headers[1].sequence)
+    if (valid[0] && valid[1] && headers[0].sequence == headers[1].sequence && !agree(&headers[0], &headers[1]))
         return img_error_set(err, EINVAL, "No valid VHDX header found");
     s->current = !valid[0] || (valid[1] && headers[1].sequence > headers[0].sequence);
     s->header = headers[s->current];

@@ -28,6 +28,8 @@ static int read_all(struct img *image, struct img_error *err)
         (ret = vhdx_read_metadata(image, err)) < 0)
         return ret;
     ret = vhdx_bat_init(image);
+    if (ret == 0 && s->differencing)
+        ret = vhdx_open_bitmaps(image);
     if (ret == 0 && writable)
         ret = vhdx_space_init(image);
     if (ret < 0)
@@ -41,6 +43,7 @@ static int vhdx_close(struct img *image)
     int ret = vhdx_end(image);
 
     vhdx_bat_free(s);
+    img_pages_free(s->bitmaps);
     for (size_t i = 0; i < s->patches.count; i++)
         free(s->patches.at[i].bytes);
     free(s->patches.at);
@@ -62,8 +65,8 @@ static int vhdx_open(struct img *image, const void *parsed, struct img_doc *opti
     }
     image->size = s->disk_size & ~511ull;
     image->limits.cluster = s->block_size;
-    /* A new block needs no copy on write, and its place is the same for all who write to it. */
-    image->limits.write_unit = image->limits.lock_unit = 1;
+    /* Without a parent a new block needs no copy on write, and its place is the same for all who write to it. */
+    image->limits.write_unit = image->limits.lock_unit = s->differencing ? s->block_size : 1;
     return 0;
 }
 
@@ -75,11 +78,14 @@ static int vhdx_flush(struct img *image)
 /* Blocks of a fixed image may be allocated at creation, in storage with old content. */
 static bool zero_initialised(struct img *image)
 {
-    return !vhdx_state(image)->keeps_blocks || img_zero_initialised(image->file);
+    const struct vhdx *s = vhdx_state(image);
+
+    return !s->differencing && (!s->keeps_blocks || img_zero_initialised(image->file));
 }
 
-#define NEW(type_, name_, field, standard_, text) \
-    { .name = name_, .help = text, .type = IMG_OPT_##type_, .standard = standard_, .when = IMG_AT_CREATE, \
+#define NEW(type_, name_, field, standard_, text) NEW_IF(type_, name_, field, standard_, 0, text)
+#define NEW_IF(type_, name_, field, standard_, also, text) \
+    { .name = name_, .help = text, .type = IMG_OPT_##type_, .standard = standard_, .when = IMG_AT_CREATE | (also), \
       .offset = offsetof(struct vhdx_create_options, field) }
 
 static const struct img_option vhdx_options[] = {
@@ -92,6 +98,8 @@ static const struct img_option vhdx_options[] = {
     NEW(BOOL, "block_state_zero", block_state_zero, NULL,
         "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using "
         "'qemu-img convert' with subformat=dynamic."),
+    NEW_IF(STRING, "backing_file", backing_file, NULL, IMG_OURS, "File name of a base image"),
+    NEW_IF(STRING, "backing_fmt", backing_fmt, NULL, IMG_OURS, "Must be 'vhdx' if present"),
     { .name = NULL }
 };
 
@@ -100,9 +108,11 @@ const struct img_driver img_driver_vhdx = {
         .name = "vhdx", .kind = IMG_FORMAT, .alias = "hyperv hyper-v", .precedence = 2,
         .marks = IMG_MARKS(IMG_AT(0, "vhdxfile"))
     ),
-    .traits = IMG_MAP_UNTOLD,
+    .traits = IMG_MAP_UNTOLD | IMG_CAN_BACK,
     .state_size = sizeof(struct vhdx), .options = vhdx_options, .create_size = sizeof(struct vhdx_create_options),
     .open = vhdx_open, .close = vhdx_close, .create = vhdx_create, .zero = vhdx_zero,
     .flush = vhdx_flush, .map = vhdx_map, .reserve = vhdx_reserve, .publish = vhdx_publish,
-    .check = vhdx_check, .zero_initialised = zero_initialised,
+    .check = vhdx_check, .zero_initialised = zero_initialised, .check_parent = vhdx_check_parent,
+    .parent_fixed = "The parent of a vhdx image cannot be written to: it would no longer be the disk that the image "
+                    "was made on",
 };

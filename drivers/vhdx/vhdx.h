@@ -5,7 +5,7 @@
  *
  *   open.c       the vtable, open and close
  *   header.c     headers, region tables
- *   metadata.c   metadata table and its items
+ *   metadata.c   metadata table and its items; parent.c: the parent locator
  *   pieces.c     BAT in memory, by pieces; bat.c: its entries; map.c: guest range to extent
  *   write.c      reserve, publish, zero
  *   space.c      allocates blocks
@@ -19,6 +19,7 @@
 #define VHDX_H
 
 #include "../../libimg/driver.h"
+#include "../../libimg/io/pages.h"
 #include "../../libimg/io/waiting.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
@@ -46,9 +47,9 @@ enum {
     VHDX_GUID = 16
 };
 
-/* States of payload blocks; 5 is "unmapped" in drafts of the specification, 7 (partially present) needs a parent. */
+/* States of payload blocks; 5 is "unmapped" in drafts of the specification.  Only with a parent blocks are PARTIAL. */
 enum { VHDX_NOT_PRESENT = 0, VHDX_UNDEFINED = 1, VHDX_ZERO = 2, VHDX_UNMAPPED = 3, VHDX_UNMAPPED_OLD = 5,
-       VHDX_PRESENT = 6, VHDX_STATE_MASK = 7 };
+       VHDX_PRESENT = 6, VHDX_PARTIAL = 7, VHDX_STATE_MASK = 7 };
 /* In memory only, in a reserved bit: the block is allocated, and none of its bytes has been published yet. */
 #define VHDX_RESERVED 8ull
 #define VHDX_OFFSET_MASK (~0xfffffull)
@@ -91,8 +92,12 @@ struct vhdx {
     uint64_t disk_size;             /* as stored */
     uint32_t block_size;
     unsigned block_bits, ratio_bits;            /* log2 of the block size, and of the chunk ratio */
-    uint32_t logical_sector;
+    uint32_t logical_sector, physical_sector;
+    uint8_t disk_id[VHDX_GUID];     /* the same in all disks of a chain */
     bool keeps_blocks;              /* a fixed image */
+    bool differencing;              /* what is not present is in the parent */
+    uint8_t parent_id[VHDX_GUID], parent_id_2[VHDX_GUID];   /* data_id of the parent: either; the second may be 0 */
+    struct img_pages *bitmaps;      /* of a differencing disk: pages of the sector bitmap blocks */
     uint64_t blocks, entries;       /* payload blocks; entries of the BAT, including those of sector bitmap blocks */
 
     bool replayed;                  /* the log of the last writer was replayed, into the file */
@@ -145,10 +150,18 @@ void vhdx_tell_overlap(uint64_t start, uint64_t end, const struct vhdx_range *wi
 /* metadata.c */
 extern const uint8_t vhdx_bat_guid[VHDX_GUID], vhdx_metadata_guid[VHDX_GUID];
 int vhdx_read_metadata(struct img *image, struct img_error *err);
-/* Build the table and the items of a new image; `table` is VHDX_TABLE_BYTES + VHDX_SECTOR long and zeroed. */
-void vhdx_build_metadata(const struct vhdx *s, uint8_t *table);
+/* Build the table and the items of a new image, the last of them the parent locator if there is one; `table` is
+ * VHDX_TABLE_BYTES + VHDX_SECTOR + locator_length long and zeroed. */
+void vhdx_build_metadata(const struct vhdx *s, const uint8_t *locator, size_t locator_length, uint8_t *table);
 /* Number of BAT entries that a disk needs. */
-uint64_t vhdx_bat_entries(uint64_t blocks, unsigned ratio_bits);
+uint64_t vhdx_bat_entries(const struct vhdx *s);
+
+/* parent.c */
+/* What the item "parent locator" says; `length` bytes. */
+int vhdx_read_locator(struct img *image, const uint8_t *locator, size_t length);
+/* That item for a new disk: s->parent_id, and the name of its backing file.  Caller frees; NULL with *err set. */
+uint8_t *vhdx_build_locator(const struct vhdx *s, const char *backing, size_t *length, struct img_error *err);
+int vhdx_check_parent(struct img *image, struct img *candidate, struct img_error *err);
 
 /* log.c */
 /* Replay the log, if any: into the file, or into memory if the image is read-only. */
@@ -179,6 +192,8 @@ void vhdx_bat_left(struct vhdx *s, uint64_t page, bool there);
 /* The entry of a payload block; reserved bits are cleared, but for VHDX_RESERVED.  get may end with IMG_LOOK_AGAIN. */
 int vhdx_bat_get(struct img *image, uint64_t block, uint64_t *entry);
 int vhdx_bat_put(struct img *image, uint64_t block, uint64_t entry);
+/* The entry of the sector bitmap block that belongs to a payload block. */
+int vhdx_bat_get_bitmap(struct img *image, uint64_t block, uint64_t *entry);
 /* Where in the BAT the entry of a block is. */
 static inline uint64_t vhdx_bat_index(const struct vhdx *s, uint64_t block)
 {
@@ -186,6 +201,8 @@ static inline uint64_t vhdx_bat_index(const struct vhdx *s, uint64_t block)
 }
 
 /* map.c */
+/* Of a differencing disk: the sector bitmaps in memory. */
+int vhdx_open_bitmaps(struct img *image);
 int vhdx_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 /* Do blocks of that state read as zeroes? */
 bool vhdx_reads_zero(uint64_t entry);
@@ -208,10 +225,13 @@ int vhdx_allocate(struct img *image, uint64_t *host);
 int vhdx_scan_bat(struct img *image, struct img_error *err);
 int vhdx_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
 
+/* open.c */
+extern const struct img_driver img_driver_vhdx;
+
 /* create.c */
 struct vhdx_create_options {
     int64_t size, log_size, block_size;
-    char *subformat;
+    char *subformat, *backing_file, *backing_fmt;
     int8_t block_state_zero;
 };
 int vhdx_create(const struct img_create *request, struct img_error *err);

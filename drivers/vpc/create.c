@@ -8,12 +8,12 @@
 #include "../../libimg/util/uuid.h"
 #include <time.h>
 
-enum { TABLE_OFFSET = VPC_FOOTER_BYTES + VPC_HEADER_BYTES, AZURE_UNIT = 1 << 20 };
-/* The first second of the year 2000, the epoch of the format. */
-enum { EPOCH = 946684800 };
+/* The table follows the header, or the name of the parent that does. */
+enum { HEADER_END = VPC_FOOTER_BYTES + VPC_HEADER_BYTES, AZURE_UNIT = 1 << 20 };
 
-#define NEW(kind, key, member, text) \
-    { .name = key, .help = text, .type = IMG_OPT_##kind, .when = IMG_AT_CREATE, \
+#define NEW(kind, key, member, text) NEW_IF(kind, key, member, 0, text)
+#define NEW_IF(kind, key, member, also, text) \
+    { .name = key, .help = text, .type = IMG_OPT_##kind, .when = IMG_AT_CREATE | (also), \
       .offset = offsetof(struct vpc_create_options, member) }
 
 const struct img_option vpc_options[] = {
@@ -22,7 +22,9 @@ const struct img_option vpc_options[] = {
         "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} "),
     NEW(BOOL, "force_size", force_size, "Force disk size calculation to use the actual size specified, rather than "
         "using the nearest CHS-based calculation"),
-    NEW(BOOL, "azure", azure, "Make what Azure takes: a fixed disk of exactly a whole number of MiB"),
+    NEW_IF(STRING, "backing_file", backing_file, IMG_OURS, "File name of a base image"),
+    NEW_IF(STRING, "backing_fmt", backing_fmt, IMG_OURS, "Must be 'vpc' if present"),
+    NEW_IF(BOOL, "azure", azure, IMG_OURS, "Make what Azure takes: a fixed disk of exactly a whole number of MiB"),
     { .name = "force_size_calc", .help = "Force disk size calculation to use either CHS geometry, or use the disk "
       "current_size specified in the VHD footer. {chs, current_size}", .type = IMG_OPT_STRING, .when = IMG_AT_OPEN,
       .offset = offsetof(struct vpc_open_options, force_size_calc) },
@@ -42,6 +44,8 @@ static int choose_type(const struct vpc_create_options *given, struct vpc_plan *
     plan->exact = given->force_size == 1 || azure;
     if (azure && (!plan->fixed || given->force_size == 0))
         return img_error_set(err, EINVAL, "azure=on is for disks with subformat=fixed and force_size=on");
+    if (given->backing_file && plan->fixed)
+        return img_error_set(err, EINVAL, "A fixed disk cannot have a backing file");
     return 0;
 }
 
@@ -62,6 +66,26 @@ static int choose_size(const struct vpc_create_options *given, struct vpc_plan *
     return 0;
 }
 
+/* A differencing disk has the size of its parent, by the same rule, so the footer is a copy of the parent's. */
+static int inherit(const struct vpc_create_options *given, struct vpc_plan *plan, struct img_error *err)
+{
+    const struct vpc_new_parent *parent = plan->parent;
+    uint8_t *to = plan->footer;
+
+    if (given->size >= 0 && (uint64_t)given->size != parent->size)
+        return img_error_set(err, EINVAL, "A vpc image has the size of its backing file, which is %llu bytes",
+                             (unsigned long long)parent->size);
+    plan->sectors = parent->size / VPC_SECTOR;
+    memcpy(to, parent->footer, VPC_FOOTER_BYTES);
+    memset(to + VPC_UUID + VPC_UUID_BYTES, 0, VPC_FOOTER_BYTES - VPC_UUID - VPC_UUID_BYTES);
+    img_put_be64(to + VPC_DATA_OFFSET, VPC_FOOTER_BYTES);
+    img_put_be32(to + VPC_TIME, (uint32_t)(time(NULL) - VPC_EPOCH));
+    img_put_be32(to + VPC_TYPE, VPC_TYPE_DIFFERENCING);
+    img_uuid_make(to + VPC_UUID);
+    img_put_be32(to + VPC_CHECKSUM, vpc_checksum(to, VPC_FOOTER_BYTES, VPC_CHECKSUM));
+    return 0;
+}
+
 static void put_footer(struct vpc_plan *plan)
 {
     uint8_t *to = plan->footer;
@@ -71,7 +95,7 @@ static void put_footer(struct vpc_plan *plan)
     img_put_be32(to + VPC_FEATURES, 2);
     img_put_be32(to + VPC_VERSION, 0x10000);
     img_put_be64(to + VPC_DATA_OFFSET, plan->fixed ? UINT64_MAX : VPC_FOOTER_BYTES);
-    img_put_be32(to + VPC_TIME, (uint32_t)(time(NULL) - EPOCH));
+    img_put_be32(to + VPC_TIME, (uint32_t)(time(NULL) - VPC_EPOCH));
     memcpy(to + VPC_CREATOR, plan->exact ? "qem2" : "qemu", 4);
     img_put_be32(to + VPC_CREATOR_VERSION, 0x50003);
     memcpy(to + VPC_CREATOR_SYSTEM, "Wi2k", 4);
@@ -89,6 +113,8 @@ int vpc_plan_disk(const struct vpc_create_options *given, struct vpc_plan *plan,
 {
     int status = choose_type(given, plan, err);
 
+    if (status == 0 && plan->parent)
+        return inherit(given, plan, err);
     if (status == 0)
         status = choose_size(given, plan, err);
     if (status == 0)
@@ -102,7 +128,8 @@ int vpc_plan_disk(const struct vpc_create_options *given, struct vpc_plan *plan,
 static int write_dynamic(struct img *file, const struct vpc_plan *plan)
 {
     uint32_t entries = (uint32_t)img_div_up(plan->sectors, VPC_BLOCK / VPC_SECTOR);
-    size_t table = (size_t)img_align_up(4ull * entries, VPC_SECTOR), length = TABLE_OFFSET + table + VPC_FOOTER_BYTES;
+    size_t table = (size_t)img_align_up(4ull * entries, VPC_SECTOR), name = plan->parent ? plan->parent->room : 0;
+    size_t place = HEADER_END + name, length = place + table + VPC_FOOTER_BYTES;
     CLEANUP_FREE uint8_t *all = calloc(1, length);
 
     if (!all)
@@ -111,13 +138,17 @@ static int write_dynamic(struct img *file, const struct vpc_plan *plan)
     memcpy(all, plan->footer, VPC_FOOTER_BYTES);
     memcpy(header, VPC_HEADER_COOKIE, 8);
     img_put_be64(header + VPC_HEADER_NEXT, UINT64_MAX);
-    img_put_be64(header + VPC_TABLE_OFFSET, TABLE_OFFSET);
+    img_put_be64(header + VPC_TABLE_OFFSET, place);
     img_put_be32(header + VPC_HEADER_VERSION, 0x10000);
     img_put_be32(header + VPC_MAX_ENTRIES, entries);
     img_put_be32(header + VPC_BLOCK_SIZE, VPC_BLOCK);
+    if (plan->parent) {
+        vpc_put_parent(plan->parent, HEADER_END, header);
+        memcpy(all + HEADER_END, plan->parent->name, plan->parent->name_bytes);
+    }
     img_put_be32(header + VPC_HEADER_CHECKSUM, vpc_checksum(header, VPC_HEADER_BYTES, VPC_HEADER_CHECKSUM));
-    memset(all + TABLE_OFFSET, 0xff, table);
-    memcpy(all + TABLE_OFFSET + table, plan->footer, VPC_FOOTER_BYTES);
+    memset(all + place, 0xff, table);
+    memcpy(all + place + table, plan->footer, VPC_FOOTER_BYTES);
     return img_pwrite(file, all, 0, length);
 }
 
@@ -126,21 +157,32 @@ static int write_fixed(struct img *file, const struct vpc_plan *plan)
     return img_pwrite(file, plan->footer, plan->sectors * VPC_SECTOR, VPC_FOOTER_BYTES);
 }
 
-int vpc_create(const struct img_create *request, struct img_error *err)
+static int make_file(const struct img_create *request, const struct vpc_plan *plan, struct img_error *err)
 {
-    struct vpc_plan plan = { 0 };
     struct img *file = NULL;
-    int status = vpc_plan_disk(request->options, &plan, err);
+    /* Set the length first, so that it can be preallocated. */
+    uint64_t length = plan->fixed ? plan->sectors * VPC_SECTOR + VPC_FOOTER_BYTES : 0;
+    int status = img_create_file(request->name, length, IMG_PERM_ALL, request->rest, &file, err);
 
     if (status < 0)
         return status;
-    /* Set the length first, so that it can be preallocated. */
-    status = img_create_file(request->name, plan.fixed ? plan.sectors * VPC_SECTOR + VPC_FOOTER_BYTES : 0, IMG_PERM_ALL,
-                             request->rest, &file, err);
-    if (status < 0)
-        return status;
-    status = plan.fixed ? write_fixed(file, &plan) : write_dynamic(file, &plan);
+    status = plan->fixed ? write_fixed(file, plan) : write_dynamic(file, plan);
     if (status < 0)
         img_error_errno(err, -status, "Could not create image");
     return img_close_file(file, status, err);
+}
+
+int vpc_create(const struct img_create *request, struct img_error *err)
+{
+    const struct vpc_create_options *given = request->options;
+    struct vpc_new_parent parent = { .size = 0 };
+    struct vpc_plan plan = { .parent = given->backing_file ? &parent : NULL };
+    int status = plan.parent ? vpc_take_parent(request, &parent, err) : 0;
+
+    if (status == 0)
+        status = vpc_plan_disk(given, &plan, err);
+    if (status == 0)
+        status = make_file(request, &plan, err);
+    vpc_free_parent(&parent);
+    return status;
 }

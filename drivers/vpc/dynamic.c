@@ -34,12 +34,14 @@ static int read_header(struct img *image, struct img_error *err)
         return img_error_set(err, EINVAL, "Invalid block size %" PRIu32, s->block_size);
     /* One bit per sector; blocks too small for a byte of bits have none, as in qemu-img. */
     s->bitmap_bytes = (uint32_t)img_align_up(s->block_size / VPC_SECTOR / 8, VPC_SECTOR);
+    if (s->differencing && s->bitmap_bytes == 0)
+        return img_error_set(err, EINVAL, "Invalid block size %" PRIu32, s->block_size);
     /* A number that exceeds an int passes here, as in qemu-img; the next check is for it. */
     if (s->entries <= INT32_MAX && (uint64_t)s->entries * s->block_size < image->size)
         return img_error_set(err, EINVAL, "Page table too small");
     if (s->entries > MAX_ENTRIES)
         return img_error_set(err, EINVAL, "Max Table Entries too large (%" PRId32 ")", (int32_t)s->entries);
-    return 0;
+    return s->differencing ? vpc_read_parent(image, header, err) : 0;
 }
 
 static uint64_t block_end(const struct vpc *s, uint32_t entry)
@@ -113,6 +115,7 @@ static int find_end(struct img *image, struct img_error *err)
         return img_error_set(err, EINVAL, "block-vpc: free_data_block_offset points after the end of file. The image "
                              "has been truncated.");
     s->free_offset = img_max(s->free_offset, img_align_up(s->header_offset + VPC_HEADER_BYTES, VPC_SECTOR));
+    s->free_offset = img_max(s->free_offset, img_align_up(s->names_end, VPC_SECTOR));
     return 0;
 }
 
@@ -127,7 +130,9 @@ int vpc_open_dynamic(struct img *image, struct img_error *err)
         return status;
     image->limits.cluster = s->block_size;
     s->table = img_pages_new(image, PAGE_BYTES, TABLE_MEMORY, img_barrier_aside);
-    return s->table ? 0 : -ENOMEM;
+    if (!s->table)
+        return -ENOMEM;
+    return s->differencing ? vpc_open_bitmaps(image) : 0;
 }
 
 /* ---- Mapping --------------------------------------------------------------------- */
@@ -157,7 +162,7 @@ int vpc_set_block(struct img *image, uint64_t index, uint64_t place)
     return 0;
 }
 
-/* Ignore the sector bitmap: a dynamic disk has no parent, so all sectors of a block are its own. */
+/* A dynamic disk has no parent, so all sectors of a block are its own, whatever its bitmap says. */
 static int look(struct img *image, uint64_t table, uint64_t guest, struct img_extent *block)
 {
     const struct vpc *s = vpc_state(image);
@@ -174,10 +179,31 @@ static int look(struct img *image, uint64_t table, uint64_t guest, struct img_ex
     return 0;
 }
 
+/* On a differencing disk, a run of sectors that are the disk's own or those of the parent. */
+static int look_at_sectors(struct img *image, uint64_t table, uint64_t guest, struct img_extent *run)
+{
+    const struct vpc *s = vpc_state(image);
+    uint64_t host, inside = guest & (s->block_size - 1);
+    int there = vpc_find_block(image, guest / s->block_size, &host);
+    bool own = false;
+
+    (void)table;
+    run->length = s->block_size - inside;
+    if (there > 0)
+        there = vpc_look_at_sectors(image, host, inside, &own, &run->length);
+    if (there < 0)
+        return there;
+    run->kind = own ? IMG_DATA : IMG_HOLE;
+    run->host_valid = own;
+    run->file = image->file;
+    run->host = own ? host + inside : 0;
+    return 0;
+}
+
 int vpc_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     const struct vpc *s = vpc_state(image);
-    const struct img_entries entries = { .unit = s->block_size, .look = look };
+    const struct img_entries entries = { .unit = s->block_size, .look = s->differencing ? look_at_sectors : look };
 
     if (!s->fixed)
         return img_map_entries(image, &entries, offset, length, extent);

@@ -71,10 +71,14 @@ uint64_t vpc_disk_sectors(const uint8_t *footer, const char *calc)
     struct vpc_geometry geometry = { img_get_be16(footer + VPC_CYLINDERS), footer[VPC_HEADS],
                                      footer[VPC_SECTORS_PER_TRACK] };
     uint64_t by_geometry = vpc_geometry_sectors(geometry);
+    uint64_t by_bytes = img_get_be64(footer + VPC_CURRENT_SIZE) / VPC_SECTOR;
     bool wanted = calc ? strcmp(calc, "chs") == 0 : counts_by_geometry(footer + VPC_CREATOR);
 
     /* The largest geometry stands for all larger disks. */
-    if (!wanted || by_geometry == vpc_geometry_sectors(vpc_largest))
-        return img_get_be64(footer + VPC_CURRENT_SIZE) / VPC_SECTOR;
-    return by_geometry;
+    if (by_geometry == vpc_geometry_sectors(vpc_largest))
+        return by_bytes;
+    /* A writer that does not know one of them leaves it 0. */
+    if (by_geometry == 0 || by_bytes == 0)
+        return img_max(by_geometry, by_bytes);
+    return wanted ? by_geometry : by_bytes;
 }

@@ -41,8 +41,9 @@ enum { VPC_TYPE_FIXED = 2, VPC_TYPE_DYNAMIC = 3, VPC_TYPE_DIFFERENCING = 4 };
 /* "Dynamic Disk Header Format" */
 enum {
     VPC_HEADER_NEXT = 8, VPC_TABLE_OFFSET = 16, VPC_HEADER_VERSION = 24, VPC_MAX_ENTRIES = 28, VPC_BLOCK_SIZE = 32,
-    VPC_HEADER_CHECKSUM = 36
+    VPC_HEADER_CHECKSUM = 36, VPC_PARENT_UUID = 40, VPC_PARENT_TIME = 56, VPC_PARENT_NAME = 64, VPC_LOCATORS = 576
 };
+enum { VPC_UUID_BYTES = 16, VPC_PARENT_NAME_BYTES = 512, VPC_LOCATOR_COUNT = 8, VPC_LOCATOR_BYTES = 24 };
 
 struct vpc_geometry { uint16_t cylinders; uint8_t heads, sectors; };
 
@@ -52,20 +53,24 @@ struct vpc_open_options {
 
 struct vpc_create_options {
     int64_t size;
-    char *subformat;
+    char *subformat, *backing_file, *backing_fmt;
     int8_t force_size, azure;
 };
 
 struct vpc {
     bool fixed;
+    bool differencing;                  /* what is not in a block, or not in its bitmap, is in the parent */
+    uint8_t parent_uuid[VPC_UUID_BYTES];
     uint8_t footer[VPC_FOOTER_BYTES];   /* as read: it is rewritten after each new block */
     /* the rest is for dynamic disks */
     uint64_t header_offset, table_offset;
     uint32_t entries;                   /* of the BAT */
     uint32_t block_size, bitmap_bytes;
+    uint64_t names_end;                 /* of the names of the parent; 0: none */
     uint64_t free_offset;               /* place of the next block */
     uint64_t marked;                    /* place of the block whose bitmap was written last; 0: none */
     struct img_pages *table;            /* pages of the BAT */
+    struct img_pages *bitmaps;          /* of a differencing disk: pages of the bitmaps of its blocks */
 };
 
 static inline struct vpc *vpc_state(const struct img *image)
@@ -105,10 +110,47 @@ int vpc_find_block(struct img *image, uint64_t index, uint64_t *host);
 int vpc_set_block(struct img *image, uint64_t index, uint64_t place);
 int vpc_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
+/* bitmap.c */
+/* The bitmaps of a differencing disk in memory. */
+int vpc_open_bitmaps(struct img *image);
+/* Are the sectors from the one at byte `inside` of the block on its own?  *length is how far that goes, at most to the
+ * end of the block.  `host`: where the data of the block begin. */
+int vpc_look_at_sectors(struct img *image, uint64_t host, uint64_t inside, bool *own, uint64_t *length);
+/* From now on the sectors of these bytes are its own. */
+int vpc_own_sectors(struct img *image, uint64_t host, uint64_t inside, uint64_t length);
+
+/* parent.c */
+/* What the dynamic header says of the parent. */
+int vpc_read_parent(struct img *image, const uint8_t *header, struct img_error *err);
+int vpc_check_parent(struct img *image, struct img *candidate, struct img_error *err);
+/* End of the names in the file: a new block must not lie over them. */
+uint64_t vpc_locators_end(const struct img *image, const uint8_t *header);
+
+/* new-parent.c */
+/* The parent of a new differencing disk: what its footer is copied from, and its name in UTF-16, in whole sectors. */
+struct vpc_new_parent {
+    uint8_t footer[VPC_FOOTER_BYTES];
+    uint64_t size;
+    uint32_t time;                      /* of its last change */
+    bool relative;
+    uint8_t *name;
+    size_t name_bytes, room;            /* in the file: whole sectors */
+    uint8_t *file_name;                 /* its last part, the high byte first */
+    size_t file_name_bytes;
+};
+int vpc_take_parent(const struct img_create *request, struct vpc_new_parent *parent, struct img_error *err);
+void vpc_free_parent(struct vpc_new_parent *parent);
+/* Fill the parent's fields of a dynamic header, whose name is at `place` in the file. */
+void vpc_put_parent(const struct vpc_new_parent *parent, uint64_t place, uint8_t *header);
+
 /* write.c */
+int vpc_publish(struct img *image, struct img_reservation *at);
 int vpc_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
 int vpc_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int vpc_flush(struct img *image);
+
+/* The first second of the year 2000, from which the format counts. */
+#define VPC_EPOCH 946684800
 
 /* create.c */
 struct vpc_plan {
@@ -116,6 +158,7 @@ struct vpc_plan {
     uint64_t sectors;
     struct vpc_geometry geometry;
     uint8_t footer[VPC_FOOTER_BYTES];
+    const struct vpc_new_parent *parent;    /* NULL: none */
 };
 extern const struct img_option vpc_options[];
 /* Derive the disk from these options; touches no file. */

@@ -10,18 +10,20 @@
  */
 #include "vpc.h"
 
-enum { ONES_BYTES = 4096 };
+enum { BITS_BYTES = 4096 };
+/* tag[] of a reservation, for publish: where the data of the block begin; where in it the sectors do; their length. */
+enum { TAG_HOST, TAG_INSIDE, TAG_LENGTH };
 
-/* Mark all sectors of a block as present: unwritten ones read as zeroes. */
+/* Mark all sectors of a block as present: unwritten ones read as zeroes.  On a differencing disk none is, at first. */
 static int write_bitmap(struct img *image, uint64_t place)
 {
     struct vpc *s = vpc_state(image);
-    uint8_t ones[ONES_BYTES];
+    uint8_t bits[BITS_BYTES];
     int status = 0;
 
-    memset(ones, 0xff, sizeof ones);
-    for (uint64_t at = 0; at < s->bitmap_bytes && status == 0; at += ONES_BYTES)
-        status = img_pwrite(image->file, ones, place + at, (size_t)img_min(s->bitmap_bytes - at, ONES_BYTES));
+    memset(bits, s->differencing ? 0 : 0xff, sizeof bits);
+    for (uint64_t at = 0; at < s->bitmap_bytes && status == 0; at += BITS_BYTES)
+        status = img_pwrite(image->file, bits, place + at, (size_t)img_min(s->bitmap_bytes - at, BITS_BYTES));
     if (status == 0)
         s->marked = place;
     return status;
@@ -80,7 +82,7 @@ static int use_block(struct img *image, uint64_t index, uint64_t *host)
     if (status == 0)
         return allocate_block(image, index, host);
     status = check_block(s, *host);
-    if (status == 0 && s->marked != *host - s->bitmap_bytes)
+    if (status == 0 && !s->differencing && s->marked != *host - s->bitmap_bytes)
         status = write_bitmap(image, *host - s->bitmap_bytes);
     return status;
 }
@@ -91,6 +93,37 @@ static uint64_t before_footer(const struct img *image, uint64_t offset, uint64_t
     uint64_t end = img_size(image->file) - VPC_FOOTER_BYTES;
 
     return offset < end ? img_min(length, end - offset) : 0;
+}
+
+/*
+ * On a differencing disk: the bits of the sectors are set once their bytes are there.  What is left of the first and
+ * the last sector comes from the parent, if they are its.
+ */
+static int reserve_sectors(struct img *image, uint64_t block, uint64_t inside, struct img_reservation *to)
+{
+    uint64_t first = img_align_down(inside, VPC_SECTOR), end = inside + to->length;
+    uint64_t last = img_align_up(end, VPC_SECTOR), length;
+    bool own;
+    int status = vpc_look_at_sectors(image, block, inside, &own, &length);
+
+    if (status < 0)
+        return status;
+    to->published = own;
+    if (own) {
+        to->length = img_min(to->length, length);
+        return 0;
+    }
+    to->head = inside - first;
+    to->tail = last - end;
+    to->tag[TAG_HOST] = block;
+    to->tag[TAG_INSIDE] = first;
+    to->tag[TAG_LENGTH] = last - first;
+    return 0;
+}
+
+int vpc_publish(struct img *image, struct img_reservation *at)
+{
+    return vpc_own_sectors(image, at->tag[TAG_HOST], at->tag[TAG_INSIDE], at->tag[TAG_LENGTH]);
 }
 
 int vpc_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to)
@@ -106,9 +139,12 @@ int vpc_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
         return to->length ? 0 : -EIO;
     }
     uint64_t inside = offset & (s->block_size - 1);
-    int status = use_block(image, offset / s->block_size, &to->host);
-    to->host += inside;
+    uint64_t block = 0;
+    int status = use_block(image, offset / s->block_size, &block);
     to->length = img_min(length, s->block_size - inside);
+    if (status == 0 && s->differencing)
+        status = reserve_sectors(image, block, inside, to);
+    to->host = block + inside;
     return status;
 }
 
@@ -121,6 +157,9 @@ int vpc_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags
         return -EIO;
     if (s->fixed)
         return img_zero(image->file, offset, length, flags);
+    /* A sector without a place is the parent's. */
+    if (s->differencing)
+        return -ENOTSUP;
     while (length > 0 && status == 0) {
         uint64_t inside = offset & (s->block_size - 1), part = img_min(s->block_size - inside, length), host;
         int there = vpc_find_block(image, offset / s->block_size, &host);
@@ -136,6 +175,7 @@ int vpc_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags
 int vpc_flush(struct img *image)
 {
     struct vpc *s = vpc_state(image);
+    int status = s->bitmaps ? img_pages_write_aside(s->bitmaps) : 0;
 
-    return s->table ? img_pages_write_aside(s->table) : 0;
+    return s->table && status == 0 ? img_pages_write_aside(s->table) : status;
 }

@@ -179,6 +179,12 @@ static int open_moved(struct img *image, struct request *request, struct img_err
     return chain_open_node(&image->backing, request, err);
 }
 
+/* Of formats with differencing disks only these have a parent. */
+static bool can_back(const struct img *image)
+{
+    return image->driver->traits & IMG_CAN_BACK && (!image->driver->check_parent || image->has_parent);
+}
+
 int chain_open_backing(struct img *image, struct request *request, struct img_error *err)
 {
     struct above here = { .image = image, .next = request->above,
@@ -187,9 +193,12 @@ int chain_open_backing(struct img *image, struct request *request, struct img_er
     CLEANUP_FREE char *resolved = NULL;
     int ret;
 
+    if (image->has_parent && !request->candidate && !image->backing_name &&
+        (ret = chain_find_parent(image, request, err)) < 0)
+        return ret;
     if (image->flags & IMG_NO_BACKING)
         return 0;
-    if (img_doc_get(request->options, "backing") && !(image->driver->traits & IMG_CAN_BACK))
+    if (img_doc_get(request->options, "backing") && !can_back(image))
         return img_error_set(err, EINVAL, "Driver doesn't support backing files");
     ret = chain_take_child(request->options, "backing", false, &child.options, err);
     if (ret < 0)
@@ -258,6 +267,10 @@ int img_reopen_backing(struct img *top, bool resize, struct img_error *err)
     if (img_doc_broken(request.options)) {
         img_doc_free(request.options);
         return img_error_memory(err);
+    }
+    if (overlay->has_parent && overlay->driver->parent_fixed) {
+        img_doc_free(request.options);
+        return img_error_set(err, ENOTSUP, "%s", overlay->driver->parent_fixed);
     }
     ret = img_close(overlay->backing, err);
     overlay->backing = NULL;

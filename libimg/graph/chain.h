@@ -19,6 +19,7 @@ struct request {
     unsigned nesting;               /* number of nodes above in the same image */
     bool inherits;                  /* perm and shared are those of the parent */
     bool refused_user;              /* out: a lock that the user of the whole chain needs was refused */
+    bool candidate;                 /* it is only looked at (parent.c): do not look for its own parent */
     unsigned backing_flags;         /* flags for the backing file only, when it is reopened */
     const struct above *above;      /* images above in the chain */
 };
@@ -52,6 +53,10 @@ void chain_advise_backing(const struct img *image, const char *resolved, struct 
 
 /* close.c: close the children, then free the node.  Returns the first error. */
 int chain_end_node(struct img *image);
+
+/* parent.c: set the backing file of a differencing disk: the first file that one of its names means and that is its
+ * parent. */
+int chain_find_parent(struct img *image, const struct request *request, struct img_error *err);
 
 /* backing.c: take a `backing` of null, or the older "": no backing file. */
 void chain_take_no_backing(struct img *image, struct img_doc *options);

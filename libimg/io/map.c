@@ -136,17 +136,23 @@ int img_map_chain(struct img *image, struct img *base, uint64_t offset, uint64_t
     return look_below(extent);
 }
 
+/* qemu-img opens no vhdx image with a parent, so it has told nothing about one. */
+static bool is_untold(const struct img *image)
+{
+    return image->driver->traits & IMG_MAP_UNTOLD && !image->has_parent;
+}
+
 int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     struct img *top = img_behind_filters(image);
     int ret;
 
-    if (top->driver->traits & IMG_MAP_UNTOLD) {
+    if (is_untold(top)) {
         *extent = (struct img_extent){ .offset = offset, .length = length, .kind = IMG_DATA, .layer = top };
         return 0;
     }
     ret = img_map_chain(image, NULL, offset, length, extent);
-    if (ret == 0 && extent->layer->driver->traits & IMG_MAP_UNTOLD) {
+    if (ret == 0 && !top->has_parent && is_untold(extent->layer)) {
         extent->kind = IMG_DATA;
         extent->host_valid = extent->recurse = false;
     }

@@ -100,9 +100,13 @@ bool img_driver_can_create(const struct img_driver *driver)
     return driver->create != NULL;
 }
 
+/* (differencing disks of vdi are only read) */
 bool img_driver_can_back(const struct img_driver *driver)
 {
-    return (driver->traits & IMG_CAN_BACK) != 0;
+    for (const struct img_option *option = driver->options; option && option->name; option++)
+        if (driver->traits & IMG_CAN_BACK && strcmp(option->name, "backing_file") == 0)
+            return true;
+    return false;
 }
 
 bool img_driver_can_compress(const struct img_driver *driver)

@@ -125,6 +125,9 @@ void img_node_free(struct img *image)
     free(image->backing_format);
     free(image->backing_alias);
     img_doc_free(image->backing_options);
+    for (size_t i = 0; i < image->parent_count; i++)
+        free(image->parent_names[i]);
+    free(image->parent_names);
     free(image);
 }
 

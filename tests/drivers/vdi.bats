@@ -128,11 +128,139 @@ blocks() {
     refused 'unsupported VDI image (too many blocks 536870785, max is 536870784)'
 }
 
-@test "vdi: differencing images are refused" {
-    craft x U kind=4 link=00000000000000000000000000000001
+@test "vdi: images that name a parent and are not differencing ones" {
+    craft x U link=00000000000000000000000000000001
     refused 'unsupported VDI image (non-NULL link UUID)'
     craft x U kind=4 parent=01000000000000000000000000000000
     refused 'unsupported VDI image (non-NULL parent UUID)'
+}
+
+# child PARENT CHILD: of 4 MiB; the parent is full of 11, the second block of the child is full of 22, and its third zeroes
+child() {
+    crafting - "$@" <<- 'end'
+	import random, sys
+	import differencing
+	rng, base, name = random.Random(7), *sys.argv[1:]
+	parent = differencing.make_vdi(rng, base, 4 << 20, [(0, b'\x11' * (4 << 20))])
+	rng.random = lambda: 0
+	differencing.make_vdi(rng, name, 4 << 20, [(1 << 20, b'\x22' * (1 << 20)), (2 << 20, bytes(1 << 20))], parent)
+	print(differencing.vdi_name(parent))
+	end
+    pattern want.raw 11 0 4M
+    pattern want.raw 22 1M 1M
+    pattern want.raw 00 2M 1M
+}
+
+reads_right() {
+    img 0 convert -O raw "$1" back.raw
+    raw_is back.raw want.raw
+}
+
+@test "vdi: a differencing image finds its parent by the identifier" {
+    beyond
+    name=$(child base.vdi x.vdi)
+    pattern want.raw 11 0 4M; pattern want.raw 22 1M 1M; pattern want.raw 00 2M 1M
+    reads_right x.vdi
+    img 0 map x.vdi
+    has "$OUT" '^0 +0x100000 .* base.vdi$'
+    has "$OUT" '^0x100000 +0x100000 .* x.vdi$'
+    has "$OUT" '^0x300000 +0x100000 .* base.vdi$'
+    img 0 info x.vdi
+    has "$OUT" '^backing file: base.vdi$'
+    img 0 info --backing-chain x.vdi
+    has "$OUT" '^image: base.vdi$'
+    img 0 check x.vdi
+    img 0 compare x.vdi want.raw
+    # VirtualBox's folders and names
+    mkdir -p machine/Snapshots
+    mv x.vdi machine/Snapshots/x.vdi
+    mv base.vdi machine/disk.vdi
+    reads_right machine/Snapshots/x.vdi
+    cd machine/Snapshots
+    cp ../../want.raw .
+    reads_right x.vdi
+    mv ../disk.vdi "$name"
+    reads_right x.vdi
+    # other folders are not searched
+    mkdir elsewhere
+    mv "$name" elsewhere/
+    img 1 convert -O raw x.vdi y
+    err "qemu-img: Could not open 'x.vdi': Could not open backing file: Could not find the parent '$name' of this differencing disk"
+    img 0 info x.vdi
+    has "$OUT" "^backing file: \\{[-0-9a-f]*\\}.vdi"
+    # a file without a known name in a folder that is not for snapshots
+    mkdir ../other
+    mv x.vdi ../other
+    mv "elsewhere/$name" ../disk.vdi
+    cd ../other
+    img 1 convert -O raw x.vdi y
+    has "$ERR" 'Could not find the parent'
+}
+
+@test "vdi: a parent that was written to by another program" {
+    beyond
+    name=$(child base.vdi x.vdi)
+    mv base.vdi "$name"
+    poke "$name" 0x198 ffffffff
+    crafting - <<- 'end'
+	with open('x.vdi', 'r+b') as file:
+	    file.seek(0x1b8)
+	    file.write(b'\1' * 16)
+	end
+    img 1 convert -O raw x.vdi y
+    has "$ERR" 'is not its parent: it was written to since'
+    # a disk that says nothing of that
+    poke x.vdi 0x1b8 00000000000000000000000000000000
+    img 0 convert -O raw x.vdi y
+}
+
+@test "vdi: a loop of disks" {
+    beyond
+    crafting - <<- 'end'
+	import random
+	import differencing
+	class Numbered(random.Random):
+	    def __init__(self, number):
+	        super().__init__(number)
+	        self.number = number
+	    def randbytes(self, length):
+	        return bytes([self.number]) * length
+	one, two = (dict(path=name, identity=bytes([number]) * 16, modified=bytes([number]) * 16)
+	            for number, name in ((1, 'one.vdi'), (2, 'two.vdi')))
+	for number, disk, parent in (1, one, two), (2, two, one):
+	    differencing.make_vdi(Numbered(number), disk['path'], 1 << 20, [], parent, dict(relative=parent['path']))
+	end
+    for command in 'convert -O raw one.vdi out' 'map one.vdi' 'info --backing-chain one.vdi'; do
+        # shellcheck disable=SC2086
+        img 1 $command
+        has "$ERR" 'creates an infinite loop|included twice|infinite'
+    done
+    img 0 info one.vdi
+    has "$OUT" '^backing file: two.vdi$'
+}
+
+@test "vdi: writing to a differencing image" {
+    beyond
+    child base.vdi x.vdi > "$OUT"
+    before=$(sum base.vdi)
+    img 0 bench -w -c 1 -s 100 -o 700 --pattern=51 x.vdi
+    img 0 bench -w -c 1 -s 3000 -o 2500000 --pattern=52 x.vdi
+    pattern want.raw 33 700 100
+    pattern want.raw 34 2500000 3000
+    reads_right x.vdi
+    img 0 check x.vdi
+    truncate -s 0 want.raw
+    truncate -s 4M want.raw
+    pattern want.raw 44 1M 5k
+    img 0 convert -n -f raw -O vdi want.raw x.vdi
+    reads_right x.vdi
+    img 0 check x.vdi
+    [ "$(sum base.vdi)" = "$before" ]
+    img 0 commit x.vdi
+    reads_right x.vdi
+    img 0 compare base.vdi want.raw
+    img 1 create -q -f vdi -b base.vdi -F vdi y.vdi
+    err "qemu-img: y.vdi: Backing file not supported for file format 'vdi'"
 }
 
 @test "vdi: what differs between programs that write version 1.1" {

@@ -160,8 +160,6 @@ END
     err 'qemu-img: Image format driver does not support resize'
     img 1 convert -c -f raw -O vhdx raw y
     err 'qemu-img: Compression not supported for this file format'
-    img 1 create -q -f vhdx -b x -F vhdx y
-    err "qemu-img: y: Backing file not supported for file format 'vhdx'"
 }
 
 @test "vhdx: an overlay over it" {
@@ -334,11 +332,211 @@ END
     [ "$(peek y $((BAT + 4098 * 8)) 1)" = 06 ]
 }
 
-@test "vhdx: differencing disks" {
+@test "vhdx: two headers of the same number" {
     beyond
+    for number in 0 1 77; do
+        crafting - $number <<- 'end'
+	import random, struct, sys
+	import differencing, vhdx
+	differencing.make_vhdx(random.Random(7), 'x', 4 << 20, [(0, b'\x11' * 4096)])
+	with vhdx.File('x') as file:
+	    for which in 0, 1:
+	        file.change_header(which, 8, int(sys.argv[1]))
+	end
+        img 0 convert -O raw x back.raw
+        truncate -s 0 want.raw
+        truncate -s 4M want.raw
+        pattern want.raw 11 0 4k
+        raw_is back.raw want.raw
+        # writing makes them different, and different ones with one number stay refused
+        pattern want.raw 22 1M 4k
+        img 0 convert -n -f raw -O vhdx want.raw x
+        img 0 compare -f vhdx -F raw x want.raw
+    done
+    crafting - <<- 'end'
+	import vhdx
+	with vhdx.File('x') as file:
+	    for which in 0, 1:
+	        file.change_header(which, 8, 5)
+	    file.change_header(1, 32, b'x' * 16, '16s')
+	end
+    refused 'No valid VHDX header found'
+}
+
+# ---- differencing disks
+
+# child [KEY=VALUE,...]: x of 4 MiB over base, which is full of 11; of its first block, sectors 1, 2 and 9 are its own, full
+# of 22, and all of the third.  Keys: relative, absolute (names of the parent), path, sector
+child() {
+    crafting - "$@" <<- 'end'
+	import random, sys
+	import differencing
+	given = dict(part.split('=') for part in (sys.argv[1:] or ['relative=base'])[0].split(','))
+	rng, sector = random.Random(7), int(given.pop('sector', 512))
+	base = differencing.make_vhdx(rng, given.pop('path', 'base'), 4 << 20, [(0, b'\x11' * (4 << 20))], sector=sector)
+	own = [(sector, b'\x22' * 2 * sector), (9 * sector, b'\x22' * sector), (2 << 20, b'\x22' * (1 << 20))]
+	differencing.make_vhdx(rng, 'x', 4 << 20, own, base, given, sector=sector, block=1 << 20)
+	end
+    pattern want.raw 11 0 4M
+    pattern want.raw 22 512 1024
+    pattern want.raw 22 4608 512
+    pattern want.raw 22 2M 1M
+}
+
+reads_right() {
+    img 0 convert -O raw x back.raw
+    raw_is back.raw want.raw
+}
+
+@test "vhdx: a differencing disk shows its parent where it has no sectors" {
+    beyond
+    child
+    reads_right
+    img 0 map x
+    has "$OUT" '^0 +0x200 .* base$'
+    has "$OUT" '^0x200 +0x400 .* x$'
+    has "$OUT" '^0x600 +0xc00 .* base$'
+    has "$OUT" '^0x200000 +0x100000 .* x$'
+    img 0 info x
+    has "$OUT" '^backing file: base$'
+    has "$OUT" '^backing file format: vhdx$'
+    img 0 info --backing-chain x
+    has "$OUT" '^image: base$'
+    img 0 check x
+    img 0 compare x want.raw
+    img 0 measure -O raw x
+    child sector=4096,relative=base
+    pattern want.raw 11 0 1M
+    pattern want.raw 22 4k 8k
+    pattern want.raw 22 36k 4k
+    reads_right
+}
+
+@test "vhdx: names of a parent" {
+    beyond
+    mkdir sub
+    for names in relative=sub/base 'relative=.\sub\base' "absolute=$PWD/sub/base"; do
+        child "$names,path=sub/base"
+        reads_right
+    done
+    for names in 'absolute=C:\old\base' 'absolute=\\?\Volume{1}\base' 'relative=..\gone\base'; do
+        child "$names"
+        reads_right
+    done
+}
+
+@test "vhdx: a parent that is not there, or not the parent" {
+    beyond
+    child
+    cp base kept
+    img 0 bench -w -c 1 -s 512 base
+    img 1 convert -O raw x y
+    has "$ERR" "Could not open backing file: 'base' is not its parent: its data identifier is "
+    rm base
+    img 1 convert -O raw x y
+    err "qemu-img: Could not open 'x': Could not open backing file: Could not find the parent 'base' of this differencing disk"
+    cp kept base
+    reads_right
+    # the parent locator must be one
+    place=$(crafting -c "import vhdx; print(vhdx.File('x').metadata()[vhdx.LOCATOR][1])")
+    poke x "$place" 00
+    refused 'VHDX parent locator is not valid'
     fresh
     poke x $((ITEMS + 4)) 02
-    refused 'VHDX images with a parent (differencing disks) are not supported'
+    refused 'VHDX image has a parent, but no parent locator'
+}
+
+@test "vhdx: a partially present block needs its bitmap" {
+    beyond
+    child
+    crafting - <<- 'end'
+	import vhdx
+	with vhdx.File('x') as file:
+	    file.put(file.regions()[vhdx.BAT][0] + 8 * file.chunk_ratio(), 0)
+	end
+    img 1 convert -O raw x y
+    img 2 check x
+    has "$OUT$ERR" 'VHDX BAT entry 0 is partially present, but has no sector bitmap' || has "$ERR" 'no sector bitmap'
+}
+
+@test "vhdx: a loop of disks" {
+    beyond
+    crafting - <<- 'end'
+	import random
+	import differencing
+	class Numbered(random.Random):
+	    def __init__(self, number):
+	        super().__init__(number)
+	        self.number = number
+	    def randbytes(self, length):
+	        return bytes([self.number]) * length
+	one, two = (dict(path=name, identity=bytes([number]) * 16, modified=bytes([number]) * 16)
+	            for number, name in ((1, 'one.vhdx'), (2, 'two.vhdx')))
+	for number, disk, parent in (1, one, two), (2, two, one):
+	    differencing.make_vhdx(Numbered(number), disk['path'], 1 << 20, [], parent, dict(relative=parent['path']))
+	end
+    for command in 'convert -O raw one.vhdx out' 'map one.vhdx' 'info --backing-chain one.vhdx'; do
+        # shellcheck disable=SC2086
+        img 1 $command
+        has "$ERR" 'creates an infinite loop|included twice|infinite'
+    done
+    img 0 info one.vhdx
+    has "$OUT" '^backing file: two.vhdx$'
+}
+
+@test "vhdx: writing to a differencing disk" {
+    beyond
+    child
+    before=$(sum base)
+    img 0 bench -w -c 1 -s 100 -o 700 --pattern=51 x
+    img 0 bench -w -c 1 -s 3000 -o 3500000 --pattern=52 x
+    pattern want.raw 33 700 100
+    pattern want.raw 34 3500000 3000
+    reads_right
+    img 0 check x
+    truncate -s 0 want.raw
+    truncate -s 4M want.raw
+    pattern want.raw 44 1M 5k
+    img 0 convert -n -f raw -O vhdx want.raw x
+    reads_right
+    [ "$(sum base)" = "$before" ]
+    # its parent would get another identifier
+    img 1 commit -d x
+    has "$ERR" 'The parent of a vhdx image cannot be written to'
+    [ "$(sum base)" = "$before" ]
+    reads_right
+}
+
+@test "vhdx: new differencing disks" {
+    beyond
+    pattern want.raw 11 0 4M
+    img 0 convert -f raw -O vhdx want.raw base
+    img 0 create -f vhdx -b base -F vhdx x
+    out "Formatting 'x', fmt=vhdx size=4194304 log_size=1048576 block_size=0 backing_file=base backing_fmt=vhdx"
+    reads_right
+    img 0 bench -w -c 1 -s 512 -o 3000320 --pattern=51 x
+    pattern want.raw 33 3000320 512
+    reads_right
+    img 0 check x
+    mkdir sub
+    img 0 create -q -f vhdx -b "$PWD/x" -F vhdx sub/y
+    img 0 compare sub/y want.raw
+    # larger than its parent
+    img 0 create -q -f vhdx -b x -F vhdx z 6M
+    truncate -s 6M want.raw
+    img 0 compare z want.raw
+    for refused in "-b want.raw -F raw y|The backing file of a vhdx image must be a vhdx image, not raw" \
+        "-o subformat=fixed -b base -F vhdx y|An image with a backing file is dynamic, with block_state_zero=off"; do
+        # shellcheck disable=SC2086
+        img 1 create -q -f vhdx ${refused%|*}
+        err "qemu-img: y: ${refused#*|}"
+        [ ! -e y ]
+    done
+    if command -v 7zz > "$OUT"; then
+        truncate -s 4M want.raw
+        7zz x -so -tVHDX x > other.raw
+        raw_is other.raw want.raw
+    fi
 }
 
 # ---- the BAT

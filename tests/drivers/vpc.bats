@@ -63,8 +63,6 @@ size_is() {
     err "qemu-img: y.vhd: Parameter 'subformat' does not accept value 'Fixed'"
     img 1 create -q -f vpc y.vhd 2190433320961
     err "qemu-img: y.vhd: The image size is too large for file format 'vpc'"
-    img 1 create -q -f vpc -b x.vhd -F vpc y.vhd 1M
-    err "qemu-img: y.vhd: Backing file not supported for file format 'vpc'"
     img 1 convert -c -f vpc -O vpc x.vhd y.vhd
     err 'qemu-img: Compression not supported for this file format'
 }
@@ -206,6 +204,7 @@ size_is() {
     refused 'invalid VPC image'
     dynamic
     poke x.vhd 80 ff
+    poke x.vhd 2128 ff
     refused 'Incorrect header checksum'
 }
 
@@ -241,13 +240,237 @@ size_is() {
     size_is 1048064
 }
 
-@test "vpc: differencing disks are refused" {
+@test "vpc: a geometry of 0 says nothing of the size" {
+    beyond
+    for creator in 76706320 71656d75; do
+        dynamic
+        footer x.vhd 0 $CREATOR $creator $GEOMETRY 00000000
+        size_is 4194304
+        img 0 info --image-opts driver=vpc,file.filename=x.vhd,force_size_calc=chs
+        has "$OUT" '4194304 bytes'
+    done
+    # nor do the bytes, if they are 0
+    dynamic
+    footer x.vhd 0 $CREATOR 77696e20 $GEOMETRY 00781004 $SIZE 0000000000000000
+    size_is $((0x78 * 16 * 4 * 512))
+    footer x.vhd 0 $GEOMETRY 00000000
+    refused 'VHD footer does not say the size of the disk'
+    fixed
+    footer x.vhd 1048576 $GEOMETRY 00000000 $SIZE 0000000000000000
+    refused 'VHD footer does not say the size of the disk'
+    # a disk without any room has no size
+    dynamic '' 0
+    size_is 0
+}
+
+@test "vpc: a dynamic disk with a damaged copy of its footer in front" {
     beyond
     dynamic
-    footer x.vhd 0 $TYPE 00000004
-    refused 'Differencing VHD images are not supported: what is not in the image is in its parent'
-    img 1 convert -f vpc -O raw x.vhd y.raw
-    err "qemu-img: Could not open 'x.vhd': Differencing VHD images are not supported: what is not in the image is in its parent"
+    pattern want.raw 11 0 4M
+    img 0 convert -n -f raw -O vpc want.raw x.vhd
+    poke x.vhd 100 ff
+    size_is 4194304
+    img 0 compare -f vpc -F raw x.vhd want.raw
+    # (the last one is damaged as well, or says something else)
+    cp x.vhd y.vhd
+    poke x.vhd $(($(stat -c %s x.vhd) - 500)) ff
+    refused 'Incorrect header checksum'
+    mv y.vhd x.vhd
+    footer x.vhd $(($(stat -c %s x.vhd) - 512)) $TYPE 00000002
+    refused 'Incorrect header checksum'
+}
+
+# ---- differencing disks
+
+# child [KEY=VALUE,...]: x.vhd of 4 MiB over base.vhd, which is full of 11; of its first block, sectors 1, 2 and 9 are its
+# own, full of 22.  Keys: relative, absolute, header (names of the parent), path, kind (of the parent)
+child() {
+    crafting - "$@" <<- 'end'
+	import random, sys
+	import differencing
+	given = dict(part.split('=') for part in (sys.argv[1:] or ['relative=base.vhd'])[0].split(','))
+	rng = random.Random(7)
+	base = differencing.make_vpc(rng, given.pop('path', 'base.vhd'), 4 << 20, [(0, b'\x11' * (4 << 20))],
+	                             fixed=given.pop('kind', '') == 'fixed')
+	differencing.make_vpc(rng, 'x.vhd', 4 << 20, [(512, b'\x22' * 1024), (4608, b'\x22' * 512)], base, given)
+	end
+    pattern want.raw 11 0 4M
+    pattern want.raw 22 512 1024
+    pattern want.raw 22 4608 512
+}
+
+reads_right() {
+    img 0 convert -O raw x.vhd back.raw
+    raw_is back.raw want.raw
+}
+
+@test "vpc: a differencing disk shows its parent where it has no sectors" {
+    beyond
+    child
+    reads_right
+    img 0 map x.vhd
+    has "$OUT" '^0 .* base.vhd$'
+    has "$OUT" '^0x200 +0x400 .* x.vhd$'
+    has "$OUT" '^0x600 .* base.vhd$'
+    has "$OUT" '^0x1200 +0x200 .* x.vhd$'
+    img 0 info x.vhd
+    has "$OUT" '^backing file: base.vhd$'
+    has "$OUT" '^backing file format: vpc$'
+    img 0 info --backing-chain x.vhd
+    has "$OUT" '^image: base.vhd$'
+    img 0 compare x.vhd want.raw
+    img 0 measure -O raw x.vhd
+    child relative=base.vhd,kind=fixed
+    reads_right
+}
+
+@test "vpc: names of a parent" {
+    beyond
+    mkdir sub
+    for names in relative=sub/base.vhd 'relative=.\sub\base.vhd' "absolute=$PWD/sub/base.vhd"; do
+        child "$names,path=sub/base.vhd"
+        reads_right
+    done
+    for names in 'absolute=C:\old\base.vhd' 'absolute=\\host\share\base.vhd' 'relative=..\gone\base.vhd' \
+        header=base.vhd 'header=D:\x\base.vhd' 'relative=none.vhd,header=base.vhd'; do
+        child "$names"
+        reads_right
+    done
+    # the name in a URL, absolute or as XenServer writes it
+    for url in "file://localhost$PWD/sub/base.vhd" "file://./sub/base.vhd" 'file://./sub/%62ase.vhd'; do
+        child "url=$url,path=sub/base.vhd"
+        reads_right
+    done
+    child relative=größe.vhd,path=größe.vhd
+    reads_right
+    # the name of a file, never a protocol
+    child 'relative=json:{},path=./json:{}'
+    reads_right
+    img 0 info x.vhd
+    has "$OUT" '^backing file: \./json:\{\}'
+    child relative=nbd:0,path=./nbd:0
+    reads_right
+}
+
+@test "vpc: a parent that is not there, or not the parent" {
+    beyond
+    child
+    mv base.vhd kept
+    img 1 convert -O raw x.vhd y
+    err "qemu-img: Could not open 'x.vhd': Could not open backing file: Could not find the parent 'base.vhd' of this differencing disk"
+    IMGBOX_HINTS=1 img 1 map x.vhd
+    has "$ERR" '^hint: put the parent beside the image'
+    img 0 info x.vhd
+    has "$OUT" '^backing file: base.vhd$'
+    # (a pipe is not looked into)
+    mkfifo base.vhd
+    img 1 convert -O raw x.vhd y
+    has "$ERR" 'Could not find the parent'
+    rm base.vhd
+    cp kept base.vhd
+    footer base.vhd 0 68 ffffffffffffffffffffffffffffffff
+    img 1 convert -O raw x.vhd y
+    has "$ERR" "Could not open backing file: 'base.vhd' is not its parent: its identifier is ffffffff-"
+    img 0 info x.vhd
+    has "$ERR" "^qemu-img: warning: 'base.vhd' is not its parent"
+    # who names the parent knows what he does
+    img 0 convert -O raw --image-opts driver=vpc,file.filename=x.vhd,backing.driver=vpc,backing.file.filename=base.vhd back.raw
+    raw_is back.raw want.raw
+    # the right one under a later name
+    child 'relative=wrong.vhd,absolute=C:\\base.vhd'
+    cp base.vhd wrong.vhd
+    footer wrong.vhd 0 68 ffffffffffffffffffffffffffffffff
+    reads_right
+}
+
+@test "vpc: a disk that is its own parent" {
+    beyond
+    child
+    poke x.vhd 552 "$(peek x.vhd 68 16)"
+    cp x.vhd base.vhd
+    img 1 convert -O raw base.vhd y
+    has "$ERR" "'base.vhd' is not its parent: it is the disk itself"
+    img 1 convert -O raw x.vhd y
+    has "$ERR" 'it is the disk itself'
+}
+
+@test "vpc: a loop of disks" {
+    beyond
+    crafting - <<- 'end'
+	import random
+	import differencing
+	class Numbered(random.Random):
+	    def __init__(self, number):
+	        super().__init__(number)
+	        self.number = number
+	    def randbytes(self, length):
+	        return bytes([self.number]) * length
+	one, two = (dict(path=name, identity=bytes([number]) * 16, modified=bytes([number]) * 16)
+	            for number, name in ((1, 'one.vhd'), (2, 'two.vhd')))
+	for number, disk, parent in (1, one, two), (2, two, one):
+	    differencing.make_vpc(Numbered(number), disk['path'], 1 << 20, [], parent, dict(relative=parent['path']))
+	end
+    for command in 'convert -O raw one.vhd out' 'map one.vhd' 'info --backing-chain one.vhd'; do
+        # shellcheck disable=SC2086
+        img 1 $command
+        has "$ERR" 'creates an infinite loop|included twice|infinite'
+    done
+    img 0 info one.vhd
+    has "$OUT" '^backing file: two.vhd$'
+}
+
+@test "vpc: writing to a differencing disk" {
+    beyond
+    child
+    before=$(sum base.vhd)
+    img 0 bench -w -c 1 -s 100 -o 700 --pattern=51 x.vhd
+    img 0 bench -w -c 1 -s 3000 -o 3000000 --pattern=52 x.vhd
+    pattern want.raw 33 700 100
+    pattern want.raw 34 3000000 3000
+    reads_right
+    truncate -s 0 want.raw
+    truncate -s 4M want.raw
+    pattern want.raw 44 1M 5k
+    img 0 convert -n -f raw -O vpc want.raw x.vhd
+    reads_right
+    [ "$(sum base.vhd)" = "$before" ]
+    img 0 commit x.vhd
+    reads_right
+    img 0 compare base.vhd want.raw
+}
+
+@test "vpc: new differencing disks" {
+    beyond
+    pattern want.raw 11 0 4M
+    img 0 convert -f raw -O vpc -o force_size=on want.raw base.vhd
+    img 0 create -f vpc -b base.vhd -F vpc x.vhd
+    out "Formatting 'x.vhd', fmt=vpc size=4194304 backing_file=base.vhd backing_fmt=vpc"
+    reads_right
+    img 0 bench -w -c 1 -s 512 -o 3000320 --pattern=51 x.vhd
+    pattern want.raw 33 3000320 512
+    reads_right
+    mkdir sub
+    img 0 create -q -f vpc -b "$PWD/x.vhd" -F vpc sub/y.vhd
+    img 0 compare sub/y.vhd want.raw
+    # a whole image over it
+    img 0 convert -f raw -O vpc -B x.vhd -F vpc want.raw z.vhd
+    img 0 compare z.vhd want.raw
+    for refused in "-b base.vhd -F vpc y.vhd 5M|A vpc image has the size of its backing file, which is 4194304 bytes" \
+        "-b want.raw -F raw y.vhd|The backing file of a vpc image must be a vpc image, not raw" \
+        "-o subformat=fixed -b base.vhd -F vpc y.vhd|A fixed disk cannot have a backing file"; do
+        # shellcheck disable=SC2086
+        img 1 create -q -f vpc ${refused%|*}
+        err "qemu-img: y.vhd: ${refused#*|}"
+        [ ! -e y.vhd ]
+    done
+    if command -v 7zz > "$OUT"; then
+        7zz x -so -tVHD x.vhd > other.raw
+        raw_is other.raw want.raw
+    fi
+    if command -v vhdiinfo > "$OUT"; then
+        cmd 0 vhdiinfo x.vhd
+        has "$OUT" 'Parent filename.*base.vhd'
+    fi
 }
 
 # ---- header and BAT

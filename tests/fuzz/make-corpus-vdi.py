@@ -22,7 +22,8 @@ SEEDS = dict(
         static=vdi.image([0, 1, 2], BYTES, kind=2, allocated=3), twice=vdi.image([0, 0, 5], BYTES, allocated=1),
         many=vdi.image([U] * 300 + [7], disk=(301 << 20) - 512, data_offset=0x800, allocated=8),
         apart=vdi.image([0, U], BYTES, disk=2 << 20, map_offset=0x400, data_offset=0x1000, allocated=1),
-        short=vdi.image([0, 1, 2], allocated=3, length=516), link=vdi.image([U], link=b'\1' * 16)),
+        short=vdi.image([0, 1, 2], allocated=3, length=516), link=vdi.image([U], link=b'\1' * 16),
+        parent=vdi.image([U, 0, D], BYTES, kind=4, allocated=1, link=b'\1' * 16, parent=b'\2' * 16)),
     bochs=dict(
         empty=bochs.image([bochs.UNALLOCATED] * 8, []),
         old=bochs.image([1, bochs.UNALLOCATED, 0], [EXTENT] * 2, version=1, disk=3 * 4096),

@@ -10,6 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../interop/lib'))
 from corpus import save  # noqa: E402
+from differencing import LOCATOR_TYPE  # noqa: E402
 from vhdx import (BAT, DISK_SIZE, FILE_PARAMETERS, HEADERS, KILO, LOCATOR, LOGICAL, MEGA,  # noqa: E402
                   METADATA, PAGE83, PHYSICAL, REGION_TABLES, log_entry)
 
@@ -42,6 +43,16 @@ def metadata(size=MEGA, block=MEGA, bits=0, sector=512, more=()):
     return [(METADATA_PLACE, table), (METADATA_PLACE + 64 * KILO, values)]
 
 
+def locator(*pairs):
+    head, texts = LOCATOR_TYPE.bytes_le + struct.pack('<HH', 0, len(pairs)), b''
+    for pair in pairs:
+        key, value = (text.encode('utf-16-le') for text in pair)
+        at = 20 + 12 * len(pairs) + len(texts)
+        head += struct.pack('<IIHH', at, at + len(key), len(key), len(value))
+        texts += key + value
+    return (LOCATOR.bytes_le, head + texts, 4)
+
+
 def bat(*entries):
     return [(BAT_PLACE, struct.pack('<%dQ' % len(entries), *entries))]
 
@@ -54,6 +65,7 @@ def log(*entries):
     return found
 
 
+LINKAGE = ('parent_linkage', '{00112233-4455-6677-8899-aabbccddeeff}')
 PAGE = struct.pack('<Q', 6 | PAYLOAD).ljust(4096, b'\0')
 STEP = [(BAT_PLACE, PAGE)]
 SEEDS = {
@@ -65,6 +77,12 @@ SEEDS = {
     'sector': headers() + regions() + metadata(sector=4096) + bat(6 | PAYLOAD),
     'blocks': headers() + regions() + metadata(1 << 40, 256 * MEGA) + bat(2, 6 | PAYLOAD),
     'parent': headers() + regions() + metadata(bits=2, more=[(LOCATOR.bytes_le, bytes(20), 4)]) + bat(7 | PAYLOAD),
+    'partial': headers() + regions() + metadata(bits=2, more=[
+        locator(LINKAGE, ('relative_path', '.\\base.vhdx'))]) + bat(7 | PAYLOAD) + [
+            (BAT_PLACE + 8 * 4096, struct.pack('<Q', 6 | PAYLOAD)), (PAYLOAD, b'\x55\xaa\xff')],
+    'locator': headers() + regions() + metadata(bits=2, more=[locator(
+        ('parent_linkage2', LINKAGE[1]), LINKAGE, ('absolute_win32_path', 'C:\\a.vhdx'), ('volume_path', '\\\\?\\b'),
+        ('relative_path', '\U0001f4be'))]) + bat(0),
     'unknown': headers() + regions((b'u' * 16, 3 * MEGA, MEGA, 0)) + metadata(more=[(b'u' * 16, GUID, 1)]) + bat(2),
     'twice': headers() + regions() + metadata(2 * MEGA) + bat(6 | PAYLOAD, 6 | PAYLOAD),
     'log': headers(GUID) + regions() + metadata() + bat(2) + log(

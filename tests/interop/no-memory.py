@@ -74,6 +74,9 @@ def prepare(folder):
         must(['convert', '-O', form] + SECRET + ['-o', f'{prefix}key-secret=s{words}', 'data.raw', name], folder)
     for top, base in ('middle.qcow2', 'base.qcow2'), ('top.qcow2', 'middle.qcow2'):
         must(['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'qcow2', top], folder)
+    for form in 'vpc', 'vhdx':
+        must(['create', '-q', '-f', form, '-b', 'a.' + form, '-F', form, 'child.' + form], folder)
+        must(['bench', '-q', '-w', '-c', '1', '-o', '65536', 'child.' + form], folder)
     must(['dd', '-f', 'raw', '-O', 'raw', 'if=data.raw', 'of=part.raw', 'bs=64k', 'count=3', 'skip=5'], folder)
     shutil.copy(os.path.join(folder, 'base.qcow2'), os.path.join(folder, 'full.qcow2'))
     must(['snapshot', '-c', 'one', 'full.qcow2'], folder)
@@ -120,6 +123,7 @@ def sealed(name):
 TALK = [
     'info base.qcow2', 'info --output=json full.qcow2', 'info --backing-chain top.qcow2',
     'info --backing-chain --output=json top.qcow2', 'info --limits base.qcow2', 'info a.vmdk', 'info a.vhdx',
+    'info child.vpc', 'info --backing-chain child.vhdx', 'map child.vpc', 'compare child.vhdx child.vpc',
     'info --image-opts driver=qcow2,file.driver=file,file.filename=base.qcow2',
     'info json:{"driver":"qcow2","file":{"driver":"raw","offset":0,"file":{"driver":"file","filename":"base.qcow2"}}}',
     'map json:{"driver":"qcow2","file":{"driver":"file","filename":"top.qcow2"},"backing":{"driver":"qcow2","file":'
@@ -147,6 +151,8 @@ MAKE += [
     ('convert -c -O qcow2 a.vmdk new', 'new'), ('convert -m 4 -W -O qcow2 packed.qcow2 new', 'new'),
     ('convert --bitmaps -O qcow2 full.qcow2 new', 'new'), ('convert -O qcow2 -B base.qcow2 -F qcow2 top.qcow2 new', 'new'),
     ('convert -O vmdk -o subformat=streamOptimized a.qed new', 'new'), ('convert -O vhdx a.vpc new', 'new'),
+    ('create -q -f vpc -b a.vpc -F vpc new', 'new'), ('create -q -f vhdx -b a.vhdx -F vhdx new', 'new'),
+    ('convert -O raw child.vhdx new', 'new'),
     ('convert -O vdi a.parallels new', 'new'), ('dd -O qcow2 if=a.vdi of=new bs=64k', 'new'),
 ]
 CHANGE = [
@@ -158,7 +164,8 @@ CHANGE = [
     ('resize -q --shrink small.qcow2 1M', 'small.qcow2'), ('commit -q top.qcow2', 'top.qcow2'),
     ('rebase -b base.qcow2 -F qcow2 top.qcow2', 'top.qcow2'), ('rebase -u -b base.qcow2 -F qcow2 top.qcow2', 'top.qcow2'),
     ('check -r all small.qcow2', 'small.qcow2'), ('resize part.raw 2M', 'part.raw'), ('bench -q -w -c 4 a.vmdk', 'a.vmdk'),
-    ('bench -q -w -c 4 a.qed', 'a.qed'),
+    ('bench -q -w -c 4 a.qed', 'a.qed'), ('bench -q -w -c 4 child.vpc', 'child.vpc'),
+    ('bench -q -w -c 4 child.vhdx', 'child.vhdx'),
 ]
 
 

@@ -299,7 +299,7 @@ def shorter(rng, file):
 
 
 DAMAGES = [
-    in_headers(0, '4s', b'haed'), in_headers(66, '<H', 0, 2), in_headers(64, '<H', 1), in_headers(8, '<Q', 5),
+    in_headers(0, '4s', b'haed'), in_headers(66, '<H', 0, 2), in_headers(64, '<H', 1),
     in_headers(68, '<I', 0, 4096, 2 * MEGA, 0xfff00000),
     in_headers(72, '<Q', 0, 512 * KILO, 2 * MEGA, 1 << 62, 1 << 40),
     in_regions(8, '<I', 0, 1, 3, 2047, 2048), in_regions(16 + 16, '<Q', MEGA, 3 * MEGA, 100 * MEGA, 2 * MEGA + 4096),

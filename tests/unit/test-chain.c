@@ -171,6 +171,41 @@ static void loops(void)
             "Could not open backing file: Backing file 'one' creates an infinite loop.");
 }
 
+/* The gate: what a differencing disk names is not even looked at. */
+static void parents(void)
+{
+    static const char *const formats[] = { "vpc", "vhdx" };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct img *image;
+        char options[100];
+
+        make(formats[i], "parent", "size=1M");
+        image = open_with("parent", (struct img_open){ 0 });
+        snprintf(options, sizeof options, "size=%llu,backing_file=parent,backing_fmt=%s",
+                 (unsigned long long)img_size(image), formats[i]);
+        shut(image);
+        make(formats[i], "child", options);
+        image = open_with("child", (struct img_open){ 0 });
+        OK(img_backing(image) && strcmp(img_filename(img_backing(image)), "parent") == 0, "the parent was found");
+        shut(image);
+        refused("child", (struct img_open){ .gate = IMG_GATE_NO_BACKING },
+                "Could not open 'child': Could not open backing file: The image names 'parent' as its backing file, "
+                "which may not be opened");
+        make(formats[i], "parent", "size=1M");
+        notes[0] = '\0';
+        img_set_notice(notice);
+        image = open_with("child", (struct img_open){ .flags = IMG_NO_BACKING });
+        OK(strstr(notes, "'parent' is not its parent") != NULL, "another disk of that name is told");
+        notes[0] = '\0';
+        shut(image);
+        image = open_with("child", (struct img_open){ .flags = IMG_NO_BACKING, .gate = IMG_GATE_CLOSED });
+        img_set_notice(NULL);
+        OK(!notes[0] && strcmp(img_backing_name(image), "parent") == 0, "but not behind a gate");
+        shut(image);
+    }
+}
+
 static void guessed_raw(void)
 {
     static const char header[8] = { 'Q', 'F', 'I', '\xfb', 0, 0, 0, 3 };
@@ -254,6 +289,7 @@ int main(void)
     deep_nesting();
     chains();
     loops();
+    parents();
     guessed_raw();
     against_model("size=600K,backing_file=base,backing_fmt=raw,cluster_size=512", 1);
     against_model("size=1000448,backing_file=base,backing_fmt=raw", 2);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* libimg/util and the error object: numbers in byte order, checked arithmetic, strings, vectors, UTF-8. */
+/* libimg/util and the error object: numbers in byte order, checked arithmetic, strings, vectors, UTF-8, UTF-16,
+ * runs of bits. */
 #include "libimg/img.h"
 #include "libimg/util/checked.h"
 #include "libimg/util/endian.h"
 #include "libimg/util/fd.h"
 #include "libimg/util/strbuf.h"
+#include "libimg/util/bit-run.h"
+#include "libimg/util/utf16.h"
 #include "libimg/util/utf8.h"
 #include "libimg/util/vector.h"
 #include "test.h"
@@ -207,6 +210,41 @@ static void sizes(void)
        strncmp(advised(""), "a size is", 9) == 0 && strncmp(advised("10 "), "a size is", 9) == 0, "no size at all");
 }
 
+static void utf16(void)
+{
+    static const uint8_t low_first[] = { 'a', 0, 0xDF, 0, 0xC1, 0x78, 0x3D, 0xD8, 0xBE, 0xDC, 0, 0, 'x', 0 };
+    static const uint8_t alone[] = { 0x3D, 0xD8, 'a', 0 };
+    static const char text[] = "a\xC3\x9F\xE7\xA3\x81\xF0\x9F\x92\xBE";
+    uint8_t high_first[sizeof low_first], *made;
+    size_t length = 0;
+    char *read;
+
+    OK(img_utf16_to_utf8(low_first, sizeof low_first, false, &read) == 0 && strcmp(read, text) == 0,
+       "UTF-16 up to a NUL");
+    free(read);
+    for (size_t i = 0; i < sizeof high_first; i++)
+        high_first[i] = low_first[i ^ 1];
+    OK(img_utf16_to_utf8(high_first, 10, true, &read) == 0 && strcmp(read, text) == 0,
+       "the high byte first, up to the end");
+    free(read);
+    OK(img_utf16_to_utf8(alone, sizeof alone, false, &read) == -EILSEQ && !read, "half a surrogate pair");
+    OK(img_utf16_to_utf8(alone, 2, false, &read) == -EILSEQ && !read, "and at the end");
+    OK(img_utf16_from_utf8(text, false, &made, &length) == 0 && length == 10 && memcmp(made, low_first, 10) == 0,
+       "to UTF-16");
+    free(made);
+    OK(img_utf16_from_utf8("a\xFF", false, &made, &length) == -EILSEQ && !made, "invalid UTF-8");
+}
+
+static void bit_runs(void)
+{
+    static const uint8_t bits[] = { 0x0F, 0xFF, 0xFF, 0xC0, 0 };
+
+    OK(!img_bit_get(bits, 0, true) && img_bit_get(bits, 0, false), "the highest or the lowest bit first");
+    OK(img_bit_run(bits, 0, 40, true) == 4 && img_bit_run(bits, 4, 40, true) == 22, "runs, the highest bit first");
+    OK(img_bit_run(bits, 26, 40, true) == 14 && img_bit_run(bits, 5, 11, true) == 6, "up to the end");
+    OK(img_bit_run(bits, 0, 40, false) == 4 && img_bit_run(bits, 8, 40, false) == 16, "runs, the lowest bit first");
+}
+
 int main(void)
 {
     endian();
@@ -214,6 +252,8 @@ int main(void)
     checked();
     strings();
     utf8();
+    utf16();
+    bit_runs();
     errors();
     guesses();
     sizes();
