@@ -150,6 +150,8 @@ bool app_one_format(bool image_opts, const char *format);
 /* Check app_one_format and open the image.  NULL after a message (img_open makes the whole message, without a
  * prefix). */
 struct img *app_open(const char *name, const struct img_open *how);
+/* img_check_whole, for callers that are about to read all of it.  False after a message. */
+bool app_is_whole(struct img *image, const char *name);
 /* Remove the prefix "Could not open 'NAME': " of img_open, for callers with another prefix. */
 void app_cut_prefix(struct img_error *err, const char *name);
 /* Close the image; an error is printed and changes status 0 to 1. */

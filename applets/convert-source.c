@@ -18,12 +18,18 @@ static int open_all(struct convert *r)
     return 0;
 }
 
-int convert_open_sources(struct convert *r)
+/* Better now than in the middle of the copy. */
+static int check_whole(const struct convert *r)
 {
-    if (open_all(r) < 0)
-        return -1;
-    if (!r->snapshot)
-        return 0;
+    for (size_t i = 0; i < r->source_count && !r->salvage; i++) {
+        if (!app_is_whole(r->images[i], r->sources[i]))
+            return -1;
+    }
+    return 0;
+}
+
+static int load_snapshot(struct convert *r)
+{
     if (r->source_count > 1) {
         app_error("No support for concatenating multiple snapshot");
         return -1;
@@ -32,4 +38,11 @@ int convert_open_sources(struct convert *r)
         return -1;
     r->total = img_size(r->images[0]);
     return 0;
+}
+
+int convert_open_sources(struct convert *r)
+{
+    if (open_all(r) < 0 || (r->snapshot && load_snapshot(r) < 0))
+        return -1;
+    return check_whole(r);
 }

@@ -178,7 +178,7 @@ static int fail_writing(int error)
     return 1;
 }
 
-static int explain(const struct img_copy_fault *fault, int error)
+static int explain(const struct dd *dd, const struct img_copy_fault *fault, int error)
 {
     if (fault->stage == IMG_COPY_CHANGED) {
         app_error("the input was changed while it was read");
@@ -186,7 +186,7 @@ static int explain(const struct img_copy_fault *fault, int error)
     }
     if (fault->stage != IMG_COPY_MAPPING && fault->stage != IMG_COPY_READING)
         return fail_writing(error);
-    app_error("error while reading from input image file: %s", img_strerror(error));
+    app_error("error while reading from input image file: %s", img_read_error(dd->source, error));
     return 1;
 }
 
@@ -228,7 +228,7 @@ static int copy(struct dd *dd)
     if (dd->progress)
         show(&progress, "\n");
     if (ret < 0)
-        return explain(&fault, -ret);
+        return explain(dd, &fault, -ret);
     return dd->length > room && copied == room ? check_rest(dd) : 0;
 }
 

@@ -217,7 +217,7 @@ struct img_stream_ops {
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
 /* Increased with every change of what drivers see of libimg: of a structure, a function, or the meaning of one. */
-enum { IMG_DRIVER_ABI = 3 };
+enum { IMG_DRIVER_ABI = 4 };
 
 struct img_tls_ops;
 
@@ -309,6 +309,12 @@ struct img_driver {
     int (*info)(struct img *image, struct img_doc *data, struct img_error *err);  /* fill the "data" object */
     const char *info_type;                               /* its "type", NULL: the driver's name */
     int64_t (*allocated)(struct img *image);             /* PROTOCOL: bytes allocated on the storage */
+    /* PROTOCOL, ADAPTER: the exact length, since sizes are rounded up to sectors.  `now`: ask for it, since others may make
+     * the storage longer; otherwise it is at least this long.  NULL: the size, or the length of the node below. */
+    uint64_t (*length)(struct img *image, bool now);
+    /* FORMAT: look at what the tables refer to, if they are cheap to read, and call img_has_bytes for it.  NULL: reads
+     * find what is missing. */
+    int (*look_for_missing)(struct img *image);
     bool (*zero_initialised)(struct img *image);         /* does a fresh image read as zeroes? */
 
     /* Store another backing name and format (NULL: none), and update backing_name and backing_format.  Earlier writes
@@ -387,6 +393,7 @@ enum {
     IMG_READS_CONCURRENTLY = 32,    /* FORMAT: pread needs no libimg lock */
     IMG_WRITES_FUA = 64,            /* pwrite honours IMG_WRITE_FUA; otherwise libimg flushes */
     IMG_IN_MODULE = 1 << 16,        /* a row that stands for a driver not yet loaded */
+    IMG_SHORT_TAIL = 256,           /* FORMAT: writers leave files that end inside a cluster, whose rest is zero */
     IMG_MAP_UNTOLD = 128            /* FORMAT: report all of it as data to users, as qemu-img does (img_map_told) */
 };
 
@@ -410,6 +417,18 @@ int img_stop_descriptor(struct img *image);
 
 /* img_pread for data that may be cut short: bytes beyond the end of the node read as zeroes. */
 int img_pread_padded(struct img *image, void *buffer, uint64_t offset, size_t length);
+/* Is a table there that the image names?  -IMG_ETRUNCATED if the storage ends before it, or inside it where no writer ends.
+ * If the image is open for writing, for a check or for its description only, what is not there is zeroes. */
+int img_check_table(struct img *image, struct img *file, uint64_t offset, size_t length);
+/* img_pread_padded for a part of a table, and perhaps more: at least its first byte must be there. */
+int img_pread_table(struct img *image, struct img *file, void *bytes, uint64_t offset, size_t length);
+/* Does `file`, below `image`, have these bytes, which the tables of the image refer to?  If not, that is noted for
+ * img_read_error and img_check_whole. */
+bool img_has_bytes(struct img *image, struct img *file, uint64_t start, uint64_t length);
+/* img_pread of such bytes, for drivers that read by themselves: -IMG_ETRUNCATED. */
+int img_pread_stored(struct img *image, struct img *file, void *buffer, uint64_t offset, size_t length);
+/* See `length` of the vtable.  Thread-safe. */
+uint64_t img_length(struct img *storage, bool now);
 /* Create the protocol layer at `name`, `size` bytes long, with the options of `rest` that the protocol knows (they are
  * removed), and open it for writing (file NULL: do not open it).  An option left in rest is refused by name.  `shared`:
  * enum img_permission that others may have. */

@@ -132,6 +132,7 @@ static int luks_map(struct img *image, uint64_t offset, uint64_t length, struct 
     const struct luks *s = image->state;
 
     extent->kind = IMG_DATA;
+    extent->raw = true;
     extent->length = length;
     extent->file = s->payload;
     extent->host = offset;

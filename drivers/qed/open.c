@@ -122,6 +122,7 @@ const struct img_driver img_driver_qed = {
     .flush = qed_flush,
     .resize = qed_resize,
     .check = qed_check,
+    .look_for_missing = qed_look_for_missing,
     .change_backing = qed_change_backing,
     .zero_initialised = qed_zero_initialised,
 };

@@ -129,5 +129,5 @@ const struct img_driver img_driver_vdi = {
     .state_size = sizeof(struct vdi), .options = vdi_options, .create_size = sizeof(struct vdi_create_options),
     .open = vdi_open, .close = vdi_close, .create = vdi_create, .zero = vdi_zero, .map = vdi_map,
     .reserve = vdi_reserve, .publish = vdi_publish, .cancel = vdi_cancel,
-    .flush = vdi_flush, .check = vdi_check, .zero_initialised = vdi_zero_initialised,
+    .flush = vdi_flush, .check = vdi_check, .look_for_missing = vdi_look_for_missing, .zero_initialised = vdi_zero_initialised,
 };

@@ -84,6 +84,9 @@ int vdi_entries(struct img *image, uint32_t block, const uint8_t **entries, uint
 int vdi_get_entry(struct img *image, uint32_t block, uint32_t *value);
 /* Change an entry in memory; img_pages_write writes it. */
 int vdi_put_entry(struct img *image, uint32_t block, uint32_t value);
+/* Does the file have the bytes of a block whose entry is this one? */
+bool vdi_block_is_there(struct img *image, uint32_t block, uint32_t entry);
+int vdi_look_for_missing(struct img *image);
 /* Map one run of blocks that are adjacent in the file, or unallocated. */
 int vdi_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 

@@ -191,6 +191,7 @@ const struct img_driver img_driver_vmdk = {
     .decode = vmdk_decode,
     .reserve_coded = vmdk_reserve_coded,
     .check = vmdk_check,
+    .look_for_missing = vmdk_look_for_missing,
     .info = vmdk_info,
     .zero_initialised = vmdk_zero_initialised,
 };

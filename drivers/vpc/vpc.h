@@ -103,6 +103,7 @@ int vpc_open_dynamic(struct img *image, struct img_error *err);
 int vpc_find_block(struct img *image, uint64_t index, uint64_t *host);
 /* Set the place of a block's bitmap to `place`. */
 int vpc_set_block(struct img *image, uint64_t index, uint64_t place);
+int vpc_look_for_missing(struct img *image);
 int vpc_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
 /* write.c */

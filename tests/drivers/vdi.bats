@@ -196,10 +196,22 @@ blocks() {
     done
 }
 
-@test "vdi: blocks beyond the end of the file read as zeroes" {
+@test "vdi: blocks beyond the end of the file are missing" {
+    beyond
     craft x 0,1,2
     truncate -s 1049700 x
-    img 0 convert -O raw x out
+    img 1 convert -O raw x out
+    err "qemu-img: Could not open 'x': image is truncated: needs 3146752 bytes, has 1049700"
+    [ ! -e out ]
+    img 2 check x
+    has "$ERR" '^ERROR: 2 blocks lie behind the end of the file: image is truncated: needs 3146752 bytes, has 1049700$'
+    img 0 dd if=x of=out count=2047
+    img 1 dd if=x of=out count=2052
+    img 0 info x
+    img 0 map x
+    img 0 convert --salvage -O raw x out
+    err 'qemu-img: warning: error while reading offset '{1048676,1572864,2097152,2621440}': Image is truncated'
+    [ "$(peek out 1048675 3)" = 020000 ]
     [ "$(peek out 1048575 2)" = 0102 ]
     [ "$(peek out 1048675 2)" = 0200 ]
     [ "$(stat -c %s out)" -eq 3145728 ]
@@ -215,7 +227,8 @@ blocks() {
         (ulimit -v 1000000; img "$@")
     }
     limited 0 info x
-    limited 0 map -l 10M --output=json x
+    limited 1 map -l 10M --output=json x
+    err 'qemu-img: Could not read file metadata: image is truncated: needs 513 bytes, has 512'
     limited 2 check -q x
     has "$ERR" '^ERROR: allocated blocks mismatch, is 536870784, should be 0$'
 }
