@@ -96,11 +96,11 @@ int vdi_look_for_missing(struct img *image)
 static int look(struct img *image, uint64_t table, uint64_t guest, struct img_extent *block)
 {
     const struct vdi *s = vdi_state(image);
-    uint32_t entry = VDI_UNALLOCATED;
-    int status = vdi_get_entry(image, (uint32_t)(guest >> VDI_BLOCK_BITS), &entry);
+    uint32_t entry = VDI_UNALLOCATED, index = (uint32_t)(guest >> VDI_BLOCK_BITS);
+    int status = index < s->blocks ? vdi_get_entry(image, index, &entry) : 0;
 
     (void)table;
-    if (status == 0)
+    if (status == 0 && index < s->blocks)
         status = img_check_table(image, image->file, s->map_offset + (guest >> VDI_BLOCK_BITS) * ENTRY, ENTRY);
     if (status < 0)
         return status;

@@ -57,7 +57,8 @@ static int read_header(struct img *image, struct img_error *err)
         return status;
     s->blocks = img_get_le32(head + VDI_BLOCKS);
     room = (uint64_t)s->blocks << VDI_BLOCK_BITS;
-    if (size > room)
+    /* Old versions of qemu-img rounded the number of blocks down: the last one reads as zeroes. */
+    if (size > room && size - room >= VDI_BLOCK)
         return img_error_set(err, ENOTSUP, "unsupported VDI image (disk size %" PRIu64 ", image bitmap has room for "
                              "%" PRIu64 ")", size, room);
     if (!img_is_zero(head + VDI_UUID_LINK, VDI_UUID_BYTES))
@@ -129,5 +130,5 @@ const struct img_driver img_driver_vdi = {
     .state_size = sizeof(struct vdi), .options = vdi_options, .create_size = sizeof(struct vdi_create_options),
     .open = vdi_open, .close = vdi_close, .create = vdi_create, .zero = vdi_zero, .map = vdi_map,
     .reserve = vdi_reserve, .publish = vdi_publish, .cancel = vdi_cancel,
-    .flush = vdi_flush, .check = vdi_check, .look_for_missing = vdi_look_for_missing, .zero_initialised = vdi_zero_initialised,
+    .flush = vdi_flush, .resize = vdi_resize, .check = vdi_check, .look_for_missing = vdi_look_for_missing, .zero_initialised = vdi_zero_initialised,
 };

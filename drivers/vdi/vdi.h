@@ -12,6 +12,7 @@
  *   map.c       the block map in memory; guest range -> extent
  *   reserve.c   guest writes: a block, its bytes, then the entry of the block map; zeroes
  *   check.c     checks the block map
+ *   resize.c    a larger disk: a longer block map
  *   create.c    new images
  */
 #ifndef VDI_H
@@ -101,6 +102,9 @@ int vdi_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags
 
 /* check.c */
 int vdi_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
+
+/* resize.c */
+int vdi_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
 
 /* create.c */
 struct vdi_create_options {

@@ -81,6 +81,7 @@ static int read_items(struct img *image, const struct table *table)
     s->block_size = img_get_le32(parameters);
     s->keeps_blocks = img_get_le32(parameters + 4) & VHDX_LEAVE_ALLOCATED;
     s->disk_size = img_get_le64(size);
+    s->size_place = table->place[DISK_SIZE];
     s->logical_sector = img_get_le32(logical);
     return img_get_le32(parameters + 4) & VHDX_HAS_PARENT ? -EMEDIUMTYPE : 0;
 }

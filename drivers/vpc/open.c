@@ -99,6 +99,7 @@ const struct img_driver img_driver_vpc = {
     .zero = vpc_zero,
     .flush = vpc_flush,
     .map = vpc_map,
+    .resize = vpc_resize,
     .look_for_missing = vpc_look_for_missing,
     .reserve = vpc_reserve,
     .zero_initialised = vpc_zero_initialised,

@@ -83,8 +83,11 @@ int img_resize(struct img *image, uint64_t size, const char *preallocation, stru
         return ret;
     }
     IMG_TRACE(resize, image, size, 0);
-    if (!image->driver->resize)
-        return img_error_set(err, ENOTSUP, "Image format driver does not support resize");
+    if (!image->driver->resize) {
+        img_error_set(err, ENOTSUP, "Image format driver does not support resize");
+        img_error_advise(err, "convert it to a format that can be resized, such as raw or qcow2, and back if need be");
+        return -ENOTSUP;
+    }
     ret = image->driver->resize(image, size, preallocation, err);
     img_written(image);
     if (ret < 0 && !err->text)

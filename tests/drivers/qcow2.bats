@@ -229,6 +229,28 @@ damaged() {
     damaged 'External data file host cluster offset 0x20000 does not match guest cluster offset: 0, L2 index: 0)'
 }
 
+@test "qcow2: check finds and mends zero clusters in version 2" {
+    beyond
+    fresh compat=0.10; data x 11 0 4k; poke x 0x40000 8000000000050001; poke x 0x40008 0000000000000001
+    img 2 check -q x
+    err 'ERROR zero cluster in an image of version 2: L2 offset: 0x40000, L2 index: '{'0, entry=0x8000000000050001','1, entry=0x1'}
+    IMGBOX_HINTS=1 img 2 check -q x
+    has "$ERR" '^hint: amend -o compat=1.1 makes these entries valid$'
+    cp x y
+    img 0 amend -o compat=1.1 y
+    img 0 check y
+    img 1 convert -O raw x out
+    img 0 check -q -r all x
+    img 0 check x
+    img 0 convert -O raw x out
+    truncate -s 1M zero
+    raw_is out zero
+    # a backing file would show, so the entry stays
+    cp y base
+    fresh compat=0.10,backing_file=base,backing_fmt=qcow2; data x 11 0 4k; poke x 0x40000 8000000000050001
+    img 2 check -q -r all x
+}
+
 @test "qcow2: reserved bits, offsets beyond the end" {
     fresh; data x 11 0 4k
     poke x 0x40000 bf000000000501fe

@@ -480,6 +480,8 @@ END
     err "qemu-img: Block driver 'vmdk' does not support size measurement"
     img 1 resize x 2M
     err 'qemu-img: Image format driver does not support resize'
+    [ -n "$IMG_IS_PEER" ] || IMGBOX_HINTS=1 img 1 resize x 2M
+    [ -n "$IMG_IS_PEER" ] || has "$ERR" '^hint: convert it to a format that can be resized'
     img 1 amend -o compat6 x
     err "qemu-img: Format driver 'vmdk' does not support option amendment"
     img 1 snapshot -c s x
