@@ -393,7 +393,7 @@ enum {
     IMG_READS_CONCURRENTLY = 32,    /* FORMAT: pread needs no libimg lock */
     IMG_WRITES_FUA = 64,            /* pwrite honours IMG_WRITE_FUA; otherwise libimg flushes */
     IMG_IN_MODULE = 1 << 16,        /* a row that stands for a driver not yet loaded */
-    IMG_SHORT_TAIL = 256,           /* FORMAT: writers leave files that end inside a cluster, whose rest is zero */
+    IMG_SHORT_TAIL = 256,           /* FORMAT: a file may end inside its last cluster, whose rest is zero */
     IMG_MAP_UNTOLD = 128            /* FORMAT: report all of it as data to users, as qemu-img does (img_map_told) */
 };
 

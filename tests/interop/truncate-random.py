@@ -3,7 +3,7 @@
 """Images of every format and subformat, cut at random places: a reader fails, or reads the right content.
 
 check must not find such an image sound if something is missing.  One cut cannot be seen: in the last cluster of a qcow2
-file, at the end of a sector, since qemu-img leaves such files when a disk is made larger; what is missing reads as zeroes.
+file, at the end of a sector; what is missing there reads as zeroes.
 
 environment: see lib/harness.py
 """
