@@ -197,6 +197,8 @@ struct img *app_open_seekable(const char *name, const struct img_open *how);
 /* img_protect and img_protect_descriptor: what is read must not be written to.  Without memory they end the process. */
 void app_protect(struct img *image);
 void app_protect_descriptor(int fd, const char *name);
+/* img_check_whole, for callers that are about to read all of it.  False after a message. */
+bool app_is_whole(struct img *image, const char *name);
 /* Remove the prefix "Could not open 'NAME': " of img_open, for callers with another prefix. */
 void app_cut_prefix(struct img_error *err, const char *name);
 /* Close the image; an error is printed and changes status 0 to 1. */

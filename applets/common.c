@@ -334,6 +334,16 @@ bool app_refuse(const char *why)
     return false;
 }
 
+bool app_is_whole(struct img *image, const char *name)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (img_check_whole(image, &err) == 0)
+        return true;
+    app_report_with(&err, "Could not open '%s': ", name);
+    return false;
+}
+
 bool app_add_options(struct img_doc **options, const char *text, bool *want_help)
 {
     struct img_error err = IMG_ERROR_INIT;

@@ -17,16 +17,29 @@ static void tell_salvaged(void *context, enum img_copy_stage stage, uint64_t off
         app_warning("error while reading %s %llu: %s", what, (unsigned long long)offset, img_strerror(error));
 }
 
-static void explain(const struct img_copy_fault *fault, int error)
+/* The source that has this offset of all of them together; NULL: standard input. */
+static struct img *source_at(const struct convert *r, uint64_t offset)
+{
+    size_t i = 0;
+
+    if (r->from_stream)
+        return NULL;
+    while (i + 1 < r->source_count && offset >= img_size(r->images[i]))
+        offset -= img_size(r->images[i++]);
+    return r->images[i];
+}
+
+static void explain(const struct convert *r, const struct img_copy_fault *fault, int error)
 {
     unsigned long long at = fault->offset;
+    const char *why = img_read_error(source_at(r, fault->offset), error);
 
     switch (fault->stage) {
     case IMG_COPY_MAPPING:
-        app_error("error while reading block status at offset %llu: %s", at, img_strerror(error));
+        app_error("error while reading block status at offset %llu: %s", at, why);
         break;
     case IMG_COPY_READING:
-        app_error("error while reading at byte %llu: %s", at, img_strerror(error));
+        app_error("error while reading at byte %llu: %s", at, why);
         break;
     case IMG_COPY_WRITING:
         app_error("error while writing at byte %llu: %s", at, img_strerror(error));
@@ -115,7 +128,7 @@ int convert_copy(struct convert *r)
     }
     ret = img_copy(&what, NULL, &fault);
     if (ret < 0)
-        explain(&fault, -ret);
+        explain(r, &fault, -ret);
     if (ret == -ENOSPC && r->target && !r->target_opts)
         advise_space(r);
     if (what.digest)

@@ -12,7 +12,7 @@ static struct app_reading needs(const struct convert *r)
 {
     bool image_to_pipe = r->to_stream && !r->raw_stream;
     bool grows = !image_to_pipe &&
-                 (r->no_create || r->raw_stream || !r->driver || img_driver_can_resize(r->driver));
+                 (r->no_create || r->raw_stream || !r->driver || img_driver_grows(r->driver));
 
     return (struct app_reading){ .sized = r->source_count > 1 || !grows,
                                  .any_order = image_to_pipe || r->snapshot || r->bitmaps };
@@ -44,12 +44,18 @@ static int open_all(struct convert *r)
     return 0;
 }
 
-int convert_open_sources(struct convert *r)
+/* Better now than in the middle of the copy. */
+static int check_whole(const struct convert *r)
 {
-    if (open_all(r) < 0)
-        return -1;
-    if (!r->snapshot)
-        return 0;
+    for (size_t i = 0; i < r->source_count && !r->salvage; i++) {
+        if (r->images[i] && !app_is_whole(r->images[i], r->sources[i]))
+            return -1;
+    }
+    return 0;
+}
+
+static int load_snapshot(struct convert *r)
+{
     if (r->source_count > 1) {
         app_error("No support for concatenating multiple snapshot");
         return -1;
@@ -58,6 +64,13 @@ int convert_open_sources(struct convert *r)
         return -1;
     r->total = img_size(r->images[0]);
     return 0;
+}
+
+int convert_open_sources(struct convert *r)
+{
+    if (open_all(r) < 0 || (r->snapshot && load_snapshot(r) < 0))
+        return -1;
+    return check_whole(r);
 }
 
 int convert_close_sources(struct convert *r, int status)

@@ -53,7 +53,7 @@ static int commit(struct img *image, const struct request *r)
     struct img_error err = IMG_ERROR_INIT;
     int rc;
 
-    if (!overlay)
+    if (!overlay || !app_is_whole(image, r->name))
         return 1;
     if (img_reopen_backing(overlay, img_size(img_backing(overlay)) < img_size(image), &err) < 0) {
         app_report(&err);
@@ -62,7 +62,7 @@ static int commit(struct img *image, const struct request *r)
     how.base = img_backing(overlay);
     rc = img_commit(image, &how);
     if (rc < 0) {
-        app_error("Block job failed: %s", img_strerror(rc));
+        app_error("Block job failed: %s", img_read_error(image, rc));
         return 1;
     }
     rc = r->drop ? 0 : img_make_empty(image, &err);

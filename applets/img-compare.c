@@ -74,7 +74,8 @@ static void print_json(const struct request *r, const char *reason, const struct
 }
 
 /* Report the finding; `names` are the names of the compared images. */
-static int conclude(const struct request *r, const struct compare_finding *finding, const char *const names[2])
+static int conclude(const struct request *r, const struct compare_finding *finding, struct img *const images[2],
+                    const char *const names[2])
 {
     switch (finding->result) {
     case COMPARE_CONTENT:
@@ -90,7 +91,7 @@ static int conclude(const struct request *r, const struct compare_finding *findi
         return STATUS_MAP;
     case COMPARE_READ_FAILED:
         app_error("Error while reading offset %" PRIu64 " of %s: %s", finding->offset, names[finding->side],
-                  img_strerror(finding->code));
+                  img_read_error(images[finding->side], finding->code));
         return STATUS_READ;
     case COMPARE_SAME:
         break;
@@ -117,7 +118,7 @@ static int walk(struct request *r, struct img *a, struct img *b, uint64_t start,
     if (start == end)
         return STATUS_SAME;
     finding = compare_images(&what);
-    return conclude(r, &finding, names);
+    return conclude(r, &finding, what.images, names);
 }
 
 /* The rest of the longer image must be zeroes. */

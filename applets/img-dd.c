@@ -125,7 +125,7 @@ static bool needs_size(const struct dd *dd)
 
     if (dd->to_stream)
         return !app_is_plain(dd->output_format);
-    return driver && !dd->no_create && !img_driver_can_resize(driver);
+    return driver && !dd->no_create && !img_driver_grows(driver);
 }
 
 static bool place_stream(struct dd *dd)
@@ -226,7 +226,7 @@ static int fail_writing(int error)
     return 1;
 }
 
-static int explain(const struct img_copy_fault *fault, int error)
+static int explain(const struct dd *dd, const struct img_copy_fault *fault, int error)
 {
     if (fault->stage == IMG_COPY_CHANGED) {
         app_error("the input was changed while it was read");
@@ -234,7 +234,7 @@ static int explain(const struct img_copy_fault *fault, int error)
     }
     if (fault->stage != IMG_COPY_MAPPING && fault->stage != IMG_COPY_READING)
         return fail_writing(error);
-    app_error("error while reading from input image file: %s", img_strerror(error));
+    app_error("error while reading from input image file: %s", img_read_error(dd->source, error));
     return 1;
 }
 
@@ -278,7 +278,7 @@ static int copy(struct dd *dd)
     if (dd->progress)
         show(&progress, "\n");
     if (ret < 0)
-        return explain(&fault, -ret);
+        return explain(dd, &fault, -ret);
     return dd->length > room && copied == room ? check_rest(dd) : 0;
 }
 

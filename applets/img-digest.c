@@ -53,16 +53,17 @@ struct request {
 
 /* ---- One image ---------------------------------------------------------------------- */
 
-static void explain(const char *name, const struct img_copy_fault *fault, int error)
+static void explain(const char *name, struct img *image, const struct img_copy_fault *fault, int error)
 {
     unsigned long long at = fault->offset;
+    const char *why = img_read_error(image, error);
 
     if (fault->stage == IMG_COPY_MAPPING)
-        app_error("%s: error while reading block status at offset %llu: %s", name, at, img_strerror(error));
+        app_error("%s: error while reading block status at offset %llu: %s", name, at, why);
     else if (fault->stage == IMG_COPY_STARTING)
-        app_error("%s: error while starting to read: %s", name, img_strerror(error));
+        app_error("%s: error while starting to read: %s", name, why);
     else
-        app_error("%s: error while reading at byte %llu: %s", name, at, img_strerror(error));
+        app_error("%s: error while reading at byte %llu: %s", name, at, why);
 }
 
 static int digest_content(const struct request *r, const char *name, const struct app_source *source,
@@ -82,7 +83,7 @@ static int digest_content(const struct request *r, const char *name, const struc
     ret = img_copy(&what, NULL, &fault);
     app_progress_end(ret == 0);
     if (ret < 0)
-        explain(name, &fault, -ret);
+        explain(name, source->image, &fault, -ret);
     *length = img_digest_length(digest);
     img_digest_finish(digest, result);
     img_digest_free(digest);

@@ -189,7 +189,7 @@ static int walk(struct img *image, const struct request *r)
         int rc = img_map_told(image, at, end - at, &extent);
 
         if (rc < 0) {
-            app_error("Could not read file metadata: %s", img_strerror(rc));
+            app_error("Could not read file metadata: %s", img_read_error(image, rc));
             return 1;
         }
         next = entry_of(&extent);

@@ -148,7 +148,7 @@ static int rebase(struct img *image, const struct request *r, bool *copied)
         app_report(&err);
         return 1;
     }
-    if (!r->unsafe && copy(image, r))
+    if (!r->unsafe && (!app_is_whole(image, r->name) || copy(image, r)))
         return 1;
     *copied = true;
     return change(image, r);

@@ -289,7 +289,7 @@ int img_driver_need(const struct img_driver *driver, struct img_error *err);
 /* Its images are the bytes of the disk and nothing else. */
 bool img_driver_is_plain(const struct img_driver *driver);
 bool img_driver_can_create(const struct img_driver *driver);
-bool img_driver_can_resize(const struct img_driver *driver);
+bool img_driver_grows(const struct img_driver *driver);         /* while it is written, at next to no cost */
 bool img_driver_can_back(const struct img_driver *driver);     /* new images may have a backing file */
 bool img_driver_can_compress(const struct img_driver *driver);
 bool img_driver_can_bitmap(const struct img_driver *driver);   /* images may hold persistent bitmaps */
@@ -469,6 +469,8 @@ struct img_extent {
     enum img_extent_kind kind;
     bool host_valid;            /* `file` and `host` are set (a ZERO may have them too) */
     bool recurse;               /* the storage below may have holes inside this DATA */
+    bool raw;                   /* DATA: these are plain bytes, so the file may end inside a sector */
+    bool missing;               /* img_map_chain: DATA behind the end of `file`, which reads fail for */
     /* What a server says, for showing only: */
     bool stored;                /* ZERO: it keeps bytes for this */
     bool absent;                /* DATA: it keeps none, but does not say what is read there */
@@ -543,6 +545,17 @@ int img_discard(struct img *image, uint64_t offset, uint64_t length);
 int img_flush(struct img *image);
 /* Read [offset, offset+length), which lies inside an extent returned by img_map_chain. */
 int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offset, size_t length);
+
+/*
+ * Truncated images (missing.c): reading data that must lie behind the end of a file fails with this code.
+ */
+#define IMG_ETRUNCATED ENODATA
+/* img_strerror(code) for a failed read of `image` (NULL: unknown), but "image is truncated: needs N bytes, has M" if it is
+ * that.  Valid until the next call in this thread. */
+const char *img_read_error(struct img *image, int code);
+/* Is all there that the tables of the image and of its backing chain refer to, as far as that is cheap to know?
+ * -IMG_ETRUNCATED with *err set. */
+int img_check_whole(struct img *image, struct img_error *err);
 
 /* ---- Objects (object/registry.c) ------------------------------------------ */
 

@@ -117,7 +117,7 @@ static int load_extent(struct img *image, uint32_t extent)
     /* A catalog may name one extent a million times. */
     if (s->loaded != place) {
         s->loaded = 0;
-        status = img_pread(image->file, s->bitmap, place, img_div_up(s->extent_size / SECTOR, 8));
+        status = img_pread_stored(image, image->file, s->bitmap, place, img_div_up(s->extent_size / SECTOR, 8));
         if (status < 0)
             return status;
         s->loaded = place;
@@ -161,7 +161,7 @@ static int bochs_pread(struct img *image, void *buffer, uint64_t offset, size_t 
         size_t part = (size_t)run_length(s, inside, img_min(length, s->extent_size - inside));
         if (!is_there(s, inside / SECTOR))
             memset(to, 0, part);
-        else if ((status = img_pread(image->file, to, s->place + s->bitmap_bytes + inside, part)) < 0)
+        else if ((status = img_pread_stored(image, image->file, to, s->place + s->bitmap_bytes + inside, part)) < 0)
             return status;
         to += part;
         offset += part;

@@ -94,7 +94,7 @@ static int decode_block(struct img *image, uint64_t block, void *plain, struct i
 {
     const struct cloop *s = image->state;
     uint8_t entries[2 * ENTRY];
-    int ret = img_pread(image->file, entries, TABLE + block * ENTRY, sizeof entries);
+    int ret = img_pread_stored(image, image->file, entries, TABLE + block * ENTRY, sizeof entries);
 
     if (ret < 0)
         return ret;
@@ -103,7 +103,9 @@ static int decode_block(struct img *image, uint64_t block, void *plain, struct i
         return -EIO;
     size_t length = (size_t)(end - at);
     ret = img_scratch_load(coded, image->file, at, &length);
-    return ret < 0 ? ret : img_decode_exact(IMG_CODEC_ZLIB, coded->bytes, length, plain, s->block_size);
+    if (ret == 0)
+        ret = img_decode_exact(IMG_CODEC_ZLIB, coded->bytes, length, plain, s->block_size);
+    return ret < 0 ? img_scratch_failed(image, image->file, at, (size_t)(end - at), ret) : 0;
 }
 
 static int cloop_open(struct img *image, const void *parsed, struct img_doc *options, struct img_error *err)

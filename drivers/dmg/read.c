@@ -37,7 +37,9 @@ int dmg_decode_chunk(struct img *image, uint64_t number, void *plain, struct img
     size_t length = chunk->length;
     int ret = img_scratch_load(coded, dmg_bytes(image), chunk->offset, &length);
 
-    return ret < 0 ? ret : decode(chunk->type, coded->bytes, length, plain, (size_t)chunk->sectors * DMG_SECTOR);
+    if (ret == 0)
+        ret = decode(chunk->type, coded->bytes, length, plain, (size_t)chunk->sectors * DMG_SECTOR);
+    return ret < 0 ? img_scratch_failed(image, dmg_bytes(image), chunk->offset, chunk->length, ret) : 0;
 }
 
 /* The chunk that contains the sector.  NULL: no table covers it. */
@@ -67,7 +69,7 @@ static int read_raw(struct img *image, const struct dmg_chunk *chunk, void *buff
         return 0;
     if (!img_add(chunk->offset, from, &offset) || !img_within(offset, stored, INT64_MAX))
         return -EIO;
-    return img_pread(dmg_bytes(image), buffer, offset, stored);
+    return img_pread_stored(image, dmg_bytes(image), buffer, offset, stored);
 }
 
 int dmg_pread(struct img *image, void *buffer, uint64_t offset, size_t length)

@@ -308,7 +308,7 @@ const struct img_driver img_driver_file = {
     .probe = probe_file, .open = open_file, .close = close_file, .lock = lock_file, .in_folder = file_in_folder,
     .descriptor = descriptor,
     .create = file_create, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero, .discard = file_discard,
-    .flush = file_flush, .map = file_map, .copy_range = file_copy_range, .resize = file_resize, .info = info,
+    .flush = file_flush, .length = file_length, .map = file_map, .copy_range = file_copy_range, .resize = file_resize, .info = info,
     .allocated = allocated, .zero_initialised = zero_initialised,
 };
 

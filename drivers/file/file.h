@@ -119,6 +119,7 @@ int file_locking_parse(const char *text, enum file_locking *mode, struct img_err
 int file_pread(struct img *image, void *buffer, uint64_t offset, size_t length);
 int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags);
 int file_flush(struct img *image);
+uint64_t file_length(struct img *image, bool now);
 int file_probe_alignment(struct img *image);
 int file_write_plain(int fd, const void *buffer, size_t length, uint64_t offset);
 

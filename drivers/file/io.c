@@ -122,6 +122,23 @@ int file_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t l
     return status;
 }
 
+/* The size is that of whole sectors. */
+uint64_t file_length(struct img *image, bool now)
+{
+    const struct file_state *file = image->state;
+    uint64_t size = img_size(image);
+    struct stat status;
+
+    if (file->device)
+        return size;
+    if (!now)
+        return size - img_min(size, FILE_SECTOR - 1);
+    if (fstat(file->fd, &status) < 0)
+        return size;
+    img_grew_to(image, img_align_up((uint64_t)status.st_size, FILE_SECTOR));
+    return (uint64_t)status.st_size;
+}
+
 static int sync_data(int fd)
 {
 #if defined(__APPLE__)

@@ -132,6 +132,7 @@ static int luks_map(struct img *image, uint64_t offset, uint64_t length, struct 
     const struct luks *s = image->state;
 
     extent->kind = IMG_DATA;
+    extent->raw = true;
     extent->length = length;
     extent->file = s->payload;
     extent->host = offset;
@@ -192,7 +193,8 @@ const struct img_driver img_driver_luks = {
         .name = "luks", .kind = IMG_FORMAT, .alias = "crypto luks1",
         .marks = IMG_MARKS(IMG_AT(0, "LUKS\xba\xbe\0\1"), IMG_OR, IMG_AT(0, "LUKS\xba\xbe\0\2"))
     ),
-    .second_child = "header", .state_size = sizeof(struct luks), .options = luks_options, .strong_options = strong_options,
+    .traits = IMG_GROWS, .second_child = "header", .state_size = sizeof(struct luks), .options = luks_options,
+    .strong_options = strong_options,
     .open_size = sizeof(struct luks_open_options), .create_size = sizeof(struct luks_create_options),
     .open = luks_open, .close = luks_close, .create = luks_create, .measure = luks_measure,
     .amend = luks_amend,

@@ -166,21 +166,34 @@ static struct part *part_at(struct parallels_bundle *b, uint64_t offset)
     return &b->parts[low];
 }
 
+int parallels_look_at_bundle(struct img *image, struct parallels_bundle *b)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < b->count && status == 0; i++) {
+        struct part *part = &b->parts[i];
+        uint64_t length = part->end - part->start;
+
+        if (part->expandable)
+            status = parallels_look_for_missing(image, &part->disk);
+        else if (img_align_up(img_length(part->file, true), PARALLELS_SECTOR) < length)
+            img_has_bytes(image, part->file, 0, length);
+    }
+    return status;
+}
+
 int parallels_map_bundle(struct parallels_bundle *b, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     struct part *part = part_at(b, offset);
-    uint64_t inside = offset - part->start, size = img_size(part->file);
+    uint64_t inside = offset - part->start;
     int status = 0;
 
     length = img_min(length, part->end - offset);
     if (part->expandable) {
         status = parallels_map_disk(&part->disk, inside, length, extent);
     } else {
-        bool here = inside < size;
-        *extent = (struct img_extent){
-            .length = here ? img_min(length, size - inside) : length, .kind = here ? IMG_DATA : IMG_ZERO,
-            .host_valid = here, .recurse = here, .file = part->file, .host = inside,
-        };
+        *extent = (struct img_extent){ .length = length, .kind = IMG_DATA, .host_valid = true, .recurse = true,
+                                       .raw = true, .file = part->file, .host = inside };
     }
     extent->offset = offset;
     return status;

@@ -94,7 +94,9 @@ static int check_outside(struct check *c, uint64_t *high, uint64_t *reach)
     *high = 0;
     *reach = parallels_empty_end(p);
     for (uint32_t from = 0; (status = parallels_bat_next(p, from, p->entries, &index, &place)) > 0; from = index + 1) {
-        if (parallels_inside(p, place)) {
+        /* (elsewhere the last sector need not be whole) */
+        if (parallels_inside(p, place) &&
+            (place + p->cluster <= img_length(p->file, false) || place + p->cluster <= img_length(p->file, true))) {
             *high = img_max(*high, place);
             continue;
         }

@@ -60,6 +60,19 @@ int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, st
     return 0;
 }
 
+int parallels_look_for_missing(struct img *image, struct parallels *p)
+{
+    uint32_t index;
+    uint64_t place;
+    int status;
+
+    for (uint32_t from = 0; (status = parallels_bat_next(p, from, p->entries, &index, &place)) > 0; from = index + 1) {
+        uint64_t start = index * p->cluster;
+        img_has_bytes(image, p->file, place, start < p->size ? img_min(p->cluster, p->size - start) : 0);
+    }
+    return status;
+}
+
 /* ---- Writing --------------------------------------------------------------------- */
 
 /* Allocate the clusters from `index` on that are unallocated. */

@@ -128,6 +128,13 @@ static int parallels_map(struct img *image, uint64_t offset, uint64_t length, st
     return parallels_map_disk(parallels_disk(image), offset, length, extent);
 }
 
+static int look_for_missing(struct img *image)
+{
+    if (bundle_of(image))
+        return parallels_look_at_bundle(image, bundle_of(image));
+    return parallels_look_for_missing(image, parallels_disk(image));
+}
+
 static bool parallels_zero_initialised(struct img *image)
 {
     (void)image;
@@ -154,7 +161,7 @@ const struct img_driver img_driver_parallels = {
     .create_size = sizeof(struct parallels_create_options), .open_size = sizeof(struct open_options),
     .open = parallels_open, .close = parallels_close,
     .create = parallels_create, .map = parallels_map, .reserve = parallels_reserve, .zero = parallels_zero,
-    .discard = parallels_discard, .flush = parallels_flush, .check = parallels_check,
+    .look_for_missing = look_for_missing, .discard = parallels_discard, .flush = parallels_flush, .check = parallels_check,
     .zero_initialised = parallels_zero_initialised,
     .has_bitmaps = has_bitmaps,
 };

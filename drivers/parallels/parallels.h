@@ -137,6 +137,8 @@ int parallels_trim(struct parallels *p);
 
 /* map.c -------------------------------------------------------------------------- */
 /* Map the disk in *p; `offset` in `extent` is that of the caller. */
+/* See look_for_missing of the driver. */
+int parallels_look_for_missing(struct img *image, struct parallels *p);
 int parallels_map_disk(struct parallels *p, uint64_t offset, uint64_t length, struct img_extent *extent);
 int parallels_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
 int parallels_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
@@ -196,6 +198,7 @@ int parallels_read_xml(const char *text, size_t length, const struct parallels_x
 /* image->file is the descriptor; sets image->size, and image->extents to the files. */
 int parallels_open_bundle(struct img *image, struct parallels_bundle **bundle, struct img_error *err);
 void parallels_free_bundle(struct parallels_bundle *bundle);
+int parallels_look_at_bundle(struct img *image, struct parallels_bundle *bundle);
 int parallels_map_bundle(struct parallels_bundle *bundle, uint64_t offset, uint64_t length,
                          struct img_extent *extent);
 

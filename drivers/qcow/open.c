@@ -136,6 +136,7 @@ const struct img_driver img_driver_qcow = {
     .open = qcow_open,
     .close = qcow_close,
     .create = qcow_create,
+    .look_for_missing = qcow_look_for_missing,
     .map = qcow_map,
     .reserve = qcow_reserve,
     .publish = qcow_publish,

@@ -80,6 +80,7 @@ static inline bool qcow_valid_cluster(const struct qcow *s, uint64_t offset)
 int qcow_open_tables(struct img *image);
 /* The host offset of the L2 table for `guest`, 0: none. */
 int qcow_find_table(struct img *image, uint64_t guest, uint64_t *table);
+int qcow_look_for_missing(struct img *image);
 /* The same for writing: allocates the table if needed. */
 int qcow_need_table(struct img *image, uint64_t guest, uint64_t *table);
 int qcow_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value);

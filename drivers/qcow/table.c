@@ -38,6 +38,24 @@ int qcow_find_table(struct img *image, uint64_t guest, uint64_t *table)
     return *table > INT64_MAX - (uint64_t)s->l2_bytes ? -EIO : 0;
 }
 
+int qcow_look_for_missing(struct img *image)
+{
+    const struct qcow *s = qcow_state(image);
+
+    for (uint64_t guest = 0, table; guest < image->size; guest += s->span) {
+        uint64_t left = (img_div_up(image->size, s->span) - guest / s->span) * QCOW_ENTRY, empty;
+        int status = qcow_find_table(image, guest, &table);
+
+        if (status < 0 && status != -EIO)
+            return status;
+        if (status == 0 && table)
+            img_has_bytes(image, image->file, table, s->l2_bytes);
+        empty = status == 0 && !table ? img_pages_zeroes(s->l1, s->h.l1_offset, guest / s->span * QCOW_ENTRY, left) : 0;
+        guest += empty > QCOW_ENTRY ? (empty / QCOW_ENTRY - 1) * s->span : 0;
+    }
+    return 0;
+}
+
 int qcow_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value)
 {
     uint8_t *entry;

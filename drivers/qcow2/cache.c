@@ -422,7 +422,9 @@ static int check_offset(struct qcow2_cache *cache, uint64_t offset)
 static int read_table(struct qcow2_cache *cache, struct table *table, uint64_t offset)
 {
     img_event_at(cache->image->file, is_refblock(cache) ? IMG_EVENT_refblock_load : IMG_EVENT_l2_load);
-    return qcow2_read(cache->image, table->bytes, offset, cache->table_size);
+    /* Without a refcount block the content is still there. */
+    return is_refblock(cache) ? qcow2_read(cache->image, table->bytes, offset, cache->table_size)
+                              : qcow2_read_table(cache->image, table->bytes, offset, cache->table_size);
 }
 
 static int load(struct qcow2_cache *cache, struct table *table, uint64_t offset)

@@ -154,15 +154,12 @@ static int check_host(struct walk *walk, uint64_t index, unsigned sub, uint64_t 
     return 0;
 }
 
-/* Host range of a compressed cluster, cut at the end of the file (the last sector may be unpadded). */
+/* Host range of a compressed cluster, in whole sectors: the last one may end with the file. */
 static void set_coded(struct walk *walk, uint64_t entry)
 {
     struct img_extent *extent = walk->extent;
-    uint64_t end = img_size(walk->image->file);
 
     qcow2_coded_range(qcow2_state(walk->image), entry, &extent->host, &extent->host_length);
-    if (extent->host < end)
-        extent->host_length = img_min(extent->host_length, end - extent->host);
     extent->file = walk->image->file;
 }
 
@@ -341,7 +338,7 @@ int qcow2_read_l1(struct img *image, uint64_t offset, uint32_t size, uint64_t **
     uint64_t *table = malloc((size_t)size * 8 + 8);
     if (!table)
         return -ENOMEM;
-    int status = size ? qcow2_read(image, table, offset, (size_t)size * 8) : 0;
+    int status = size ? qcow2_read_table(image, table, offset, (size_t)size * 8) : 0;
     if (status < 0) {
         free(table);
         return status;

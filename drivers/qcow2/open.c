@@ -139,7 +139,7 @@ static int read_tables(struct img *image, struct img_error *err)
     if (status == -ENOMEM)
         return img_error_set(err, ENOMEM, "Could not allocate L1 table");
     if (status < 0)
-        return img_error_errno(err, -status, "Could not read L1 table");
+        return img_error_set(err, -status, "Could not read L1 table: %s", img_read_error(image, status));
     status = qcow2_read_refcount_table(image, err);
     if (status < 0 && !err->text)
         return img_error_errno(err, -status, "Could not initialize refcount handling");
@@ -276,6 +276,19 @@ static int qcow2_close(struct img *image)
     return status;
 }
 
+/* Only the L2 tables: their entries would have to be read. */
+static int look_for_missing(struct img *image)
+{
+    const struct qcow2 *s = qcow2_state(image);
+
+    for (uint32_t i = 0; i < s->h.l1_size; i++) {
+        uint64_t offset = s->l1[i] & QCOW2_OFFSET_MASK;
+        if (offset)
+            img_has_bytes(image, image->file, offset, s->cluster_size);
+    }
+    return 0;
+}
+
 /* ---- Content of a new image ----------------------------------------------- */
 
 /* Preallocated clusters show the content of the storage, and that is noise if zeroes are decrypted. */
@@ -365,7 +378,7 @@ const struct img_driver img_driver_qcow2 = {
     ),
     .has_bitmaps = has_bitmaps,
     .bitmaps = &qcow2_bitmap_ops,
-    .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS | IMG_READS_FORWARD,
+    .traits = IMG_CAN_BACK | IMG_CAN_COMPRESS | IMG_SHORT_TAIL | IMG_READS_FORWARD | IMG_GROWS,
     .state_size = sizeof(struct qcow2),
     .options = qcow2_options,
     .create_size = sizeof(struct qcow2_create_options),
@@ -392,6 +405,7 @@ const struct img_driver img_driver_qcow2 = {
     .make_empty = qcow2_make_empty,
     .check = qcow2_check,
     .info = qcow2_info,
+    .look_for_missing = look_for_missing,
     .zero_initialised = qcow2_zero_initialised,
     .snapshots = qcow2_snapshots,
     .snapshot_load = qcow2_snapshot_load,

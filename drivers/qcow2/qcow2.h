@@ -225,6 +225,8 @@ void qcow2_free_header(struct qcow2 *s);
 /* read.c ------------------------------------------------------------------------ */
 /* Read metadata from the image file; what lies behind its end reads as zeroes, as in qemu-img. */
 int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length);
+/* The same for tables of guest clusters, which must be there (img_check_table). */
+int qcow2_read_table(struct img *image, void *buffer, uint64_t offset, size_t length);
 /* What will be read in small pieces from `offset` on is read at once, unless it was already; good until the next call. */
 void qcow2_read_ahead(struct img *image, uint64_t offset, size_t length);
 void qcow2_forget_ahead(struct qcow2 *s);

@@ -42,3 +42,10 @@ int qcow2_read(struct img *image, void *buffer, uint64_t offset, size_t length)
     }
     return img_within(offset, length, MAX_OFFSET) ? img_pread_padded(image->file, buffer, offset, length) : -EIO;
 }
+
+int qcow2_read_table(struct img *image, void *buffer, uint64_t offset, size_t length)
+{
+    int status = qcow2_read(image, buffer, offset, length);
+
+    return status < 0 ? status : img_check_table(image, image->file, offset, length);
+}

@@ -159,6 +159,9 @@ static void count_leaks(struct check *check)
 int qed_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err)
 {
     struct qed *s = qed_state(image);
+    uint64_t end = s->end;
+    /* (elsewhere the last sector need not be whole) */
+    s->end = img_min(end, img_align_down(img_length(image->file, true), s->h.cluster_size));
     struct check check = { .image = image, .s = s, .result = result, .repair = repair != 0,
                            .clusters = s->end / s->h.cluster_size };
     CLEANUP_FREE uint8_t *used = calloc(1, (size_t)(check.clusters / 8 + 1));
@@ -176,8 +179,8 @@ int qed_check(struct img *image, unsigned repair, struct img_check *result, stru
         take(&check, s->h.l1_offset, s->h.table_size);
         status = check_l1(&check);
     }
-    if (status < 0)
-        return img_error_errno(err, -status, "Check failed");
-    count_leaks(&check);
-    return 0;
+    if (status == 0)
+        count_leaks(&check);
+    s->end = end;
+    return status < 0 ? img_error_errno(err, -status, "Check failed") : 0;
 }

@@ -9,7 +9,7 @@
 
 static int look(struct img *image, uint64_t table, uint64_t guest, struct img_extent *cluster)
 {
-    const struct qed *s = qed_state(image);
+    struct qed *s = qed_state(image);
     uint64_t entry;
     int status = qed_get_entry(image, table, guest % s->span / s->h.cluster_size, &entry);
 
@@ -23,7 +23,9 @@ static int look(struct img *image, uint64_t table, uint64_t guest, struct img_ex
     cluster->host_valid = true;
     cluster->file = image->file;
     cluster->host = entry + (guest & (s->h.cluster_size - 1));
-    return qed_valid_cluster(s, entry) ? 0 : -EINVAL;
+    if (qed_valid_cluster(s, entry) || (qed_has_grown(image) && qed_valid_cluster(s, entry)))
+        return 0;
+    return qed_is_missing(image, entry, img_min(s->h.cluster_size, image->size - guest)) ? -IMG_ETRUNCATED : -EINVAL;
 }
 
 static uint64_t count_empty(struct img *image, uint64_t table, uint64_t guest)

@@ -108,7 +108,7 @@ const struct img_driver img_driver_qed = {
     IMG_ROW(
         .name = "qed", .kind = IMG_FORMAT, .precedence = 2, .marks = IMG_MARKS(IMG_AT(0, "QED\0"))
     ),
-    .traits = IMG_CAN_BACK,
+    .traits = IMG_CAN_BACK | IMG_GROWS,
     .state_size = sizeof(struct qed),
     .options = qed_options,
     .create_size = sizeof(struct qed_create_options),
@@ -122,6 +122,7 @@ const struct img_driver img_driver_qed = {
     .flush = qed_flush,
     .resize = qed_resize,
     .check = qed_check,
+    .look_for_missing = qed_look_for_missing,
     .change_backing = qed_change_backing,
     .zero_initialised = qed_zero_initialised,
 };

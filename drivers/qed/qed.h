@@ -71,6 +71,11 @@ int qed_change_backing(struct img *image, const char *name, const char *format);
 int qed_open_tables(struct img *image);
 /* The host offset of the L2 table for `guest`, 0: none.  -EINVAL: the entry is invalid. */
 int qed_find_table(struct img *image, uint64_t guest, uint64_t *table);
+/* Has the file become longer?  Then entries may be valid now. */
+bool qed_has_grown(struct img *image);
+/* Is an entry for `length` bytes invalid because the file ends before them? */
+bool qed_is_missing(struct img *image, uint64_t offset, uint64_t length);
+int qed_look_for_missing(struct img *image);
 /* The same for writing: allocates the table if needed. */
 int qed_need_table(struct img *image, uint64_t guest, uint64_t *table);
 /* Entry `index` of an L2 table. */

@@ -75,7 +75,50 @@ int qed_find_table(struct img *image, uint64_t guest, uint64_t *table)
 
     if (status < 0)
         return status;
-    return *table == QED_UNALLOCATED || qed_valid_table(s, *table) ? 0 : -EINVAL;
+    if (*table == QED_UNALLOCATED || qed_valid_table(s, *table) || (qed_has_grown(image) && qed_valid_table(s, *table)))
+        return 0;
+    return qed_is_missing(image, *table, s->table_bytes) ? -IMG_ETRUNCATED : -EINVAL;
+}
+
+/* Somebody may write to an image that is read with -U. */
+bool qed_has_grown(struct img *image)
+{
+    struct qed *s = qed_state(image);
+    uint64_t before = s->end;
+
+    if (!(image->flags & IMG_RDWR))
+        s->end = img_max(before, img_align_down(img_length(image->file, true), s->h.cluster_size));
+    return s->end > before;
+}
+
+bool qed_is_missing(struct img *image, uint64_t offset, uint64_t length)
+{
+    const struct qed *s = qed_state(image);
+
+    return s->h.table_size > 1 && img_aligned(offset, s->h.cluster_size) && offset >= s->end &&
+           !img_has_bytes(image, image->file, offset, length);
+}
+
+int qed_look_for_missing(struct img *image)
+{
+    const struct qed *s = qed_state(image);
+
+    for (uint64_t guest = 0, table; guest < image->size; guest += s->span) {
+        uint64_t left = (img_div_up(image->size, s->span) - guest / s->span) * QED_ENTRY, empty;
+        int status = qed_find_table(image, guest, &table);
+
+        if (status == -IMG_ETRUNCATED || status == -EINVAL)
+            continue;
+        if (status < 0)
+            return status;
+        if (table) {
+            img_has_bytes(image, image->file, table, s->table_bytes);
+            continue;
+        }
+        empty = img_pages_zeroes(s->l1, s->h.l1_offset, guest / s->span * QED_ENTRY, left) / QED_ENTRY;
+        guest += empty > 1 ? (empty - 1) * s->span : 0;
+    }
+    return 0;
 }
 
 int qed_get_entry(struct img *image, uint64_t table, uint64_t index, uint64_t *value)

@@ -143,7 +143,7 @@ const struct img_driver img_driver_raw = {
         .name = "raw", .kind = IMG_FORMAT, .alias = "img iso bin dd dsk",
         .marks = IMG_MARKS(IMG_ANYTHING), .precedence = -100
     ),
-    .traits = IMG_PASS_THROUGH,
+    .traits = IMG_PASS_THROUGH | IMG_GROWS,
     .state_size = sizeof(struct raw_state), .options = raw_options,
     .create_size = sizeof(struct raw_create_options), .open_size = sizeof(struct raw_open_options),
     .open = raw_open, .create = raw_create,

@@ -61,13 +61,47 @@ int vdi_put_entry(struct img *image, uint32_t block, uint32_t value)
     return 0;
 }
 
+/* How many bytes of a block are on the disk? */
+static uint64_t block_length(const struct img *image, uint32_t block)
+{
+    uint64_t start = (uint64_t)block << VDI_BLOCK_BITS;
+
+    return start < image->size ? img_min(VDI_BLOCK, image->size - start) : 0;
+}
+
+bool vdi_block_is_there(struct img *image, uint32_t block, uint32_t entry)
+{
+    return !vdi_has_place(entry) ||
+           img_has_bytes(image, image->file, vdi_place(vdi_state(image), entry), block_length(image, block));
+}
+
+int vdi_look_for_missing(struct img *image)
+{
+    const struct vdi *s = vdi_state(image);
+    const uint8_t *entries;
+    uint32_t count;
+
+    if (!img_has_bytes(image, image->file, s->map_offset, (uint64_t)s->blocks * ENTRY))
+        return -IMG_ETRUNCATED;
+    for (uint32_t block = 0; block < s->blocks; block += count) {
+        int status = vdi_entries(image, block, &entries, &count);
+        if (status < 0)
+            return status;
+        for (uint32_t i = 0; i < count; i++)
+            vdi_block_is_there(image, block + i, img_get_le32(entries + 4 * i));
+    }
+    return 0;
+}
+
 static int look(struct img *image, uint64_t table, uint64_t guest, struct img_extent *block)
 {
     const struct vdi *s = vdi_state(image);
-    uint32_t entry = VDI_UNALLOCATED;
-    int status = vdi_get_entry(image, (uint32_t)(guest >> VDI_BLOCK_BITS), &entry);
+    uint32_t entry = VDI_UNALLOCATED, index = (uint32_t)(guest >> VDI_BLOCK_BITS);
+    int status = index < s->blocks ? vdi_get_entry(image, index, &entry) : 0;
 
     (void)table;
+    if (status == 0 && index < s->blocks)
+        status = img_check_table(image, image->file, s->map_offset + (guest >> VDI_BLOCK_BITS) * ENTRY, ENTRY);
     if (status < 0)
         return status;
     /* What is discarded reads as zeroes, but what was never written is the parent's. */

@@ -57,7 +57,8 @@ static int read_header(struct img *image, struct img_error *err)
         return status;
     s->blocks = img_get_le32(head + VDI_BLOCKS);
     room = (uint64_t)s->blocks << VDI_BLOCK_BITS;
-    if (size > room)
+    /* Old versions of qemu-img rounded the number of blocks down: the last one reads as zeroes. */
+    if (size > room && size - room >= VDI_BLOCK)
         return img_error_set(err, ENOTSUP, "unsupported VDI image (disk size %" PRIu64 ", image bitmap has room for "
                              "%" PRIu64 ")", size, room);
     s->type = img_get_le32(head + VDI_TYPE);
@@ -137,5 +138,6 @@ const struct img_driver img_driver_vdi = {
     .open = vdi_open, .close = vdi_close, .create = vdi_create, .zero = vdi_zero, .map = vdi_map,
     .reserve = vdi_reserve, .publish = vdi_publish, .cancel = vdi_cancel,
     .check_parent = vdi_check_parent, .parent_suffix = ".vdi",
-    .flush = vdi_flush, .check = vdi_check, .zero_initialised = vdi_zero_initialised,
+    .flush = vdi_flush, .resize = vdi_resize, .check = vdi_check, .look_for_missing = vdi_look_for_missing,
+    .zero_initialised = vdi_zero_initialised,
 };

@@ -28,14 +28,13 @@ static void set_used(struct vdi *s, uint32_t place, bool used)
         s->used[place / 8] &= (uint8_t)~bit;
 }
 
-/* Places from `blocks` on are invalid or special values: they are never allocated, so ignore them. */
-static void take(struct vdi *s, uint32_t place)
+/* Places from `blocks` on are invalid, unless they are in the file: a killed resize leaves such.  None is allocated. */
+static void take(struct vdi *s, uint32_t place, uint64_t size)
 {
-    if (place >= s->blocks)
-        return;
     if (place < s->tracked)
         set_used(s, place, true);
-    s->end = (uint32_t)img_max(s->end, place + 1);
+    if (place < s->blocks || (vdi_has_place(place) && vdi_place(s, place) + VDI_BLOCK <= size))
+        s->end = (uint32_t)img_max(s->end, place + 1);
 }
 
 int vdi_prepare_to_write(struct img *image)
@@ -54,10 +53,10 @@ int vdi_prepare_to_write(struct img *image)
         if (status < 0)
             return status;
         for (uint32_t i = 0; i < count; i++)
-            take(s, img_get_le32(entries + 4 * i));
+            take(s, img_get_le32(entries + 4 * i), size);
     }
     if (in_file < s->blocks)
-        take(s, 0);
+        take(s, 0, size);
     if (size > s->data_offset)
         s->first_fresh = (uint32_t)img_min(img_div_up(size - s->data_offset, VDI_BLOCK), s->blocks);
     return 0;
@@ -81,6 +80,9 @@ int vdi_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_
     uint64_t inside = offset & (VDI_BLOCK - 1), start = offset - inside;
     uint64_t end = img_min(start + VDI_BLOCK, image->size);
 
+    /* The map lacks the last block of the disk. */
+    if (block >= s->blocks)
+        return -EIO;
     int status = vdi_get_entry(image, block, &place);
     if (status < 0)
         return status;

@@ -13,6 +13,7 @@
  *   reserve.c   guest writes: a block, its bytes, then the entry of the block map; zeroes
  *   parent.c    the parent of a differencing image
  *   check.c     checks the block map
+ *   resize.c    a larger disk: a longer block map
  *   create.c    new images
  */
 #ifndef VDI_H
@@ -89,6 +90,9 @@ int vdi_entries(struct img *image, uint32_t block, const uint8_t **entries, uint
 int vdi_get_entry(struct img *image, uint32_t block, uint32_t *value);
 /* Change an entry in memory; img_pages_write writes it. */
 int vdi_put_entry(struct img *image, uint32_t block, uint32_t value);
+/* Does the file have the bytes of a block whose entry is this one? */
+bool vdi_block_is_there(struct img *image, uint32_t block, uint32_t entry);
+int vdi_look_for_missing(struct img *image);
 /* Map one run of blocks that are adjacent in the file, or unallocated. */
 int vdi_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
@@ -108,6 +112,9 @@ int vdi_check_parent(struct img *image, struct img *candidate, struct img_error 
 
 /* check.c */
 int vdi_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
+
+/* resize.c */
+int vdi_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
 
 /* create.c */
 struct vdi_create_options {

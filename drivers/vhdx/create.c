@@ -123,7 +123,7 @@ static void lay_out(struct plan *plan)
     s->block_bits = (unsigned)__builtin_ctz(s->block_size);
     s->ratio_bits = VHDX_CHUNK_BITS + (unsigned)__builtin_ctz(s->logical_sector) - s->block_bits;
     s->blocks = img_div_up(plan->size, s->block_size);
-    s->entries = vhdx_bat_entries(s);
+    s->entries = vhdx_bat_entries(s, s->blocks);
 
     img_uuid_make(random);
     s->header.sequence = img_get_le32(random);

@@ -213,3 +213,30 @@ int vhdx_read_regions(struct img *image, struct img_error *err)
     qsort(s->sorted, s->regions.count, sizeof *s->sorted, by_place);
     return 0;
 }
+
+static int name_in(struct img *image, uint64_t place, const uint8_t *table)
+{
+    int ret = img_pwrite(image->file, table, place, VHDX_TABLE_BYTES);
+
+    return ret < 0 ? ret : img_barrier(image);
+}
+
+/* The first copy counts if it is valid, so the second is whole when the first is written. */
+int vhdx_name_bat(struct img *image, uint64_t offset, uint32_t length)
+{
+    CLEANUP_FREE uint8_t *table = malloc(VHDX_TABLE_BYTES);
+    int ret = table ? load_table(image, table) : -ENOMEM;
+
+    for (uint32_t i = 0; ret == 0 && i < img_get_le32(table + 8); i++) {
+        uint8_t *entry = table + 16 + i * VHDX_TABLE_ENTRY;
+        if (memcmp(entry, vhdx_bat_guid, VHDX_GUID) != 0)
+            continue;
+        img_put_le64(entry + 16, offset);
+        img_put_le32(entry + 24, length);
+    }
+    if (ret == 0) {
+        vhdx_seal(table, VHDX_TABLE_BYTES);
+        ret = name_in(image, VHDX_REGIONS_2, table);
+    }
+    return ret < 0 ? ret : name_in(image, VHDX_REGIONS_1, table);
+}

@@ -24,13 +24,16 @@ static unsigned entry_capacity(const struct vhdx *s)
 /* ---- Entries -------------------------------------------------------------------------- */
 
 struct page {
-    uint64_t number;                /* in the BAT */
+    uint64_t number;                /* in the BAT; NOT_OF_BAT: it is at `offset` of the file */
+    uint64_t offset;
     uint8_t bytes[VHDX_SECTOR];
 };
 
-static uint64_t page_offset(const struct vhdx *s, uint64_t number)
+#define NOT_OF_BAT UINT64_MAX
+
+static uint64_t page_offset(const struct vhdx *s, const struct page *page)
 {
-    return s->bat_offset + number * VHDX_SECTOR;
+    return page->number == NOT_OF_BAT ? page->offset : s->bat_offset + page->number * VHDX_SECTOR;
 }
 
 static void put_page(const struct vhdx *s, const struct page *page, uint64_t sequence, uint8_t *descriptor,
@@ -39,7 +42,7 @@ static void put_page(const struct vhdx *s, const struct page *page, uint64_t seq
     memcpy(descriptor, "desc", 4);
     memcpy(descriptor + 4, page->bytes + VHDX_SECTOR - 4, 4);
     memcpy(descriptor + 8, page->bytes, 8);
-    img_put_le64(descriptor + 16, page_offset(s, page->number));
+    img_put_le64(descriptor + 16, page_offset(s, page));
     img_put_le64(descriptor + 24, sequence);
 
     memcpy(sector, "data", 4);
@@ -134,9 +137,9 @@ static int commit_pages(struct img *image, const struct page *pages, unsigned co
         ret = write_entry(image, pages, count, end);
     for (unsigned i = 0; ret == 0 && i < count; i++) {
         IMG_EVENT(image->file, l2_update);
-        ret = img_pwrite(image->file, pages[i].bytes, page_offset(s, pages[i].number), VHDX_SECTOR);
+        ret = img_pwrite(image->file, pages[i].bytes, page_offset(s, &pages[i]), VHDX_SECTOR);
     }
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count && pages[i].number != NOT_OF_BAT; i++)
         vhdx_bat_left(s, pages[i].number, ret == 0);
     return ret;
 }
@@ -172,6 +175,26 @@ int vhdx_commit(struct img *image)
     s->dirty |= ret < 0;
     img_table_arrived(image);
     return ret;
+}
+
+int vhdx_write_size(struct img *image, uint64_t size)
+{
+    struct vhdx *s = vhdx_state(image);
+    CLEANUP_FREE struct page *page = malloc(sizeof *page);
+    size_t inside = s->size_place % VHDX_SECTOR;
+    int ret;
+
+    if (!page)
+        return -ENOMEM;
+    if (inside > VHDX_SECTOR - 8)
+        return -ENOTSUP;
+    page->number = NOT_OF_BAT;
+    page->offset = s->size_place - inside;
+    ret = vhdx_read(image, page->bytes, page->offset, VHDX_SECTOR);
+    img_put_le64(page->bytes + inside, size);
+    if (ret == 0)
+        ret = commit_pages(image, page, 1);
+    return ret < 0 ? ret : img_barrier(image);
 }
 
 int vhdx_end(struct img *image)

@@ -87,6 +87,7 @@ static int read_items(struct img *image, const struct table *table)
     s->keeps_blocks = img_get_le32(parameters + 4) & VHDX_LEAVE_ALLOCATED;
     s->differencing = img_get_le32(parameters + 4) & VHDX_HAS_PARENT;
     s->disk_size = img_get_le64(size);
+    s->size_place = table->place[DISK_SIZE];
     s->logical_sector = img_get_le32(logical);
     s->physical_sector = img_get_le32(physical);
     return 0;
@@ -110,14 +111,14 @@ static int read_parent(struct img *image, const struct table *table, struct img_
 }
 
 /* Without a parent the table ends with the last block, else with the bitmap of the last chunk. */
-uint64_t vhdx_bat_entries(const struct vhdx *s)
+uint64_t vhdx_bat_entries(const struct vhdx *s, uint64_t blocks)
 {
-    uint64_t chunks = (s->blocks + (1ull << s->ratio_bits) - 1) >> s->ratio_bits;
+    uint64_t chunks = (blocks + (1ull << s->ratio_bits) - 1) >> s->ratio_bits;
 
     if (s->differencing)
         return chunks * ((1ull << s->ratio_bits) + 1);
     /* (32 bits wide even without blocks: images from qemu-img have a table of that size) */
-    return s->blocks + ((uint32_t)(s->blocks - 1) >> s->ratio_bits);
+    return blocks + ((uint32_t)(blocks - 1) >> s->ratio_bits);
 }
 
 static int check_items(struct vhdx *s)
@@ -131,7 +132,7 @@ static int check_items(struct vhdx *s)
     s->block_bits = (unsigned)__builtin_ctz(s->block_size);
     s->ratio_bits = VHDX_CHUNK_BITS + (unsigned)__builtin_ctz(s->logical_sector) - s->block_bits;
     s->blocks = img_div_up(s->disk_size, s->block_size);
-    s->entries = vhdx_bat_entries(s);
+    s->entries = vhdx_bat_entries(s, s->blocks);
     return s->entries * 8 > s->bat_length ? -EINVAL : 0;
 }
 

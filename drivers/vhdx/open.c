@@ -112,7 +112,7 @@ const struct img_driver img_driver_vhdx = {
     .state_size = sizeof(struct vhdx), .options = vhdx_options, .create_size = sizeof(struct vhdx_create_options),
     .open = vhdx_open, .close = vhdx_close, .create = vhdx_create, .zero = vhdx_zero,
     .flush = vhdx_flush, .map = vhdx_map, .reserve = vhdx_reserve, .publish = vhdx_publish,
-    .check = vhdx_check, .zero_initialised = zero_initialised, .check_parent = vhdx_check_parent,
+    .resize = vhdx_resize, .check = vhdx_check, .zero_initialised = zero_initialised, .check_parent = vhdx_check_parent,
     .parent_fixed = "The parent of a vhdx image cannot be written to: it would no longer be the disk that the image "
                     "was made on",
 };

@@ -12,6 +12,7 @@
  *   log.c        replays the log of the last writer
  *   journal.c    our own log, through which BAT pages are written
  *   check.c      checks the BAT
+ *   resize.c     a larger disk
  *   create.c     new images
  *   bytes.c      checksums, reading metadata
  */
@@ -90,6 +91,7 @@ struct vhdx {
     uint32_t bat_length, metadata_length;
 
     uint64_t disk_size;             /* as stored */
+    uint64_t size_place;            /* where, in the file */
     uint32_t block_size;
     unsigned block_bits, ratio_bits;            /* log2 of the block size, and of the chunk ratio */
     uint32_t logical_sector, physical_sector;
@@ -143,6 +145,8 @@ uint64_t vhdx_header_place(unsigned which);
 void vhdx_build_header(const struct vhdx_header *header, uint8_t bytes[VHDX_HEADER_BYTES]);
 /* Write both headers, one after the other, each durably before the other is touched. */
 int vhdx_write_headers(struct img *image);
+/* Let both copies of the region table name another place of the BAT, durably. */
+int vhdx_name_bat(struct img *image, uint64_t offset, uint32_t length);
 /* Does the range overlap a region?  *with is the one to report. */
 bool vhdx_overlaps(const struct vhdx *s, uint64_t start, uint64_t end, struct vhdx_range *with);
 void vhdx_tell_overlap(uint64_t start, uint64_t end, const struct vhdx_range *with);
@@ -154,7 +158,7 @@ int vhdx_read_metadata(struct img *image, struct img_error *err);
  * VHDX_TABLE_BYTES + VHDX_SECTOR + locator_length long and zeroed. */
 void vhdx_build_metadata(const struct vhdx *s, const uint8_t *locator, size_t locator_length, uint8_t *table);
 /* Number of BAT entries that a disk needs. */
-uint64_t vhdx_bat_entries(const struct vhdx *s);
+uint64_t vhdx_bat_entries(const struct vhdx *s, uint64_t blocks);
 
 /* parent.c */
 /* What the item "parent locator" says; `length` bytes. */
@@ -175,6 +179,8 @@ int vhdx_begin(struct img *image);
 /* All dirty pages of the BAT, through the log, to their places.  In an armed flush (io/waiting.h) image->lock is released
  * while the file is synced, and pages that are dirty by then are for the next commit. */
 int vhdx_commit(struct img *image);
+/* The size of the disk, through the log. */
+int vhdx_write_size(struct img *image, uint64_t size);
 /* At close: leave nothing to replay. */
 int vhdx_end(struct img *image);
 
@@ -224,6 +230,9 @@ int vhdx_allocate(struct img *image, uint64_t *host);
 /* Check all entries of the BAT, up to the first error: for open. */
 int vhdx_scan_bat(struct img *image, struct img_error *err);
 int vhdx_check(struct img *image, unsigned repair, struct img_check *result, struct img_error *err);
+
+/* resize.c */
+int vhdx_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
 
 /* open.c */
 extern const struct img_driver img_driver_vhdx;

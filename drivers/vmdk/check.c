@@ -12,16 +12,29 @@ static int behind_end(uint64_t offset)
     return -EINVAL;
 }
 
+/* The first sector of a flat extent that is not in its file. */
+static uint64_t start_of_missing(const struct vmdk_extent *extent)
+{
+    uint64_t length = img_length(extent->file, true);
+
+    return extent->start + (length > extent->host ? img_align_down(length - extent->host, VMDK_SECTOR) : 0);
+}
+
 static int check_grain(struct img *image, struct vmdk_extent *extent, uint64_t index, uint64_t offset)
 {
     enum img_extent_kind kind;
-    uint64_t host;
+    uint64_t host, length;
 
     if (vmdk_find_grain(image, extent, index, &kind, &host) < 0) {
         img_notice(IMG_NOTE, "ERROR: could not get cluster_offset for sector %" PRIu64, offset / VMDK_SECTOR);
         return -EPERM;
     }
-    return (kind == IMG_DATA || kind == IMG_CODED) && host >= img_size(extent->file) ? behind_end(offset) : 0;
+    if (kind != IMG_DATA && kind != IMG_CODED)
+        return 0;
+    if (host >= img_size(extent->file) || vmdk_grain_length(image, extent, index, kind, host, &length) < 0 ||
+        !img_has_bytes(image, extent->file, host, length))
+        return behind_end(offset);
+    return 0;
 }
 
 /* Check the grains of one table, if present. */
@@ -34,6 +47,8 @@ static int check_table(struct img *image, struct vmdk_extent *extent, uint64_t f
         return check_grain(image, extent, first, extent->start + first * extent->grain);
     if (table == 0)
         return 0;
+    if (!vmdk_table_is_there(image, extent, table, grains - first))
+        return behind_end(extent->start + first * extent->grain);
     while (first < last && ret == 0) {
         /* Tables may be there many times, and hardly hold a thing. */
         uint64_t empty = vmdk_count_empty(image, extent, table, first);
@@ -48,7 +63,7 @@ static int check_extent(struct img *image, struct vmdk_extent *extent)
 {
     uint64_t grains = img_div_up(extent->end - extent->start, extent->grain);
     uint64_t known = img_min(grains, vmdk_known_grains(extent)), all = extent->tables * extent->table_entries;
-    int ret = 0;
+    int ret = vmdk_directory_is_there(image, extent) ? 0 : behind_end(extent->start);
 
     for (uint64_t first = 0; first < known && ret == 0; first += extent->table_entries)
         ret = check_table(image, extent, first, grains);
@@ -71,8 +86,8 @@ int vmdk_check(struct img *image, unsigned repair, struct img_check *result, str
 
         if (extent->grain)
             ret = check_extent(image, extent);
-        else if (extent->kind == VMDK_FLAT && extent->end > extent->start && extent->host >= img_size(extent->file))
-            ret = behind_end(extent->start);
+        else if (extent->kind == VMDK_FLAT && !vmdk_flat_is_there(image, extent))
+            ret = behind_end(img_max(extent->start, start_of_missing(extent)));
     }
     return ret < 0 ? img_error_errno(err, -ret, "Check failed") : 0;
 }

@@ -44,23 +44,22 @@ int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t inde
 
 /* ---- Coded grains --------------------------------------------------------------------------- */
 
-/* The length in the marker before the grain, cut at the end of the file; only the marker if it is invalid. */
+/* The length in the marker before the grain; only the marker if it is invalid.  Without a marker it is unknown. */
 static int coded_length(struct img *image, const struct vmdk_extent *extent, uint64_t host, uint64_t *length)
 {
     uint8_t marker[VMDK_GRAIN_MARKER];
-    uint64_t most = 2 * extent->grain, size = img_size(extent->file);
+    uint64_t most = 2 * extent->grain;
     int ret;
 
-    if (!extent->markers) {
-        *length = host < size ? img_min(most, size - host) : 1;
+    *length = most;
+    if (!extent->markers)
         return 0;
-    }
     /* This is the last read for an answer, so the lock is no longer needed. */
     ret = img_within(host, sizeof marker, INT64_MAX) ? img_read_aside(image, extent->file, marker, host, sizeof marker)
                                                      : -EIO;
     *length = sizeof marker;
     if (ret == 0 && img_get_le32(marker + 8) <= most)
-        *length += img_min(img_get_le32(marker + 8), host + sizeof marker < size ? size - host - sizeof marker : 0);
+        *length += img_get_le32(marker + 8);
     return ret;
 }
 
@@ -162,6 +161,75 @@ static int refuse_access(struct img *image, const struct vmdk_extent *extent)
     return -EACCES;
 }
 
+/* ---- Truncated files ---------------------------------------------------------------------------- */
+
+/* A flat file may end inside its last sector. */
+bool vmdk_flat_is_there(struct img *image, const struct vmdk_extent *extent)
+{
+    uint64_t length = extent->end - extent->start;
+
+    return img_within(extent->host, length, img_align_up(img_length(extent->file, true), VMDK_SECTOR)) ||
+           img_has_bytes(image, extent->file, extent->host, length);
+}
+
+bool vmdk_table_is_there(struct img *image, const struct vmdk_extent *extent, uint64_t table, uint64_t grains)
+{
+    return img_has_bytes(image, extent->file, table, img_min(extent->table_entries, grains) * extent->entry_size);
+}
+
+bool vmdk_directory_is_there(struct img *image, const struct vmdk_extent *extent)
+{
+    uint64_t grains = img_div_up(extent->end - extent->start, extent->grain);
+    uint64_t tables = img_min(extent->tables, img_div_up(grains, extent->table_entries));
+
+    return img_has_bytes(image, extent->file, extent->directory, tables * extent->entry_size);
+}
+
+int vmdk_grain_length(struct img *image, const struct vmdk_extent *extent, uint64_t index, enum img_extent_kind kind,
+                      uint64_t host, uint64_t *length)
+{
+    *length = img_min(extent->grain, extent->end - extent->start - index * extent->grain);
+    if (kind != IMG_CODED)
+        return 0;
+    *length = 1;
+    return extent->markers ? coded_length(image, extent, host, length) : 0;
+}
+
+static int look_at_tables(struct img *image, struct vmdk_extent *extent)
+{
+    uint64_t grains = img_div_up(extent->end - extent->start, extent->grain), index = 0, table;
+
+    if (!vmdk_directory_is_there(image, extent))
+        return -IMG_ETRUNCATED;
+    while (index < img_min(grains, vmdk_known_grains(extent))) {
+        int ret = vmdk_find_table(image, extent, index, &table);
+        uint64_t empty = ret == 0 && !table ? vmdk_count_empty(image, extent, 0, index) : 0;
+
+        if (ret < 0)
+            return ret;
+        if (table)
+            vmdk_table_is_there(image, extent, table, grains - index);
+        index += img_max(empty, extent->table_entries);
+    }
+    return 0;
+}
+
+int vmdk_look_for_missing(struct img *image)
+{
+    struct vmdk *s = vmdk_state(image);
+    int ret = 0;
+
+    for (size_t i = 0; i < s->extents.count && ret == 0; i++) {
+        struct vmdk_extent *extent = &s->extents.at[i];
+
+        if (extent->grain)
+            ret = look_at_tables(image, extent);
+        else if (extent->kind == VMDK_FLAT)
+            vmdk_flat_is_there(image, extent);
+    }
+    return ret;
+}
+
 int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     struct vmdk_extent *from = vmdk_extent_at(image, offset);
@@ -182,7 +250,7 @@ int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_ext
         return refuse_access(image, from);
     case VMDK_FLAT:
         extent->kind = IMG_DATA;
-        extent->host_valid = extent->recurse = true;
+        extent->host_valid = extent->recurse = extent->raw = true;
         extent->file = from->file;
         extent->host = from->host + (offset - from->start);
         break;

@@ -215,10 +215,10 @@ const struct img_driver img_driver_vmdk = {
     .decode = vmdk_decode,
     .reserve_coded = vmdk_reserve_coded,
     .check = vmdk_check,
+    .look_for_missing = vmdk_look_for_missing,
     .info = vmdk_info,
     .zero_initialised = vmdk_zero_initialised,
     .is_backing = vmdk_is_backing,
     .backing_refused = vmdk_backing_refused,
     .whole_name = vmdk_whole_name,
-    .resize_advice = "a vmdk image keeps its size: convert it to raw or qcow2, resize that, and convert it back",
 };

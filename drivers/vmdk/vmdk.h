@@ -220,6 +220,14 @@ int vmdk_entry_means(const struct vmdk_extent *extent, uint64_t entry, enum img_
 /* The same for the grain at `index`; a hole if it has no table. */
 int vmdk_find_grain(struct img *image, struct vmdk_extent *extent, uint64_t index, enum img_extent_kind *kind,
                     uint64_t *host);
+/* Is a flat extent, or the table of that many grains, in the file? */
+bool vmdk_flat_is_there(struct img *image, const struct vmdk_extent *extent);
+bool vmdk_table_is_there(struct img *image, const struct vmdk_extent *extent, uint64_t table, uint64_t grains);
+bool vmdk_directory_is_there(struct img *image, const struct vmdk_extent *extent);
+/* The bytes of a grain in the file, without those behind the end of the disk. */
+int vmdk_grain_length(struct img *image, const struct vmdk_extent *extent, uint64_t index, enum img_extent_kind kind,
+                      uint64_t host, uint64_t *length);
+int vmdk_look_for_missing(struct img *image);
 int vmdk_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 int vmdk_decode(struct img *image, const void *coded, size_t coded_length, void *plain, size_t length);
 

@@ -200,6 +200,14 @@ static int look_at_sectors(struct img *image, uint64_t table, uint64_t guest, st
     return 0;
 }
 
+/* The places of the blocks of a dynamic disk were looked at when it was opened. */
+int vpc_look_for_missing(struct img *image)
+{
+    if (vpc_state(image)->fixed)
+        img_has_bytes(image, image->file, 0, image->size);
+    return 0;
+}
+
 int vpc_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
     const struct vpc *s = vpc_state(image);

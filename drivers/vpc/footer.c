@@ -60,19 +60,27 @@ struct vpc_geometry vpc_geometry_for(uint64_t sectors)
     return geometry;
 }
 
-/* These creators use the geometry; all others the bytes. */
-static bool counts_by_geometry(const uint8_t *creator)
+struct vpc_geometry vpc_geometry_within(uint64_t sectors)
+{
+    return sectors >= vpc_geometry_sectors(vpc_largest) ? vpc_largest : geometry_by_rule(sectors);
+}
+
+struct vpc_geometry vpc_footer_geometry(const uint8_t *footer)
+{
+    return (struct vpc_geometry){ img_get_be16(footer + VPC_CYLINDERS), footer[VPC_HEADS],
+                                  footer[VPC_SECTORS_PER_TRACK] };
+}
+
+bool vpc_counts_by_geometry(const uint8_t *creator)
 {
     return memcmp(creator, "vpc ", 4) == 0 || memcmp(creator, "qemu", 4) == 0;
 }
 
 uint64_t vpc_disk_sectors(const uint8_t *footer, const char *calc)
 {
-    struct vpc_geometry geometry = { img_get_be16(footer + VPC_CYLINDERS), footer[VPC_HEADS],
-                                     footer[VPC_SECTORS_PER_TRACK] };
-    uint64_t by_geometry = vpc_geometry_sectors(geometry);
+    uint64_t by_geometry = vpc_geometry_sectors(vpc_footer_geometry(footer));
     uint64_t by_bytes = img_get_be64(footer + VPC_CURRENT_SIZE) / VPC_SECTOR;
-    bool wanted = calc ? strcmp(calc, "chs") == 0 : counts_by_geometry(footer + VPC_CREATOR);
+    bool wanted = calc ? strcmp(calc, "chs") == 0 : vpc_counts_by_geometry(footer + VPC_CREATOR);
 
     /* The largest geometry stands for all larger disks. */
     if (by_geometry == vpc_geometry_sectors(vpc_largest))

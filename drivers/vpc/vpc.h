@@ -90,6 +90,11 @@ uint64_t vpc_geometry_sectors(struct vpc_geometry geometry);
 /* The smallest geometry, by the specification, with room for that many sectors; or the largest there is. */
 struct vpc_geometry vpc_geometry_for(uint64_t sectors);
 extern const struct vpc_geometry vpc_largest;
+/* The largest by the specification that is not larger than the disk; and the one in a footer. */
+struct vpc_geometry vpc_geometry_within(uint64_t sectors);
+struct vpc_geometry vpc_footer_geometry(const uint8_t *footer);
+/* These creators use the geometry; all others the bytes. */
+bool vpc_counts_by_geometry(const uint8_t *creator);
 /*
  * Number of sectors of the disk that a footer describes; `calc`: how the user wants it computed, NULL: as its
  * creator does.
@@ -108,6 +113,7 @@ int vpc_open_dynamic(struct img *image, struct img_error *err);
 int vpc_find_block(struct img *image, uint64_t index, uint64_t *host);
 /* Set the place of a block's bitmap to `place`. */
 int vpc_set_block(struct img *image, uint64_t index, uint64_t place);
+int vpc_look_for_missing(struct img *image);
 int vpc_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent);
 
 /* bitmap.c */
@@ -148,6 +154,9 @@ int vpc_publish(struct img *image, struct img_reservation *at);
 int vpc_reserve(struct img *image, uint64_t offset, uint64_t length, struct img_reservation *to);
 int vpc_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int vpc_flush(struct img *image);
+
+/* resize.c */
+int vpc_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err);
 
 /* The first second of the year 2000, from which the format counts. */
 #define VPC_EPOCH 946684800

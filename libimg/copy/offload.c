@@ -29,7 +29,7 @@ bool copy_leaves_data(const struct copy_job *job, struct img_extent *extent)
     uint64_t first = img_align_up(extent->offset, job->write_unit), last = img_align_down(end, job->write_unit);
 
     if (job->offload == OFFLOAD_NONE || extent->kind != IMG_DATA || !extent->host_valid || extent->via ||
-        extent->stale || !extent->file->driver->copy_range || first >= last)
+        extent->stale || extent->missing || !extent->file->driver->copy_range || first >= last)
         return false;
     extent->length = (first > extent->offset ? first : last) - extent->offset;
     return first == extent->offset;

@@ -97,6 +97,12 @@ static int read_extent(struct copy_job *job, const struct img_extent *extent, un
         ret = img_read_extent(extent, buffer, extent->offset, length);
     else
         ret = copy_read_source(job, buffer, extent->offset, length);
+    if (ret == -IMG_ETRUNCATED && job->what->salvage) {
+        /* No part of it can be read, as the map ends where the file does. */
+        memset(buffer, 0, length);
+        tell_salvaged(job, IMG_COPY_READING, extent->offset, ret);
+        return 0;
+    }
     if (ret < 0 && job->what->salvage) {
         salvage(job, buffer, extent->offset, length);
         ret = 0;

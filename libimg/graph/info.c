@@ -83,10 +83,12 @@ int img_resize(struct img *image, uint64_t size, const char *preallocation, stru
         return ret;
     }
     IMG_TRACE(resize, image, size, 0);
-    if (!image->driver->resize && image->driver->resize_advice)
-        img_error_advise(err, "%s", image->driver->resize_advice);
-    if (!image->driver->resize)
-        return img_error_set(err, ENOTSUP, "Image format driver does not support resize");
+    if (!image->driver->resize) {
+        img_error_set(err, ENOTSUP, "Image format driver does not support resize");
+        img_error_advise(err, "a %s image keeps its size: convert it to raw or qcow2, resize that, and convert it back",
+                         image->driver->name);
+        return -ENOTSUP;
+    }
     ret = image->driver->resize(image, size, preallocation, err);
     img_written(image);
     if (ret < 0 && !err->text)

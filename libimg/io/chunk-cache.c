@@ -50,6 +50,11 @@ int img_scratch_load(struct img_scratch *scratch, struct img *file, uint64_t off
     return room(scratch, *length) ? img_pread(file, scratch->bytes, offset, *length) : -ENOMEM;
 }
 
+int img_scratch_failed(struct img *image, struct img *file, uint64_t offset, size_t length, int ret)
+{
+    return ret == -ENOMEM || img_has_bytes(image, file, offset, length) ? ret : -IMG_ETRUNCATED;
+}
+
 struct img_chunk_cache *img_chunk_cache_new(struct img *image, const struct img_chunks *chunks)
 {
     struct img_chunk_cache *cache = img_calloc(1, sizeof *cache);

@@ -18,6 +18,9 @@ struct img_scratch {
 /* Read [offset, offset+length) of `file` into it.  At end of file *length becomes shorter.  -EIO: nothing to read. */
 int img_scratch_load(struct img_scratch *scratch, struct img *file, uint64_t offset, size_t *length);
 
+/* Loading or decoding `length` bytes has failed with `ret`: -IMG_ETRUNCATED if the file has only some of them. */
+int img_scratch_failed(struct img *image, struct img *file, uint64_t offset, size_t length, int ret);
+
 struct img_chunks {
     size_t largest;             /* size of the largest decoded chunk; sizes the cache */
     /* Decoded size of a chunk; 0: no such chunk, or nothing to decode. */

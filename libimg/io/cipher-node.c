@@ -57,9 +57,17 @@ static int cipher_pwrite(struct img *image, const void *buffer, uint64_t offset,
     return ret;
 }
 
+static uint64_t cipher_length(struct img *image, bool now)
+{
+    uint64_t below = img_length(image->file, now), start = ((const struct cipher *)image->state)->start;
+
+    return below > start ? below - start : 0;
+}
+
 static const struct img_driver cipher_driver = {
     IMG_ROW( .name = "cipher", .kind = IMG_ADAPTER ),
     .traits = IMG_WRITES_FUA, .state_size = sizeof(struct cipher), .pread = cipher_pread, .pwrite = cipher_pwrite,
+    .length = cipher_length,
 };
 
 struct img *img_cipher_node_new(const struct img *parent, struct img *below, const struct img_cipher_range *range,

@@ -139,16 +139,23 @@ static int decode(struct img *image, const struct img_extent *extent, void *plai
 {
     uint64_t limit = 2 * (uint64_t)image->limits.cluster + 4096;
     CLEANUP_SCRATCH void *coded = NULL;
+    size_t there;
     int ret;
 
     if (!image->driver->decode || extent->host_length == 0 || extent->host_length > limit)
         return -EIO;
-    coded = img_scratch_get(extent->host_length);
+    there = (size_t)img_min(extent->host_length, img_coded_there(extent));
+    if (there == 0)
+        return img_extent_lacks(extent);
+    coded = img_scratch_get(there);
     if (!coded)
         return -ENOMEM;
     IMG_EVENT(extent->file, read_compressed);
-    ret = img_pread(extent->file, coded, extent->host, extent->host_length);
-    return ret < 0 ? ret : image->driver->decode(image, coded, extent->host_length, plain, image->limits.cluster);
+    ret = img_pread(extent->file, coded, extent->host, there);
+    if (ret == 0)
+        ret = image->driver->decode(image, coded, there, plain, image->limits.cluster);
+    /* The length may be that of whole sectors, and the last of them need not be whole. */
+    return ret < 0 && there < extent->host_length ? img_extent_lacks(extent) : ret;
 }
 
 int img_decoded_read(struct img *image, const struct img_extent *extent, void *buffer, uint64_t offset, size_t length)

@@ -88,6 +88,8 @@ int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offs
     case IMG_DATA:
         break;
     }
+    if (img_extent_there(extent, offset, length) < length)
+        return img_extent_lacks(extent);
     IMG_EVENT(extent->file, read_aio);
     return img_pread_for(extent->file, buffer, host, length, offset);
 }

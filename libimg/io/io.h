@@ -47,6 +47,15 @@ size_t img_coded_bound(const struct img *image);
 int64_t img_encode_cluster(struct img *image, const void *plain, size_t length, void *coded, size_t capacity);
 int img_pwrite_coded(struct img *image, const struct coded_cluster *clusters, size_t count);
 
+/* missing.c ----------------------------------------------------------------- */
+
+/* How many bytes of the DATA from `offset` on are in the storage, or may be read as zeroes behind its end. */
+uint64_t img_extent_there(const struct img_extent *extent, uint64_t offset, uint64_t length);
+/* The same for the coded bytes of a whole CODED extent. */
+uint64_t img_coded_there(const struct img_extent *extent);
+/* Note that the bytes of an extent are missing.  Returns -IMG_ETRUNCATED. */
+int img_extent_lacks(const struct img_extent *extent);
+
 /* map.c ------------------------------------------------------------------- */
 
 /* Go down the chain to the first layer that has an answer, like img_map_chain, but without asking the storage. */

@@ -54,7 +54,7 @@ static int look_below(struct img_extent *extent)
     int ret;
 
     if (extent->host >= size) {
-        /* Metadata may point beyond the end of a file: nothing is there. */
+        /* A cluster may be cut at the end of a file: zeroes follow. */
         extent->kind = IMG_ZERO;
         return 0;
     }
@@ -131,9 +131,16 @@ int img_map_chain(struct img *image, struct img *base, uint64_t offset, uint64_t
 {
     int ret = img_find_layer(image, base, offset, length, extent);
 
-    if (ret < 0 || extent->kind != IMG_DATA || !extent->recurse || !extent->host_valid)
+    uint64_t there;
+
+    if (ret < 0 || extent->kind != IMG_DATA)
         return ret;
-    return look_below(extent);
+    there = img_extent_there(extent, extent->offset, extent->length);
+    extent->missing = there == 0;
+    if (extent->missing)
+        return 0;
+    extent->length = there;
+    return extent->recurse && extent->host_valid ? look_below(extent) : 0;
 }
 
 /* qemu-img opens no vhdx image with a parent, so it has told nothing about one. */
@@ -152,6 +159,8 @@ int img_map_told(struct img *image, uint64_t offset, uint64_t length, struct img
         return 0;
     }
     ret = img_map_chain(image, NULL, offset, length, extent);
+    if (ret == 0 && extent->missing && extent->recurse && extent->host_valid)
+        extent->kind = IMG_ZERO;
     if (ret == 0 && !top->has_parent && is_untold(extent->layer)) {
         extent->kind = IMG_DATA;
         extent->host_valid = extent->recurse = false;

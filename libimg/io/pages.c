@@ -286,7 +286,7 @@ static int make_room(struct img_pages *pages, struct slot *set, bool waits, stru
 static int load(struct img_pages *pages, struct slot *slot, struct img *file, uint64_t offset)
 {
     IMG_EVENT(file, l2_load);
-    int ret = img_pread_padded(file, slot->bytes, offset, pages->page_size);
+    int ret = img_pread_table(pages->image, file, slot->bytes, offset, pages->page_size);
 
     if (ret == 0) {
         slot->file = file;

@@ -25,9 +25,9 @@ int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t of
     int ret;
 
     if (!img_may_wait(image))
-        return img_pread_padded(file, bytes, offset, length);
+        return img_pread_table(image, file, bytes, offset, length);
     left = img_step_out(image);
-    ret = img_pread_padded(file, bytes, offset, length);
+    ret = img_pread_table(image, file, bytes, offset, length);
     img_step_in(image, left);
     return ret;
 }

@@ -55,7 +55,7 @@ static inline void img_rearm(struct img *image, unsigned left)
 unsigned img_step_out(struct img *image);
 void img_step_in(struct img *image, unsigned left);
 
-/* img_pread_padded from `file`, with image->lock released, in an armed call. */
+/* img_pread_table from `file`, with image->lock released, in an armed call. */
 int img_read_aside(struct img *image, struct img *file, void *bytes, uint64_t offset, size_t length);
 /* img_flush of `file`, and img_barrier, in an armed call with image->lock released. */
 int img_flush_aside(struct img *image, struct img *file);

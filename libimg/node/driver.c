@@ -90,9 +90,9 @@ bool img_driver_is_plain(const struct img_driver *driver)
     return driver->kind == IMG_FORMAT && driver->traits & IMG_PASS_THROUGH;
 }
 
-bool img_driver_can_resize(const struct img_driver *driver)
+bool img_driver_grows(const struct img_driver *driver)
 {
-    return driver->resize != NULL;
+    return driver->traits & IMG_GROWS;
 }
 
 bool img_driver_can_create(const struct img_driver *driver)

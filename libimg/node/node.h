@@ -36,6 +36,8 @@ struct img_node {
     struct img_answers answers;     /* used if limits.round_trip is set */
     struct img_stop *stop;          /* of the job that uses the node; NULL: none.  Set while nobody else uses it */
     struct img_decoded *decoded;    /* cache of decompressed clusters; NULL: no driver->decode */
+
+    struct { struct img *file; uint64_t needs, has; } missing;  /* io/missing.c; file NULL: nothing, as far as known */
 };
 
 static inline struct img_node *img_node_of(struct img *image)

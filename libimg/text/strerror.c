@@ -46,6 +46,7 @@ static const struct wording {
     { EHOSTUNREACH, "No route to host" },
     { EINPROGRESS, "Operation now in progress" },
     { EDQUOT, "Disk quota exceeded" },
+    { ENODATA, "Image is truncated" },
 #ifdef __linux__
     { ETIME, "Timer expired" },
     { EBADE, "Invalid exchange" },

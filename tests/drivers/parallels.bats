@@ -510,6 +510,9 @@ no_bundle() {
     pattern vm.hdd/a.raw 77 0 64k
     truncate -s 1k vm.hdd/c.raw
     pattern vm.hdd/c.raw 88 512 512
+    img 1 convert -O raw vm.hdd raw
+    err "qemu-img: Could not open 'vm.hdd': image is truncated: 'vm.hdd/c.raw' needs 65536 bytes, has 1024"
+    truncate -s 64k vm.hdd/c.raw
     img 0 convert -O raw vm.hdd raw
     cp vm.hdd/a.raw want
     img 0 convert -O raw vm.hdd/b.hds b

@@ -120,8 +120,8 @@ blocks() {
     craft x U data_offset=0x481; refused 'unsupported VDI image (unaligned data offset 0x481)'
     craft x U sector_size=4096; refused 'unsupported VDI image (sector size 4096 is not 512)'
     craft x U block_size=524288; refused 'unsupported VDI image (block size 524288 is not 1048576)'
-    craft x U,U disk=2097153
-    refused 'unsupported VDI image (disk size 2097664, image bitmap has room for 2097152)'
+    craft x U,U disk=3145728
+    refused 'unsupported VDI image (disk size 3145728, image bitmap has room for 2097152)'
     craft x U disk=0xffffffffffffffff
     refused 'Unsupported VDI image size (size is 0xffffffffffffffff, max supported is 0x1fffff8000000)'
     craft x U; poke x 0x180 81ffff1f
@@ -324,10 +324,22 @@ reads_right() {
     done
 }
 
-@test "vdi: blocks beyond the end of the file read as zeroes" {
+@test "vdi: blocks beyond the end of the file are missing" {
+    beyond
     craft x 0,1,2
     truncate -s 1049700 x
-    img 0 convert -O raw x out
+    img 1 convert -O raw x out
+    err "qemu-img: Could not open 'x': image is truncated: needs 3146752 bytes, has 1049700"
+    [ ! -e out ]
+    img 2 check x
+    has "$ERR" '^ERROR: 2 blocks lie behind the end of the file: image is truncated: needs 3146752 bytes, has 1049700$'
+    img 0 dd if=x of=out count=2047
+    img 1 dd if=x of=out count=2052
+    img 0 info x
+    img 0 map x
+    img 0 convert --salvage -O raw x out
+    err 'qemu-img: warning: error while reading offset '{1048676,1572864,2097152,2621440}': Image is truncated'
+    [ "$(peek out 1048675 3)" = 020000 ]
     [ "$(peek out 1048575 2)" = 0102 ]
     [ "$(peek out 1048675 2)" = 0200 ]
     [ "$(stat -c %s out)" -eq 3145728 ]
@@ -343,7 +355,8 @@ reads_right() {
         (ulimit -v 1000000; img "$@")
     }
     limited 0 info x
-    limited 0 map -l 10M --output=json x
+    limited 1 map -l 10M --output=json x
+    err 'qemu-img: Could not read file metadata: image is truncated: needs 513 bytes, has 512'
     limited 2 check -q x
     has "$ERR" '^ERROR: allocated blocks mismatch, is 536870784, should be 0$'
 }
@@ -454,10 +467,14 @@ END
 
 @test "vdi: unsupported operations" {
     craft x 0,U
-    img 1 resize x 3M
-    err 'qemu-img: Image format driver does not support resize'
-    img 1 resize --shrink x 1M
-    err 'qemu-img: Image format driver does not support resize'
+    if [ -z "$IMG_IS_PEER" ]; then
+        img 1 resize --shrink x 1M
+        err 'qemu-img: Shrinking images is currently not supported'
+        img 1 resize --preallocation=full x 3M
+        err "qemu-img: Unsupported preallocation mode 'full'"
+        img 1 resize x 512T
+        err 'qemu-img: Unsupported VDI image size (size is 0x2000000000000, max supported is 0x1fffff8000000)'
+    fi
     img 1 amend -o static=on x
     err "qemu-img: Format driver 'vdi' does not support option amendment"
     img 1 snapshot -c a x
@@ -465,4 +482,33 @@ END
     img 1 measure -O vdi --size 1M
     err "qemu-img: Block driver 'vdi' does not support size measurement"
     img 1 rebase -u -b y -F raw x
+}
+
+# ---- resizing
+
+@test "vdi: a map that is one block short, as old versions of qemu-img leave it" {
+    beyond
+    craft x U,U disk=2621440
+    img 0 convert -O raw x out
+    [ "$(stat -c %s out)" -eq 2621440 ]
+    img 0 resize -q x 4M
+    img 0 check x
+    [ "$(peek x 0x180 4)" = 04000000 ]
+}
+
+@test "vdi: a larger map where there is room for it, and in place of the first blocks" {
+    beyond
+    img 0 create -q -f vdi x 100M
+    img 0 create -q -f raw raw 100M
+    pattern raw 17 0 1M; pattern raw 34 5M 1M; pattern raw 51 99M 1M
+    img 0 convert -n -f raw -O vdi raw x
+    img 0 resize x 128M
+    out 'Image resized.'
+    [ "$(peek x 0x154 8)" = 0002000000040000 ]
+    img 0 compare -f vdi -F raw x raw
+    img 0 resize -q x 1T
+    # the map is 4 MiB long
+    [ "$(peek x 0x154 8)" = 0004000000044000 ]
+    img 0 check x
+    img 0 compare -f vdi -F raw x raw
 }

@@ -156,8 +156,12 @@ END
     has "$OUT" '^required size: 4521984$'
     img 1 measure -O vhdx --size 1G
     err "qemu-img: Block driver 'vhdx' does not support size measurement"
-    img 1 resize x 8M
-    err 'qemu-img: Image format driver does not support resize'
+    if [ -z "$IMG_IS_PEER" ]; then
+        img 1 resize --shrink x 1M
+        err 'qemu-img: Shrinking images is currently not supported'
+        img 1 resize x 65T
+        err 'qemu-img: Image size too large; max of 64TB'
+    fi
     img 1 convert -c -f raw -O vhdx raw y
     err 'qemu-img: Compression not supported for this file format'
 }

@@ -734,7 +734,7 @@ END
     craft x 'stream({0: b"x" * 4096}, 1, grain=1 << 21)'
     poke x $((3 * 512 + 8)) 0000f07f
     (ulimit -v 2500000; img 1 convert -f vmdk -O raw x raw)
-    err 'qemu-img: error while reading at byte 0: Invalid argument'
+    err 'qemu-img: error while reading at byte 0: image is truncated: needs 2146436620 bytes, has 7168'
 }
 
 # ---- what there is not

@@ -345,7 +345,7 @@ def damage(rng, folder):
     peer = run(PEER, ['convert', '-f', 'vmdk', '-O', 'raw', 'x.vmdk', 'peer.raw'], folder)
     if peer.code in (0, 1) and first_error(ours).differs(first_error(peer)):
         problems.append(f'convert: {ours.differs(peer)}')
-    elif peer.code == 0 and os.path.getsize(folder + '/ours.raw') < 1 << 27 and \
+    elif peer.code == 0 and ours.code == 0 and os.path.getsize(folder + '/ours.raw') < 1 << 27 and \
             blob(folder + '/ours.raw') != blob(folder + '/peer.raw'):
         problems.append('contents differ')
     return f'{title} {name} {done}', problems

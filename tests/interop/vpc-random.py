@@ -103,7 +103,6 @@ def written(case):
     case.write_by_io('x', size, vpc.BLOCK, ['write -P 7', 'write -P 8', 'write -z', 'write -z -u', 'discard'])
     case.views('x')
     case.same(['dd', '-f', 'vpc', '-O', 'raw', 'if=x', 'of=part', 'bs=3000', 'skip=1', 'count=99'])
-    case.same(['resize', '-f', 'vpc', '--shrink', 'x', str(rng.choice([size // 2, size * 2]))])
     case.write_over('x', size)
     ends_with_footer(case, 'x')
     case.raw('source', MOST, size)

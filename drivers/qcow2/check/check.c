@@ -14,6 +14,7 @@
 static void measure_file(struct qcow2_check *check)
 {
     check->file_size = img_align_up(img_size(check->image->file), 512);
+    check->exact_size = img_length(check->image->file, true);
     check->clusters = img_div_up(check->file_size, check->s->cluster_size);
 }
 

@@ -41,10 +41,14 @@ struct qcow2_check {
     struct img_check *result;
     unsigned repair;
     uint64_t file_size;             /* rounded up to sectors, to decide what lies beyond the end */
+    uint64_t exact_size;            /* not rounded up */
     uint64_t clusters;              /* number of clusters to compare: those of the file, also after extending it */
     struct qcow2_counts counts;
     bool rebuild;                   /* the refcount structures cannot be repaired in place */
     bool plain;                     /* all active entries so far are COPIED, no cluster is used twice */
+    uint64_t cut_coded;             /* the compressed cluster in which the file ends; 0: none was looked at */
+    bool cut_decodable;
+    bool told_old_zero;             /* advice was given */
     bool tables_changed;            /* L2 entries were repaired on disk */
 
     IMG_VECTOR(struct qcow2_range) outside; /* references beyond the end of the file, which a rebuild must not reuse */
@@ -130,6 +134,8 @@ static inline uint32_t qcow2_empty_entries(const struct qcow2 *s, const uint8_t 
     return look ? qcow2_empty_run(s, table, index) : 0;
 }
 /* Count what the L2 table that was read from `offset` refers to, and judge its entries. */
+/* Count an error if the file ends inside a table or a cluster where no writer ends it. */
+void qcow2_check_end(struct qcow2_check *check, uint64_t host, uint64_t length, bool coded);
 int qcow2_check_l2(struct qcow2_check *check, uint64_t offset, uint8_t *table, bool active);
 
 /* bitmaps.c */

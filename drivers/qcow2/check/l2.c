@@ -134,6 +134,49 @@ static void note_allocated(struct qcow2_check *check, bool active, uint64_t offs
     *next = offset + check->s->cluster_size;
 }
 
+/* Can a compressed cluster be decoded, whose last sectors are not in the file?  Many entries may name the same one. */
+static bool is_decodable(struct qcow2_check *check, uint64_t host)
+{
+    size_t there = (size_t)(check->exact_size - host), unit = check->s->cluster_size;
+    CLEANUP_FREE uint8_t *coded = NULL, *plain = NULL;
+
+    if (check->cut_coded == host)
+        return check->cut_decodable;
+    coded = malloc(there);
+    plain = malloc(unit);
+    check->cut_coded = host;
+    check->cut_decodable = coded && plain && img_pread(check->image->file, coded, host, there) == 0 &&
+                           qcow2_decode(check->image, coded, there, plain, unit) == 0;
+    return check->cut_decodable;
+}
+
+/* The file ends inside `length` bytes: a cluster may be cut, but only at the end of a sector, and it has to be decodable. */
+void qcow2_check_end(struct qcow2_check *check, uint64_t host, uint64_t length, bool coded)
+{
+    uint64_t end = check->exact_size;
+
+    if (host + length <= end || qcow2_check_exceeds(check, host, length, check->file_size))
+        return;
+    if (host < end && (coded ? is_decodable(check, host) : end % 512 == 0))
+        return;
+    img_notice(IMG_NOTE, "ERROR cluster at 0x%" PRIx64 " is cut off: the file ends at 0x%" PRIx64, host, end);
+    check->result->corruptions++;
+}
+
+/* In a data file clusters are where the guest sees them. */
+static void judge_data_file(struct qcow2_check *check, uint64_t offset, uint64_t bitmap)
+{
+    struct img *image = check->image;
+    uint64_t length = check->s->cluster_size;
+
+    if (check->s->subclusters > 1)
+        length = (uint64_t)(32 - __builtin_clz((uint32_t)bitmap | 1)) * check->s->subcluster_size;
+    if (offset >= image->size || img_has_bytes(image, image->data_file, offset, img_min(length, image->size - offset)))
+        return;
+    img_notice(IMG_NOTE, "ERROR offset=%" PRIx64 ": Cluster is behind the end of the data file", offset);
+    check->result->corruptions++;
+}
+
 static int judge_compressed(struct qcow2_check *check, const struct place *at, uint64_t entry, uint64_t bitmap)
 {
     uint64_t host, length;
@@ -156,6 +199,7 @@ static int judge_compressed(struct qcow2_check *check, const struct place *at, u
         check->result->corruptions++;
         return 0;
     }
+    qcow2_check_end(check, host, length, true);
     int status = qcow2_check_refer(check, host, length);
     if (status < 0)
         return status;
@@ -168,14 +212,14 @@ static int judge_compressed(struct qcow2_check *check, const struct place *at, u
     return 0;
 }
 
-/* Drop an allocation that holds no data: the entry reads the same without it. */
-static int drop_allocation(struct qcow2_check *check, const struct place *at)
+/* Write another entry.  Returns 1, or 0 if it cannot be written. */
+static int mend_entry(struct qcow2_check *check, const struct place *at, uint64_t entry)
 {
     struct qcow2 *s = check->s;
     uint64_t offset = at->table + (uint64_t)at->index * s->l2_entry_size;
     unsigned section = at->active ? QCOW2_AT_ACTIVE_L2 : QCOW2_AT_INACTIVE_L2;
 
-    img_put_be64(at->bytes, s->subclusters > 1 ? 0 : QCOW2_ZERO);
+    img_put_be64(at->bytes, entry);
     int status = qcow2_check_overlap(check->image, section, offset, 8);
     if (status < 0) {
         img_notice(IMG_NOTE, "ERROR: Overlap check failed");
@@ -192,6 +236,31 @@ static int drop_allocation(struct qcow2_check *check, const struct place *at)
     check->tables_changed = true;
     check->result->corruptions_fixed++;
     return 1;
+}
+
+/* Drop an allocation that holds no data: the entry reads the same without it. */
+static int drop_allocation(struct qcow2_check *check, const struct place *at)
+{
+    return mend_entry(check, at, check->s->subclusters > 1 ? 0 : QCOW2_ZERO);
+}
+
+/*
+ * Version 2 has no zero clusters.  Without a backing file an entry of 0 reads the same; with one, nothing but a cluster of
+ * zeroes does.  Returns 1 if the entry was removed.
+ */
+static int judge_old_zero(struct qcow2_check *check, const struct place *at, uint64_t entry)
+{
+    bool mend = check->repair & IMG_REPAIR_ERRORS && !check->image->backing_name;
+
+    img_notice(IMG_NOTE, "%s zero cluster in an image of version 2: L2 offset: 0x%" PRIx64 ", L2 index: %" PRIu32
+               ", entry=0x%" PRIx64, mend ? "Repairing" : "ERROR", at->table, at->index, entry);
+    if (!check->told_old_zero)
+        img_notice(IMG_ADVICE, "amend -o compat=1.1 makes these entries valid");
+    check->told_old_zero = true;
+    if (mend)
+        return mend_entry(check, at, 0);
+    check->result->corruptions++;
+    return 0;
 }
 
 /* Returns 1 if the entry was removed. */
@@ -233,6 +302,10 @@ static int judge_allocated(struct qcow2_check *check, const struct place *at, en
     if (status != 0)
         return status < 0 ? status : 0;
     note_allocated(check, at->active, offset, at->next);
+    if (has_data && check->image->data_file)
+        judge_data_file(check, offset, bitmap);
+    else if (has_data)
+        qcow2_check_end(check, offset, s->cluster_size, false);
     return check->image->data_file ? 0 : qcow2_check_refer(check, offset, s->cluster_size);
 }
 
@@ -250,6 +323,11 @@ static int judge(struct qcow2_check *check, const struct place *at)
     if (entry & QCOW2_L2_RESERVED) {
         img_notice(IMG_NOTE, "ERROR found l2 entry with reserved bits set: %" PRIx64, entry);
         check->result->corruptions++;
+    }
+    if (entry & QCOW2_ZERO && check->s->h.version < 3) {
+        int status = judge_old_zero(check, at, entry);
+        if (status != 0)
+            return status < 0 ? status : 0;
     }
     if (takes_cluster)
         return judge_allocated(check, at, kind, entry, bitmap);
@@ -284,7 +362,7 @@ static bool count_first_use(struct qcow2_check *check, uint64_t offset)
 {
     uint8_t *count = qcow2_count_bytes(&check->counts, offset >> check->s->h.cluster_bits);
 
-    if (!count || *count || check->file_size < offset + check->s->cluster_size)
+    if (!count || *count || check->exact_size < offset + check->s->cluster_size)
         return false;
     *count = 1;
     return true;
@@ -294,10 +372,11 @@ static bool count_first_use(struct qcow2_check *check, uint64_t offset)
 static bool count_plain(struct qcow2_check *check, uint64_t entry, bool active, uint64_t *next)
 {
     uint64_t cluster_size = check->s->cluster_size, offset = entry & QCOW2_OFFSET_MASK;
+    uint64_t zero = check->s->h.version < 3 ? QCOW2_ZERO : 0;
 
     if (entry == 0)
         return true;
-    if (entry & (QCOW2_COMPRESSED | QCOW2_L2_RESERVED | (QCOW2_OFFSET_MASK & (cluster_size - 1))) || !offset ||
+    if (entry & (QCOW2_COMPRESSED | QCOW2_L2_RESERVED | zero | (QCOW2_OFFSET_MASK & (cluster_size - 1))) || !offset ||
         (active && !(entry & QCOW2_COPIED)) || !count_first_use(check, offset))
         return false;
     note_allocated(check, active, offset, next);

@@ -102,6 +102,7 @@ static int check_l1_entry(struct qcow2_check *check, struct qcow2_table_reader *
         check->result->check_errors++;
         return status;
     }
+    qcow2_check_end(check, offset, check->s->cluster_size, false);
     status = qcow2_check_l2(check, offset, table, active);
     if (check->tables_changed)
         qcow2_reader_stale(reader);
@@ -123,6 +124,18 @@ static int check_l1(struct qcow2_check *check, uint64_t offset, uint32_t size, c
             status = check_l1_entry(check, &reader, i, active);
     qcow2_reader_end(&reader);
     return status;
+}
+
+/* Without its end the table is zeroes, which are no error by themselves. */
+static int check_active(struct qcow2_check *check)
+{
+    const struct qcow2 *s = check->s;
+
+    if (s->h.l1_size && s->h.l1_offset + (uint64_t)s->h.l1_size * 8 > check->exact_size) {
+        img_notice(IMG_NOTE, "ERROR the file ends at 0x%" PRIx64 ", before the end of the L1 table", check->exact_size);
+        check->result->corruptions++;
+    }
+    return check_l1(check, s->h.l1_offset, s->h.l1_size, s->l1, s->h.l1_size, true);
 }
 
 static int check_snapshot(struct qcow2_check *check, const struct qcow2_snapshot *snapshot)
@@ -194,6 +207,7 @@ static int grow_to_block(struct qcow2_check *check, uint64_t offset)
     img_error_clear(&err);
     if (status == 0) {
         check->file_size = img_max(check->file_size, end);
+        check->exact_size = img_max(check->exact_size, end);
         check->clusters = img_max(check->clusters, img_div_up(end, s->cluster_size));
     }
     return status;
@@ -272,7 +286,7 @@ int qcow2_check_references(struct qcow2_check *check)
     int status;
 
     if ((status = qcow2_check_refer(check, 0, s->cluster_size)) < 0 ||
-        (status = check_l1(check, s->h.l1_offset, s->h.l1_size, s->l1, s->h.l1_size, true)) < 0 ||
+        (status = check_active(check)) < 0 ||
         (status = check_snapshots(check)) < 0)
         return status;
     if (s->has_crypto && (status = qcow2_check_refer(check, s->luks.start, s->luks.length)) < 0)
