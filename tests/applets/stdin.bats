@@ -359,12 +359,20 @@ END
 @test "stdin: tables that lie far away are looked for in the whole file" {
     disk
     qemu-img convert -O qcow2 -f raw a.raw - > a.qcow2
-    # the entry of the only L2 table in the L1 table
+    # the entry of the only L2 table in the L1 table: the table moves further away than is kept
     l1=$((0x$(peek a.qcow2 40 8)))
-    poke a.qcow2 "$l1" 8000010000000000
+    table=$((0x$(peek a.qcow2 "$l1" 8) & 0xfffffffffe00))
+    dd if=a.qcow2 of=a.qcow2 bs=64k iflag=skip_bytes skip=$table seek=1024 count=1 conv=notrunc status=none
+    poke a.qcow2 "$l1" 8000000004000000
     img 0 convert -O raw a.qcow2 want.raw
+    cmp want.raw a.raw
     cmd 0 in_shell 'cat a.qcow2 | qemu-img convert -O raw - b.raw'
     cmp want.raw b.raw
+    # and further than there is anything
+    poke a.qcow2 "$l1" 8000010000000000
+    img 1 convert -O raw a.qcow2 c.raw
+    cmd 1 in_shell 'cat a.qcow2 | qemu-img convert -O raw - c.raw'
+    has "$ERR" 'image is truncated: needs'
 }
 
 @test "stdin: the writer gets to write all of it" {
