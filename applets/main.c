@@ -58,6 +58,8 @@ static void set_up(const char *name)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);     /* exceeding the file size limit is an ordinary error */
     img_set_notice(print_notice);
+    /* Scripts that select what qemu-img prints get the disk that it sees, too. */
+    img_set_unwrapping(!getenv("IMGBOX_COMPAT"));
 }
 
 static const char *base_name(const char *path)

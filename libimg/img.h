@@ -290,6 +290,12 @@ enum {
  */
 enum img_gate { IMG_GATE_OPEN, IMG_GATE_NO_BACKING, IMG_GATE_CLOSED };
 
+/*
+ * If no format is given, compressed files and archives are looked into, and the image inside is opened.  Off: they are
+ * raw disks, as for qemu-img.  Set it before anything is opened.
+ */
+void img_set_unwrapping(bool on);
+
 struct img_open {
     const char *format;        /* NULL: probe */
     unsigned flags;
@@ -317,6 +323,7 @@ const char *img_filename(const struct img *image);
 uint64_t img_size(const struct img *image);
 bool img_read_only(const struct img *image);
 bool img_probed(const struct img *image);            /* the format was probed, not given */
+bool img_unwrapped(const struct img *image);         /* it was found in a compressed file or an archive */
 bool img_encrypted(const struct img *image);
 bool img_dirty(const struct img *image);             /* was not closed cleanly; shown by info */
 bool img_has_details(const struct img *image);       /* false: only the size is known (null-co) */
