@@ -20,11 +20,12 @@ built() {
 }
 
 # (the server is its own 45 KB, 25 of its command lines, and 20 of the C library, for host names and the like)
-@test "static: at most 1.35 MB stripped, of which encryption is 0.16, and the NBD server 0.09" {
+# (compressed files and archives around images are 40 KB: 22 of drivers, 13 of libdeflate for CRC-32)
+@test "static: at most 1.40 MB stripped, of which encryption is 0.16, and the NBD server 0.09" {
     built
     cp "$static" s
     strip s
-    [ "$(stat -c %s s)" -le 1350000 ]
+    [ "$(stat -c %s s)" -le 1400000 ]
 }
 
 @test "static: the link map tells what each part adds, and it adds up" {
