@@ -60,6 +60,8 @@ static void set_up(const char *name)
     signal(SIGXFSZ, SIG_IGN);     /* exceeding the file size limit is an ordinary error */
     img_set_notice(print_notice);
     img_seek_advice(app_gives_advice());
+    /* Scripts that select what qemu-img prints get the disk that it sees, too. */
+    img_set_unwrapping(!getenv("IMGBOX_COMPAT"));
 }
 
 static const char *base_name(const char *path)

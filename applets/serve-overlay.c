@@ -49,8 +49,9 @@ static int look(const char *name, struct img_doc *base, const struct img_open *h
     if (ret < 0)
         return base ? img_error_prefix(err, "Could not open '%s': ", name) : ret;
     *size = img_size(image);
-    *format = img_driver_name(img_driver_of(image));
-    if (base)
+    /* In a compressed file or an archive it is found by probing only. */
+    *format = img_unwrapped(image) ? NULL : img_driver_name(img_driver_of(image));
+    if (base && *format)
         img_doc_put_string(base, "driver", *format);
     return img_close(image, err);
 }
@@ -66,7 +67,8 @@ static int create(const struct img_driver *driver, const char *name, uint64_t si
     img_doc_put_string(options, "size", text);
     if (backing) {
         img_doc_put_string(options, "backing_file", backing);
-        img_doc_put_string(options, "backing_fmt", format);
+        if (format)
+            img_doc_put_string(options, "backing_fmt", format);
     }
     ret = img_create(driver, name, options, err);
     img_doc_free(options);

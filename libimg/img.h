@@ -320,6 +320,12 @@ enum {
  */
 enum img_gate { IMG_GATE_OPEN, IMG_GATE_NO_BACKING, IMG_GATE_CLOSED };
 
+/*
+ * If no format is given, compressed files and archives are looked into, and the image inside is opened.  Off: they are
+ * raw disks, as for qemu-img.  Set it before anything is opened.
+ */
+void img_set_unwrapping(bool on);
+
 struct img_open {
     const char *format;        /* NULL: probe */
     unsigned flags;
@@ -385,6 +391,7 @@ const char *img_filename(const struct img *image);
 uint64_t img_size(const struct img *image);
 bool img_read_only(const struct img *image);
 bool img_probed(const struct img *image);            /* the format was probed, not given */
+bool img_unwrapped(const struct img *image);         /* it was found in a compressed file or an archive */
 
 /*
  * A file that no format claims is opened as raw, as by qemu-img.  Its first and last bytes may tell that it is something

@@ -49,6 +49,7 @@ plain_library() {  # name, header, function, library, macro, what it is for
     taken "$1" "$6" "$2 and -l$4 are not found" links "$2" "$3" "$4" || return 0
     cflags="$cflags -D$5"
     libs="$libs -l$4"
+    found="$found $1"
     echo "# $1: yes ($6)"
 }
 

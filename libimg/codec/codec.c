@@ -477,3 +477,23 @@ int img_decode_exact(enum img_codec codec, const void *coded, size_t coded_lengt
 {
     return decode(codec, true, coded, coded_length, plain, length);
 }
+
+/* ---- Sums --------------------------------------------------------------------------------------- */
+
+uint32_t img_crc32(uint32_t sum, const void *bytes, size_t length)
+{
+#ifdef HAVE_LIBDEFLATE
+    return libdeflate_crc32(sum, bytes, length);
+#elif defined HAVE_ZLIB
+    for (const unsigned char *at = bytes; length > 0; ) {
+        uInt part = length > UINT_MAX ? UINT_MAX : (uInt)length;
+        sum = (uint32_t)crc32(sum, at, part);
+        at += part;
+        length -= part;
+    }
+    return sum;
+#else
+    (void)bytes, (void)length;
+    return sum;
+#endif
+}

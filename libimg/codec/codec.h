@@ -39,4 +39,7 @@ int img_decode(enum img_codec codec, const void *coded, size_t coded_length, voi
 /* Like img_decode, but the stream must be sound and end with the unit; otherwise -EIO. */
 int img_decode_exact(enum img_codec codec, const void *coded, size_t coded_length, void *plain, size_t length);
 
+/* The sum of gzip and others (CRC-32 of RFC 1952), of all bytes so far; it begins with 0.  Not there without zlib. */
+uint32_t img_crc32(uint32_t sum, const void *bytes, size_t length);
+
 #endif

@@ -79,11 +79,13 @@ void chain_advise_format(struct img *image, const char *name, struct img_error *
 {
     struct img_error ignored = IMG_ERROR_INIT;
     const struct img_content *content;
-    const struct img_driver *seen;
+    const struct img_driver *seen = NULL;
+    struct img_head head;
 
     if (!img_advice_wanted() || !image->file || img_size(image->file) == 0)
         return;
-    seen = img_probe(image->file, name ? name : "", &content, &ignored);
+    if (img_probe_read(image->file, &head, &ignored) == 0)
+        seen = img_probe(image->file, &head, name ? name : "", &content, &ignored);
     img_error_clear(&ignored);
     /* Raw is said of whatever has no mark at its beginning. */
     if (seen && seen != image->driver && !img_driver_is_plain(seen))

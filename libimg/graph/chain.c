@@ -366,18 +366,94 @@ static void advise_part(const struct img *image, const char *name)
     }
 }
 
+/* More than anybody nests on purpose. */
+enum { MAX_WRAPPERS = 4 };
+
+/* Put the adapter `driver` between the image, which has no format yet, and its storage.  On failure it is not there. */
+static int wrap(struct img *image, const struct img_driver *driver, const struct request *request,
+                struct img_error *err)
+{
+    struct request child = chain_child_request(image, IMG_ROLE_FILE, request);
+    struct img_doc *options = img_doc_object();
+    struct img *node;
+    int ret;
+
+    child.perm = 0;
+    child.shared = IMG_PERM_ALL;
+    node = img_doc_broken(options) ? NULL : start_node(driver, &child, err);
+    if (!node) {
+        img_doc_free(options);
+        return img_error_memory(err);
+    }
+    keep_options(node, options);
+    node->probed = true;
+    node->file = image->file;
+    node->size = img_size(node->file);
+    ret = call_open(node, options, err);
+    img_doc_free(options);
+    if (ret == 0) {
+        image->file = node;
+        return img_name_node(node, err);
+    }
+    node->file = NULL;
+    img_node_free(node);
+    return ret;
+}
+
+/* The name of what is inside: a compressed file has the name with a suffix. */
+static int name_inside(char **name, struct img_error *err)
+{
+    char *slash = strrchr(*name, '/'), *dot = strrchr(slash ? slash : *name, '.');
+    CLEANUP_FREE char *shorter = dot ? img_strndup(*name, (size_t)(dot - *name)) : img_strdup("");
+
+    return shorter && img_replace_text(name, shorter) == 0 ? 0 : img_error_memory(err);
+}
+
+/* Look into compressed files and archives, as far as there are any.  *head and *name: those of the innermost one. */
+static int unwrap(struct img *image, const struct request *request, struct img_head *head, char **name,
+                  struct img_error *err)
+{
+    const struct img_driver *driver;
+    int ret = img_probe_read(image->file, head, err);
+
+    for (int depth = 0; ret == 0 && (driver = img_probe_wrapper(head)); depth++) {
+        if (depth == MAX_WRAPPERS)
+            return img_error_set(err, ELOOP, "More than %d compressed files or archives in each other", MAX_WRAPPERS);
+        ret = img_driver_need(driver, err);
+        if (ret == 0)
+            ret = wrap(image, driver, request, err);
+        if (ret == -ENODATA) {
+            /* An archive without an image may itself be the content of a disk. */
+            img_error_clear(err);
+            return 0;
+        }
+        if (ret < 0)
+            img_error_advise(err, "with -f %s the file is taken as it is", IMG_PLAIN_FORMAT);
+        if (ret == 0)
+            ret = name_inside(name, err);
+        if (ret == 0)
+            ret = img_probe_read(image->file, head, err);
+    }
+    return ret;
+}
+
 /* Probe the format of `image`, which was started as another format.  The storage stays open. */
 static int find_format(struct img *image, struct request *request, struct img_error *err)
 {
     const struct img_driver *driver;
-    const char *name = request->name;
+    CLEANUP_FREE char *name = NULL;
+    struct img_head head;
     int ret = open_file_child(image, request, true, err);
 
     if (ret < 0)
         return ret;
-    if (image->file->within)
-        name = image->file->filename;
-    driver = img_probe(image->file, name ? name : "", &image->content, err);
+    name = img_strdup(image->file->within ? image->file->filename : request->name ? request->name : "");
+    if (!name)
+        return img_error_memory(err);
+    ret = unwrap(image, request, &head, &name, err);
+    if (ret < 0)
+        return ret;
+    driver = img_probe(image->file, &head, name, &image->content, err);
     if (!driver || img_driver_need(driver, err) < 0 || judge_content(image, err) < 0)
         return -err->code;
     image->probed = true;

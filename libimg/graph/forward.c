@@ -194,14 +194,17 @@ static int prepare(struct img *image, struct img_intake *intake)
 const struct img_driver *img_intake_probe(struct img_intake *intake, struct img_error *err)
 {
     struct img *storage = img_intake_node(intake);
-    const struct img_content *content;
-    const struct img_driver *driver;
+    const struct img_content *content = NULL;
+    const struct img_driver *driver = NULL;
+    struct img_head head;
 
     if (!storage) {
         img_error_memory(err);
         return NULL;
     }
-    driver = img_probe(storage, "", &content, err);
+    /* What is compressed is not read forward: it is saved, and then looked into. */
+    if (img_probe_read(storage, &head, err) == 0 && !(driver = img_probe_wrapper(&head)))
+        driver = img_probe(storage, &head, "", &content, err);
     img_node_free(storage);
     if (driver && img_content_judge(content, img_intake_name(intake), err) < 0)
         return NULL;

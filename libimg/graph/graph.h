@@ -7,10 +7,19 @@
 
 /* probe.c ----------------------------------------------------------------- */
 
+/* What is looked at.  As in qemu-img: a mark further on is not found. */
+enum { IMG_PROBE_BYTES = 512 };
+struct img_head {
+    uint8_t bytes[IMG_PROBE_BYTES];
+    size_t length;              /* of the file, if it is shorter */
+};
+int img_probe_read(struct img *file, struct img_head *head, struct img_error *err);
 /* Probe the format of `file` by its first bytes and by the name that it was asked for ("" if that was an option); raw
  * if nothing else matches.  Then *content is what it looks like instead, or NULL. */
-const struct img_driver *img_probe(struct img *file, const char *name, const struct img_content **content,
-                                   struct img_error *err);
+const struct img_driver *img_probe(struct img *file, const struct img_head *head, const char *name,
+                                   const struct img_content **content, struct img_error *err);
+/* The adapter that reads what the first bytes say is inside: a compressed file, an archive.  NULL: there is none. */
+const struct img_driver *img_probe_wrapper(const struct img_head *head);
 /* A raw image whose format was guessed must not become another format: -EPERM if this write would do that. */
 int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size_t length);
 /* Warn that writing to a guessed raw image is restricted. */

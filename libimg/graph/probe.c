@@ -9,8 +9,7 @@
 #include "util/checked.h"
 #include <string.h>
 
-/* As in qemu-img: a mark further on is not found. */
-enum { PROBE_BYTES = 512 };
+enum { PROBE_BYTES = IMG_PROBE_BYTES };
 
 /* Find the format whose marks match.  If two match, choose as qemu-img does (img_driver.precedence); otherwise the two
  * tools would open different formats. */
@@ -28,36 +27,65 @@ static const struct img_driver *best_of(const uint8_t head[PROBE_BYTES], const c
     return best;
 }
 
-const struct img_driver *img_probe(struct img *file, const char *name, const struct img_content **content,
-                                   struct img_error *err)
+int img_probe_read(struct img *file, struct img_head *head, struct img_error *err)
 {
-    uint8_t head[PROBE_BYTES] = { 0 };
-    size_t length = (size_t)img_min(img_size(file), sizeof head);
-    const struct img_driver *driver;
-    int ret = length ? img_pread(file, head, 0, length) : 0;
+    size_t length = (size_t)img_min(img_size(file), sizeof head->bytes);
+    int ret;
 
-    *content = NULL;
+    *head = (struct img_head){ .length = length };
+    ret = length ? img_pread(file, head->bytes, 0, length) : 0;
     IMG_TRACE(probe, file, 0, length);
-    if (ret < 0) {
-        img_error_errno(err, -ret, "Could not read image for determining its format");
-        return NULL;
-    }
+    return ret < 0 ? img_error_errno(err, -ret, "Could not read image for determining its format") : 0;
+}
+
+const struct img_driver *img_probe(struct img *file, const struct img_head *head, const char *name,
+                                   const struct img_content **content, struct img_error *err)
+{
     /* Bytes that a short file lacks count as zeroes; an empty file has no format, whatever its name. */
-    driver = best_of(head, length ? name : "");
+    const struct img_driver *driver = best_of(head->bytes, head->length ? name : "");
+
     if (driver)
         driver = img_driver_load(driver);
-    if (driver && driver->claims && driver != best_of(head, "") && !driver->claims(file))
-        driver = img_driver_load(best_of(head, ""));
+    if (driver && driver->claims && driver != best_of(head->bytes, "") && !driver->claims(file))
+        driver = img_driver_load(best_of(head->bytes, ""));
     if (!driver)
         img_error_set(err, ENOENT, "Could not determine image format: No compatible driver found");
-    *content = driver && driver->traits & IMG_PASS_THROUGH ? img_content_find(file, head, sizeof head) : NULL;
+    *content = driver && driver->traits & IMG_PASS_THROUGH ? img_content_find(file, head->bytes, sizeof head->bytes)
+                                                           : NULL;
     return driver;
 }
+
+/* ---- What is around an image ------------------------------------------------------- */
+
+static bool unwraps = true;
+
+void img_set_unwrapping(bool on)
+{
+    unwraps = on;
+}
+
+static const struct img_driver *wrapper_of(const uint8_t head[PROBE_BYTES])
+{
+    for (size_t i = 0; unwraps && img_drivers[i]; i++)
+        if (img_drivers[i]->kind == IMG_ADAPTER && img_marks_show(img_drivers[i]->marks, head, PROBE_BYTES, ""))
+            return img_drivers[i];
+    return NULL;
+}
+
+const struct img_driver *img_probe_wrapper(const struct img_head *head)
+{
+    const struct img_driver *driver = wrapper_of(head->bytes);
+
+    return driver ? img_driver_load(driver) : NULL;
+}
+
+/* ---- Guessed raw images ------------------------------------------------------------- */
 
 int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size_t length)
 {
     uint8_t sector[PROBE_BYTES] = { 0 };
     size_t have = (size_t)img_min(image->size, PROBE_BYTES);
+    const struct img_driver *around;
     int ret;
 
     if (offset >= PROBE_BYTES)
@@ -65,10 +93,13 @@ int img_probe_guard(struct img *image, const void *buffer, uint64_t offset, size
     ret = img_pread(image, sector, 0, have);
     if (ret < 0)
         return ret;
+    around = wrapper_of(sector);
     if (buffer)
         memcpy(sector + offset, buffer, img_min(length, PROBE_BYTES - offset));
     else
         memset(sector + offset, 0, img_min(length, PROBE_BYTES - offset));
+    if (wrapper_of(sector) && wrapper_of(sector) != around)
+        return -EPERM;
     return strcmp(best_of(sector, "")->name, image->driver->name) == 0 ? 0 : -EPERM;
 }
 

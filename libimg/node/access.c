@@ -22,6 +22,14 @@ bool img_probed(const struct img *image)
     return image->probed;
 }
 
+bool img_unwrapped(const struct img *image)
+{
+    for (; image; image = image->file)
+        if (image->driver->kind == IMG_ADAPTER && image->probed)
+            return true;
+    return false;
+}
+
 bool img_encrypted(const struct img *image)
 {
     return image->encrypted;

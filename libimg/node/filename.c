@@ -61,8 +61,10 @@ char *img_name_beside(const char *beside, const char *name)
 static const char *name_of_place(const struct img *image)
 {
     for (; image; image = image->file) {
-        /* "blkdebug::DIR/FILE" is not a path. */
-        if (image->filename && *image->filename && !(image->file && image->file->driver->kind == IMG_FILTER))
+        /* "blkdebug::DIR/FILE" is not a path, nor is "gzip:FILE". */
+        bool prefixed = image->file && (image->file->driver->kind == IMG_FILTER ||
+                                        image->file->driver->kind == IMG_ADAPTER);
+        if (image->filename && *image->filename && !prefixed)
             return image->filename;
     }
     return NULL;
