@@ -217,4 +217,5 @@ const struct img_driver img_driver_bzip2 = {
     ),
     .state_size = sizeof(struct bzip2), .parse_name = bzip2_parse_name, .plain_name = img_unpacked_plain_name,
     .open = bzip2_open, .close = bzip2_close, .pread = bzip2_pread,
+    .length = img_unpacked_length,
 };

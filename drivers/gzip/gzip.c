@@ -290,4 +290,5 @@ const struct img_driver img_driver_gzip = {
     ),
     .state_size = sizeof(struct gzip), .parse_name = gzip_parse_name, .plain_name = img_unpacked_plain_name,
     .open = gzip_open, .close = gzip_close, .pread = gzip_pread,
+    .length = img_unpacked_length,
 };

@@ -232,11 +232,17 @@ static int tar_plain_name(const struct img *image, char **name)
     return *name ? 0 : -ENOMEM;
 }
 
+static uint64_t tar_length(struct img *image, bool now)
+{
+    (void)now;
+    return image->size;
+}
+
 const struct img_driver img_driver_tar = {
     IMG_ROW(
         .name = "tar", .kind = IMG_ADAPTER, .prefix = "tar", .marks = IMG_MARKS(IMG_AT(257, "ustar"))
     ),
     .state_size = sizeof(struct tar), .options = tar_options, .open_size = sizeof(struct tar_options),
     .parse_name = tar_parse_name, .plain_name = tar_plain_name, .strong_options = strong_options,
-    .open = tar_open, .pread = tar_pread, .map = tar_map,
+    .open = tar_open, .pread = tar_pread, .map = tar_map, .length = tar_length,
 };

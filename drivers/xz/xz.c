@@ -384,4 +384,5 @@ const struct img_driver img_driver_xz = {
     ),
     .state_size = sizeof(struct xz), .parse_name = xz_parse_name, .plain_name = img_unpacked_plain_name,
     .open = xz_open, .close = xz_close, .pread = xz_pread,
+    .length = img_unpacked_length,
 };

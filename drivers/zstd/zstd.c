@@ -429,4 +429,5 @@ const struct img_driver img_driver_zstd = {
     ),
     .state_size = sizeof(struct zstd), .parse_name = zstd_parse_name, .plain_name = img_unpacked_plain_name,
     .open = zstd_open, .close = zstd_close, .pread = zstd_pread,
+    .length = img_unpacked_length,
 };

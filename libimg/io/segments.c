@@ -126,6 +126,12 @@ int img_input_is_end(struct img *file, uint64_t offset)
 
 /* ---- Names ------------------------------------------------------------------------- */
 
+uint64_t img_unpacked_length(struct img *image, bool now)
+{
+    (void)now;
+    return image->size;
+}
+
 int img_unpacked_parse_name(const char *prefix, const char *name, struct img_doc *options)
 {
     size_t length = strlen(prefix);

@@ -83,6 +83,8 @@ struct img_unpacked *img_unpacked_new(struct img *image, const struct img_unpack
 int img_unpacked_read(struct img_unpacked *unpacked, void *buffer, uint64_t offset, size_t length);
 void img_unpacked_free(struct img_unpacked *unpacked);          /* NULL is fine */
 
+/* The length of the content. */
+uint64_t img_unpacked_length(struct img *image, bool now);
 /* The option of a name "PREFIX:NAME": the storage below.  For parse_name of such an adapter. */
 int img_unpacked_parse_name(const char *prefix, const char *name, struct img_doc *options);
 /* Its plain name: "PREFIX:NAME", or that of the storage below if the adapter was found by the content. */

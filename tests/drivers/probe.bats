@@ -290,11 +290,6 @@ looks_plain() {
         head_of x "$offset" "$bytes"
         looks_like "$name"
     done <<END
-gzip 0 1f8b08
-xz 0 fd377a585a00
-zstd 0 28b52ffd
-zstd 0 502a4d18
-bzip2 0 425a6839314159265359
 lz4 0 04224d18
 lz4 0 02214c18
 lzip 0 4c5a495001
@@ -302,7 +297,6 @@ lzop 0 894c5a4f000d0a1a0a
 zip 0 504b0304
 7z 0 377abcaf271c
 rar 0 526172211a07
-tar 257 7573746172
 wim 0 4d5357494d000000
 ewf 0 455646090d0aff00
 ewf2 0 455646320d0a8100
@@ -327,11 +321,11 @@ END
 @test "probe: what looks raw and is something else, as others write it" {
     beyond
     head -c 100k "$IMGBOX" > disk
-    for tool in gzip xz zstd bzip2 lz4; do
-        command -v $tool > /dev/null || continue
-        $tool -c < disk > x
-        looks_like $tool
-    done
+    if command -v lz4 > /dev/null; then
+        lz4 -c < disk > x
+        looks_like lz4
+    fi
+    # (compressed files are looked into; an archive without an image is a disk, and said to be an archive)
     tar cf x disk
     looks_like tar
     python3 -m zipfile -c x disk
@@ -369,7 +363,7 @@ END
 
 @test "probe: nothing is said of a format that is given, or to programs with a version" {
     beyond
-    head_of x 0 1f8b08
+    head_of x 0 04224d18
     IMGBOX_HINTS=1 img 0 info --strict-format --output=json -f raw x
     err ''
     ! grep -q content-hint "$OUT" || false
@@ -382,9 +376,9 @@ END
 
 @test "probe: --strict-format of all tools that open images" {
     beyond
-    head_of x 0 1f8b08
+    head_of x 0 04224d18
     head_of disk
-    local why='The image looks like data compressed with gzip, and its format is not given'
+    local why='The image looks like data compressed with lz4, and its format is not given'
     for call in 'convert -O qcow2 x y' 'map x' 'check x' 'dd if=x of=y' 'measure -O raw x' 'resize x 1M' 'snapshot -l x' \
             'digest x' 'bench -c 1 x' 'rebase -u -b disk -F raw x' 'amend -o compat=0.10 x' 'bitmap --add x b'; do
         # shellcheck disable=SC2086
