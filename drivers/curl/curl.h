@@ -94,7 +94,9 @@ void curl_connection_close(struct curl_connection *c);
 enum curl_outcome {
     CURL_DONE,
     CURL_PASSING,                   /* may work when it is tried again: nothing, or a part, has come */
-    CURL_MOVED,                     /* the address may have expired */
+    CURL_STALLED,                   /* the same, but the time was up */
+    CURL_ELSEWHERE,                 /* a redirect */
+    CURL_EXPIRED,                   /* the server does not give the file: the address may have expired */
     CURL_NO_RANGES,                 /* the server sent another range than it was asked for */
     CURL_CHANGED,                   /* the file is another one now */
     CURL_ENDED,                     /* `abandoned` said so */
@@ -154,7 +156,7 @@ struct curl_piece {
     char *bytes;                    /* CURL_PIECE of room */
 };
 
-enum { CURL_PIECE = 2 << 20, CURL_PIECES = 32 };
+enum { CURL_PIECE = 4 << 20, CURL_PIECES = 24 };
 
 struct curl_reader {
     const struct curl_source *source;

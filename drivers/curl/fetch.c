@@ -49,11 +49,11 @@ static int explain(struct curl_fetcher *fetcher, enum curl_outcome outcome)
     if (__atomic_exchange_n(&fetcher->reader->told, true, __ATOMIC_RELAXED))
         return -EIO;
     if (outcome == CURL_CHANGED)
-        img_notice(IMG_FAULT, "'%s' has changed on the server while it was read", source->address);
+        img_notice(IMG_FAULT, "curl: '%s' has changed on the server while it was read", source->address);
     else if (outcome == CURL_NO_RANGES)
-        img_notice(IMG_FAULT, "'%s': the server sent another range than it was asked for", source->address);
+        img_notice(IMG_FAULT, "curl: the server sent another range of '%s' than it was asked for", source->address);
     else
-        img_notice(IMG_FAULT, "'%s': %s", source->address, fetcher->connection.problem);
+        img_notice(IMG_FAULT, "curl: %s", fetcher->connection.problem);
     return -EIO;
 }
 

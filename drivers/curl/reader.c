@@ -13,7 +13,7 @@
 #include <time.h>
 
 /* The least that is fetched, the most that is asked for ahead of a reader; what is read when the file is opened. */
-enum { LEAST = 64 << 10, MOST_AHEAD = 32 << 20, FIRST_BYTES = 32 << 10 };
+enum { LEAST = 64 << 10, MOST_AHEAD = 48 << 20, FIRST_BYTES = 32 << 10 };
 /* How often a reader that waits looks whether the job is ending, in nanoseconds. */
 enum { LOOK_EVERY = 50 * 1000 * 1000 };
 

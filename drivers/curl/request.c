@@ -110,7 +110,7 @@ static bool judge_web(struct curl_request *r)
         return r->head || r->probe || (r->has_size && r->offset == 0 && r->length == r->version.size) ?
                true : stop_with(r, CURL_NO_RANGES);
     }
-    return stop_with(r, CURL_FAILED);
+    return stop_with(r, code >= 300 && code < 400 && field(r->easy, "Location") ? CURL_ELSEWHERE : CURL_FAILED);
 }
 
 static bool judge(struct curl_request *r)
@@ -130,7 +130,7 @@ static size_t take_bytes(char *bytes, size_t one, size_t length, void *context)
     if (r->head)
         return length * one;        /* (libcurl writes the length of an FTP file as if it were a header) */
     if (!judge(r))
-        return CURL_WRITEFUNC_ERROR;
+        return r->fault == CURL_ELSEWHERE ? length * one : CURL_WRITEFUNC_ERROR;
     if (wanted && !r->take(r->context, r->offset + r->received, bytes, wanted)) {
         r->fault = CURL_ENDED;
         return CURL_WRITEFUNC_ERROR;
@@ -199,7 +199,7 @@ static CURLcode drive(struct curl_connection *c, struct curl_request *r)
 static bool passes(const struct curl_request *r, CURLcode code)
 {
     switch (code) {
-    case CURLE_COULDNT_CONNECT: case CURLE_COULDNT_RESOLVE_HOST: case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_COULDNT_CONNECT: case CURLE_COULDNT_RESOLVE_HOST:
         return !r->probe;
     case CURLE_RECV_ERROR: case CURLE_SEND_ERROR: case CURLE_PARTIAL_FILE: case CURLE_GOT_NOTHING:
     case CURLE_SSL_CONNECT_ERROR: case CURLE_WEIRD_SERVER_REPLY: case CURLE_FTP_ACCEPT_TIMEOUT:
@@ -216,7 +216,7 @@ static enum curl_outcome of_status(CURL *easy)
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &code);
     if (code >= 500 || code == TOO_MANY || code == 408)
         return CURL_PASSING;
-    return code >= 400 && code != 416 ? CURL_MOVED : CURL_FAILED;
+    return code >= 400 && code != 416 ? CURL_EXPIRED : CURL_FAILED;
 }
 
 static enum curl_outcome outcome(struct curl_request *r, CURLcode code)
@@ -225,11 +225,13 @@ static enum curl_outcome outcome(struct curl_request *r, CURLcode code)
         return r->fault;
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return CURL_ENDED;
+    /* (what comes after the last byte does not matter) */
+    if (r->right && !r->head && r->received == r->length)
+        return CURL_DONE;
     if (code == CURLE_HTTP_RETURNED_ERROR)
         return of_status(r->easy);
-    /* (a probe has its fill when the server sends more than was asked for) */
-    if (code == CURLE_WRITE_ERROR && r->probe && r->received == r->length)
-        return CURL_DONE;
+    if (code == CURLE_OPERATION_TIMEDOUT)
+        return r->probe ? CURL_FAILED : CURL_STALLED;
     if (code != CURLE_OK)
         return passes(r, code) ? CURL_PASSING : CURL_FAILED;
     if (!judge(r))
@@ -266,10 +268,9 @@ static void set_constants(struct curl_connection *c, const struct curl_source *s
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_FAILONERROR, 1L);
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(easy, CURLOPT_MAXREDIRS, 20L);
+    /* Redirects are followed here (retry.c): libcurl sends the cookies to other servers, too. */
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https,ftp,ftps");
-    curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https,ftp,ftps");
     /* Each connection has a flow of its own, which HTTP/2 would share. */
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)(CURLAUTH_BASIC | CURLAUTH_DIGEST));
