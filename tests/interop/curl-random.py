@@ -100,8 +100,8 @@ class Case:
     def all(self, base):
         url = base + self.way + '/' + self.source['name']
         said = [(['map', '--output=json', '@'], None), (['measure', '-O', 'qcow2', '@'], None)]
-        # (a server does not tell of holes)
-        for words, result in list(self.commands()) + (said if self.source['format'] != 'raw' else []):
+        # (a server does not tell of holes, so maps differ)
+        for words, result in self.commands():
             self.compare((IMG, url), (IMG, self.source['name']), words, result)
         if PEER_KNOWS:
             good = base + 'ok/' + self.source['name']
