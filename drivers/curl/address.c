@@ -67,8 +67,8 @@ static bool same_part(CURLU *a, CURLU *b, CURLUPart which, unsigned flags)
 bool curl_same_origin(const char *a, const char *b)
 {
     CURLU *of_a = parsed(a), *of_b = parsed(b);
-    bool same = of_a && of_b && same_part(of_a, of_b, CURLUPART_SCHEME, 0) && same_part(of_a, of_b, CURLUPART_HOST, 0) &&
-                same_part(of_a, of_b, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+    bool same = of_a && of_b && same_part(of_a, of_b, CURLUPART_SCHEME, 0) &&
+                same_part(of_a, of_b, CURLUPART_HOST, 0) && same_part(of_a, of_b, CURLUPART_PORT, CURLU_DEFAULT_PORT);
 
     curl_url_cleanup(of_a);
     curl_url_cleanup(of_b);

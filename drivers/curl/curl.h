@@ -113,7 +113,7 @@ struct curl_request {
     const struct curl_version *expected;        /* NULL: any */
     /* Takes the bytes of the file at `position` as they come, in order; false: give up. */
     bool (*take)(void *context, uint64_t position, const void *bytes, size_t length);
-    bool (*abandoned)(void *context);           /* asked at least ten times a second, and after a wake-up; may be NULL */
+    bool (*abandoned)(void *context);           /* asked ten times a second, and after a wake-up; may be NULL */
     void *context;
 
     uint64_t received;              /* bytes taken */

@@ -221,7 +221,8 @@ static int look(struct curl_reader *reader, struct img_error *err)
 
     if (ret < 0)
         return img_error_memory(err);
-    ret = curl_look(&connection, reader->source, &reader->place, &reader->version, first->bytes, FIRST_BYTES, &have, err);
+    ret = curl_look(&connection, reader->source, &reader->place, &reader->version, first->bytes, FIRST_BYTES, &have,
+                    err);
     curl_connection_close(&connection);
     if (ret == 0 && have)
         *first = (struct curl_piece){ .state = CURL_COMPLETE, .length = have, .have = have, .bytes = first->bytes };

@@ -136,7 +136,7 @@ static size_t take_bytes(char *bytes, size_t one, size_t length, void *context)
         return CURL_WRITEFUNC_ERROR;
     }
     r->received += wanted;
-    /* More than was asked for: a probe of a server without ranges has seen enough; otherwise it was judged to be all. */
+    /* More than was asked for: a server without ranges that is probed. */
     return wanted == length * one ? wanted : CURL_WRITEFUNC_ERROR;
 }
 
