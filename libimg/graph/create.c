@@ -17,8 +17,11 @@ static int find_tables(const struct img_driver *driver, const char *name, const 
     const char *plain;
     const struct img_driver *protocol = img_protocol_for_name(name, &plain, err);
 
-    if (!protocol)
+    if (!protocol || img_driver_need(protocol, err) < 0)
         return -err->code;
+    protocol = img_driver_load(protocol);
+    if (!protocol->create)
+        return img_error_set(err, ENOTSUP, "Protocol driver '%s' does not support image creation", protocol->name);
     tables[0] = driver->options;
     tables[1] = protocol == driver ? NULL : protocol->options;
     return 0;

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* Parts of URIs; see uri.h. */
+#include "uri.h"
+#include "util/strbuf.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool img_uri_split(const char *text, struct img_uri *uri)
+{
+    const char *colon = strstr(text, "://");
+
+    if (!colon)
+        return false;
+    uri->scheme = text;
+    uri->scheme_length = (size_t)(colon - text);
+    uri->authority = colon + 3;
+    uri->authority_length = strcspn(uri->authority, "/?#");
+    uri->path = uri->authority + uri->authority_length;
+    uri->path_length = strcspn(uri->path, "?#");
+    uri->query = uri->path[uri->path_length] == '?' ? uri->path + uri->path_length + 1 : NULL;
+    return true;
+}
+
+bool img_uri_has_scheme(const struct img_uri *uri, const char *scheme)
+{
+    return uri->scheme_length == strlen(scheme) && memcmp(uri->scheme, scheme, uri->scheme_length) == 0;
+}
+
+static int hex_digit(char c)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    const char *at = c ? strchr(digits, c) : NULL;
+
+    return at ? (int)((at - digits) % 16) : -1;
+}
+
+char *img_uri_decoded(const char *text, size_t length)
+{
+    char *plain = img_malloc(length + 1), *to = plain;
+
+    for (size_t i = 0; plain && i < length; i++) {
+        int byte = (unsigned char)text[i];
+        if (byte == '%') {
+            int high = i + 2 < length ? hex_digit(text[i + 1]) : -1, low = i + 2 < length ? hex_digit(text[i + 2]) : -1;
+            if (high < 0 || low < 0 || (high | low) == 0) {
+                free(plain);
+                return NULL;
+            }
+            byte = high * 16 + low;
+            i += 2;
+        }
+        *to++ = (char)byte;
+    }
+    if (plain)
+        *to = 0;
+    return plain;
+}
+
+/* "host", "host:port", "[::1]:port" */
+static int take_host(const char *at, const char *end, char **host, char **port)
+{
+    bool bracket = at < end && *at == '[';
+    const char *last = memchr(at, bracket ? ']' : ':', (size_t)(end - at)), *colon = bracket && last ? last + 1 : last;
+
+    if (bracket && !last)
+        return -EINVAL;
+    *host = bracket ? img_strndup(at + 1, (size_t)(last - at) - 1)
+                    : img_uri_decoded(at, (size_t)((last ? last : end) - at));
+    if (colon && colon + 1 < end && *colon == ':')
+        *port = img_strndup(colon + 1, (size_t)(end - colon) - 1);
+    if (*port && (strspn(*port, "0123456789") != strlen(*port) || strlen(*port) > 5 || atoi(*port) > 65535))
+        return -EINVAL;
+    return *host ? 0 : -EINVAL;
+}
+
+int img_uri_authority(const struct img_uri *uri, char **user, char **host, char **port)
+{
+    const char *at = uri->authority, *end = at + uri->authority_length, *sign = memchr(at, '@', uri->authority_length);
+
+    *user = *host = *port = NULL;
+    if (sign && !(*user = img_uri_decoded(at, (size_t)(sign - at))))
+        return -EINVAL;
+    return take_host(sign ? sign + 1 : at, end, host, port);
+}
+
+int img_uri_next(const char **query, char **key, char **value)
+{
+    const char *at = *query, *equals;
+    size_t length;
+
+    if (!at || !*at || *at == '#')
+        return 0;
+    length = strcspn(at, "&#");
+    *query = at + length + (at[length] == '&');
+    equals = memchr(at, '=', length);
+    *key = img_uri_decoded(at, equals ? (size_t)(equals - at) : length);
+    *value = equals ? img_uri_decoded(equals + 1, length - (size_t)(equals - at) - 1) : img_strdup("");
+    if (*key && *value)
+        return 1;
+    free(*key);
+    free(*value);
+    *key = *value = NULL;
+    return -EINVAL;
+}
