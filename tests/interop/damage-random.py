@@ -25,6 +25,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib
 from damage import DAMAGES, Image, Skip  # noqa: E402
 from harness import Folder, IMG, PEER, Result, TIMEOUT, cases, make_qcow2  # noqa: E402
 
+Result.may_be_truncated = True
+
 NAME = 'image.qcow2'
 KIND = os.environ.get('KIND', '')
 SECONDS = 20                # of processor time

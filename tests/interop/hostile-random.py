@@ -22,7 +22,9 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from damage import DAMAGES, Image, Skip  # noqa: E402
-from harness import Folder, IMG, IMG_IS_PEER, PEER, PEER_IO, ROOT, cases, make_qcow2, must  # noqa: E402
+from harness import cases, Folder, IMG, IMG_IS_PEER, make_qcow2, must, PEER, PEER_IO, Result, ROOT  # noqa: E402
+
+Result.may_be_truncated = True
 
 ONLY = os.environ.get('ONLY', '')
 ASAN = os.path.join(os.path.dirname(os.path.dirname(IMG)), 'asan/bin/qemu-img')

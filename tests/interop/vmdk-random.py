@@ -16,9 +16,11 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, PEER, PEER_IO, each, run  # noqa: E402
+from harness import each, IMG, PEER, PEER_IO, Result, run  # noqa: E402
 import images  # noqa: E402
 import vmdk  # noqa: E402
+
+Result.may_be_truncated = True
 
 SUBFORMATS = ['monolithicSparse', 'monolithicFlat', 'twoGbMaxExtentSparse', 'twoGbMaxExtentFlat', 'streamOptimized']
 GRAIN = 65536
