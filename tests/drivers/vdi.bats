@@ -337,7 +337,7 @@ reads_right() {
     img 1 dd if=x of=out count=2052
     img 0 info x
     img 0 map x
-    img 0 convert --salvage -O raw x out
+    img 0 convert -m 1 --salvage -O raw x out
     err 'qemu-img: warning: error while reading offset '{1048676,1572864,2097152,2621440}': Image is truncated'
     [ "$(peek out 1048675 3)" = 020000 ]
     [ "$(peek out 1048575 2)" = 0102 ]

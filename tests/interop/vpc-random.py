@@ -168,6 +168,8 @@ def crafted(case):
 
 def small(case):
     ours = case.run(IMG, ['info', '-f', 'vpc', '--output=json', 'x']).out
+    if '"virtual-size"' not in ours:
+        return False
     return int(ours.split('"virtual-size": ')[2 if ours.count('"virtual-size"') > 1 else 1].split(',')[0]) <= 64 * MEGA
 
 
