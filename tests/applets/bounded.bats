@@ -30,13 +30,14 @@ END
     looked_at vmdk 0
 }
 
-@test "bounded: vmdk, a directory behind the end of the file" {
+@test "bounded: vmdk, a directory in a hole" {
     beyond
     crafting - <<'END'
 import vmdk
 text = vmdk.descriptor('monolithicSparse', ['RW 16 SPARSE "x"']).ljust(1024, b'\0')
 with open('x', 'wb') as file:
     file.write(vmdk.header((1 << 24) * 512 * 128, 128, flags=1, directory=1 << 20) + text)
+    file.truncate((1 << 29) + (1 << 20))
 END
     looked_at vmdk 0
 }
@@ -95,7 +96,7 @@ END
 import bochs
 with open('x', 'wb') as file:
     file.write(bochs.header(catalog=1 << 20, extent=1 << 23, disk=1 << 43, bitmap=1 << 11))
-    file.truncate(513)
+    file.truncate(512 + (4 << 20) + (1 << 11) + (1 << 23))
 END
     looked_at bochs 63
 }

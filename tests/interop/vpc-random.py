@@ -126,7 +126,7 @@ def ends_with_footer(case, name):
 ODD = dict(
     cookie=[b'conectiX', bytes(8), b'cxsparse'], features=[0, 3], version=[0, 0x20000], creator=vpc.CREATORS,
     data_offset=[0, 511, 513, 1024, 1536, 1 << 40, (1 << 63) - 1, (1 << 63), (1 << 64) - 1, 0x7fffffffbffffc00],
-    size=[0, 1, 511, 513, 3 * MEGA, 2040 * GIGA, 2040 * GIGA + 512, (1 << 64) - 1], kind=[0, 1, 2, 2, 5, 99],
+    size=[512, 513, 3 * MEGA, 2040 * GIGA, 2040 * GIGA + 512, (1 << 64) - 1], kind=[0, 1, 2, 2, 5, 99],
     geometry=[(1, 4, 17), (121, 4, 17), (65535, 16, 254), (65535, 255, 255), (65535, 16, 255)],
     checksum=[0, 1, 0xffffffff])
 ODD_HEADER = dict(
