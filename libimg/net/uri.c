@@ -57,6 +57,44 @@ char *img_uri_decoded(const char *text, size_t length)
     return plain;
 }
 
+/* The end of what is kept, after its last segment was dropped. */
+static char *drop_segment(const char *path, char *end)
+{
+    while (end > path && *--end != '/')
+        ;
+    return end;
+}
+
+/* (in place: what is kept never becomes longer) */
+static void remove_dots(char *path)
+{
+    const char *in = path;
+    char *end = path;
+
+    while (*in == '/') {
+        size_t length = 1 + strcspn(in + 1, "/");
+        bool up = length == 3 && in[1] == '.' && in[2] == '.', dots = up || (length == 2 && in[1] == '.');
+        if (up)
+            end = drop_segment(path, end);
+        if (!dots)
+            memmove(end, in, length);
+        else if (!in[length])
+            *end = '/';
+        end += !dots ? length : !in[length];
+        in += length;
+    }
+    *end = 0;
+}
+
+char *img_uri_path(const struct img_uri *uri)
+{
+    char *path = img_uri_decoded(uri->path, uri->path_length);
+
+    if (path)
+        remove_dots(path);
+    return path;
+}
+
 /* "host", "host:port", "[::1]:port" */
 static int take_host(const char *at, const char *end, char **host, char **port)
 {

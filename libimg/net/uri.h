@@ -18,6 +18,8 @@ bool img_uri_split(const char *text, struct img_uri *uri);
 bool img_uri_has_scheme(const struct img_uri *uri, const char *scheme);
 /* Decode "%20" and the like; caller frees.  NULL: a digit or memory is missing, or it would hold a NUL. */
 char *img_uri_decoded(const char *text, size_t length);
+/* The path, decoded, without "/./" and "/../" (RFC 3986, 5.2.4); caller frees.  NULL as above. */
+char *img_uri_path(const struct img_uri *uri);
 /*
  * The parts of the authority, decoded; caller frees all three, also after an error.  *user and *port are NULL where there
  * is none.  An IPv6 address is in brackets, which *host lacks.  An empty host is no error.  -EINVAL, -ENOMEM.
