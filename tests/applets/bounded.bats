@@ -37,7 +37,7 @@ import vmdk
 text = vmdk.descriptor('monolithicSparse', ['RW 16 SPARSE "x"']).ljust(1024, b'\0')
 with open('x', 'wb') as file:
     file.write(vmdk.header((1 << 24) * 512 * 128, 128, flags=1, directory=1 << 20) + text)
-    file.truncate((1 << 29) + (1 << 20))
+    file.truncate((1 << 29) + (1 << 26))
 END
     looked_at vmdk 0
 }
