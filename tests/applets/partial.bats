@@ -16,9 +16,9 @@ teardown() {
     [ -z "$HOLDER" ] || kill -9 "$HOLDER" 2> /dev/null || true
 }
 
-# copying FILE ARGUMENT...: as in helper.bash; but bash lets its background processes ignore SIGINT
+# copying FILE ARGUMENT...: as in helper.bash; but bash lets its background processes ignore SIGINT, and nohup SIGHUP
 copying() {
-    env --default-signal=INT "$IMG" convert -r 1k "${@:2}" > /dev/null 2> "$ERR" 3>&- &
+    env --default-signal=INT,HUP,TERM "$IMG" convert -r 1k "${@:2}" > /dev/null 2> "$ERR" 3>&- &
     HOLDER=$!
     wait_until holds_bytes "$1"
 }
