@@ -417,6 +417,8 @@ static int unwrap(struct img *image, const struct request *request, struct img_h
     int ret = img_probe_read(image->file, head, err);
 
     for (int depth = 0; ret == 0 && (driver = img_probe_wrapper(head)); depth++) {
+        if (img_probe_by_name(image->file, head, *name))
+            return 0;
         if (depth == MAX_WRAPPERS)
             return img_error_set(err, ELOOP, "More than %d compressed files or archives in each other", MAX_WRAPPERS);
         ret = img_driver_need(driver, err);

@@ -18,6 +18,9 @@ int img_probe_read(struct img *file, struct img_head *head, struct img_error *er
  * if nothing else matches.  Then *content is what it looks like instead, or NULL. */
 const struct img_driver *img_probe(struct img *file, const struct img_head *head, const char *name,
                                    const struct img_content **content, struct img_error *err);
+/* Is it the name that makes it an image, whatever it begins with?  (A disk image of Apple may begin with a block that is
+ * compressed.) */
+bool img_probe_by_name(struct img *file, const struct img_head *head, const char *name);
 /* The adapter that reads what the first bytes say is inside: a compressed file, an archive.  NULL: there is none. */
 const struct img_driver *img_probe_wrapper(const struct img_head *head);
 /* A raw image whose format was guessed must not become another format: -EPERM if this write would do that. */

@@ -55,6 +55,16 @@ const struct img_driver *img_probe(struct img *file, const struct img_head *head
     return driver;
 }
 
+bool img_probe_by_name(struct img *file, const struct img_head *head, const char *name)
+{
+    const struct img_driver *driver = best_of(head->bytes, head->length ? name : "");
+
+    if (!driver || driver == best_of(head->bytes, ""))
+        return false;
+    driver = img_driver_load(driver);
+    return !driver->claims || driver->claims(file);
+}
+
 /* ---- What is around an image ------------------------------------------------------- */
 
 static bool unwraps = true;

@@ -234,6 +234,21 @@ sample_of() {
     done
 }
 
+@test "dmg: a sound one that begins like a compressed file" {
+    beyond
+    for kind in BZIP2 XZ; do
+        craft x.dmg "image([table([($kind, 0, 3, dmg.encode($kind, sectors('aba')))])], 'xml', 3)"
+        img 0 info x.dmg
+        has "$OUT" '^file format: dmg$'
+        img 0 convert -O raw x.dmg out
+        letters a b a > want
+        raw_is out want
+        gzip -c x.dmg > y.dmg.gz
+        img 0 convert -O raw y.dmg.gz out
+        raw_is out want
+    done
+}
+
 @test "dmg: no trailer" {
     : > x; refused "Could not open 'x': dmg file must be at least 512 bytes long"
     head -c 3000 /dev/zero > x; refused "Could not open 'x': Could not locate UDIF trailer in dmg file"

@@ -47,8 +47,9 @@ def feed(process, amount, rng):
 
 
 def ended_by(arguments, folder, number, amount, rng):
+    # (a signal that was ignored when this program started would stay ignored)
     process = subprocess.Popen(['qemu-img'] + arguments, executable=harness.IMG, cwd=folder, stdin=subprocess.PIPE,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0)
+                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0)
     feed(process, amount, rng)
     process.send_signal(number)
     # (closing its standard input before it is dead would complete the copy)
