@@ -13,6 +13,33 @@
 const char *app_name = "imgbox";
 bool app_quiet;
 
+/* The "%password" of "user%password@host/...", or NULL.  (What cannot be parsed may have slashes and more in it.) */
+static char *find_password(char *authority, char **end)
+{
+    size_t length = strcspn(authority, " '\"\n");
+    char *percent = memchr(authority, '%', strcspn(authority, "/ '\"\n"));
+
+    *end = percent ? memrchr(percent, '@', (size_t)(authority + length - percent)) : NULL;
+    return *end ? percent : NULL;
+}
+
+void app_hide_passwords(char *text)
+{
+    static const char *const marks[] = { "iscsi://", "iser://" };
+
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        for (char *at = text; (at = strstr(at, marks[i])); ) {
+            char *end, *password;
+            at += strlen(marks[i]);
+            password = find_password(at, &end);
+            if (password && end - password > 1) {
+                password[1] = '*';
+                memmove(password + 2, end, strlen(end) + 1);
+            }
+        }
+    }
+}
+
 /*
  * Lines of several threads, or of several programs with one standard error, must not mix: each is put together first
  * and written as a whole.  What was said on standard output before comes out before, also when both are one file.
@@ -20,10 +47,12 @@ bool app_quiet;
 static void write_whole(struct img_strbuf *text)
 {
     fflush(stdout);
-    if (text->failed)
+    if (text->failed) {
         fprintf(stderr, "%s: %s\n", app_name, img_strerror(ENOMEM));
-    else
-        fwrite(text->text, 1, text->length, stderr);
+    } else if (text->text) {
+        app_hide_passwords(text->text);
+        fwrite(text->text, 1, strlen(text->text), stderr);
+    }
     img_strbuf_free(text);
 }
 

@@ -224,8 +224,11 @@ static int create(struct request *r, struct img_error *err)
         return rc;
     if (!app_quiet) {
         CLEANUP_FREE char *description = describe(r);
+        CLEANUP_FREE char *line = app_asprintf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format,
+                                               *description ? " " : "", description);
 
-        printf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format, *description ? " " : "", description);
+        app_hide_passwords(line);
+        fputs(line, stdout);
         fflush(stdout);
     }
     rc = img_create(r->driver, r->name, r->options, err);
