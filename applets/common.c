@@ -23,20 +23,44 @@ static char *find_password(char *authority, char **end)
     return *end ? percent : NULL;
 }
 
+/* Put a star in the place of what is between `begin` and `end`. */
+static void hide(char *begin, char *end)
+{
+    if (begin < end) {
+        *begin = '*';
+        memmove(begin + 1, end, strlen(end) + 1);
+    }
+}
+
+static void hide_in_names(char *text, const char *scheme)
+{
+    for (char *at = text; (at = strstr(at, scheme)); ) {
+        char *end, *password;
+
+        at += strlen(scheme);
+        password = find_password(at, &end);
+        if (password)
+            hide(password + 1, end);
+    }
+}
+
+/* What follows `key`, up to one of the characters `stops`. */
+static void hide_values(char *text, const char *key, const char *stops)
+{
+    for (char *at = text; (at = strstr(at, key)); ) {
+        at += strlen(key);
+        hide(at, at + strcspn(at, stops));
+    }
+}
+
 void app_hide_passwords(char *text)
 {
-    static const char *const marks[] = { "iscsi://", "iser://" };
-
-    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
-        for (char *at = text; (at = strstr(at, marks[i])); ) {
-            char *end, *password;
-            at += strlen(marks[i]);
-            password = find_password(at, &end);
-            if (password && end - password > 1) {
-                password[1] = '*';
-                memmove(password + 2, end, strlen(end) + 1);
-            }
-        }
+    hide_in_names(text, "iscsi://");
+    hide_in_names(text, "iser://");
+    if (strstr(text, "iscsi")) {
+        hide_values(text, "password=", ",' \n");
+        hide_values(text, "\"password\":\"", "\"");
+        hide_values(text, "\"password\": \"", "\"");
     }
 }
 

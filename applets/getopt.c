@@ -120,7 +120,7 @@ static _Noreturn void ambiguous(const struct app *app, const char *word, size_t 
     bad_option(app, word, "option '%s' is ambiguous; possibilities:%s", word, names.failed ? "" : names.text);
 }
 
-/* An option of all tools that open images.  It is in no table, since it must not make another's abbreviation ambiguous. */
+/* An option of all tools that open images.  It is in no table: it must not make another's abbreviation ambiguous. */
 static const struct app_option iscsi_config = { APP_ISCSI_CONFIG, "iscsi-config", "FILE", "settings of iSCSI targets" };
 
 static bool opens_images(const struct applet *applet)

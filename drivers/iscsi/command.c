@@ -4,16 +4,34 @@
 #include "../../libimg/util/checked.h"
 #include <string.h>
 
-/* All pages of a mode; no descriptors of blocks. */
-enum { ALL_PAGES = 0x3f, SHORT_ANSWER = 255 };
+/* All pages of a mode; the longest short answer; every so many bytes of a read are watched. */
+enum { ALL_PAGES = 0x3f, SHORT_ANSWER = 255, WATCHED = 512 };
 
-static struct scsi_task *send_read(struct iscsi_context *context, int lun, struct iscsi_request *r, iscsi_command_cb done)
+/*
+ * libiscsi does not look whether a target sends all of a read.  So a number that no target knows is put into each
+ * sector, and must not be there any more when the read is done.
+ */
+static void put_marks(const struct iscsi_request *r, size_t length)
+{
+    for (size_t at = 0; at < length; at += WATCHED)
+        memcpy((char *)r->read + at, &r->mark, sizeof r->mark);
+}
+
+static bool has_mark(const struct iscsi_request *r, size_t length)
+{
+    for (size_t at = 0; at < length; at += WATCHED)
+        if (memcmp((const char *)r->read + at, &r->mark, sizeof r->mark) == 0)
+            return true;
+    return false;
+}
+
+static struct scsi_task *send_read(struct iscsi_context *context, int lun, struct iscsi_request *r,
+                                   iscsi_command_cb done)
 {
     uint32_t length = r->blocks * r->block_size;
     int size = (int)r->block_size;
 
-    /* What a target does not send must not be what was in memory before. */
-    memset(r->read, 0, length);
+    put_marks(r, length);
     r->span = (struct scsi_iovec){ .iov_base = r->read, .iov_len = length };
     if (r->wide)
         return iscsi_read16_iov_task(context, lun, r->lba, length, size, 0, 0, 0, 0, 0, done, r, &r->span, 1);
@@ -28,7 +46,8 @@ static unsigned char *readable(const void *bytes)
     return same.taken;
 }
 
-static struct scsi_task *send_write(struct iscsi_context *context, int lun, struct iscsi_request *r, iscsi_command_cb done)
+static struct scsi_task *send_write(struct iscsi_context *context, int lun, struct iscsi_request *r,
+                                    iscsi_command_cb done)
 {
     uint32_t length = r->blocks * r->block_size;
     int size = (int)r->block_size;
@@ -52,14 +71,15 @@ static struct scsi_task *send_command(struct iscsi_context *context, int lun, st
         r->range = (struct unmap_list){ .lba = r->lba, .num = r->blocks };
         return iscsi_unmap_task(context, lun, 0, 0, &r->range, 1, done, r);
     case ISCSI_WRITE_SAME:
-        return iscsi_writesame16_task(context, lun, r->lba, readable(r->write), r->block_size, r->blocks, 0, r->unmap, 0,
-                                      0, done, r);
+        return iscsi_writesame16_task(context, lun, r->lba, readable(r->write), r->block_size, r->blocks, 0, r->unmap,
+                                      0, 0, done, r);
     case ISCSI_STATUS: return iscsi_get_lba_status_task(context, lun, r->lba, (uint32_t)r->room, done, r);
+    case ISCSI_READY: return iscsi_testunitready_task(context, lun, done, r);
     case ISCSI_INQUIRY:
         return iscsi_inquiry_task(context, lun, r->page >= 0, r->page >= 0 ? r->page : 0, room, done, r);
     case ISCSI_MODE_SENSE:
-        return iscsi_modesense6_task(context, lun, 1, SCSI_MODESENSE_PC_CURRENT, ALL_PAGES, 0, (unsigned char)room, done,
-                                     r);
+        return iscsi_modesense6_task(context, lun, 1, SCSI_MODESENSE_PC_CURRENT, ALL_PAGES, 0, (unsigned char)room,
+                                     done, r);
     case ISCSI_CAPACITY10: return iscsi_readcapacity10_task(context, lun, 0, 0, done, r);
     case ISCSI_CAPACITY16: return iscsi_readcapacity16_task(context, lun, done, r);
     }
@@ -74,11 +94,14 @@ int iscsi_command_send(struct iscsi_context *context, int lun, struct iscsi_requ
 
 /* ---- What came --------------------------------------------------------------------------------------- */
 
-/* The target's own count of what it left out. */
+/* The target may say that it left something out, or not. */
 static bool is_short(const struct iscsi_request *r)
 {
-    return (r->kind == ISCSI_READ || r->kind == ISCSI_WRITE || r->kind == ISCSI_WRITE_SAME) &&
-           r->task->residual_status != SCSI_RESIDUAL_NO_RESIDUAL && r->task->residual > 0;
+    bool moves = r->kind == ISCSI_READ || r->kind == ISCSI_WRITE || r->kind == ISCSI_WRITE_SAME;
+
+    if (moves && r->task->residual_status != SCSI_RESIDUAL_NO_RESIDUAL && r->task->residual > 0)
+        return true;
+    return r->kind == ISCSI_READ && has_mark(r, r->span.iov_len);
 }
 
 void iscsi_command_finish(struct iscsi_request *r)

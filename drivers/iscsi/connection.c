@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One session.  libiscsi wants one thread at a time, so all is done under a lock, which is never held while anybody waits.
- * One thread waits for the socket on behalf of all, and lets libiscsi take what has arrived; the others sleep until they
- * are answered, or until it is their turn to wait for the socket.  So many commands are in flight.
+ * One session.  libiscsi wants one thread at a time, so all is done under a lock, which is never held while anybody
+ * waits.  One thread waits for the socket on behalf of all, and lets libiscsi take what has arrived; the others sleep
+ * until they are answered, or until it is their turn to wait for the socket.  So many commands are in flight.
  *
  * libiscsi would connect again by itself, for ever.  It is told not to: the pool does that, for as long as is allowed.
  */
@@ -10,16 +10,19 @@
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/clock.h"
+#include "../../libimg/util/printable.h"
+#include "../../libimg/util/strbuf.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
 /*
- * In milliseconds: how often the clock is looked at, how long a target may be silent before it is asked to say something,
- * and how long an answer that nobody needs any more is waited for.
+ * In milliseconds: how often the clock is looked at, how long a target may be silent before it is asked to say
+ * something, and how long an answer that nobody needs any more is waited for.
  */
 enum { TICK = 500, SILENCE = 5000, GRACE = 1000 };
+enum { MOST_REDIRECTIONS = 8 };
 
 /* ---- Waiting ----------------------------------------------------------------------------------- */
 
@@ -65,21 +68,47 @@ static void wake_poller(struct iscsi_connection *c)
 
 /* ---- Login --------------------------------------------------------------------------------------- */
 
-static void login_done(struct iscsi_context *context, int status, void *data, void *connection)
+static void connected(struct iscsi_context *context, int status, void *data, void *connection);
+
+/* The target may send us to another portal, which may do the same. */
+static void logged_in(struct iscsi_context *context, int status, void *data, void *connection)
 {
     struct iscsi_connection *c = connection;
+    const char *portal = iscsi_get_target_address(context);
 
-    (void)context;
     (void)data;
+    if (status == SCSI_STATUS_REDIRECT && portal && *portal && c->redirections++ < MOST_REDIRECTIONS) {
+        iscsi_disconnect(context);
+        if (iscsi_connect_async(context, portal, connected, c) == 0)
+            return;
+    }
     c->state = status == SCSI_STATUS_GOOD ? ISCSI_CONNECTED : ISCSI_FAILED;
 }
 
+/* (It is called again when the connection ends.) */
+static void connected(struct iscsi_context *context, int status, void *data, void *connection)
+{
+    struct iscsi_connection *c = connection;
+
+    (void)data;
+    if (c->state != ISCSI_CONNECTING)
+        return;
+    if (status != SCSI_STATUS_GOOD || iscsi_login_async(context, logged_in, c) != 0)
+        c->state = ISCSI_FAILED;
+}
+
+/* (The text may have words of the target, and ends with a newline now and then.) */
 static int no_login(struct iscsi_connection *c, const char *before, struct img_error *err)
 {
-    img_error_set(err, EINVAL, "iSCSI: Failed to connect to LUN : %s%s", before, iscsi_get_error(c->context));
-    if (!*before)
-        return -EINVAL;
-    img_error_advise(err, "is there an iSCSI target at %s, and does it take connections?", c->target->portal);
+    CLEANUP_FREE char *text = img_strdup(iscsi_get_error(c->context));
+
+    if (!text)
+        return img_error_memory(err);
+    for (char *at = text; *at; at++)
+        *at = *at == '\n' ? '\n' : img_printable(*at);
+    img_error_set(err, EINVAL, "iSCSI: Failed to connect to LUN : %s%s", before, text);
+    if (*before)
+        img_error_advise(err, "is there an iSCSI target at %s, and does it take connections?", c->target->portal);
     return -EINVAL;
 }
 
@@ -88,7 +117,7 @@ static int log_in(struct iscsi_connection *c, int stop, struct img_error *err)
     uint64_t end = c->target->timeout ? img_now_milliseconds() + c->target->timeout : UINT64_MAX;
     int ret = 0;
 
-    if (iscsi_full_connect_async(c->context, c->target->portal, c->target->lun, login_done, c) != 0)
+    if (iscsi_connect_async(c->context, c->target->portal, connected, c) != 0)
         return no_login(c, "Failed to start full connect ", err);
     while (c->state == ISCSI_CONNECTING) {
         uint64_t now = img_now_milliseconds();
@@ -226,8 +255,8 @@ static void ask_for_life(struct iscsi_connection *c, uint64_t now)
     iscsi_nop_out_async(c->context, nop_answered, NULL, 0, c);
 }
 
-/* Look at the time of all commands.  The target is told to abort one that takes too long; then the session ends, which makes
- * it forget the others too. */
+/* Look at the time of all commands.  The target is told to abort one that takes too long; then the session ends, which
+ * makes it forget the others too. */
 static void look_at_clock(struct iscsi_connection *c)
 {
     uint64_t now = img_now_milliseconds();
@@ -320,8 +349,11 @@ static int launch(struct iscsi_connection *c, struct iscsi_request *r)
 {
     int ret = iscsi_command_send(c->context, c->target->lun, r, completed);
 
-    if (ret < 0)
-        return c->lost ? IMG_POOL_LOST : ret;
+    if (ret < 0) {
+        /* It takes no commands any more: the session ended while none was in flight. */
+        c->lost = true;
+        return IMG_POOL_LOST;
+    }
     r->next = c->flying;
     c->flying = r;
     if (iscsi_which_events(c->context) & POLLOUT)

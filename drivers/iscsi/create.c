@@ -39,9 +39,9 @@ static int open_for_writing(struct iscsi *s, const struct iscsi_open_options *gi
     if (ret == 0 && s->unit.read_only)
         ret = img_error_set(err, EACCES, "LUN is write protected");
     if (ret < 0)
-        return img_error_prefix(err, "Protocol driver 'iscsi' does not support creating new images, so an existing image "
-                                "must be selected as the target; however, opening the given target as an existing "
-                                "image failed: ");
+        return img_error_prefix(err, "Protocol driver 'iscsi' does not support creating new images, so an existing "
+                                "image must be selected as the target; however, opening the given target as an "
+                                "existing image failed: ");
     return 0;
 }
 

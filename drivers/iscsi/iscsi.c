@@ -5,13 +5,14 @@
 #include "../../libimg/util/cleanup.h"
 #include "../../libimg/util/clock.h"
 #include "../../libimg/util/fd.h"
+#include "../../libimg/util/random.h"
 #include "../../libimg/util/strbuf.h"
 #include <stdlib.h>
 #include <string.h>
 
 IMG_MODULE("libiscsi >= 1.18");
 
-/* Useful commands in flight on a session; the longest transfer; what WRITE SAME and UNMAP take where no limit is told. */
+/* Useful commands in flight on a session; the longest transfer; what WRITE SAME and UNMAP take if no limit is told. */
 enum { USEFUL_EACH = 2, MOST_TRANSFER = 1 << 20, MOST_SAME = 0xffff, MOST_UNMAP = 1 << 30 };
 /* What a target that is busy is granted, in milliseconds: pauses that are doubled, and together no more than this. */
 enum { FIRST_PAUSE = 8, LONGEST_PAUSE = 2000, MOST_PAUSES = 60000 };
@@ -38,9 +39,9 @@ static int recognise(struct iscsi *s, struct iscsi_connection *c, int stop, stru
 }
 
 /*
- * The lowest number that no session has.  A session that takes the place of a lost one has its number: the target then ends
- * the old one, if it does not know yet that it is lost, with all that it had still to do (RFC 7143, 6.3.5).  The pool opens
- * and closes one connection at a time.
+ * The lowest number that no session has.  A session that takes the place of a lost one has its number: the target then
+ * ends the old one, if it does not know yet that it is lost, with all that it had still to do (RFC 7143, 6.3.5).  The
+ * pool opens and closes one connection at a time.
  */
 static unsigned free_number(struct iscsi *s)
 {
@@ -99,6 +100,9 @@ int iscsi_connect(struct iscsi *s, const struct iscsi_open_options *given, struc
         ret = iscsi_target_take(given, &s->target, err);
     if (ret < 0)
         return ret;
+    ret = img_random(&s->mark, sizeof s->mark);
+    if (ret < 0)
+        return img_error_errno(err, -ret, "Could not get random bytes");
     s->pool.most = (unsigned)given->connections;
     s->pool.patience = (uint64_t)given->reconnect_delay * 1000;
     ret = img_pool_start(&s->pool, &pool_ops, s, -1, err);
@@ -180,7 +184,8 @@ static void tell(const struct iscsi_request *r, const char *what)
     if (r->kind == ISCSI_FLUSH)
         img_notice(IMG_FAULT, "iSCSI %s failed: %s", what, reason ? reason : "");
     else
-        img_notice(IMG_FAULT, "iSCSI %s failed at lba %llu: %s", what, (unsigned long long)r->lba, reason ? reason : "");
+        img_notice(IMG_FAULT, "iSCSI %s failed at lba %llu: %s", what, (unsigned long long)r->lba,
+                   reason ? reason : "");
 }
 
 static int lost(struct iscsi *s, int ret)
@@ -227,6 +232,7 @@ int iscsi_run(struct img *image, struct iscsi *s, struct iscsi_request *r, const
 
     r->block_size = s->unit.block_size;
     r->wide = s->unit.blocks > UINT32_MAX;
+    r->mark = s->mark;
     r->stop = image ? img_stop_descriptor(image) : -1;
     for (;;) {
         int again;
@@ -344,7 +350,8 @@ static int iscsi_driver_discard(struct img *image, uint64_t offset, uint64_t len
     return ret;
 }
 
-static int iscsi_driver_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents, size_t count)
+static int iscsi_driver_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents,
+                            size_t count)
 {
     struct iscsi *s = image->state;
     unsigned char answer[ISCSI_STATUS_ROOM];

@@ -30,8 +30,8 @@ int iscsi_parse_name(const char *name, struct img_doc *options, struct img_error
 
 /* ---- config.c ------------------------------------------------------------------------------ */
 
-/* Add what the file that IMGBOX_ISCSI_CONF names says of this target, where `options` say nothing.  Without the variable
- * nothing happens. */
+/* Add what the file that IMGBOX_ISCSI_CONF names says of this target, where `options` say nothing.  Without the
+ * variable nothing happens. */
 int iscsi_config_apply(const char *target, struct img_doc *options, struct img_error *err);
 
 /* ---- target.c ------------------------------------------------------------------------------- */
@@ -59,7 +59,7 @@ struct iscsi_connection;
 struct iscsi_request {
     enum {
         ISCSI_READ, ISCSI_WRITE, ISCSI_FLUSH, ISCSI_UNMAP, ISCSI_WRITE_SAME, ISCSI_STATUS,
-        ISCSI_INQUIRY, ISCSI_MODE_SENSE, ISCSI_CAPACITY10, ISCSI_CAPACITY16
+        ISCSI_READY, ISCSI_INQUIRY, ISCSI_MODE_SENSE, ISCSI_CAPACITY10, ISCSI_CAPACITY16
     } kind;
     uint64_t lba;
     uint32_t blocks;
@@ -67,6 +67,7 @@ struct iscsi_request {
     bool wide;                      /* READ(16) and WRITE(16) */
     bool fua, unmap;
     void *read;
+    uint64_t mark;                  /* READ: a number that the target does not know */
     const void *write;              /* WRITE_SAME: the block */
     int page;                       /* INQUIRY: of vital product data; -1: the standard one */
     unsigned char *answer;          /* all but READ and WRITE: `room` bytes for it */
@@ -99,8 +100,8 @@ void iscsi_command_finish(struct iscsi_request *request);
 
 /* ---- answer.c -------------------------------------------------------------------------------------- */
 
-/* After a request was run.  0: it is done; -EAGAIN: repeat it at once; -EBUSY: repeat it after a pause; or another negative
- * errno. */
+/* After a request was run.  0: it is done; -EAGAIN: repeat it at once; -EBUSY: repeat it after a pause; or another
+ * negative errno. */
 int iscsi_judge(const struct iscsi_request *request);
 /* The target does not know this command, or does not take it in this form. */
 bool iscsi_is_unknown(const struct iscsi_request *request);
@@ -118,9 +119,10 @@ struct iscsi_connection {
     bool polling;                   /* a thread waits for the socket */
     bool lost;
     enum { ISCSI_CONNECTING, ISCSI_CONNECTED, ISCSI_FAILED } state;
+    int redirections;
     struct iscsi_request *flying;   /* all requests in flight */
-    uint64_t heard, asked, looked;  /* when the target last answered, when it was last asked to, when the clock was looked
-                                     * at: milliseconds */
+    uint64_t heard, asked, looked;  /* when the target last answered, when it was last asked to, when the clock was
+                                     * looked at: milliseconds */
 };
 /* `number`: two sessions at a time never have the same. */
 int iscsi_connection_open(struct iscsi_connection *c, const struct iscsi_target *target, unsigned number, int stop,
@@ -165,6 +167,7 @@ struct iscsi {
     bool connected;
     bool no_status, no_same;        /* atomic: the target does not know the command */
     bool told;                      /* atomic: that the target was lost */
+    uint64_t mark;                  /* for reads */
     unsigned numbers;               /* bits: of the sessions that there are */
     unsigned char *zeroes;          /* one block */
 };

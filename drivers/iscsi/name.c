@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * iscsi://[user[%password]@]host[:port]/target/lun as options.  libiscsi takes it apart, so that it means what it means to
- * all others who use the library; that also takes a user from the environment.
+ * iscsi://[user[%password]@]host[:port]/target/lun as options.  libiscsi takes it apart, so that it means what it means
+ * to all others who use the library; that also takes a user from the environment.
  */
 #include "iscsi.h"
 #include "../../libimg/util/cleanup.h"

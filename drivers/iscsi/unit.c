@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the disk is like: INQUIRY, MODE SENSE, READ CAPACITY.  All of it is what a target says, and is checked here. */
+/*
+ * What the disk is like: TEST UNIT READY, INQUIRY, MODE SENSE, READ CAPACITY.  All of it is what a target says, and is
+ * checked here.
+ */
 #include "iscsi.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
@@ -35,6 +38,18 @@ static int failed(const struct iscsi_request *r, int ret, const char *what, stru
     if (!reason)
         return img_error_memory(err);
     return img_error_set(err, EINVAL, "%s : %s", what, reason);
+}
+
+/* Is there a disk with this number?  One without a medium is there, too. */
+static int ask_for_presence(struct iscsi_connection *c, int stop, struct img_error *err)
+{
+    unsigned char none[1];
+    struct iscsi_request r = { .kind = ISCSI_READY };
+    int ret = ask(c, &r, none, sizeof none, stop);
+
+    if (ret < 0 && !(r.status == SCSI_STATUS_CHECK_CONDITION && r.sense.key == SCSI_SENSE_NOT_READY))
+        return failed(&r, ret, "iSCSI: Failed to connect to LUN", err);
+    return 0;
 }
 
 /* ---- INQUIRY --------------------------------------------------------------------------------------- */
@@ -181,7 +196,9 @@ int iscsi_unit_ask(struct iscsi_connection *c, struct iscsi_unit *unit, int stop
     int ret;
 
     *unit = (struct iscsi_unit){ .block_size = 0 };
-    ret = ask_kind(c, unit, stop, err);
+    ret = ask_for_presence(c, stop, err);
+    if (ret == 0)
+        ret = ask_kind(c, unit, stop, err);
     if (ret == 0 && ask_mode(c, unit, stop) < 0)
         ret = img_error_set(err, EINVAL, "iSCSI: the connection was lost");
     if (ret == 0)

@@ -163,7 +163,8 @@ static const char *const key_order[] = {
     "encrypt.key-secret", "read-zeroes", "throttle-group", "offset", "data-file", "force_size_calc", "server.host",
     "server.port", "server.numeric", "host_key_check", "password-secret", "lun",
     "portal", "header-digest", "initiator-name", "url", "cookie-secret", "proxy-username",
-    "driver", "transport", "user", "target", "proxy-password-secret", "username", "cookie", "sslverify", "path", "set-state.1.state", "config",
+    "driver", "transport", "user", "target", "proxy-password-secret", "username", "cookie", "sslverify", "path",
+    "set-state.1.state", "config",
     "inject-error.*.iotype", "set-state.0.new_state", "inject-error.*.errno", "inject-error.*.event", "opt-discard",
     "set-state.0.state", "inject-error.*.sector", "max-discard", "align", "size", "backing", "file", "filename", NULL
 };
