@@ -389,6 +389,19 @@ fake() {
     done
 }
 
+@test "a target that talks nonsense" {
+    for seed in {1..20}; do
+        fake noise="$seed" thin=1
+        for words in 'info -f raw' 'map -f raw --output=json' 'measure -O qcow2 -f raw'; do
+            local got=0
+            # shellcheck disable=SC2086
+            timeout 60 "$IMG" $words "$DISK" > out 2> err || got=$?
+            [ "$got" -le 1 ] || { echo "seed $seed: $words: $got"; cat err; return 1; }
+            ! grep Sanitizer err
+        done
+    done
+}
+
 @test "a target that can do little" {
     head -c 1M /dev/urandom > disk
     fallocate -p -o 512k -l 256k disk

@@ -20,10 +20,12 @@ The disk is in memory: `blocks` of `size` bytes.  The other keys are faults:
     capacity=KIND           of READ CAPACITY(16): none short
     last=N                  the last block, whatever `blocks` is
     unknown=OP,...          these commands (hex) are not known
+    noise=SEED              bytes of answers that describe the disk are changed, or missing
     readonly=1 thin=1 kind=N
     limit=N                 the longest transfer, in blocks
     log=FILE                the commands, one a line: opcode, lba, blocks, "fua"
 """
+import random
 import socket
 import struct
 import sys
@@ -44,6 +46,7 @@ SIZE, BLOCKS = number('size', 512), number('blocks', 2048)
 DISK = bytearray(SIZE * BLOCKS)
 MAPPED = bytearray(BLOCKS)
 COUNT = {'moves': 0, 'sessions': 0}
+NOISE = random.Random(number('noise'))
 LEFT = {key: number(key) for key in ('busy', 'full', 'attention', 'aborted')}
 
 
@@ -128,6 +131,16 @@ def place(cdb):
     if cdb[0] >= 0x80:
         return struct.unpack('>QI', cdb[2:14])
     return struct.unpack('>I', cdb[2:6])[0], struct.unpack('>H', cdb[7:9])[0]
+
+
+def spoil(data):
+    """Some bytes are others, and perhaps the end is missing."""
+    data = bytearray(data)
+    for _ in range(NOISE.randrange(4)):
+        if data:
+            at = NOISE.randrange(len(data))
+            data[at] = NOISE.choice([0, 1, 0x7f, 0x80, 0xff, NOISE.randrange(256)])
+    return bytes(data[:NOISE.randrange(len(data) + 1)] if NOISE.random() < .2 else data)
 
 
 def note(cdb):
@@ -272,7 +285,7 @@ class Session:
 
     def answer(self, head, status, data, missing):
         tag = head[16:20]
-        if status != GOOD or not head[1] & 0x40:
+        if status != GOOD or not data or not head[1] & 0x40:
             expected = struct.unpack('>I', head[20:24])[0]
             self.send(0x21, 0x80, (0, status, 0, bytes(12)), data, tag)
             return expected
@@ -303,7 +316,10 @@ class Session:
                 if head[1] & 0x20:
                     data = self.collect(head, data, struct.unpack('>I', head[20:24])[0])
                 note(cdb)
-                self.answer(head, *execute(cdb, data))
+                status, data, left = execute(cdb, data)
+                if number('noise') and cdb[0] in (0x12, 0x1a, 0x25, 0x9e) and status == GOOD:
+                    data = spoil(data)
+                self.answer(head, status, data, left)
             elif code == 2:                     # task management
                 self.send(0x22, 0x80, (0, 0, 0, bytes(12)), b'', head[16:20])
             elif code == 6:
