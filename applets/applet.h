@@ -31,7 +31,7 @@ struct app_option {
     const char *argument;       /* name of the argument, in capitals, for the help; NULL: none */
     const char *help;           /* lines, without indent; NULL: another spelling */
 };
-enum { APP_LONG = 256, APP_IMAGE_OPTS = 512, APP_OBJECT, APP_STRICT_FORMAT };
+enum { APP_LONG = 256, APP_IMAGE_OPTS = 512, APP_OBJECT, APP_STRICT_FORMAT, APP_ISCSI_CONFIG };
 
 /* Common rows: how to open FILENAME ('f' and APP_IMAGE_OPTS), and --object, which app_next() handles. */
 #define APP_IMAGE_ROWS \
@@ -110,6 +110,9 @@ void app_tell_text(const char *text);
 void app_tell_line(const char *who, const char *kind, const char *format, va_list arguments) IMG_PRINTF(3, 0);
 /* Print "NAME: TEXT" and a newline on standard error. */
 void app_error(const char *format, ...) IMG_PRINTF(1, 2);
+/* Put a star in the place of the passwords of iSCSI, in names "iscsi://user%password@..." and in options: the text gets
+ * shorter. */
+void app_hide_passwords(char *text);
 void app_warning(const char *format, ...) IMG_PRINTF(1, 2);
 /* Does anybody get advice? */
 bool app_gives_advice(void);

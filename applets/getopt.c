@@ -140,6 +140,17 @@ static _Noreturn void ambiguous(const struct app *app, const char *word, size_t 
     bad_option(app, word, "option '%s' is ambiguous; possibilities:%s", word, names.failed ? "" : names.text);
 }
 
+/* An option of all tools that open images.  It is in no table: it must not make another's abbreviation ambiguous. */
+static const struct app_option iscsi_config = { APP_ISCSI_CONFIG, "iscsi-config", "FILE", "settings of iSCSI targets" };
+
+static bool opens_images(const struct applet *applet)
+{
+    for (const struct app_option *option = applet->options; option && option->letter; option++)
+        if (option->letter == APP_OBJECT)
+            return true;
+    return false;
+}
+
 /* Find an option by its name or by a unique abbreviation. */
 static const struct app_option *find_long(const struct app *app, const char *word)
 {
@@ -148,6 +159,8 @@ static const struct app_option *find_long(const struct app *app, const char *wor
     const struct app_option *option, *found = NULL;
     bool doubt = false;
 
+    if (length == strlen(iscsi_config.name) && !strncmp(name, iscsi_config.name, length) && opens_images(app->applet))
+        return &iscsi_config;
     for (size_t i = 0; (option = row(app->applet, i)); i++) {
         if (!abbreviates(option, name, length))
             continue;
@@ -261,11 +274,13 @@ int app_next(struct app *app)
 {
     int letter;
 
-    while ((letter = next_option(app)) == APP_OBJECT || letter == APP_STRICT_FORMAT) {
+    while ((letter = next_option(app)) == APP_OBJECT || letter == APP_STRICT_FORMAT || letter == APP_ISCSI_CONFIG) {
         if (letter == APP_OBJECT)
             app_object(app->argument);
-        else
+        else if (letter == APP_STRICT_FORMAT)
             img_set_strict_format(true);
+        else
+            app_need(setenv("IMGBOX_ISCSI_CONF", app->argument, 1) == 0 ? app : NULL);
     }
     return letter;
 }

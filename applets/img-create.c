@@ -234,8 +234,11 @@ static int create(struct request *r, struct img_error *err)
         return rc;
     if (!app_quiet) {
         CLEANUP_FREE char *description = describe(r);
+        CLEANUP_FREE char *line = app_asprintf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format,
+                                               *description ? " " : "", description);
 
-        printf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format, *description ? " " : "", description);
+        app_hide_passwords(line);
+        fputs(line, stdout);
         app_flush();
     }
     app_partial_start(false);

@@ -10,12 +10,12 @@
 set -eu
 
 build_packages='gcc make pkg-config libc6-dev zlib1g-dev libdeflate-dev libzstd-dev libbz2-dev liblzma-dev nettle-dev
-                libargon2-dev libgnutls28-dev libnbd-dev libcurl4-gnutls-dev libssh-dev libnfs-dev
+                libargon2-dev libgnutls28-dev libnbd-dev libcurl4-gnutls-dev libssh-dev libnfs-dev libiscsi-dev
                 musl-tools linux-libc-dev'
 test_packages='bats shellcheck clang libclang-rt-14-dev python3 e2fsprogs mount util-linux strace btrfs-progs
                7zip cryptsetup-bin openssl libvmdk-utils bximage libvhdi-utils dmg2img cloop-utils python3-libqcow
                gnutls-bin procps nbdkit libnbd-bin python3-libnbd nbd-client nginx-light vsftpd openssh-server
-               iproute2 nfs-ganesha nfs-ganesha-vfs rpcbind'
+               iproute2 nfs-ganesha nfs-ganesha-vfs rpcbind tgt'
 
 usage() {
     echo "usage: $0 build | test" >&2
