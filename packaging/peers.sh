@@ -6,20 +6,26 @@
 #
 # Fills DIR/10.0/usr/bin and DIR/7.2/usr/bin with qemu-img, qemu-io and
 # qemu-nbd of these versions, which run from there: 7.2 is qemu-utils of
-# Debian 12, 10.0 its backport.  Only the tests use them.  Safe to run again.
+# Debian 12, 10.0 its backport.  With QEMU_MODULE_DIR set to
+# DIR/10.0/usr/lib/.../qemu they have their network drivers, too.  Only the
+# tests use them.  Safe to run again.
 set -eu
 
 dir=${1:-${PEERS:-/opt/peers}}
 suite=bookworm-backports
 retry='-o Acquire::Retries=3'
+# of the network drivers that the tests compare with
+network_libraries='libcurl3-gnutls libssh-4 libiscsi7 libnfs13'
 
 die() {
     echo "$0: $*" >&2
     exit 1
 }
 
-# Is the tool of that version installed, and does it start?
+# Is the tool of that version installed with its network drivers, and does it start?
 stands() {
+    set -- "$1" "$dir/$1"/usr/lib/*/qemu/block-curl.so
+    [ -e "$2" ] || return 1
     case $("$dir/$1/usr/bin/qemu-img" --version 2> /dev/null) in
         "qemu-img version $1."*) return 0 ;;
     esac
@@ -86,10 +92,11 @@ unpack() {
     version=$(version_of "$1")
     [ -n "$version" ] || die "the archive has no qemu-utils $1"
     # shellcheck disable=SC2046,SC2086
-    apt-get $retry install -y -q --no-install-recommends $(needs "$version") > /dev/null
+    apt-get $retry install -y -q --no-install-recommends $(needs "$version") $network_libraries > /dev/null
     mkdir "$tmp/$1"
     # shellcheck disable=SC2086
-    (cd "$tmp/$1" && apt-get $retry -o APT::Sandbox::User=root download -q "qemu-utils=$version" > /dev/null)
+    (cd "$tmp/$1" && apt-get $retry -o APT::Sandbox::User=root download -q "qemu-utils=$version" \
+        "qemu-block-extra=$version" > /dev/null)
     rm -rf "${dir:?}/$1"
     mkdir -p "$dir/$1"
     for package in "$tmp/$1"/*.deb; do

@@ -95,7 +95,7 @@ class Case:
         yield ['convert', '-O', 'qcow2', '-m', str(rng.randrange(1, 17))] + options + \
             (['-c'] if rng.random() < .3 else []) + ['@', 'out.qcow2'], 'out.qcow2'
         yield ['dd', 'if=@', 'of=dd.raw', 'bs=' + rng.choice(['512', '64k', '100000']), f'skip={rng.randrange(4)}',
-               f'count={rng.randrange(1, 40)}'], 'dd.raw'
+               f'count={rng.randrange(4, 40)}'], 'dd.raw'
 
     def all(self, base):
         url = base + self.way + '/' + self.source['name']

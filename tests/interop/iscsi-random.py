@@ -147,7 +147,7 @@ class Case:
         yield 'qcow2', ['convert', '-O', 'qcow2'] + options + (['-c'] if rng.random() < .3 else []) + [self.source, '@']
         yield 'qcow2', ['create', '-f', 'qcow2'] + options + ['@', str(rng.randrange(1, self.size))]
         yield 'raw', ['dd', '-O', 'raw', 'if=' + self.source, 'of=@', 'bs=' + rng.choice(['512', '4k', '1M']),
-                      f'count={rng.randrange(1, 40)}']
+                      f'count={rng.randrange(4, 40)}']
 
     def reading(self, form):
         yield ['info', '@']
@@ -163,7 +163,7 @@ class Case:
             self.same(words, target)
         for result, words in (('out.raw', ['convert', '-f', form, '-O', 'raw', '@', 'out.raw']),
                               ('dd.raw', ['dd', '-f', form, 'if=@', 'of=dd.raw', 'bs=64k',
-                                          f'skip={self.rng.randrange(4)}', f'count={self.rng.randrange(1, 30)}'])):
+                                          f'skip={self.rng.randrange(4)}', f'count={self.rng.randrange(4, 30)}'])):
             contents = []
             for tool in IMG, PEER:
                 answer = self.run(tool, words, target, '1')

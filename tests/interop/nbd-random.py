@@ -138,7 +138,7 @@ class Case:
         if name[0] not in ('-f', '--image-opts') and rng.random() < 0.5:
             size = rng.choice(['512', '64k', '100000'])
             self.both(['dd', f'if={name[0]}', 'of=dd.raw', f'bs={size}', f'skip={rng.randrange(4)}',
-                       f'count={rng.randrange(1, 40)}'], 'dd.raw')
+                       f'count={rng.randrange(4, 40)}'], 'dd.raw')
 
     def conversions(self):
         rng = self.rng

@@ -102,7 +102,7 @@ class Case:
         if '--image-opts' not in source:
             self.compare(['dd', 'if=' + source[-1], 'of=' + self.url('RESULT-dd.raw'), 'bs=' +
                           rng.choice(['512', '64k', '100000']), f'skip={rng.randrange(4)}',
-                          f'count={rng.randrange(1, 40)}'], 'RESULT-dd.raw')
+                          f'count={rng.randrange(4, 40)}'], 'RESULT-dd.raw')
 
 
 def one(seed, _):
