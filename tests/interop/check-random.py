@@ -32,7 +32,8 @@ KEEP = os.environ.get('KEEP')
 
 NAME = 'image.qcow2'
 # Faults that qemu-img does not find.
-FINDS_MORE = r'is cut off: the file ends|before the end of the L1 table|image is truncated: |zero cluster in an image of version 2'
+FINDS_MORE = (r'is cut off: the file ends|before the end of the L1 table|image is truncated: |'
+              r'zero cluster in an image of version 2')
 
 
 class Image(damage.Image):
