@@ -110,9 +110,6 @@ void app_tell_text(const char *text);
 void app_tell_line(const char *who, const char *kind, const char *format, va_list arguments) IMG_PRINTF(3, 0);
 /* Print "NAME: TEXT" and a newline on standard error. */
 void app_error(const char *format, ...) IMG_PRINTF(1, 2);
-/* Put a star in the place of the passwords of iSCSI, in names "iscsi://user%password@..." and in options: the text gets
- * shorter. */
-void app_hide_passwords(char *text);
 void app_warning(const char *format, ...) IMG_PRINTF(1, 2);
 /* Does anybody get advice? */
 bool app_gives_advice(void);

@@ -13,57 +13,6 @@
 const char *app_name = "imgbox";
 bool app_quiet;
 
-/* The "%password" of "user%password@host/...", or NULL.  (What cannot be parsed may have slashes and more in it.) */
-static char *find_password(char *authority, char **end)
-{
-    size_t length = strcspn(authority, " '\"\n");
-    char *percent = memchr(authority, '%', strcspn(authority, "/ '\"\n"));
-
-    *end = percent ? memrchr(percent, '@', (size_t)(authority + length - percent)) : NULL;
-    return *end ? percent : NULL;
-}
-
-/* Put a star in the place of what is between `begin` and `end`. */
-static void hide(char *begin, char *end)
-{
-    if (begin < end) {
-        *begin = '*';
-        memmove(begin + 1, end, strlen(end) + 1);
-    }
-}
-
-static void hide_in_names(char *text, const char *scheme)
-{
-    for (char *at = text; (at = strstr(at, scheme)); ) {
-        char *end, *password;
-
-        at += strlen(scheme);
-        password = find_password(at, &end);
-        if (password)
-            hide(password + 1, end);
-    }
-}
-
-/* What follows `key`, up to one of the characters `stops`. */
-static void hide_values(char *text, const char *key, const char *stops)
-{
-    for (char *at = text; (at = strstr(at, key)); ) {
-        at += strlen(key);
-        hide(at, at + strcspn(at, stops));
-    }
-}
-
-void app_hide_passwords(char *text)
-{
-    hide_in_names(text, "iscsi://");
-    hide_in_names(text, "iser://");
-    if (strstr(text, "iscsi")) {
-        hide_values(text, "password=", ",' \n");
-        hide_values(text, "\"password\":\"", "\"");
-        hide_values(text, "\"password\": \"", "\"");
-    }
-}
-
 /*
  * Lines of several threads, or of several programs with one standard error, must not mix: each is put together first
  * and written as a whole.  What was said on standard output before comes out before, also when both are one file.
@@ -74,7 +23,7 @@ static void write_whole(struct img_strbuf *text)
     if (text->failed) {
         fprintf(stderr, "%s: %s\n", app_name, img_strerror(ENOMEM));
     } else if (text->text) {
-        app_hide_passwords(text->text);
+        img_hide_passwords(text->text);
         fwrite(text->text, 1, strlen(text->text), stderr);
     }
     img_strbuf_free(text);

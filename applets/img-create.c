@@ -237,7 +237,7 @@ static int create(struct request *r, struct img_error *err)
         CLEANUP_FREE char *line = app_asprintf("Formatting '%s', fmt=%s%s%s\n", r->name, r->format,
                                                *description ? " " : "", description);
 
-        app_hide_passwords(line);
+        img_hide_passwords(line);
         fputs(line, stdout);
         app_flush();
     }

@@ -253,6 +253,7 @@ struct img_driver {
     const char *folder_file;        /* FORMAT: an image may be a folder; then this file in it is opened, and all files
                                      * that it names must lie in the folder.  NULL: never */
     const struct img_mark *marks;   /* how to recognise an image of a FORMAT, what an ADAPTER unpacks; NULL: never */
+    bool password_in_name;          /* PROTOCOL: "PREFIX://user%password@...": messages hide it */
     int precedence;                 /* if the marks of two formats match, the higher one wins; ties are arbitrary */
 
     unsigned traits;

@@ -81,6 +81,9 @@ enum img_notice { IMG_WARNING, IMG_NOTE, IMG_FAULT, IMG_HINT, IMG_ADVICE };
 typedef void img_notice_fn(enum img_notice kind, const char *text);
 void img_set_notice(img_notice_fn *handler);
 void img_notice(enum img_notice kind, const char *format, ...) IMG_PRINTF(2, 3);
+/* Put a star in the place of each password in a text, in names "iscsi://user%password@..." and in options of drivers with such
+ * names: the text gets shorter. */
+void img_hide_passwords(char *text);
 /* Pass on a ready text.  Of kind HINT it may have many lines, for callers with very many messages. */
 void img_notice_text(enum img_notice kind, const char *text);
 

@@ -427,7 +427,7 @@ static const char *const strong_options[] = {
 
 const struct img_driver img_driver_iscsi = {
     IMG_ROW(
-        .name = "iscsi", .kind = IMG_PROTOCOL, .prefix = "iscsi iser"
+        .name = "iscsi", .kind = IMG_PROTOCOL, .prefix = "iscsi iser", .password_in_name = true
     ),
     .traits = IMG_WRITES_FUA,
     .state_size = sizeof(struct iscsi),
