@@ -125,7 +125,7 @@ def main():
         for seed in seeds:
             print(f'ok {seed} - curl-random # SKIP http is not built in')
         tap.end()
-    each('curl-random', 8, one)
+    each('curl-random', 4, one)
 
 
 main()

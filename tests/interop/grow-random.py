@@ -83,7 +83,7 @@ def one(seed, folder):
 
 
 def main():
-    each('grow-random', 25, one)
+    each('grow-random', 8, one)
 
 
 if __name__ == '__main__':
