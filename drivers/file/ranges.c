@@ -5,6 +5,9 @@
  */
 #include "file.h"
 #include <fcntl.h>
+#ifdef __linux__
+#include <linux/falloc.h>       /* (musl's fcntl.h knows only some of the modes) */
+#endif
 
 void file_forget_data(struct file_state *file)
 {
@@ -127,15 +130,11 @@ static int attempt(struct file_state *file, unsigned what, int mode, uint64_t of
     return -ENOTSUP;
 }
 
-#ifdef FALLOC_FL_PUNCH_HOLE
-enum { MODE_PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE };
+/* Mode 0 would allocate and zero nothing, so no mode may be missing without an error. */
+#ifdef __linux__
+enum { MODE_PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MODE_ZERO = FALLOC_FL_ZERO_RANGE };
 #else
-enum { MODE_PUNCH = 0 };
-#endif
-#ifdef FALLOC_FL_ZERO_RANGE
-enum { MODE_ZERO = FALLOC_FL_ZERO_RANGE };
-#else
-enum { MODE_ZERO = 0 };
+enum { MODE_PUNCH = 0, MODE_ZERO = 0 };         /* (there `attempt` does nothing) */
 #endif
 
 static int zero_device(struct file_state *file, uint64_t offset, uint64_t length, unsigned flags)

@@ -481,3 +481,15 @@ in_use() {
     cmp -n 1047040 a.raw c.raw
     tail -c +1047041 c.raw | head -c 1535 | tr -d '\011' | cmp - /dev/null
 }
+
+@test "file: zeroes over data are zeroes, whatever the C library knows" {
+    head -c 1M /dev/urandom > x
+    truncate -s 1M zero
+    img 0 convert -n -S 0 --image-opts driver=raw,file.filename=zero \
+        --target-image-opts driver=raw,file.filename=x,detect-zeroes=on
+    cmp x zero
+    head -c 1M /dev/urandom > x
+    img 0 convert -n -S 0 --image-opts driver=raw,file.filename=zero \
+        --target-image-opts driver=raw,file.filename=x,detect-zeroes=unmap,discard=unmap
+    cmp x zero
+}
