@@ -44,6 +44,7 @@ setup() {
 
 # The tool with another home: libssh looks it up in the list of users, not in $HOME.
 qemu-img() {
+    # shellcheck disable=SC2016
     unshare -m sh -c 'mount --bind "$RIG/home" /root && shift 0 && exec "$@"' sh "$IMG" "$@"
 }
 
