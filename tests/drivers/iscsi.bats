@@ -475,8 +475,10 @@ own() {
     local TGT_IPC_SOCKET=$PWD/own
     export TGT_IPC_SOCKET
     wait_until admin show sys > /dev/null 2>&1
-    target 1 iqn.x:own
+    # (nobody is let in before the disk is there: without it a target that was started again is another one)
+    admin new target --tid 1 -T iqn.x:own
     lun 1 1 own.disk
+    admin bind target --tid 1 -I 127.0.0.1
 }
 
 @test "a target that is killed in the middle and started again" {
