@@ -222,7 +222,7 @@ static int run_lost(void *connection, void *context)
     int ret = iscsi_connection_run(connection, r);
 
     /* A command that ends every session is not sent for ever. */
-    return ret == IMG_POOL_LOST && ++r->times_lost >= TIMES_LOST ? -EIO : ret;
+    return ret == IMG_POOL_LOST && ++r->times_lost >= r->may_be_lost ? -EIO : ret;
 }
 
 int iscsi_run(struct img *image, struct iscsi *s, struct iscsi_request *r, const char *what)
@@ -233,6 +233,8 @@ int iscsi_run(struct img *image, struct iscsi *s, struct iscsi_request *r, const
     r->block_size = s->unit.block_size;
     r->wide = s->unit.blocks > UINT32_MAX;
     r->mark = s->mark;
+    /* When a target goes away, all sessions are lost, and a request may meet one after the other. */
+    r->may_be_lost = s->pool.most + TIMES_LOST;
     r->stop = image ? img_stop_descriptor(image) : -1;
     for (;;) {
         int again;

@@ -73,7 +73,8 @@ struct iscsi_request {
     unsigned char *answer;          /* all but READ and WRITE: `room` bytes for it */
     size_t room, got;
     int stop;                       /* descriptor that ends the waiting, or -1 */
-    int times_lost;                 /* sessions that were lost while it was in flight */
+    unsigned times_lost;            /* sessions that were lost while it was in flight */
+    unsigned may_be_lost;           /* the most of them */
 
     /* What came of it. */
     int status;                     /* enum scsi_status */
