@@ -74,7 +74,7 @@ struct img {
     char *node_name;                /* node-name=, NULL: none given */
     struct img *next_named;         /* node.c: all open nodes with a name */
     bool probed;                    /* the format was guessed */
-    const struct img_content *content;  /* raw was guessed, and it looks like something else; NULL: it does not */
+    const struct img_content *content;  /* raw was guessed, and it begins like something else; NULL: it does not */
     /*
      * Called before guest bytes are passed to the node below (buffer NULL: zeroes): may this be written?  NULL: always.
      */

@@ -78,14 +78,13 @@ void img_chain_advise(struct img *image, struct img_error *err)
 void chain_advise_format(struct img *image, const char *name, struct img_error *err)
 {
     struct img_error ignored = IMG_ERROR_INIT;
-    const struct img_content *content;
     const struct img_driver *seen = NULL;
     struct img_head head;
 
     if (!img_advice_wanted() || !image->file || img_size(image->file) == 0)
         return;
     if (img_probe_read(image->file, &head, &ignored) == 0)
-        seen = img_probe(image->file, &head, name ? name : "", &content, &ignored);
+        seen = img_probe(image->file, &head, name ? name : "", &ignored);
     img_error_clear(&ignored);
     /* Raw is said of whatever has no mark at its beginning. */
     if (seen && seen != image->driver && !img_driver_is_plain(seen))

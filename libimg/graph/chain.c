@@ -347,17 +347,19 @@ fail:
 
 /* ---- Formats -------------------------------------------------------------------------- */
 
-static int judge_content(const struct img *image, struct img_error *err)
+/* The image is raw by its first bytes: is it one by what else they say? */
+static int judge_content(struct img *image, const struct img_head *head, struct img_error *err)
 {
     const char *name = image->file->filename;
 
-    return img_content_judge(image->content, name && *name ? name : img_filename(image->file), err);
+    image->content = img_content_by_head(head);
+    return img_content_judge(image->content, image->file, name && *name ? name : img_filename(image->file), err);
 }
 
 /* Raw bytes may be a part of an image, whose file has the rest. */
 static void advise_part(const struct img *image, const char *name)
 {
-    for (size_t i = 0; name && img_drivers[i]; i++) {
+    for (size_t i = 0; img_advice_wanted() && img_drivers[i]; i++) {
         CLEANUP_FREE char *whole = NULL;
 
         if (img_drivers[i]->whole_name && img_drivers[i]->whole_name(name, &whole) == 0 && whole)
@@ -455,8 +457,10 @@ static int find_format(struct img *image, struct request *request, struct img_er
     ret = unwrap(image, request, &head, &name, err);
     if (ret < 0)
         return ret;
-    driver = img_probe(image->file, &head, name, &image->content, err);
-    if (!driver || img_driver_need(driver, err) < 0 || judge_content(image, err) < 0)
+    driver = img_probe(image->file, &head, name, err);
+    if (!driver || img_driver_need(driver, err) < 0)
+        return -err->code;
+    if (img_driver_is_plain(driver) && judge_content(image, &head, err) < 0)
         return -err->code;
     image->probed = true;
     image->driver = driver;

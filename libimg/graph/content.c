@@ -75,10 +75,10 @@ static const struct content ends[] = {
       IMG_MARKS(IMG_AT(0, "cdsaencr")) },
 };
 
-static const struct img_content *by_beginning(const uint8_t *head, size_t length)
+const struct img_content *img_content_by_head(const struct img_head *head)
 {
     for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)
-        if (img_marks_show(beginnings[i].marks, head, length, ""))
+        if (img_marks_show(beginnings[i].marks, head->bytes, sizeof head->bytes, ""))
             return &beginnings[i].told;
     return NULL;
 }
@@ -101,11 +101,9 @@ static const struct img_content *by_end(struct img *file)
     return NULL;
 }
 
-const struct img_content *img_content_find(struct img *file, const uint8_t *head, size_t length)
+static const struct img_content *find(const struct img_content *content, struct img *file)
 {
-    const struct img_content *found = by_beginning(head, length);
-
-    return found ? found : by_end(file);
+    return content ? content : by_end(file);
 }
 
 /* ---- What is done about it ------------------------------------------------------------------ */
@@ -119,11 +117,16 @@ void img_set_strict_format(bool on)
 
 const struct img_content *img_content(const struct img *image)
 {
-    return image->content;
+    bool guessed = image->probed && img_driver_is_plain(image->driver);
+
+    return guessed ? find(image->content, image->file) : NULL;
 }
 
-int img_content_judge(const struct img_content *content, const char *name, struct img_error *err)
+int img_content_judge(const struct img_content *content, struct img *file, const char *name, struct img_error *err)
 {
+    if (!strict && !img_advice_wanted())
+        return 0;
+    content = find(content, file);
     if (!content)
         return 0;
     if (!strict) {

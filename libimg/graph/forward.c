@@ -194,8 +194,8 @@ static int prepare(struct img *image, struct img_intake *intake)
 const struct img_driver *img_intake_probe(struct img_intake *intake, struct img_error *err)
 {
     struct img *storage = img_intake_node(intake);
-    const struct img_content *content = NULL;
     const struct img_driver *driver = NULL;
+    bool raw;
     struct img_head head;
 
     if (!storage) {
@@ -204,10 +204,11 @@ const struct img_driver *img_intake_probe(struct img_intake *intake, struct img_
     }
     /* What is compressed is not read forward: it is saved, and then looked into. */
     if (img_probe_read(storage, &head, err) == 0 && !(driver = img_probe_wrapper(&head)))
-        driver = img_probe(storage, &head, "", &content, err);
+        driver = img_probe(storage, &head, "", err);
+    raw = driver && img_driver_is_plain(driver);
+    if (raw && img_content_judge(img_content_by_head(&head), storage, img_intake_name(intake), err) < 0)
+        driver = NULL;
     img_node_free(storage);
-    if (driver && img_content_judge(content, img_intake_name(intake), err) < 0)
-        return NULL;
     return driver;
 }
 

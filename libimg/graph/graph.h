@@ -15,9 +15,9 @@ struct img_head {
 };
 int img_probe_read(struct img *file, struct img_head *head, struct img_error *err);
 /* Probe the format of `file` by its first bytes and by the name that it was asked for ("" if that was an option); raw
- * if nothing else matches.  Then *content is what it looks like instead, or NULL. */
+ * if nothing else matches. */
 const struct img_driver *img_probe(struct img *file, const struct img_head *head, const char *name,
-                                   const struct img_content **content, struct img_error *err);
+                                   struct img_error *err);
 /* Is it the name that makes it an image, whatever it begins with?  (A disk image of Apple may begin with a block that is
  * compressed.) */
 bool img_probe_by_name(struct img *file, const struct img_head *head, const char *name);
@@ -35,10 +35,11 @@ void img_bitmaps_advise(struct img *image, struct img_error *err);
 
 /* content.c --------------------------------------------------------------- */
 
-/* What a file with this beginning looks like that no format claims.  NULL: a disk. */
-const struct img_content *img_content_find(struct img *file, const uint8_t *head, size_t length);
-/* A raw image that was probed looks like this (NULL: a disk): advise, or refuse it if that was asked for. */
-int img_content_judge(const struct img_content *content, const char *name, struct img_error *err);
+/* What a file with this beginning looks like that no format claims.  NULL: a disk, or its end tells. */
+const struct img_content *img_content_by_head(const struct img_head *head);
+/* A raw image that was probed begins like this: if it is no disk, advise, or refuse it if that was asked for.  The end of
+ * the file is only looked at if somebody is told. */
+int img_content_judge(const struct img_content *content, struct img *file, const char *name, struct img_error *err);
 
 /* gate.c ------------------------------------------------------------------ */
 

@@ -39,7 +39,7 @@ int img_probe_read(struct img *file, struct img_head *head, struct img_error *er
 }
 
 const struct img_driver *img_probe(struct img *file, const struct img_head *head, const char *name,
-                                   const struct img_content **content, struct img_error *err)
+                                   struct img_error *err)
 {
     /* Bytes that a short file lacks count as zeroes; an empty file has no format, whatever its name. */
     const struct img_driver *driver = best_of(head->bytes, head->length ? name : "");
@@ -50,8 +50,6 @@ const struct img_driver *img_probe(struct img *file, const struct img_head *head
         driver = img_driver_load(best_of(head->bytes, ""));
     if (!driver)
         img_error_set(err, ENOENT, "Could not determine image format: No compatible driver found");
-    *content = driver && driver->traits & IMG_PASS_THROUGH ? img_content_find(file, head->bytes, sizeof head->bytes)
-                                                           : NULL;
     return driver;
 }
 
