@@ -517,6 +517,20 @@ int img_resize_exactly(struct img *file, uint64_t size, const char *preallocatio
 /* Make the node at least this long by writing its last byte, which must belong to the caller alone.  Setting the length
  * instead could cut off concurrent writes further on. */
 int img_lengthen_file(struct img *file, uint64_t end);
+/*
+ * For create of a PROTOCOL that opens what the name means: the open options of `driver` in the name.  img_named_free frees
+ * both parts, also after an error.
+ */
+struct img_named {
+    struct img_doc *rest;       /* what the table does not take */
+    void *options;              /* open_size bytes */
+};
+int img_named_options(const struct img_driver *driver, const char *name, struct img_named *named, struct img_error *err);
+void img_named_free(const struct img_driver *driver, struct img_named *named);
+/* The map of an ADAPTER whose bytes are those of the node below from `start` on.  Where these lie is private to that node. */
+int img_map_below(struct img *image, uint64_t start, uint64_t offset, uint64_t length, struct img_extent *extent);
+/* For what cannot preallocate: 0 for "off" and NULL; -ENOTSUP, or -EINVAL if there is no such mode. */
+int img_no_preallocation(const char *mode, struct img_error *err);
 /* Close the file of a new image (NULL is fine).  `status`: the result of writing it, with its message in *err.  Returns
  * the first error. */
 int img_close_file(struct img *file, int status, struct img_error *err);

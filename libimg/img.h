@@ -234,6 +234,8 @@ int img_options_bad_size(const char *name, const char *text, int code, struct im
 int img_option_bool(const char *name, const char *text, bool *value, struct img_error *err);
 /* *text: a plain value as the text that means the same on a command line; NULL for null and containers.  Caller frees. */
 int img_options_text(const struct img_doc *value, char **text);
+/* Remove a member; *text is its value in that way, NULL: it is not there.  Caller frees.  -ENOMEM. */
+int img_options_take_text(struct img_doc *options, const char *key, char **text, struct img_error *err);
 /* Does an -o text contain "help" or "?"? */
 bool img_options_want_help(const char *text);
 /*

@@ -77,20 +77,6 @@ static int delay_flush(struct img *image)
     return travel(image);
 }
 
-/* The host offset in the node below is private to it. */
-static int map_one(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
-{
-    int ret = img_map_chain(image->file, NULL, offset, length, extent);
-    bool data;
-
-    if (ret < 0)
-        return ret;
-    data = extent->kind == IMG_DATA || extent->kind == IMG_CODED;
-    *extent = (struct img_extent){ .offset = offset, .length = extent->length, .kind = data ? IMG_DATA : IMG_ZERO,
-                                   .host_valid = true, .file = image, .host = offset };
-    return 0;
-}
-
 /* Many extents per round trip. */
 static int delay_map_list(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extents, size_t count)
 {
@@ -98,7 +84,7 @@ static int delay_map_list(struct img *image, uint64_t offset, uint64_t length, s
     int ret = travel(image), told = 0;
 
     while (ret == 0 && offset < end && (size_t)told < count) {
-        ret = map_one(image, offset, end - offset, &extents[told]);
+        ret = img_map_below(image, 0, offset, end - offset, &extents[told]);
         offset += ret == 0 ? extents[told].length : 0;
         told += ret == 0;
     }

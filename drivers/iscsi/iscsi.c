@@ -81,20 +81,20 @@ static const struct img_pool_ops pool_ops = {
 
 /* ---- Opening ---------------------------------------------------------------------------------- */
 
-static int judge_options(const struct iscsi_open_options *given, struct img_error *err)
+static int take_options(struct iscsi *s, const struct iscsi_open_options *given, struct img_error *err)
 {
     if (given->timeout > 86400)
         return img_error_set(err, EINVAL, "timeout must be at most 86400");
-    if (given->connections < 1 || given->connections > IMG_POOL_MOST)
-        return img_error_set(err, EINVAL, "connections must be between 1 and %d", IMG_POOL_MOST);
-    if (given->reconnect_delay < 0 || given->reconnect_delay > 86400)
-        return img_error_set(err, EINVAL, "reconnect-delay must be between 0 and 86400");
+    if (img_pool_take_most(&s->pool, given->connections, err) < 0 ||
+        img_check_seconds("reconnect-delay", given->reconnect_delay, err) < 0)
+        return -err->code;
+    s->pool.patience = (uint64_t)given->reconnect_delay * 1000;
     return 0;
 }
 
 int iscsi_connect(struct iscsi *s, const struct iscsi_open_options *given, struct img_error *err)
 {
-    int ret = judge_options(given, err);
+    int ret = take_options(s, given, err);
 
     if (ret == 0)
         ret = iscsi_target_take(given, &s->target, err);
@@ -103,8 +103,6 @@ int iscsi_connect(struct iscsi *s, const struct iscsi_open_options *given, struc
     ret = img_random(&s->mark, sizeof s->mark);
     if (ret < 0)
         return img_error_errno(err, -ret, "Could not get random bytes");
-    s->pool.most = (unsigned)given->connections;
-    s->pool.patience = (uint64_t)given->reconnect_delay * 1000;
     ret = img_pool_start(&s->pool, &pool_ops, s, -1, err);
     s->connected = ret == 0;
     if (ret == 0 && !(s->zeroes = img_calloc(1, s->unit.block_size)))
@@ -382,8 +380,8 @@ static int iscsi_driver_resize(struct img *image, uint64_t size, const char *pre
 {
     const struct iscsi *s = image->state;
 
-    if (preallocation && strcmp(preallocation, "off") != 0)
-        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", preallocation);
+    if (img_no_preallocation(preallocation, err) < 0)
+        return -err->code;
     if (!s->unit.is_disk)
         return img_error_set(err, ENOTSUP, "Cannot resize non-disk iSCSI devices");
     return size != img_size(image) ? img_error_set(err, ENOTSUP, "Cannot resize iSCSI devices") : 0;
@@ -403,7 +401,7 @@ static int plain_name(const struct img *image, char **name)
     { .name = option, .help = text, .type = kind, .when = IMG_AT_OPEN, .standard = usual, \
       .offset = offsetof(struct iscsi_open_options, member) }
 
-const struct img_option iscsi_options[] = {
+static const struct img_option iscsi_options[] = {
     { .name = "size", .help = "Virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE,
       .offset = offsetof(struct iscsi_create_options, size) },
     { .name = "preallocation", .help = "Preallocation mode (allowed values: off)", .type = IMG_OPT_STRING,

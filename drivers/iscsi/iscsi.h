@@ -176,7 +176,7 @@ struct iscsi_create_options {
     int64_t size;
     char *preallocation;
 };
-extern const struct img_option iscsi_options[];
+extern const struct img_driver img_driver_iscsi;
 int iscsi_connect(struct iscsi *s, const struct iscsi_open_options *given, struct img_error *err);
 void iscsi_disconnect_all(struct iscsi *s);
 /* Run it until it is done or cannot be.  `what`: the command, for the message; NULL: none is given. */

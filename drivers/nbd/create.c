@@ -57,37 +57,21 @@ static int take_over(struct nbd *s, uint64_t wanted, struct img_error *err)
     return clear_first_sector(s, err);
 }
 
-static int judge_preallocation(const char *mode, struct img_error *err)
-{
-    static const char *const unsupported[] = { "metadata", "falloc", "full" };
-
-    if (!mode || strcmp(mode, "off") == 0)
-        return 0;
-    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
-        if (strcmp(mode, unsupported[i]) == 0)
-            return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", mode);
-    return img_error_set(err, EINVAL, "invalid parameter value: %s", mode);
-}
-
 int nbd_driver_create(const struct img_create *request, struct img_error *err)
 {
     const struct nbd_create_options *create = request->options;
     struct nbd s = { .connected = false };
-    struct img_doc *options = img_doc_object();
-    struct nbd_open_options *given = NULL;
-    int ret = judge_preallocation(create->preallocation, err);
+    struct img_named named;
+    int ret = img_no_preallocation(create->preallocation, err);
 
+    if (ret < 0)
+        return ret;
+    ret = img_named_options(&img_driver_nbd, request->name, &named, err);
     if (ret == 0)
-        ret = nbd_parse_name(request->name, options, err);
-    if (ret == 0 && !(given = img_options_new(nbd_options, IMG_AT_OPEN, sizeof *given, options, err)))
-        ret = -err->code;
-    if (ret == 0)
-        ret = open_for_writing(&s, given, options, err);
+        ret = open_for_writing(&s, named.options, named.rest, err);
     if (ret == 0)
         ret = take_over(&s, create->size < 0 ? 0 : (uint64_t)create->size, err);
     nbd_disconnect(&s);
-    if (given)
-        img_options_free(nbd_options, IMG_AT_OPEN, given);
-    img_doc_free(options);
+    img_named_free(&img_driver_nbd, &named);
     return ret;
 }

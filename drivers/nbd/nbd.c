@@ -197,7 +197,7 @@ static int nbd_driver_resize(struct img *image, uint64_t size, const char *preal
     { .name = option, .help = text, .type = kind, .when = IMG_AT_OPEN, \
       .offset = offsetof(struct nbd_open_options, member) }
 
-const struct img_option nbd_options[] = {
+static const struct img_option nbd_options[] = {
     { .name = "size", .help = "Virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE,
       .offset = offsetof(struct nbd_create_options, size) },
     { .name = "preallocation", .help = "Preallocation mode (allowed values: off)", .type = IMG_OPT_STRING,

@@ -174,7 +174,7 @@ struct nbd_create_options {
     int64_t size;
     char *preallocation;
 };
-extern const struct img_option nbd_options[];   /* nbd.c */
+extern const struct img_driver img_driver_nbd;
 int nbd_driver_create(const struct img_create *request, struct img_error *err);
 
 #endif

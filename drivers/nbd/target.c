@@ -6,27 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int take_text(struct img_doc *options, const char *key, char **text, struct img_error *err)
-{
-    struct img_doc *value = img_doc_take(options, key);
-    int ret = value && img_options_text(value, text) < 0 ? img_error_memory(err) : 0;
-
-    img_doc_free(value);
-    return ret;
-}
-
 /* ---- Address ------------------------------------------------------------------------------ */
 
 /* "host" and "port", or "path", without "server". */
 static int take_old_address(struct img_doc *options, struct img_address *address, struct img_error *err)
 {
-    int ret = take_text(options, "host", &address->host, err);
+    int ret = img_options_take_text(options, "host", &address->host, err);
 
     address->ipv4 = address->ipv6 = -1;
     if (ret == 0)
-        ret = take_text(options, "port", &address->port, err);
+        ret = img_options_take_text(options, "port", &address->port, err);
     if (ret == 0)
-        ret = take_text(options, "path", &address->path, err);
+        ret = img_options_take_text(options, "path", &address->path, err);
     if (ret < 0)
         return ret;
     address->type = address->path ? IMG_UNIX : IMG_INET;
@@ -105,7 +96,7 @@ int nbd_target_take(struct img_doc *options, const struct nbd_open_options *give
     *target = (struct nbd_target){ .export = NULL };
     ret = take_address(options, &target->address, err);
     if (ret == 0)
-        ret = take_text(options, "export", &target->export, err);
+        ret = img_options_take_text(options, "export", &target->export, err);
     if (ret == 0 && given->context && !(target->context = img_strdup(given->context)))
         ret = img_error_memory(err);
     if (ret == 0)

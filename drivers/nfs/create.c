@@ -30,21 +30,16 @@ static int make(const struct nfs_target *target, uint64_t size, struct img_error
 int nfs_driver_create(const struct img_create *request, struct img_error *err)
 {
     const struct nfs_create_options *create = request->options;
-    struct img_doc *options = img_doc_object();
-    struct nfs_open_options *given = NULL;
     struct nfs_target target;
-    int ret = nfs_parse_name(request->name, options, err);
+    struct img_named named;
+    int ret = img_named_options(&img_driver_nfs, request->name, &named, err);
 
-    if (ret == 0 && !(given = img_options_new(nfs_options, IMG_AT_OPEN, sizeof *given, options, err)))
-        ret = -err->code;
     if (ret == 0)
-        ret = nfs_target_take(options, given, false, &target, err);
+        ret = nfs_target_take(named.rest, named.options, false, &target, err);
     if (ret == 0) {
         ret = make(&target, create->size > 0 ? (uint64_t)create->size : 0, err);
         nfs_target_free(&target);
     }
-    if (given)
-        img_options_free(nfs_options, IMG_AT_OPEN, given);
-    img_doc_free(options);
+    img_named_free(&img_driver_nfs, &named);
     return ret;
 }

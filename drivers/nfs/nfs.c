@@ -81,15 +81,13 @@ static int nfs_driver_open(struct img *image, const void *parsed, struct img_doc
     const struct nfs_open_options *given = parsed;
     int ret;
 
-    if (given->timeout < 0 || given->timeout > 86400)
-        return img_error_set(err, EINVAL, "timeout must be between 0 and 86400");
-    if (given->connections < 1 || given->connections > IMG_POOL_MOST)
-        return img_error_set(err, EINVAL, "connections must be between 1 and %d", IMG_POOL_MOST);
+    if (img_check_seconds("timeout", given->timeout, err) < 0 ||
+        img_pool_take_most(&s->pool, given->connections, err) < 0)
+        return -err->code;
     ret = nfs_target_take(options, given, img_cache_direct(image->cache), &s->target, err);
     if (ret < 0)
         return ret;
     s->mode.flags = image->flags & IMG_RDWR ? O_RDWR : O_RDONLY;
-    s->pool.most = (unsigned)given->connections;
     s->pool.patience = s->target.timeout ? s->target.timeout : UINT64_MAX / 2;
     ret = connect_to_server(image, err);
     if (ret < 0) {
@@ -147,8 +145,8 @@ static int nfs_driver_resize(struct img *image, uint64_t size, const char *preal
     struct nfs_request request = { .kind = NFS_SET_LENGTH, .offset = size };
     int ret;
 
-    if (preallocation && strcmp(preallocation, "off") != 0)
-        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", preallocation);
+    if (img_no_preallocation(preallocation, err) < 0)
+        return -err->code;
     ret = run(image, &request);
     if (ret < 0)
         return img_error_errno(err, -ret, "Failed to truncate file");
@@ -186,7 +184,7 @@ static int plain_name(const struct img *image, char **name)
     { .name = option, .help = text, .type = kind, .when = IMG_AT_OPEN, .standard = usual, \
       .offset = offsetof(struct nfs_open_options, member) }
 
-const struct img_option nfs_options[] = {
+static const struct img_option nfs_options[] = {
     { .name = "size", .help = "Virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE,
       .offset = offsetof(struct nfs_create_options, size) },
     AT_OPEN("path", IMG_OPT_STRING, path, NULL, "The file: the path of the export, and that of the file in it"),

@@ -113,7 +113,7 @@ int nfs_note_unstable(struct nfs_file *file, const char *verifier);
 struct nfs_create_options {
     int64_t size;
 };
-extern const struct img_option nfs_options[];       /* nfs.c */
+extern const struct img_driver img_driver_nfs;
 int nfs_driver_create(const struct img_create *request, struct img_error *err);
 
 #endif

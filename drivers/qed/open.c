@@ -82,8 +82,8 @@ static int qed_resize(struct img *image, uint64_t size, const char *preallocatio
     /* A longer backing file would show there, and the format cannot hide it. */
     if (image->backing && size > old && img_size(image->backing) > old)
         return img_error_set(err, ENOTSUP, "Block driver does not support requested flags");
-    if (preallocation && strcmp(preallocation, "off") != 0)
-        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", preallocation);
+    if (img_no_preallocation(preallocation, err) < 0)
+        return -err->code;
     if (!img_aligned(size, QED_SECTOR) || size > qed_max_size(s->h.cluster_size, s->h.table_size))
         return img_error_set(err, EINVAL, "Invalid image size specified");
     if (size < old)

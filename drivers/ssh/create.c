@@ -34,21 +34,16 @@ static int make(const struct ssh_target *target, int64_t size, struct img_error 
 int ssh_driver_create(const struct img_create *request, struct img_error *err)
 {
     const struct ssh_create_options *create = request->options;
-    struct img_doc *options = img_doc_object();
-    struct ssh_open_options *given = NULL;
     struct ssh_target target;
-    int ret = ssh_parse_name(request->name, options, err);
+    struct img_named named;
+    int ret = img_named_options(&img_driver_ssh, request->name, &named, err);
 
-    if (ret == 0 && !(given = img_options_new(ssh_options, IMG_AT_OPEN, sizeof *given, options, err)))
-        ret = -err->code;
     if (ret == 0)
-        ret = ssh_target_take(options, given, &target, err);
+        ret = ssh_target_take(named.rest, named.options, &target, err);
     if (ret == 0) {
         ret = make(&target, create->size, err);
         ssh_target_free(&target);
     }
-    if (given)
-        img_options_free(ssh_options, IMG_AT_OPEN, given);
-    img_doc_free(options);
+    img_named_free(&img_driver_ssh, &named);
     return ret;
 }

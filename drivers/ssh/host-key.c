@@ -2,19 +2,12 @@
 /* Is the server the one that the user means?  RFC 4251, section 4.1. */
 #include "ssh.h"
 #include "../../libimg/util/cleanup.h"
+#include "../../libimg/util/hex.h"
 #include "../../libimg/util/strbuf.h"
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- By a hash of its key ------------------------------------------------------------------- */
-
-static int hex_digit(char c)
-{
-    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
-    const char *at = c ? strchr(digits, c) : NULL;
-
-    return at ? (int)((at - digits) % 16) : -1;
-}
 
 /* Are the bytes those of the text in hex digits, with or without colons between them? */
 static bool same_hash(const unsigned char *bytes, size_t length, const char *text)
@@ -23,8 +16,8 @@ static bool same_hash(const unsigned char *bytes, size_t length, const char *tex
         int high, low;
         while (*text == ':')
             text++;
-        high = hex_digit(*text);
-        low = high < 0 ? -1 : hex_digit(text[1]);
+        high = img_hex_digit(*text);
+        low = high < 0 ? -1 : img_hex_digit(text[1]);
         if (low < 0 || high * 16 + low != *bytes)
             return false;
         text += 2;

@@ -66,15 +66,13 @@ static int ssh_driver_open(struct img *image, const void *parsed, struct img_doc
     const struct ssh_open_options *given = parsed;
     int ret;
 
-    if (given->timeout < 0 || given->timeout > 86400)
-        return img_error_set(err, EINVAL, "timeout must be between 0 and 86400");
-    if (given->connections < 1 || given->connections > IMG_POOL_MOST)
-        return img_error_set(err, EINVAL, "connections must be between 1 and %d", IMG_POOL_MOST);
+    if (img_check_seconds("timeout", given->timeout, err) < 0 ||
+        img_pool_take_most(&s->pool, given->connections, err) < 0)
+        return -err->code;
     ret = ssh_target_take(options, given, &s->target, err);
     if (ret < 0)
         return ret;
     s->mode.flags = image->flags & IMG_RDWR ? O_RDWR : O_RDONLY;
-    s->pool.most = (unsigned)given->connections;
     ret = connect_to_server(image, err);
     if (ret < 0) {
         ssh_target_free(&s->target);
@@ -145,15 +143,15 @@ static int ssh_driver_resize(struct img *image, uint64_t size, const char *preal
     struct ssh_request last = { .kind = SSH_WRITE, .write = &zero, .offset = size - 1, .length = 1 };
     int ret;
 
-    if (preallocation && strcmp(preallocation, "off") != 0)
-        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", preallocation);
+    if (img_no_preallocation(preallocation, err) < 0)
+        return -err->code;
     if (size < img_size(image))
         return img_error_set(err, ENOTSUP, "ssh driver does not support shrinking files");
     if (size == img_size(image))
         return 0;
     ret = run(image, &last);
     if (ret < 0)
-        return img_error_errno(err, ret == IMG_POOL_LOST ? EIO : -ret, "Failed to grow file");
+        return img_error_errno(err, -ret, "Failed to grow file");
     image->size = size;
     return 0;
 }
@@ -177,7 +175,7 @@ static int plain_name(const struct img *image, char **name)
     { .name = option, .help = text, .type = kind, .when = IMG_AT_OPEN, .standard = usual, \
       .offset = offsetof(struct ssh_open_options, member) }
 
-const struct img_option ssh_options[] = {
+static const struct img_option ssh_options[] = {
     { .name = "size", .help = "Virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE,
       .offset = offsetof(struct ssh_create_options, size) },
     AT_OPEN("path", IMG_OPT_STRING, path, NULL, "The file on the server"),

@@ -112,7 +112,7 @@ void ssh_watch_remove(struct ssh_watch *watch, struct ssh_connection *c);
 struct ssh_create_options {
     int64_t size;
 };
-extern const struct img_option ssh_options[];       /* ssh.c */
+extern const struct img_driver img_driver_ssh;
 int ssh_driver_create(const struct img_create *request, struct img_error *err);
 /* Make the file at least this long, by a byte at its end. */
 int ssh_lengthen(struct ssh_connection *c, uint64_t size);

@@ -7,15 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int take_text(struct img_doc *options, const char *key, char **text, struct img_error *err)
-{
-    struct img_doc *value = img_doc_take(options, key);
-    int ret = value && img_options_text(value, text) < 0 ? img_error_memory(err) : 0;
-
-    img_doc_free(value);
-    return ret;
-}
-
 static int missing(const char *key, struct img_error *err)
 {
     return img_error_set(err, EINVAL, "Parameter '%s' is missing", key);
@@ -32,10 +23,10 @@ static int unexpected(const char *key, struct img_error *err)
 static int old_server(struct img_doc *options, struct img_doc **server, struct img_error *err)
 {
     CLEANUP_FREE char *host = NULL, *port = NULL;
-    int ret = take_text(options, "host", &host, err);
+    int ret = img_options_take_text(options, "host", &host, err);
 
     if (ret == 0)
-        ret = take_text(options, "port", &port, err);
+        ret = img_options_take_text(options, "port", &port, err);
     if (ret < 0 || !host)
         return ret;
     *server = img_doc_object();
@@ -131,14 +122,14 @@ static int take_hash(const char *type, const char *hash, struct ssh_target *targ
 static int take_check(struct img_doc *check, struct ssh_target *target, struct img_error *err)
 {
     CLEANUP_FREE char *mode = NULL, *type = NULL, *hash = NULL;
-    int ret = take_text(check, "mode", &mode, err);
+    int ret = img_options_take_text(check, "mode", &mode, err);
 
     if (ret < 0 || !mode)
         return ret < 0 ? ret : missing("host-key-check.mode", err);
     if (strcmp(mode, "hash") == 0) {
-        ret = take_text(check, "type", &type, err);
+        ret = img_options_take_text(check, "type", &type, err);
         if (ret == 0)
-            ret = take_text(check, "hash", &hash, err);
+            ret = img_options_take_text(check, "hash", &hash, err);
         return ret < 0 ? ret : take_hash(type, hash, target, err);
     }
     if (strcmp(mode, "none") == 0)

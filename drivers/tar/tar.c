@@ -188,16 +188,7 @@ static int tar_pread(struct img *image, void *buffer, uint64_t offset, size_t le
 /* The archive may have holes, but where is its own affair. */
 static int tar_map(struct img *image, uint64_t offset, uint64_t length, struct img_extent *extent)
 {
-    const struct tar *tar = image->state;
-    int ret = img_map_chain(image->file, NULL, tar->start + offset, length, extent);
-    bool data;
-
-    if (ret < 0)
-        return ret;
-    data = extent->kind == IMG_DATA || extent->kind == IMG_CODED;
-    *extent = (struct img_extent){ .offset = offset, .length = extent->length, .kind = data ? IMG_DATA : IMG_ZERO,
-                                   .host_valid = true, .file = image, .host = offset };
-    return 0;
+    return img_map_below(image, ((const struct tar *)image->state)->start, offset, length, extent);
 }
 
 /* tar:ARCHIVE!MEMBER; the last "!" counts. */

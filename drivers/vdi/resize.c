@@ -204,8 +204,8 @@ int vdi_resize(struct img *image, uint64_t size, const char *preallocation, stru
     struct usage usage = { 0 };
     int status;
 
-    if (preallocation && strcmp(preallocation, "off") != 0)
-        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", preallocation);
+    if (img_no_preallocation(preallocation, err) < 0)
+        return -err->code;
     if (s->differencing)
         return img_error_set(err, ENOTSUP, "A differencing disk has the size of its parent");
     if (to.size < image->size)

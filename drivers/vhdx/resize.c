@@ -140,8 +140,8 @@ int vhdx_resize(struct img *image, uint64_t size, const char *preallocation, str
     struct vhdx *s = vhdx_state(image);
     int ret;
 
-    if (preallocation && strcmp(preallocation, "off") != 0)
-        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", preallocation);
+    if (img_no_preallocation(preallocation, err) < 0)
+        return -err->code;
     if (s->differencing)
         return img_error_set(err, ENOTSUP, "A differencing disk has the size of its parent");
     if (size < image->size)

@@ -131,6 +131,37 @@ int img_create(const struct img_driver *driver, const char *name, const struct i
     return img_create_as(driver, name, name, options, err);
 }
 
+int img_named_options(const struct img_driver *driver, const char *name, struct img_named *named, struct img_error *err)
+{
+    int ret;
+
+    *named = (struct img_named){ .rest = img_doc_object() };
+    ret = driver->parse_name(name, named->rest, err);
+    if (ret < 0)
+        return ret;
+    named->options = img_options_new(driver->options, IMG_AT_OPEN, driver->open_size, named->rest, err);
+    return named->options ? 0 : -err->code;
+}
+
+void img_named_free(const struct img_driver *driver, struct img_named *named)
+{
+    if (named->options)
+        img_options_free(driver->options, IMG_AT_OPEN, named->options);
+    img_doc_free(named->rest);
+}
+
+int img_no_preallocation(const char *mode, struct img_error *err)
+{
+    static const char *const unsupported[] = { "metadata", "falloc", "full" };
+
+    if (!mode || strcmp(mode, "off") == 0)
+        return 0;
+    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
+        if (strcmp(mode, unsupported[i]) == 0)
+            return img_error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", mode);
+    return img_error_set(err, EINVAL, "invalid parameter value: %s", mode);
+}
+
 int img_create_file(const char *name, uint64_t size, unsigned shared, struct img_doc *rest, struct img **file,
                     struct img_error *err)
 {

@@ -28,13 +28,7 @@ static int open_over(struct img **image, struct img *storage, const char *name, 
     struct img_error ignored = IMG_ERROR_INIT;
     int ret;
 
-    request.perm = how->flags & IMG_NO_IO ? 0 : IMG_PERM_READ;
-    if (how->flags & IMG_RDWR)
-        request.perm |= IMG_PERM_WRITE;
-    if (how->flags & IMG_RESIZE)
-        request.perm |= IMG_PERM_RESIZE;
-    request.shared = how->flags & IMG_NO_WRITERS && !(how->flags & IMG_SHARE)
-                         ? IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED : IMG_PERM_ALL;
+    chain_ask_permissions(&request, how);
     if (driver && driver->kind != IMG_FORMAT)
         ret = img_error_set(err, EINVAL, "'%s' is not a format", how->format);
     else

@@ -3,6 +3,17 @@
 #include "chain.h"
 #include <string.h>
 
+void chain_ask_permissions(struct request *request, const struct img_open *how)
+{
+    request->perm = how->flags & IMG_NO_IO ? 0 : IMG_PERM_READ;
+    if (how->flags & IMG_RDWR)
+        request->perm |= IMG_PERM_WRITE;
+    if (how->flags & IMG_RESIZE)
+        request->perm |= IMG_PERM_RESIZE;
+    request->shared = how->flags & IMG_NO_WRITERS && !(how->flags & IMG_SHARE)
+                          ? IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED : IMG_PERM_ALL;
+}
+
 static int open_root(struct img **image, const char *name, struct img_doc *options, const struct img_open *how,
                      struct img_error *err)
 {
@@ -10,13 +21,7 @@ static int open_root(struct img **image, const char *name, struct img_doc *optio
                                .flags = how->flags, .cache = how->cache, .gate = how->gate };
     int ret;
 
-    request.perm = how->flags & IMG_NO_IO ? 0 : IMG_PERM_READ;
-    if (how->flags & IMG_RDWR)
-        request.perm |= IMG_PERM_WRITE;
-    if (how->flags & IMG_RESIZE)
-        request.perm |= IMG_PERM_RESIZE;
-    request.shared = how->flags & IMG_NO_WRITERS && !(how->flags & IMG_SHARE)
-                         ? IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED : IMG_PERM_ALL;
+    chain_ask_permissions(&request, how);
     ret = chain_open_node(image, &request, err);
     img_doc_free(request.options);
     return ret;

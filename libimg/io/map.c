@@ -143,6 +143,19 @@ int img_map_chain(struct img *image, struct img *base, uint64_t offset, uint64_t
     return extent->recurse && extent->host_valid ? look_below(extent) : 0;
 }
 
+int img_map_below(struct img *image, uint64_t start, uint64_t offset, uint64_t length, struct img_extent *extent)
+{
+    int ret = img_map_chain(image->file, NULL, start + offset, length, extent);
+    bool data;
+
+    if (ret < 0)
+        return ret;
+    data = extent->kind == IMG_DATA || extent->kind == IMG_CODED;
+    *extent = (struct img_extent){ .offset = offset, .length = extent->length, .kind = data ? IMG_DATA : IMG_ZERO,
+                                   .host_valid = true, .file = image, .host = offset };
+    return 0;
+}
+
 /* qemu-img opens no vhdx image with a parent, so it has told nothing about one. */
 static bool is_untold(const struct img *image)
 {

@@ -15,6 +15,25 @@
 /* Pauses between attempts to connect, in milliseconds: doubled each time. */
 enum { FIRST_PAUSE = 50, LONGEST_PAUSE = 1000 };
 
+enum { DAY = 86400 };
+
+/* ---- Options ------------------------------------------------------------------------- */
+
+int img_pool_take_most(struct img_pool *pool, int64_t connections, struct img_error *err)
+{
+    if (connections < 1 || connections > IMG_POOL_MOST)
+        return img_error_set(err, EINVAL, "connections must be between 1 and %d", IMG_POOL_MOST);
+    pool->most = (unsigned)connections;
+    return 0;
+}
+
+int img_check_seconds(const char *option, int64_t seconds, struct img_error *err)
+{
+    if (seconds >= 0 && seconds <= DAY)
+        return 0;
+    return img_error_set(err, EINVAL, "%s must be between 0 and %d", option, DAY);
+}
+
 /* ---- Connections ------------------------------------------------------------------- */
 
 static int open_slot(struct img_pool *pool, struct img_pool_slot *slot, int stop, struct img_error *err)

@@ -46,6 +46,9 @@ struct img_pool {
     bool broken;                    /* a lost connection could not be replaced: all requests fail */
 };
 
+/* Options of users: the most connections; seconds (0 to a day), which the option of that name gives. */
+int img_pool_take_most(struct img_pool *pool, int64_t connections, struct img_error *err);
+int img_check_seconds(const char *option, int64_t seconds, struct img_error *err);
 /* Set up an empty pool with the first connection; `most` and `patience` are set by the caller before.  After an error
  * there is nothing to end. */
 int img_pool_start(struct img_pool *pool, const struct img_pool_ops *ops, void *owner, int stop,

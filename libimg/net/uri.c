@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Parts of URIs; see uri.h. */
 #include "uri.h"
+#include "util/hex.h"
 #include "util/strbuf.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -27,14 +28,6 @@ bool img_uri_has_scheme(const struct img_uri *uri, const char *scheme)
     return uri->scheme_length == strlen(scheme) && memcmp(uri->scheme, scheme, uri->scheme_length) == 0;
 }
 
-static int hex_digit(char c)
-{
-    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
-    const char *at = c ? strchr(digits, c) : NULL;
-
-    return at ? (int)((at - digits) % 16) : -1;
-}
-
 char *img_uri_decoded(const char *text, size_t length)
 {
     char *plain = img_malloc(length + 1), *to = plain;
@@ -42,7 +35,7 @@ char *img_uri_decoded(const char *text, size_t length)
     for (size_t i = 0; plain && i < length; i++) {
         int byte = (unsigned char)text[i];
         if (byte == '%') {
-            int high = i + 2 < length ? hex_digit(text[i + 1]) : -1, low = i + 2 < length ? hex_digit(text[i + 2]) : -1;
+            int high = i + 2 < length ? img_hex_digit(text[i + 1]) : -1, low = i + 2 < length ? img_hex_digit(text[i + 2]) : -1;
             if (high < 0 || low < 0 || (high | low) == 0) {
                 free(plain);
                 return NULL;

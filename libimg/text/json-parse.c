@@ -7,6 +7,7 @@
  * whose depth the first step limits, so the C stack does not grow with the input.
  */
 #include "img.h"
+#include "util/hex.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 #include "util/utf8.h"
@@ -189,12 +190,10 @@ static int hex4(const char *text, const char *end, uint32_t *code)
     if (end - text < 4)
         return -1;
     for (int i = 0; i < 4; i++) {
-        static const char digits[] = "0123456789abcdefABCDEF";
-        const char *digit = memchr(digits, text[i], sizeof digits - 1);
-        if (!digit)
+        int value = img_hex_digit(text[i]);
+        if (value < 0)
             return -1;
-        uint32_t value = (uint32_t)(digit - digits);
-        *code = *code << 4 | (value > 15 ? value - 6 : value);
+        *code = *code << 4 | (uint32_t)value;
     }
     return 0;
 }

@@ -109,6 +109,18 @@ int img_options_text(const struct img_doc *value, char **text)
     return *text ? 0 : -ENOMEM;
 }
 
+int img_options_take_text(struct img_doc *options, const char *key, char **text, struct img_error *err)
+{
+    struct img_doc *value = img_doc_take(options, key);
+    int ret = 0;
+
+    *text = NULL;
+    if (value && img_options_text(value, text) < 0)
+        ret = img_error_memory(err);
+    img_doc_free(value);
+    return ret;
+}
+
 /* ---- Reading into a structure --------------------------------------------------------- */
 
 static void *field(const struct img_option *option, void *into)
