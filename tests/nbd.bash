@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # Shared by the bats files of qemu-nbd and img-serve: running them, and waiting for servers.
 
+. "$ROOT/tests/servers.bash"
 NBD=${IMG%/*}/qemu-nbd
 # shellcheck disable=SC2034
 PEER_NBD=${PEER:+${PEER%/*}/qemu-nbd}
@@ -17,26 +18,11 @@ qemu-nbd() {
     (ulimit -t 30; exec -a qemu-nbd "$NBD" "$@") < /dev/null
 }
 
-need() {
-    for program; do
-        command -v "$program" > /dev/null || skip "no $program"
-    done
-}
-
 # The static file has no TLS.
 need_tls() {
     case $IMG in
         */static/*) skip 'no TLS in the static file' ;;
     esac
-}
-
-# never COMMAND...: it must fail
-never() {
-    ! "$@" 2> /dev/null
-}
-
-is_socket() {
-    [ -S "$1" ]
 }
 
 gone() {

@@ -8,24 +8,11 @@ load ../nbd
 
 setup() {
     fresh_folder
-    SERVERS=()
     "$IMG" --help | grep -q '\<https\>' || skip 'http is not built in'
 }
 
 teardown() {
-    for server in "${SERVERS[@]}"; do
-        kill "$server" 2> /dev/null || continue
-        wait "$server" || true
-    done
-}
-
-# A process to end after the test.
-remember() {
-    SERVERS+=("$1")
-}
-
-listens() {
-    (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null
+    end_servers
 }
 
 # web: our own server of the folder `root`; $PORT
@@ -250,7 +237,7 @@ print(counts.get((way, name), 0))' "$(url '')" "$1"
     make_pki
     mkdir root logs
     sample root/disk
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    port=$(free_port)
     cat > conf << END
 daemon off; pid $PWD/pid; error_log $PWD/error.log; $([ "$(id -u)" -ne 0 ] || echo 'user root;')
 events { worker_connections 64; }
@@ -276,7 +263,7 @@ END
     chmod 755 "$BATS_TEST_TMPDIR" root empty
     sample root/disk
     for kind in ftp ftps; do
-        port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+        port=$(free_port)
         printf '%s\n' listen=YES listen_address=127.0.0.1 "listen_port=$port" background=NO anonymous_enable=YES \
             local_enable=NO "anon_root=$PWD/root" no_anon_password=YES "secure_chroot_dir=$PWD/empty" \
             pasv_address=127.0.0.1 seccomp_sandbox=NO > "$kind.conf"

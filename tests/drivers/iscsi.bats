@@ -13,7 +13,7 @@ setup_file() {
     cd "$RIG" || return 1
     [ "$(id -u)" -eq 0 ] && command -v tgtd tgtadm > /dev/null || return 0
     export PORT TGT_IPC_SOCKET=$RIG/socket
-    PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    PORT=$(free_port)
     tgtd -f -C 0 --iscsi "portal=127.0.0.1:$PORT" > log 2>&1 3>&- &
     echo $! > server
     for _ in $(seq 600); do
@@ -453,7 +453,7 @@ fake() {
     need nbdsh
     truncate -s 1M own.disk
     local port
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    port=$(free_port)
     own "$port"
     start_nbd -t -f raw "iscsi://127.0.0.1:$port/iqn.x:own/1"
     nbdsh -u "nbd+unix:///?socket=$PWD/s" -c 'h.pwrite(b"x" * 512, 0); h.flush()'
@@ -485,7 +485,7 @@ own() {
     head -c 64M /dev/urandom > disk
     truncate -s 64M own.disk
     local port tool got=0
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    port=$(free_port)
     own "$port"
     "$IMG" convert -n -f raw -O raw -r 40M disk "iscsi://127.0.0.1:$port/iqn.x:own/1" > log 2>&1 3>&- &
     tool=$!

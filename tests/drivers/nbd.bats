@@ -7,22 +7,13 @@ load ../nbd
 
 setup() {
     fresh_folder
-    SERVERS=()
     FAKE=$ROOT/tests/interop/lib/nbd_server.py
     # (with the real tool these tests run, too)
     [ -n "$IMG_IS_PEER" ] || "$IMG" info nbd:unix:none 2>&1 | grep -q 'Failed to connect' || skip 'nbd is not built in'
 }
 
 teardown() {
-    for server in "${SERVERS[@]}"; do
-        kill "$server" 2> /dev/null || continue
-        wait "$server" || true
-    done
-}
-
-# A process to end after the test.
-remember() {
-    SERVERS+=("$1")
+    end_servers
 }
 
 # kit ARGUMENT...: nbdkit on the socket s

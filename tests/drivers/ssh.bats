@@ -16,7 +16,7 @@ setup_file() {
     ssh-keygen -q -t ed25519 -N '' -f stranger
     cp home/.ssh/id_ed25519.pub authorized
     export PORT
-    PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    PORT=$(free_port)
     printf '%s\n' "Port $PORT" 'ListenAddress 127.0.0.1' "HostKey $RIG/host_ed25519" "HostKey $RIG/host_rsa" \
         "PidFile $RIG/pid" "AuthorizedKeysFile $RIG/authorized" 'PermitRootLogin prohibit-password' \
         'PasswordAuthentication no' 'KbdInteractiveAuthentication no' 'UsePAM no' 'StrictModes no' \

@@ -3,6 +3,7 @@
 # vdi: the header, the block map, what VirtualBox writes and what nobody should; in qemu-img's words.
 
 load ../helper
+load ../differencing
 
 M=1048576
 
@@ -216,27 +217,7 @@ reads_right() {
 
 @test "vdi: a loop of disks" {
     beyond
-    crafting - <<- 'end'
-	import random
-	import differencing
-	class Numbered(random.Random):
-	    def __init__(self, number):
-	        super().__init__(number)
-	        self.number = number
-	    def randbytes(self, length):
-	        return bytes([self.number]) * length
-	one, two = (dict(path=name, identity=bytes([number]) * 16, modified=bytes([number]) * 16)
-	            for number, name in ((1, 'one.vdi'), (2, 'two.vdi')))
-	for number, disk, parent in (1, one, two), (2, two, one):
-	    differencing.make_vdi(Numbered(number), disk['path'], 1 << 20, [], parent, dict(relative=parent['path']))
-	end
-    for command in 'convert -O raw one.vdi out' 'map one.vdi' 'info --backing-chain one.vdi'; do
-        # shellcheck disable=SC2086
-        img 1 $command
-        has "$ERR" 'creates an infinite loop|included twice|infinite'
-    done
-    img 0 info one.vdi
-    has "$OUT" '^backing file: two.vdi$'
+    loop_of vdi .vdi
 }
 
 @test "vdi: writing to a differencing image" {

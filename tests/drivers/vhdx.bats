@@ -3,6 +3,7 @@
 # vhdx: creation, headers, regions, metadata, the BAT, the log; in qemu-img's words.
 
 load ../helper
+load ../differencing
 
 # Places in an image with the usual log and a small disk.
 HEADER_1=0x10000 HEADER_2=0x20000 REGIONS_1=0x30000 REGIONS_2=0x40000
@@ -465,27 +466,7 @@ reads_right() {
 
 @test "vhdx: a loop of disks" {
     beyond
-    crafting - <<- 'end'
-	import random
-	import differencing
-	class Numbered(random.Random):
-	    def __init__(self, number):
-	        super().__init__(number)
-	        self.number = number
-	    def randbytes(self, length):
-	        return bytes([self.number]) * length
-	one, two = (dict(path=name, identity=bytes([number]) * 16, modified=bytes([number]) * 16)
-	            for number, name in ((1, 'one.vhdx'), (2, 'two.vhdx')))
-	for number, disk, parent in (1, one, two), (2, two, one):
-	    differencing.make_vhdx(Numbered(number), disk['path'], 1 << 20, [], parent, dict(relative=parent['path']))
-	end
-    for command in 'convert -O raw one.vhdx out' 'map one.vhdx' 'info --backing-chain one.vhdx'; do
-        # shellcheck disable=SC2086
-        img 1 $command
-        has "$ERR" 'creates an infinite loop|included twice|infinite'
-    done
-    img 0 info one.vhdx
-    has "$OUT" '^backing file: two.vhdx$'
+    loop_of vhdx .vhdx
 }
 
 @test "vhdx: writing to a differencing disk" {

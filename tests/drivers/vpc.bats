@@ -3,6 +3,7 @@
 # vpc (VHD): fixed and dynamic disks, footers, creators and geometry, the BAT; in qemu-img's words.
 
 load ../helper
+load ../differencing
 
 # seal FILE OFFSET LENGTH FIELD: the checksum of a footer or header anew
 seal() {
@@ -396,27 +397,7 @@ reads_right() {
 
 @test "vpc: a loop of disks" {
     beyond
-    crafting - <<- 'end'
-	import random
-	import differencing
-	class Numbered(random.Random):
-	    def __init__(self, number):
-	        super().__init__(number)
-	        self.number = number
-	    def randbytes(self, length):
-	        return bytes([self.number]) * length
-	one, two = (dict(path=name, identity=bytes([number]) * 16, modified=bytes([number]) * 16)
-	            for number, name in ((1, 'one.vhd'), (2, 'two.vhd')))
-	for number, disk, parent in (1, one, two), (2, two, one):
-	    differencing.make_vpc(Numbered(number), disk['path'], 1 << 20, [], parent, dict(relative=parent['path']))
-	end
-    for command in 'convert -O raw one.vhd out' 'map one.vhd' 'info --backing-chain one.vhd'; do
-        # shellcheck disable=SC2086
-        img 1 $command
-        has "$ERR" 'creates an infinite loop|included twice|infinite'
-    done
-    img 0 info one.vhd
-    has "$OUT" '^backing file: two.vhd$'
+    loop_of vpc .vhd
 }
 
 @test "vpc: writing to a differencing disk" {

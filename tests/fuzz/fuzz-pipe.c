@@ -10,21 +10,18 @@
 
 enum { REST = 3 << 19 };
 
-static void read_forward(struct img *image)
+static void read_extent(struct img *image, const struct img_extent *extent)
 {
     static uint8_t buffer[FUZZ_CHUNK];
-    struct img_extent extent;
-    uint64_t at = 0, size = img_size(image);
+    uint64_t length = extent->length < FUZZ_CHUNK ? extent->length : FUZZ_CHUNK;
 
-    for (int i = 0; i < FUZZ_MAX_EXTENTS && at < size; i++) {
-        if (img_map(image, at, size - at, &extent) < 0)
-            return;
-        if (extent.offset != at || extent.length == 0 || extent.length > size - at)
-            abort();
-        if (extent.kind == IMG_DATA || extent.kind == IMG_CODED)
-            img_pread(image, buffer, at, (size_t)(extent.length < FUZZ_CHUNK ? extent.length : FUZZ_CHUNK));
-        at += extent.length;
-    }
+    if (extent->kind == IMG_DATA || extent->kind == IMG_CODED)
+        img_pread(image, buffer, extent->offset, (size_t)length);
+}
+
+static void read_forward(struct img *image)
+{
+    fuzz_extents(image, read_extent);
 }
 
 static void read_as_it_is(struct img_intake *intake, uint64_t length)

@@ -15,7 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, Journal, PEER, ROOT, cases, each, run  # noqa: E402
+from harness import IMG, Journal, PEER, ROOT, cases, each, guest_of, run  # noqa: E402
 import images  # noqa: E402
 
 MEGA = 1024 * 1024
@@ -58,16 +58,9 @@ class Case:
         self.way = self.rng.choice(WAYS)
 
     def content(self, name):
-        path = os.path.join(self.folder, name)
-        if not os.path.exists(path):
-            return None
-        if name.endswith('.qcow2'):
-            if run(PEER, ['convert', '-f', 'qcow2', '-O', 'raw', name, 'guest.tmp'], self.folder).code:
-                return 'unreadable'
-            path = os.path.join(self.folder, 'guest.tmp')
-        with open(path, 'rb') as file:
-            data = file.read()
-        os.unlink(os.path.join(self.folder, name))
+        data = guest_of(self.folder, name)
+        if data is not None:
+            os.unlink(os.path.join(self.folder, name))
         return data
 
     def compare(self, one, other, words, result):

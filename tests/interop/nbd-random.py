@@ -17,7 +17,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, Journal, PEER, cases, each, run  # noqa: E402
+from harness import IMG, Journal, PEER, cases, each, guest_of, run  # noqa: E402
 import images  # noqa: E402
 
 MEGA = 1024 * 1024
@@ -116,16 +116,7 @@ class Case:
             self.problems.append(' '.join(words) + ': contents differ')
 
     def guest(self, name):
-        path = os.path.join(self.folder, name)
-        if not os.path.exists(path):
-            return None
-        raw = os.path.join(self.folder, 'guest.tmp')
-        if name.endswith('.qcow2'):
-            if run(PEER, ['convert', '-f', 'qcow2', '-O', 'raw', name, 'guest.tmp'], self.folder).code:
-                return 'unreadable'
-            path = raw
-        with open(path, 'rb') as file:
-            return file.read()
+        return guest_of(self.folder, name)
 
     def read_all(self):
         rng, name = self.rng, name_of(self.rng)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, Journal, PEER, ROOT, cases, each, run  # noqa: E402
+from harness import IMG, Journal, PEER, ROOT, cases, each, guest_of, run  # noqa: E402
 import images  # noqa: E402
 
 MEGA = 1024 * 1024
@@ -54,15 +54,8 @@ class Case:
             run(PEER, words, self.folder)
 
     def content(self, name):
-        path = os.path.join(self.folder, name)
-        if not os.path.exists(path):
-            return None
-        if name.endswith('.qcow2'):
-            if run(PEER, ['convert', '-f', 'qcow2', '-O', 'raw', name, 'guest.tmp'], self.folder).code:
-                return 'unreadable'
-            path = os.path.join(self.folder, 'guest.tmp')
-        with open(path, 'rb') as file:
-            return hashlib.sha256(file.read()).hexdigest()
+        data = guest_of(self.folder, name)
+        return hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else data
 
     def compare(self, words, result=None):
         """Run with both tools; the results have other names, since a server may take a new file for an old one."""

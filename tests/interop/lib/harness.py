@@ -100,6 +100,19 @@ def guest_bytes(tool, words, folder):
     return data, result.err
 
 
+def guest_of(folder, name):
+    """What a guest reads from a file that a tool made, to the reference tool; None: it was not made."""
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        return None
+    if name.endswith('.qcow2'):
+        if run(PEER, ['convert', '-f', 'qcow2', '-O', 'raw', name, 'guest.tmp'], folder).code:
+            return 'unreadable'
+        path = os.path.join(folder, 'guest.tmp')
+    with open(path, 'rb') as file:
+        return file.read()
+
+
 def can_make(form):
     """Can the tool under test create images of this format?"""
     return run(IMG, ['create', '-f', form, '-o', 'help'], '/').code == 0

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# Shared by the bats files that start servers.  A file that remembers processes calls end_servers in its teardown.
+
+# (each test has a shell of its own)
+SERVERS=()
+
+need() {
+    for program; do
+        command -v "$program" > /dev/null || skip "no $program"
+    done
+}
+
+# never COMMAND...: it must fail
+never() {
+    ! "$@" 2> /dev/null
+}
+
+is_socket() {
+    [ -S "$1" ]
+}
+
+listens() {
+    (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null
+}
+
+# A port of 127.0.0.1 at which nobody listens.
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# A process to end after the test.
+remember() {
+    SERVERS+=("$1")
+}
+
+end_servers() {
+    for server in "${SERVERS[@]}"; do
+        kill "$server" 2> /dev/null || continue
+        wait "$server" || true
+    done
+}
