@@ -68,47 +68,13 @@ static bool is_foreign(const char *name)
     return strchr(name, '\\') != NULL;
 }
 
-/* What stands behind the last separator of this system or the other, so that it is never taken for a protocol; NULL:
- * nothing, or no memory. */
-static char *last_part(const char *name)
-{
-    const char *part = name;
-
-    for (const char *at = name; *at; at++) {
-        if (*at == '/' || *at == '\\')
-            part = at + 1;
-    }
-    if (!*part || strcmp(part, ".") == 0 || strcmp(part, "..") == 0)
-        return NULL;
-    return img_asprintf("%s%s", img_name_is_relative(part) ? "" : "./", part);
-}
-
-/* A name relative to the image, with the separators of this system; NULL: it is none, or there is no memory. */
-static char *with_slashes(const char *name)
-{
-    char *plain = is_foreign(name) && name[0] != '\\' && img_name_is_relative(name) ? img_strdup(name) : NULL;
-
-    for (char *at = plain; at && *at; at++)
-        *at = *at == '\\' ? '/' : *at;
-    return plain;
-}
-
 /* Can `name` be opened, alone, and with `same`: is it the image that this one was made on?  1, 0 or -ENOMEM. */
-static int is_there(struct img *image, const struct request *from, const char *name, bool same)
+static int is_there(struct img *image, const char *name, bool same)
 {
-    struct request child = *from;
     struct img_error err = IMG_ERROR_INIT;
     struct img *found = NULL;
-    int ret;
+    int ret = chain_open_candidate(image, name, &found, &err);
 
-    child.flags = IMG_NO_BACKING | IMG_NO_IO | IMG_SHARE;
-    child.perm = 0;
-    child.shared = IMG_PERM_ALL;
-    child.name = name;
-    child.format = image->driver->name;
-    child.options = image->backing_options ? img_doc_copy(image->backing_options) : img_doc_object();
-    ret = chain_open_node(&found, &child, &err);
-    img_doc_free(child.options);
     if (ret == 0)
         ret = !same || image->driver->is_backing(image, img_behind_filters(found));
     else
@@ -121,18 +87,25 @@ static int is_there(struct img *image, const struct request *from, const char *n
 }
 
 /*
- * If nothing can be opened by the name of the request, look by the same name in UTF-8 and with slashes, then by its last
+ * If nothing can be opened by the name `full`, look by the same name in UTF-8 and with slashes, then by its last
  * part beside the image.  *place: where the image is on which this one was made; its driver knows it.  Caller frees;
  * NULL: nowhere.  Each file is opened alone, so the work is bounded however images name each other.  0 or -ENOMEM.
  */
-static int find_moved(struct img *image, const struct request *request, char **place)
+static int find_moved(struct img *image, const char *full, char **place)
 {
     const char *stored = image->backing_name, *name = image->backing_alias ? image->backing_alias : stored;
-    CLEANUP_FREE char *slashes = with_slashes(name), *last = last_part(name);
-    const char *const names[] = { image->backing_alias, slashes, last };
-    int ret = is_there(image, request, request->name, false);
+    CLEANUP_FREE char *here = NULL, *last = NULL;
+    const char *names[] = { image->backing_alias, NULL, NULL };
+    int ret = chain_local_name(name, false, &here);
 
     *place = NULL;
+    if (ret == 0)
+        ret = chain_local_name(name, true, &last);
+    if (ret == 0)
+        ret = is_there(image, full, false);
+    /* (a name with the separators of this system says what it says) */
+    names[1] = is_foreign(name) ? here : NULL;
+    names[2] = last;
     for (size_t i = 0; i < sizeof names / sizeof *names && ret == 0; i++) {
         struct img_error ignored = IMG_ERROR_INIT;
 
@@ -140,7 +113,7 @@ static int find_moved(struct img *image, const struct request *request, char **p
             continue;
         free(*place);
         *place = img_name_neighbour(image, names[i], &ignored);
-        ret = *place ? is_there(image, request, *place, true) : ignored.code == ENOMEM ? -ENOMEM : 0;
+        ret = *place ? is_there(image, *place, true) : ignored.code == ENOMEM ? -ENOMEM : 0;
         img_error_clear(&ignored);
         if (ret == 1)
             return 0;
@@ -159,7 +132,7 @@ static int open_moved(struct img *image, struct request *request, struct img_err
 
     if (!may_be_moved)
         return -err->code;
-    if (find_moved(image, request, &place) < 0) {
+    if (find_moved(image, request->name, &place) < 0) {
         img_error_clear(err);
         return img_error_memory(err);
     }
@@ -236,16 +209,12 @@ int chain_open_backing(struct img *image, struct request *request, struct img_er
 
 char *img_locate_backing(struct img *image, struct img_error *err)
 {
-    struct request child = chain_child_request(image, IMG_ROLE_BACKING, NULL);
-    struct above here = { .image = image, .depth = 1 };
     struct img_error refused = IMG_ERROR_INIT;
     char *name = img_backing_full_name(image, err), *place = NULL;
     bool may_look = name && image->driver->is_backing && img_gate_check(image, "backing", name, &refused) == 0;
 
     img_error_clear(&refused);
-    child.above = &here;
-    child.name = name;
-    if (may_look && find_moved(image, &child, &place) < 0) {
+    if (may_look && find_moved(image, name, &place) < 0) {
         free(name);
         img_error_memory(err);
         return NULL;

@@ -57,7 +57,12 @@ void chain_advise_backing(const struct img *image, const char *resolved, struct 
 /* close.c: close the children, then free the node.  Returns the first error. */
 int chain_end_node(struct img *image);
 
-/* parent.c: set the backing file of a differencing disk: the first file that one of its names means and that is its
+/* parent.c: what a name that another machine stored means here, or with `last` its last part, with slashes and never a
+ * protocol; caller frees.  *name NULL: it means nothing.  0 or -ENOMEM. */
+int chain_local_name(const char *stored, bool last, char **name);
+/* Open a file that may be the parent of `image`, alone and without a lock, so that the driver can tell. */
+int chain_open_candidate(struct img *image, const char *name, struct img **candidate, struct img_error *err);
+/* Set the backing file of a differencing disk: the first file that one of its names means and that is its
  * parent. */
 int chain_find_parent(struct img *image, const struct request *request, struct img_error *err);
 

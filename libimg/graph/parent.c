@@ -73,8 +73,7 @@ static char *never_protocol(const char *name)
     return img_name_prefix(name) == SIZE_MAX ? img_strdup(name) : img_asprintf("./%s", name);
 }
 
-/* What the name says, or with `last` its last part; caller frees.  *name NULL: it says nothing.  0 or -ENOMEM. */
-static int local_name(const char *stored, bool last, char **name)
+int chain_local_name(const char *stored, bool last, char **name)
 {
     CLEANUP_FREE char *plain = with_slashes(stored);
     const char *from = plain, *slash;
@@ -118,23 +117,30 @@ static bool is_itself(const struct img *image, const struct stat *candidate)
     return path && stat(path, &status) == 0 && status.st_dev == candidate->st_dev && status.st_ino == candidate->st_ino;
 }
 
-/* Open the file alone and ask the driver. */
-static int look_at(const struct search *search, const char *path, struct img_error *err)
+int chain_open_candidate(struct img *image, const char *name, struct img **candidate, struct img_error *err)
 {
-    struct img *image = search->image, *candidate = NULL;
     struct request child = chain_child_request(image, IMG_ROLE_BACKING, NULL);
-    struct img_error closing = IMG_ERROR_INIT;
     int ret;
 
     child.flags = IMG_NO_BACKING | IMG_NO_IO | IMG_SHARE;
     child.perm = 0;
     child.shared = IMG_PERM_ALL;
     child.candidate = true;
-    child.name = path;
+    child.name = name;
     child.format = image->driver->name;
-    child.options = img_doc_object();
-    ret = chain_open_node(&candidate, &child, err);
+    child.options = image->backing_options ? img_doc_copy(image->backing_options) : img_doc_object();
+    ret = chain_open_node(candidate, &child, err);
     img_doc_free(child.options);
+    return ret;
+}
+
+/* Open the file alone and ask the driver. */
+static int look_at(const struct search *search, const char *path, struct img_error *err)
+{
+    struct img *image = search->image, *candidate = NULL;
+    struct img_error closing = IMG_ERROR_INIT;
+    int ret = chain_open_candidate(image, path, &candidate, err);
+
     if (ret < 0)
         return ret;
     ret = image->driver->check_parent(image, candidate, err);
@@ -171,7 +177,7 @@ static int try_names(struct search *search, bool last)
 
     for (size_t i = 0; ret == 0 && i < search->image->parent_count; i++) {
         CLEANUP_FREE char *name = NULL;
-        ret = local_name(search->image->parent_names[i], last, &name);
+        ret = chain_local_name(search->image->parent_names[i], last, &name);
         if (name)
             ret = try_name(search, name, true);
     }
@@ -250,7 +256,7 @@ static char *first_name(const struct img *image)
 
     for (int last = 0; last < 2 && !name && ret == 0; last++)
         for (size_t i = 0; i < image->parent_count && !name && ret == 0; i++)
-            ret = local_name(image->parent_names[i], last, &name);
+            ret = chain_local_name(image->parent_names[i], last, &name);
     return name || ret < 0 ? name : img_strdup("");
 }
 
