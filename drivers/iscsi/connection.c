@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One session.  libiscsi wants one thread at a time, so all is done under a lock, which is never held while anybody
- * waits.  One thread waits for the socket on behalf of all, and lets libiscsi take what has arrived; the others sleep
- * until they are answered, or until it is their turn to wait for the socket.  So many commands are in flight.
+ * One session.  libiscsi wants one thread at a time; so that many commands are in flight, threads take turns at the
+ * socket (net/turns.h).
  *
  * libiscsi would connect again by itself, for ever.  It is told not to: the pool does that, for as long as is allowed.
  */
@@ -12,7 +11,6 @@
 #include "../../libimg/util/clock.h"
 #include "../../libimg/util/printable.h"
 #include "../../libimg/util/strbuf.h"
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,31 +37,11 @@ static int serve(struct iscsi_connection *c, short events)
 /* Wait once, with the lock released.  -ETIMEDOUT, -ECANCELED (`stop` is readable), -EIO: the session is gone. */
 static int wait_once(struct iscsi_connection *c, int stop, int milliseconds)
 {
-    struct pollfd wait[] = { { .fd = iscsi_get_fd(c->context), .events = (short)iscsi_which_events(c->context) },
-                             { .fd = c->wake[0], .events = POLLIN }, { .fd = stop, .events = POLLIN } };
-    char drain[64];
-    int ready;
+    short happened;
+    int ret = img_turns_wait(&c->turns, iscsi_get_fd(c->context), (short)iscsi_which_events(c->context), stop,
+                             milliseconds, &happened);
 
-    pthread_mutex_unlock(&c->lock);
-    ready = poll(wait, 3, milliseconds);
-    pthread_mutex_lock(&c->lock);
-    if (ready < 0)
-        return errno == EINTR ? 0 : -errno;
-    if (wait[1].revents && read(c->wake[0], drain, sizeof drain) < 0 && errno != EAGAIN)
-        return -errno;
-    if (wait[0].revents)
-        return serve(c, wait[0].revents);
-    if (wait[2].revents)
-        return -ECANCELED;
-    return ready == 0 ? -ETIMEDOUT : 0;
-}
-
-static void wake_poller(struct iscsi_connection *c)
-{
-    static const char nothing = 0;
-
-    if (c->polling && write(c->wake[1], &nothing, 1) < 0)
-        return;                     /* the pipe is full: it will wake */
+    return happened ? serve(c, happened) : ret;
 }
 
 /* ---- Login --------------------------------------------------------------------------------------- */
@@ -161,15 +139,15 @@ int iscsi_connection_open(struct iscsi_connection *c, const struct iscsi_target 
     int ret;
 
     *c = (struct iscsi_connection){ .target = target, .number = number };
-    if (pipe2(c->wake, O_CLOEXEC | O_NONBLOCK) < 0)
-        return img_error_errno(err, errno, "Could not make a pipe");
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_mutex_lock(&c->lock);
+    ret = img_turns_init(&c->turns);
+    if (ret < 0)
+        return img_error_errno(err, -ret, "Could not make a pipe");
+    pthread_mutex_lock(&c->turns.lock);
     ret = set_up(c, err);
     if (ret == 0)
         ret = log_in(c, stop, err);
     c->lost |= ret < 0;
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->turns.lock);
     if (ret < 0)
         iscsi_connection_close(c);
     return ret;
@@ -190,7 +168,7 @@ static void log_out(struct iscsi_connection *c)
 {
     uint64_t end = img_now_milliseconds() + GRACE;
 
-    LOCK_SCOPE(&c->lock);
+    LOCK_SCOPE(&c->turns.lock);
     if (c->lost || c->state != ISCSI_CONNECTED || iscsi_logout_async(c->context, logout_done, c) != 0)
         return;
     while (c->state == ISCSI_CONNECTED && !c->lost) {
@@ -206,9 +184,7 @@ void iscsi_connection_close(struct iscsi_connection *c)
         log_out(c);
         iscsi_destroy_context(c->context);
     }
-    for (int i = 0; i < 2; i++)
-        close(c->wake[i]);
-    pthread_mutex_destroy(&c->lock);
+    img_turns_end(&c->turns);
 }
 
 /* ---- The time ------------------------------------------------------------------------------------- */
@@ -265,8 +241,9 @@ static void look_at_clock(struct iscsi_connection *c)
         return;
     c->looked = now;
     ask_for_life(c, now);
-    for (struct iscsi_request *r = c->flying; r; r = r->next) {
-        if (!r->done && is_overdue(c, r, now)) {
+    for (struct img_turn *turn = c->turns.first; turn; turn = turn->next) {
+        const struct iscsi_request *r = (const struct iscsi_request *)turn;
+        if (!turn->done && is_overdue(c, r, now)) {
             iscsi_task_mgmt_abort_task_async(c->context, r->task, ignore, NULL);
             serve(c, POLLOUT);
             hang_up(c);
@@ -289,39 +266,17 @@ static void completed(struct iscsi_context *context, int status, void *data, voi
     (void)context;
     (void)data;
     r->status = status;
-    r->done = true;
     r->carrier->lost |= was_cut(r);
-    pthread_cond_signal(&r->turn);
-}
-
-static void strike(struct iscsi_connection *c, const struct iscsi_request *request)
-{
-    struct iscsi_request **link = &c->flying;
-
-    while (*link != request)
-        link = &(*link)->next;
-    *link = request->next;
-}
-
-/* Somebody else's turn to wait for the socket. */
-static void pass_on(struct iscsi_connection *c)
-{
-    for (struct iscsi_request *r = c->flying; r; r = r->next) {
-        if (!r->done) {
-            pthread_cond_signal(&r->turn);
-            return;
-        }
-    }
+    img_turn_answer(&r->turn);
 }
 
 /* Wait for the socket on behalf of all, until this request is answered. */
-static void serve_all(struct iscsi_connection *c, struct iscsi_request *request)
+static void serve_all(struct iscsi_connection *c, const struct iscsi_request *request)
 {
     int stop = request->stop;
     uint64_t end = UINT64_MAX;
 
-    c->polling = true;
-    while (!request->done) {
+    while (!request->turn.done) {
         int ret = wait_once(c, stop, TICK);
         if (ret == -ECANCELED) {
             /* Nobody needs the answer any more, but it may come soon. */
@@ -333,15 +288,6 @@ static void serve_all(struct iscsi_connection *c, struct iscsi_request *request)
             look_at_clock(c);
         }
     }
-    c->polling = false;
-}
-
-static void wait_for_answer(struct iscsi_connection *c, struct iscsi_request *request)
-{
-    while (!request->done && c->polling)
-        pthread_cond_wait(&request->turn, &c->lock);
-    if (!request->done)
-        serve_all(c, request);
 }
 
 /* Send it, now if the socket takes it. */
@@ -354,12 +300,11 @@ static int launch(struct iscsi_connection *c, struct iscsi_request *r)
         c->lost = true;
         return IMG_POOL_LOST;
     }
-    r->next = c->flying;
-    c->flying = r;
+    img_turn_begin(&c->turns, &r->turn);
     if (iscsi_which_events(c->context) & POLLOUT)
         serve(c, POLLOUT);
     if (c->lost || iscsi_which_events(c->context) & POLLOUT)
-        wake_poller(c);
+        img_turns_wake(&c->turns);
     return 0;
 }
 
@@ -369,22 +314,20 @@ int iscsi_connection_run(void *connection, void *context)
     struct iscsi_request *r = context;
     int ret;
 
-    r->done = false;
+    r->turn = (struct img_turn)IMG_TURN_INIT;
     r->carrier = c;
-    r->turn = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     r->started = img_now_milliseconds();
-    LOCK_SCOPE(&c->lock);
+    LOCK_SCOPE(&c->turns.lock);
     if (c->lost)
         return IMG_POOL_LOST;
-    if (!c->flying)
+    if (!c->turns.first)
         c->heard = img_max(c->heard, r->started);
     ret = launch(c, r);
     if (ret < 0)
         return ret;
-    wait_for_answer(c, r);
-    strike(c, r);
-    if (!c->polling)
-        pass_on(c);
+    if (img_turn_sleep(&c->turns, &r->turn))
+        serve_all(c, r);
+    img_turn_end(&c->turns, &r->turn);
     if (!was_cut(r))
         c->heard = img_now_milliseconds();
     iscsi_command_finish(r);

@@ -19,6 +19,7 @@
 
 #include "../../libimg/driver.h"
 #include "../../libimg/net/pool.h"
+#include "../../libimg/net/turns.h"
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 
@@ -57,6 +58,7 @@ struct iscsi_connection;
 /* ---- A request -------------------------------------------------------------------------------- */
 
 struct iscsi_request {
+    struct img_turn turn;           /* (the first member, so that one leads to the other) */
     enum {
         ISCSI_READ, ISCSI_WRITE, ISCSI_FLUSH, ISCSI_UNMAP, ISCSI_WRITE_SAME, ISCSI_STATUS,
         ISCSI_READY, ISCSI_INQUIRY, ISCSI_MODE_SENSE, ISCSI_CAPACITY10, ISCSI_CAPACITY16
@@ -83,13 +85,10 @@ struct iscsi_request {
 
     /* While it is in flight; protected by the connection's lock. */
     struct iscsi_connection *carrier;
-    bool done;
     struct scsi_task *task;
     struct scsi_iovec span;
     struct unmap_list range;
     uint64_t started;               /* milliseconds */
-    pthread_cond_t turn;            /* it is done, or its thread is to wait for the socket */
-    struct iscsi_request *next;
 };
 
 /* ---- command.c ---------------------------------------------------------------------------------- */
@@ -115,13 +114,10 @@ struct iscsi_connection {
     struct iscsi_context *context;
     const struct iscsi_target *target;
     unsigned number;
-    pthread_mutex_t lock;
-    int wake[2];                    /* a pipe that wakes the thread that waits for the socket */
-    bool polling;                   /* a thread waits for the socket */
+    struct img_turns turns;         /* of the requests; its lock is held around calls of libiscsi */
     bool lost;
     enum { ISCSI_CONNECTING, ISCSI_CONNECTED, ISCSI_FAILED } state;
     int redirections;
-    struct iscsi_request *flying;   /* all requests in flight */
     uint64_t heard, asked, looked;  /* when the target last answered, when it was last asked to, when the clock was
                                      * looked at: milliseconds */
 };

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One connection.  Threads hand their requests to libnbd, under a lock that is never held while anybody waits.  One of
- * them waits for the socket on behalf of all, and lets libnbd take what has arrived; the others sleep until they are
- * answered, or until it is their turn to wait for the socket.  So many requests are in flight, answered in any order.
+ * One connection.  Threads hand their requests to libnbd, and take turns at the socket (net/turns.h).  So many requests
+ * are in flight, answered in any order.
  */
 #include "nbd.h"
 #include "../../libimg/net/nbd-ask.h"
@@ -11,7 +10,6 @@
 #include "../../libimg/util/fd.h"
 #include "../../libimg/util/printable.h"
 #include "../../libimg/util/strbuf.h"
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -49,23 +47,12 @@ static void notify(struct nbd_connection *c, short events)
 /* Wait for the socket once, with the lock released; `stop`: a descriptor that ends it, or -1. */
 static int wait_once(struct nbd_connection *c, int stop, int milliseconds)
 {
-    struct pollfd wait[] = { { .fd = nbd_aio_get_fd(c->handle), .events = events_of(c) },
-                             { .fd = c->wake[0], .events = POLLIN }, { .fd = stop, .events = POLLIN } };
-    char drain[64];
-    int ready;
+    short happened;
+    int ret = img_turns_wait(&c->turns, nbd_aio_get_fd(c->handle), events_of(c), stop, milliseconds, &happened);
 
-    pthread_mutex_unlock(&c->lock);
-    ready = poll(wait, 3, milliseconds);
-    pthread_mutex_lock(&c->lock);
-    if (ready < 0)
-        return errno == EINTR ? 0 : -errno;
-    if (wait[1].revents && read(c->wake[0], drain, sizeof drain) < 0 && errno != EAGAIN)
-        return -errno;
-    if (wait[2].revents)
-        return -ECANCELED;
-    if (wait[0].revents)
-        notify(c, wait[0].revents);
-    return ready == 0 ? -ETIMEDOUT : 0;
+    if (happened)
+        notify(c, happened);
+    return ret;
 }
 
 /* ---- Handshake ----------------------------------------------------------------------------- */
@@ -150,11 +137,11 @@ static int agree(struct nbd_connection *c, int fd, uint64_t end, int stop, struc
 
     nbd_set_debug_callback(c->handle, (nbd_debug_callback){ .callback = listen_for_reason, .user_data = &reason });
     nbd_set_debug(c->handle, true);
-    pthread_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->turns.lock);
     ret = shake_hands(c, fd, end, stop, err);
     if (ret == -EINVAL)
         refused(reason, err);
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->turns.lock);
     nbd_set_debug(c->handle, false);
     nbd_clear_debug_callback(c->handle);
     return ret;
@@ -214,11 +201,10 @@ static int connect_and_agree(struct nbd_connection *c, const struct nbd_target *
 
 int nbd_connection_open(struct nbd_connection *c, const struct nbd_target *target, int stop, struct img_error *err)
 {
-    int ret;
+    int ret = img_turns_init(&c->turns);
 
-    if (pipe2(c->wake, O_CLOEXEC | O_NONBLOCK) < 0)
-        return img_error_errno(err, errno, "Could not make a pipe");
-    pthread_mutex_init(&c->lock, NULL);
+    if (ret < 0)
+        return img_error_errno(err, -ret, "Could not make a pipe");
     ret = connect_and_agree(c, target, stop, err);
     if (ret < 0)
         nbd_connection_close(c);
@@ -232,13 +218,13 @@ static void part(struct nbd_connection *c)
 
     if (!nbd_aio_is_ready(c->handle) || nbd_aio_disconnect(c->handle, 0) < 0)
         return;
-    pthread_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->turns.lock);
     while (!nbd_aio_is_closed(c->handle) && !nbd_aio_is_dead(c->handle)) {
         uint64_t at = img_now_milliseconds();
         if (at >= end || wait_once(c, -1, (int)(end - at)) < 0)
             break;
     }
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->turns.lock);
 }
 
 void nbd_connection_close(struct nbd_connection *c)
@@ -247,9 +233,7 @@ void nbd_connection_close(struct nbd_connection *c)
         part(c);
     nbd_close(c->handle);
     c->handle = NULL;
-    for (int i = 0; i < 2; i++)
-        close(c->wake[i]);
-    pthread_mutex_destroy(&c->lock);
+    img_turns_end(&c->turns);
 }
 
 /* ---- Answers ----------------------------------------------------------------------------------- */
@@ -259,8 +243,7 @@ static int completed(void *context, int *error)
     struct nbd_request *request = context;
 
     request->error = *error;
-    request->done = true;
-    pthread_cond_signal(&request->turn);
+    img_turn_answer(&request->turn);
     return 1;                       /* libnbd may forget it */
 }
 
@@ -345,42 +328,17 @@ static int64_t send_request(struct nbd_handle *handle, struct nbd_request *r)
     return -1;
 }
 
-/* The thread that waits for the socket must look again: there may be something to send. */
-static void wake_poller(struct nbd_connection *c)
-{
-    static const char nothing = 0;
-
-    if (c->polling && write(c->wake[1], &nothing, 1) < 0)
-        return;                     /* the pipe is full: it will wake */
-}
-
-static void enlist(struct nbd_connection *c, struct nbd_request *request)
-{
-    request->next = c->waiting;
-    c->waiting = request;
-}
-
-static void strike(struct nbd_connection *c, const struct nbd_request *request)
-{
-    struct nbd_request **link = &c->waiting;
-
-    while (*link != request)
-        link = &(*link)->next;
-    *link = request->next;
-}
-
 static void hang_up(struct nbd_connection *c)
 {
     shutdown(nbd_aio_get_fd(c->handle), SHUT_RDWR);
 }
 
 /* Wait for the socket on behalf of all, until this request is answered. */
-static void serve_all(struct nbd_connection *c, struct nbd_request *request)
+static void serve_all(struct nbd_connection *c, const struct nbd_request *request)
 {
     int patience = request->kind == NBD_FLUSH ? -1 : SILENCE, stop = request->stop;
 
-    c->polling = true;
-    while (!request->done) {
+    while (!request->turn.done) {
         int ret = wait_once(c, stop, patience);
         if (ret == -ECANCELED) {
             /* Nobody needs the answer any more, but it may come soon. */
@@ -391,21 +349,6 @@ static void serve_all(struct nbd_connection *c, struct nbd_request *request)
             hang_up(c);
         }
     }
-    c->polling = false;
-    if (c->waiting)
-        pthread_cond_signal(&c->waiting->turn);
-}
-
-static void wait_for_answer(struct nbd_connection *c, struct nbd_request *request)
-{
-    enlist(c, request);
-    while (!request->done && c->polling)
-        pthread_cond_wait(&request->turn, &c->lock);
-    strike(c, request);
-    if (!request->done)
-        serve_all(c, request);
-    else if (!c->polling && c->waiting)
-        pthread_cond_signal(&c->waiting->turn);     /* its turn may have come to this one */
 }
 
 static bool is_gone(const struct nbd_connection *c)
@@ -440,13 +383,15 @@ int nbd_connection_run(void *connection, void *context)
 
     request->count = 0;
     nbd_received_begin(&request->received);
-    request->done = false;
-    request->turn = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
-    LOCK_SCOPE(&c->lock);
+    request->turn = (struct img_turn)IMG_TURN_INIT;
+    LOCK_SCOPE(&c->turns.lock);
     if (send_request(c->handle, request) < 0)
         return unsent(c);
-    wake_poller(c);
-    wait_for_answer(c, request);
+    img_turns_wake(&c->turns);
+    img_turn_begin(&c->turns, &request->turn);
+    if (img_turn_sleep(&c->turns, &request->turn))
+        serve_all(c, request);
+    img_turn_end(&c->turns, &request->turn);
     ret = result_of(c, request);
     nbd_received_end(&request->received);
     return ret;

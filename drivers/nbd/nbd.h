@@ -21,6 +21,7 @@
 #include "../../libimg/driver.h"
 #include "../../libimg/net.h"
 #include "../../libimg/net/pool.h"
+#include "../../libimg/net/turns.h"
 #include <libnbd.h>
 
 enum { NBD_CONNECTIONS = 4, NBD_DEPTH = 16 };   /* usual number; useful requests in flight on each */
@@ -89,10 +90,7 @@ bool nbd_received_all(const struct nbd_received *received, uint64_t offset, uint
 struct nbd_request;
 struct nbd_connection {
     struct nbd_handle *handle;
-    pthread_mutex_t lock;           /* held around calls of libnbd, never while waiting */
-    struct nbd_request *waiting;    /* those whose threads sleep */
-    bool polling;                   /* a thread waits for the socket, for all */
-    int wake[2];                    /* a pipe that ends its waiting */
+    struct img_turns turns;         /* of the requests; its lock is held around calls of libnbd */
 };
 /* Connect and agree on the export.  After an error nothing is left to close. */
 int nbd_connection_open(struct nbd_connection *c, const struct nbd_target *target, int stop, struct img_error *err);
@@ -113,9 +111,7 @@ struct nbd_request {
 
     struct nbd_received received;   /* READ */
     int error;
-    bool done;
-    pthread_cond_t turn;            /* it is done, or its thread is to wait for the socket */
-    struct nbd_request *next;
+    struct img_turn turn;
 };
 /* Send one request and wait for its answer: 0, a negative errno, or IMG_POOL_LOST. */
 int nbd_connection_run(void *connection, void *request);
