@@ -489,7 +489,7 @@ own() {
     own "$port"
     "$IMG" convert -n -f raw -O raw -r 40M disk "iscsi://127.0.0.1:$port/iqn.x:own/1" > log 2>&1 3>&- &
     tool=$!
-    sleep 0.4
+    wait_until cmp -s -n 65536 disk own.disk
     kill -KILL "$OWN"
     wait "$OWN" || true
     rm -f own own.*lock

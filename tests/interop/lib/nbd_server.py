@@ -12,6 +12,7 @@ It answers one connection after the other, from memory, whose content it writes 
     multi=1         say that several connections are fine
     delay=N         after the first request, collect N before one is answered, and answer the last first
     hangup=N,M...   close all connections at the Nth request (counted over all of them), without an answer
+    then=SIZE       have this size after a hangup, as another disk would
     forget=1        lose on a hangup what was written and not flushed, as a server does that is killed
     log=FILE        a line for each connection, request and end
     wrong=WHAT      answer the third request wrongly: magic, cookie, short, long, type, unknown, none, huge, hole,
@@ -179,6 +180,9 @@ class Server:
         self.clients = []
         if self.options.get('forget'):
             self.disk[:] = self.durable
+        if 'then' in self.options:
+            size = int(self.options['then'])
+            self.disk[:] = self.disk[:size].ljust(size, b'\0')
 
     def talk(self, client):
         with self.lock:
@@ -192,7 +196,6 @@ class Server:
                 self.clients.remove(client)
         client.close()
         self.log('close')
-        client.close()
 
 
 def main():
