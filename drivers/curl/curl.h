@@ -143,11 +143,13 @@ int curl_look(struct curl_connection *c, const struct curl_source *source, struc
 
 enum curl_piece_state { CURL_EMPTY, CURL_QUEUED, CURL_RUNNING, CURL_COMPLETE, CURL_BROKEN };
 
-/* A range of the file.  `state` and `have` change under the reader's lock; bytes before `have` do not change while
- * there are users. */
+/* A range of the file.  Its fields change under the reader's lock, except for `have` and `needed`, which are atomic:
+ * bytes come too often for a lock.  Bytes before `have` do not change while there are users. */
 struct curl_piece {
     enum curl_piece_state state;
     uint64_t start, length, have;
+    uint64_t needed;                /* the least `have` that somebody waits for; UINT64_MAX: nobody does */
+    pthread_cond_t arrived;         /* what was needed, or the end of the piece */
     uint64_t run;                   /* how much was asked for in sequence before it */
     uint64_t used;                  /* when: for the choice of the one to drop */
     unsigned users;
@@ -163,12 +165,12 @@ struct curl_reader {
     struct curl_place place;
     struct curl_version version;
     pthread_mutex_t lock;
-    pthread_cond_t arrived;         /* bytes, or the end of a piece */
+    pthread_cond_t freed;           /* a piece may be dropped that could not be before */
     pthread_cond_t wanted;          /* a piece was queued, or it is the end */
     struct curl_piece pieces[CURL_PIECES];
     char *memory;
     uint64_t clock;
-    unsigned waiting;               /* readers */
+    unsigned waiting;               /* readers without a piece */
     struct curl_fetcher *fetchers;
     unsigned fetcher_count, idle;
     bool closing;
@@ -176,6 +178,10 @@ struct curl_reader {
 };
 int curl_reader_start(struct curl_reader *reader, const struct curl_source *source, struct img_error *err);
 void curl_reader_end(struct curl_reader *reader);
+/* More bytes of the piece are there.  Called without the lock. */
+void curl_piece_arrived(struct curl_reader *reader, struct curl_piece *piece, size_t length);
+/* The piece is complete (0), or broken.  Called with the lock. */
+void curl_piece_ended(struct curl_reader *reader, struct curl_piece *piece, int error);
 /* Waits until the bytes are there.  -ECANCELED: the descriptor `stop` (-1: none) is readable. */
 int curl_reader_read(struct curl_reader *reader, char *buffer, uint64_t offset, size_t length, int stop);
 

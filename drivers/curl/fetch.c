@@ -22,15 +22,10 @@ struct curl_fetcher {
 static bool take(void *context, uint64_t position, const void *bytes, size_t length)
 {
     struct curl_fetcher *fetcher = context;
-    struct curl_reader *reader = fetcher->reader;
     struct curl_piece *piece = fetcher->piece;
 
     memcpy(piece->bytes + (position - piece->start), bytes, length);
-    pthread_mutex_lock(&reader->lock);
-    piece->have += length;
-    if (reader->waiting)
-        pthread_cond_broadcast(&reader->arrived);
-    pthread_mutex_unlock(&reader->lock);
+    curl_piece_arrived(fetcher->reader, piece, length);
     return true;
 }
 
@@ -68,9 +63,7 @@ static void fetch(struct curl_fetcher *fetcher)
     int error = outcome == CURL_DONE ? 0 : explain(fetcher, outcome);
 
     pthread_mutex_lock(&reader->lock);
-    piece->error = error;
-    piece->state = error ? CURL_BROKEN : CURL_COMPLETE;
-    pthread_cond_broadcast(&reader->arrived);
+    curl_piece_ended(reader, piece, error);
     pthread_mutex_unlock(&reader->lock);
 }
 
@@ -132,11 +125,8 @@ static int start(struct curl_reader *reader, struct curl_fetcher *fetcher)
 static void break_queued(struct curl_reader *reader, int error)
 {
     for (unsigned i = 0; i < CURL_PIECES; i++)
-        if (reader->pieces[i].state == CURL_QUEUED) {
-            reader->pieces[i].state = CURL_BROKEN;
-            reader->pieces[i].error = error;
-        }
-    pthread_cond_broadcast(&reader->arrived);
+        if (reader->pieces[i].state == CURL_QUEUED)
+            curl_piece_ended(reader, &reader->pieces[i], error);
 }
 
 void curl_fetchers_grow(struct curl_reader *reader)

@@ -77,9 +77,15 @@ static uint64_t free_length(struct curl_reader *reader, uint64_t start, uint64_t
 static void queue(struct curl_reader *reader, struct curl_piece *piece, uint64_t start, uint64_t length, uint64_t run,
                   bool ahead)
 {
-    *piece = (struct curl_piece){ .state = CURL_QUEUED, .start = start, .run = run, .used = ++reader->clock,
-                                  .ahead = ahead, .bytes = piece->bytes,
-                                  .length = free_length(reader, start, img_min(length, CURL_PIECE)) };
+    piece->state = CURL_QUEUED;
+    piece->start = start;
+    piece->length = free_length(reader, start, img_min(length, CURL_PIECE));
+    piece->have = 0;
+    piece->needed = UINT64_MAX;
+    piece->run = run;
+    piece->used = ++reader->clock;
+    piece->ahead = ahead;
+    piece->error = 0;
     curl_fetchers_grow(reader);
     pthread_cond_signal(&reader->wanted);
 }
@@ -133,8 +139,8 @@ static bool is_ending(int stop)
     return stop >= 0 && poll(&fd, 1, 0) > 0;
 }
 
-/* Release the lock until something has changed. */
-static int wait_for_change(struct curl_reader *reader, int stop)
+/* Release the lock until `change` is signalled, or for a short time. */
+static int wait_for(struct curl_reader *reader, pthread_cond_t *change, int stop)
 {
     struct timespec until;
 
@@ -146,22 +152,67 @@ static int wait_for_change(struct curl_reader *reader, int stop)
         until.tv_nsec -= 1000000000;
         until.tv_sec++;
     }
-    reader->waiting++;
-    pthread_cond_timedwait(&reader->arrived, &reader->lock, &until);
-    reader->waiting--;
+    pthread_cond_timedwait(change, &reader->lock, &until);
     return 0;
 }
 
-/* Wait until the byte at `position` is in the piece, which has this reader as a user. */
-static int wait_for_byte(struct curl_reader *reader, struct curl_piece *piece, uint64_t position, int stop)
+static int wait_for_piece(struct curl_reader *reader, int stop)
+{
+    int ret;
+
+    reader->waiting++;
+    ret = wait_for(reader, &reader->freed, stop);
+    reader->waiting--;
+    return ret;
+}
+
+/*
+ * Wait until the piece, which has this reader as a user, has `need` bytes.  `needed` is written before `have` is read,
+ * here, and the other way round in curl_piece_arrived: one of the two sees the other.
+ */
+static int wait_for_bytes(struct curl_reader *reader, struct curl_piece *piece, uint64_t need, int stop)
 {
     int ret = 0;
 
-    while (ret == 0 && piece->state != CURL_BROKEN && position - piece->start >= piece->have)
-        ret = wait_for_change(reader, stop);
-    if (ret == 0 && position - piece->start >= piece->have)
-        ret = piece->error;
-    return ret;
+    for (;;) {
+        if (piece->needed > need)
+            __atomic_store_n(&piece->needed, need, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&piece->have, __ATOMIC_SEQ_CST) >= need)
+            return 0;
+        if (piece->state == CURL_BROKEN)
+            return piece->error;
+        ret = wait_for(reader, &piece->arrived, stop);
+        if (ret < 0)
+            return ret;
+    }
+}
+
+void curl_piece_arrived(struct curl_reader *reader, struct curl_piece *piece, size_t length)
+{
+    uint64_t have = piece->have + length;
+
+    __atomic_store_n(&piece->have, have, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&piece->needed, __ATOMIC_SEQ_CST) > have)
+        return;
+    pthread_mutex_lock(&reader->lock);
+    __atomic_store_n(&piece->needed, UINT64_MAX, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&piece->arrived);
+    pthread_mutex_unlock(&reader->lock);
+}
+
+void curl_piece_ended(struct curl_reader *reader, struct curl_piece *piece, int error)
+{
+    piece->error = error;
+    piece->state = error ? CURL_BROKEN : CURL_COMPLETE;
+    pthread_cond_broadcast(&piece->arrived);
+    if (reader->waiting)
+        pthread_cond_broadcast(&reader->freed);
+}
+
+static void leave(struct curl_reader *reader, struct curl_piece *piece)
+{
+    if (--piece->users == 0 && reader->waiting)
+        pthread_cond_broadcast(&reader->freed);
 }
 
 /* Copy some bytes at `position`; returns their number, 0 (try again), or a negative errno.  The caller holds the lock,
@@ -169,26 +220,27 @@ static int wait_for_byte(struct curl_reader *reader, struct curl_piece *piece, u
 static int64_t read_some(struct curl_reader *reader, char *buffer, uint64_t position, size_t length, int stop)
 {
     struct curl_piece *piece = piece_at(reader, position);
-    size_t part = 0;
+    uint64_t start;
+    size_t part;
     int ret;
 
     if (!piece)
         piece = queue_wanted(reader, position, length);
     if (!piece)
-        return wait_for_change(reader, stop);
+        return wait_for_piece(reader, stop);
     piece->users++;
     piece->used = ++reader->clock;
     piece->ahead = false;
     queue_ahead(reader, piece, position);
-    ret = wait_for_byte(reader, piece, position, stop);
+    start = position - piece->start;
+    part = (size_t)img_min(length, piece->length - start);
+    ret = wait_for_bytes(reader, piece, start + part, stop);
     if (ret == 0) {
-        const char *from = piece->bytes + (position - piece->start);
-        part = (size_t)img_min(length, piece->start + piece->have - position);
         pthread_mutex_unlock(&reader->lock);
-        memcpy(buffer, from, part);
+        memcpy(buffer, piece->bytes + start, part);
         pthread_mutex_lock(&reader->lock);
     }
-    piece->users--;
+    leave(reader, piece);
     return ret < 0 ? ret : (int64_t)part;
 }
 
@@ -224,8 +276,10 @@ static int look(struct curl_reader *reader, struct img_error *err)
     ret = curl_look(&connection, reader->source, &reader->place, &reader->version, first->bytes, FIRST_BYTES, &have,
                     err);
     curl_connection_close(&connection);
-    if (ret == 0 && have)
-        *first = (struct curl_piece){ .state = CURL_COMPLETE, .length = have, .have = have, .bytes = first->bytes };
+    if (ret == 0 && have) {
+        first->state = CURL_COMPLETE;
+        first->length = first->have = have;
+    }
     return ret;
 }
 
@@ -246,7 +300,9 @@ int curl_reader_start(struct curl_reader *reader, const struct curl_source *sour
         return ret;
     }
     pthread_mutex_init(&reader->lock, NULL);
-    pthread_cond_init(&reader->arrived, NULL);
+    pthread_cond_init(&reader->freed, NULL);
+    for (size_t i = 0; i < CURL_PIECES; i++)
+        pthread_cond_init(&reader->pieces[i].arrived, NULL);
     pthread_cond_init(&reader->wanted, NULL);
     return 0;
 }
@@ -255,7 +311,9 @@ void curl_reader_end(struct curl_reader *reader)
 {
     curl_fetchers_end(reader);
     pthread_cond_destroy(&reader->wanted);
-    pthread_cond_destroy(&reader->arrived);
+    for (size_t i = 0; i < CURL_PIECES; i++)
+        pthread_cond_destroy(&reader->pieces[i].arrived);
+    pthread_cond_destroy(&reader->freed);
     pthread_mutex_destroy(&reader->lock);
     curl_place_end(&reader->place);
     free(reader->memory);

@@ -182,11 +182,13 @@ static CURLcode drive(struct curl_connection *c, struct curl_request *r)
     const CURLMsg *message;
 
     while (running) {
+        uint64_t before = r->received;
         if (r->abandoned && r->abandoned(r->context))
             return CURLE_ABORTED_BY_CALLBACK;
         if (curl_multi_perform(c->multi, &running) != CURLM_OK)
             return CURLE_OUT_OF_MEMORY;
-        if (running && curl_multi_poll(c->multi, NULL, 0, ASK_EVERY, NULL) != CURLM_OK)
+        /* (with TLS it takes one record at a time: more may be there) */
+        if (running && r->received == before && curl_multi_poll(c->multi, NULL, 0, ASK_EVERY, NULL) != CURLM_OK)
             return CURLE_OUT_OF_MEMORY;
     }
     message = curl_multi_info_read(c->multi, &left);
@@ -278,6 +280,11 @@ static void set_constants(struct curl_connection *c, const struct curl_source *s
     curl_easy_setopt(easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, source->check_peer ? 1L : 0L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, source->check_peer ? 2L : 0L);
+    if (!source->check_peer) {
+        /* Some TLS libraries read all certificates of the system for each connection, even for nothing. */
+        curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    }
     if (source->timeout) {
         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)source->timeout);
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
