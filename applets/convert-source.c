@@ -10,9 +10,9 @@
  */
 static struct app_reading needs(const struct convert *r)
 {
+    const struct img_driver *driver = img_driver_find(r->target_format);
     bool image_to_pipe = r->to_stream && !r->raw_stream;
-    bool grows = !image_to_pipe &&
-                 (r->no_create || r->raw_stream || !r->driver || img_driver_grows(r->driver));
+    bool grows = !image_to_pipe && (r->no_create || r->raw_stream || !driver || img_driver_grows(driver));
 
     return (struct app_reading){ .sized = r->source_count > 1 || !grows,
                                  .any_order = image_to_pipe || r->snapshot || r->bitmaps };

@@ -195,7 +195,8 @@ static void protect_sources(const struct convert *r)
     if (r->piped)
         app_protect_descriptor(STDIN_FILENO, "standard input");
     for (size_t i = 0; r->images && i < r->source_count; i++)
-        app_protect(r->images[i]);
+        if (r->images[i])
+            app_protect(r->images[i]);
 }
 
 static int open_and_copy(struct convert *r)

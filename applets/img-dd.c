@@ -310,7 +310,7 @@ static bool prepare_output(struct dd *dd)
 
     if (dd->source)
         app_protect(dd->source);
-    else
+    else if (!dd->opened.poured)
         app_protect_descriptor(dd->opened.fd < 0 ? STDIN_FILENO : dd->opened.fd,
                                dd->input ? dd->input : "standard input");
     if (!dd->to_stream)

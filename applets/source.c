@@ -129,6 +129,35 @@ static int find_descriptor(struct app_source *source, const char *name)
     return fd;
 }
 
+/* An image, or what can be read only as a whole. */
+static int open_named(struct app_source *source, const char *name, const struct img_open *how,
+                      const struct app_reading *reading)
+{
+    struct img_error err = IMG_ERROR_INIT, ignored = IMG_ERROR_INIT;
+    CLEANUP_FREE char *format = NULL;
+    struct img_open known = *how;
+    int ret;
+
+    if (!app_one_format(how->image_opts, how->format))
+        return -1;
+    ret = img_open(&source->image, name, how, &err);
+    if (ret == -ESPIPE)
+        source->intake = img_intake_open(name, how, &format, &ignored);
+    img_error_clear(&ignored);
+    if (ret == 0)
+        return 0;
+    if (!source->intake) {
+        app_advise_share(how, &err);
+        app_report(&err);
+        return -1;
+    }
+    img_error_clear(&err);
+    source->poured = true;
+    known.image_opts = false;
+    known.format = *format ? format : NULL;
+    return open_pipe(source, name, &known, reading);
+}
+
 int app_open_source(struct app_source *source, const char *name, const struct img_open *how,
                     const struct app_reading *reading)
 {
@@ -136,11 +165,9 @@ int app_open_source(struct app_source *source, const char *name, const struct im
     int fd;
 
     *source = (struct app_source)APP_SOURCE_INIT;
-    if (kind == APP_NAMED) {
-        source->image = app_open(name, how);
-        return source->image ? 0 : -1;
-    }
-    fd = find_descriptor(source, name);
+    if (kind == APP_NAMED && open_named(source, name, how, reading) == 0)
+        return 0;
+    fd = kind == APP_NAMED ? -1 : find_descriptor(source, name);
     if (fd >= 0 && open_stream(source, fd, name, how, reading, kind) == 0)
         return 0;
     release(source);
@@ -162,7 +189,9 @@ struct img *app_open_seekable(const char *name, const struct img_open *how)
     struct app_source source = APP_SOURCE_INIT;
     struct app_reading reading = { .sized = true };
 
-    if (kind != APP_PIPE)
+    if (kind == APP_NAMED)
+        return app_open(name, how);
+    if (kind == APP_INPUT_FILE)
         return app_open_source(&source, name, how, &reading) == 0 ? source.image : NULL;
     if (strcmp(name, "-") == 0)
         app_error("Could not open '-': Standard input is a pipe, and this needs a file");

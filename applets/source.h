@@ -27,6 +27,7 @@ struct app_source {
     struct img *image;
     struct img_intake *intake;  /* without an image: raw bytes of unknown length */
     bool part;                  /* the rest of it is not wanted */
+    bool poured;                /* the intake reads no descriptor of the user's, but a storage */
     int fd, spool;              /* descriptors that belong to it; -1: none */
 };
 #define APP_SOURCE_INIT { .fd = -1, .spool = -1 }

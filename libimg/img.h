@@ -352,7 +352,7 @@ int img_open_options(struct img **image, const char *name, const struct img_doc 
  * error means that not everything reached the storage. NULL is allowed. */
 int img_close(struct img *image, struct img_error *err);
 
-/* ---- Descriptors and pipes (forward.c, intake.c) ---------------------------------- */
+/* ---- Descriptors and pipes (forward.c, intake.c, pour.c) ---------------------------------- */
 
 /*
  * Open the image that an open descriptor holds: a regular file or a device.  The descriptor is borrowed until the image
@@ -369,6 +369,12 @@ int img_open_descriptor(struct img **image, int fd, const char *name, const stru
 struct img_intake;
 struct img_intake *img_intake_new(int fd, const char *name);      /* NULL: out of memory */
 void img_intake_free(struct img_intake *intake);                  /* NULL is fine; its image must be closed */
+/*
+ * Some storages give a file only as a whole, in order: a web server without ranges.  img_open fails there with -ESPIPE;
+ * this opens the storage of the image as an intake.  *format: that of the image, as options or how->format give it, ""
+ * if none is given; caller frees, also after an error.  NULL, with or without a message: it cannot.
+ */
+struct img_intake *img_intake_open(const char *name, const struct img_open *how, char **format, struct img_error *err);
 /* The next bytes, from the first on.  Returns the length read, which is less than `length` only at the end, or a
  * negative errno. */
 int64_t img_intake_read(struct img_intake *intake, void *buffer, uint64_t length);

@@ -34,6 +34,8 @@ static int curl_driver_open(struct img *image, const void *parsed, struct img_do
     ret = curl_source_take(parsed, image->driver->name, &s->source, err);
     if (ret < 0)
         return ret;
+    if (image->flags & IMG_AS_STREAM)
+        return 0;
     ret = curl_reader_start(&s->reader, &s->source, err);
     if (ret < 0) {
         curl_source_free(&s->source);
@@ -50,7 +52,8 @@ static int curl_driver_close(struct img *image)
 {
     struct curl *s = image->state;
 
-    curl_reader_end(&s->reader);
+    if (!(image->flags & IMG_AS_STREAM))
+        curl_reader_end(&s->reader);
     curl_source_free(&s->source);
     return 0;
 }
@@ -63,6 +66,14 @@ static int curl_driver_pread(struct img *image, void *buffer, uint64_t offset, s
 
     memset((char *)buffer + there, 0, length - there);
     return there ? curl_reader_read(&s->reader, buffer, offset, there, img_stop_descriptor(image)) : 0;
+}
+
+static int curl_driver_pour(struct img *image, int (*take)(void *context, const void *bytes, size_t length),
+                            void *context)
+{
+    struct curl *s = image->state;
+
+    return curl_pour(&s->source, take, context, img_stop_descriptor(image));
 }
 
 static int parse_name(const char *name, struct img_doc *options, struct img_error *err)
@@ -131,6 +142,7 @@ static const char *const strong_options[] = {
     .parse_name = parse_name, \
     .plain_name = plain_name, \
     .pread = curl_driver_pread, \
+    .pour = curl_driver_pour, \
     .strong_options = strong_options
 
 const struct img_driver img_driver_http = {

@@ -8,6 +8,7 @@
  *   request.c   one request for a range on one connection
  *   retry.c     the same again after a passing fault
  *   open.c      the length of the file, and what tells one version of it from another
+ *   pour.c      all of the file in order, from servers without ranges
  *   reader.c    pieces of the file in memory, which readers and fetching threads share
  *   fetch.c     the fetching threads
  *   curl.c      the vtables
@@ -109,6 +110,7 @@ struct curl_request {
     uint64_t offset, length;
     bool probe;                     /* at opening: the reply may be shorter, and says what the file is */
     bool head;                      /* only the header */
+    bool whole;                     /* all of the file, from a server without ranges: offset 0, length UINT64_MAX */
     unsigned whole_timeout;         /* seconds for all of it; 0: only `timeout` of the source counts */
     const struct curl_version *expected;        /* NULL: any */
     /* Takes the bytes of the file at `position` as they come, in order; false: give up. */
@@ -132,12 +134,21 @@ enum curl_outcome curl_request_run(struct curl_connection *c, struct curl_reques
  * by it. */
 enum curl_outcome curl_request_retry(struct curl_connection *c, struct curl_place *place,
                                      struct curl_request *request);
+/* Tell why it failed. */
+void curl_explain(const struct curl_source *source, const struct curl_connection *c, enum curl_outcome outcome);
 
 /* ---- open.c ------------------------------------------------------------------------------------------ */
 
 /* Find out about the file.  What it has read of the beginning stays in `head`: *have bytes of `room`. */
 int curl_look(struct curl_connection *c, const struct curl_source *source, struct curl_place *place,
               struct curl_version *version, char *head, size_t room, size_t *have, struct img_error *err);
+
+/* ---- pour.c --------------------------------------------------------------------------------------------- */
+
+/* Gives the file to `take`, in order.  A connection that breaks is begun anew, and what came already left out.  The
+ * descriptor `stop` (-1: none) ends it.  0 or a negative errno, after a notice. */
+int curl_pour(const struct curl_source *source, int (*take)(void *context, const void *bytes, size_t length),
+              void *context, int stop);
 
 /* ---- reader.c ------------------------------------------------------------------------------------------ */
 

@@ -37,18 +37,10 @@ static bool abandoned(void *context)
 /* Readers get an errno; why, is told once. */
 static int explain(struct curl_fetcher *fetcher, enum curl_outcome outcome)
 {
-    const struct curl_source *source = fetcher->reader->source;
-
     if (outcome == CURL_ENDED)
         return -ECANCELED;
-    if (__atomic_exchange_n(&fetcher->reader->told, true, __ATOMIC_RELAXED))
-        return -EIO;
-    if (outcome == CURL_CHANGED)
-        img_notice(IMG_FAULT, "curl: '%s' has changed on the server while it was read", source->address);
-    else if (outcome == CURL_NO_RANGES)
-        img_notice(IMG_FAULT, "curl: the server sent another range of '%s' than it was asked for", source->address);
-    else
-        img_notice(IMG_FAULT, "curl: %s", fetcher->connection.problem);
+    if (!__atomic_exchange_n(&fetcher->reader->told, true, __ATOMIC_RELAXED))
+        curl_explain(fetcher->reader->source, &fetcher->connection, outcome);
     return -EIO;
 }
 

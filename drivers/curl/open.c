@@ -27,10 +27,16 @@ static int fail(struct img_error *err, const char *why)
     return img_error_set(err, EINVAL, "CURL: Error opening file: %s", why);
 }
 
+/* It can only be read as a whole. */
+static int fail_whole(struct img_error *err, const char *why)
+{
+    return img_error_set(err, ESPIPE, "CURL: Error opening file: %s", why);
+}
+
 static int fail_outcome(enum curl_outcome outcome, const struct curl_connection *c, struct img_error *err)
 {
     if (outcome == CURL_NO_RANGES)
-        return fail(err, "Server does not support 'range' (byte ranges).");
+        return fail_whole(err, "Server does not support 'range' (byte ranges).");
     return fail(err, c->problem);
 }
 
@@ -48,7 +54,7 @@ static int look_at_header(struct curl_connection *c, const struct curl_source *s
         return fail_outcome(outcome, c, err);
     curl_easy_getinfo(c->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     if (length < 0)
-        return fail(err, "Server didn't report file size.");
+        return fail_whole(err, "Server didn't report file size.");
     request->version.size = (uint64_t)length;
     request->has_size = true;
     request->has_ranges = length == 0 || !source->web;
@@ -92,7 +98,7 @@ int curl_look(struct curl_connection *c, const struct curl_source *source, struc
         return ret;
     /* A file that has come in full needs no ranges. */
     if (!request.has_ranges && !source->force_range && head.have < request.version.size)
-        return fail(err, "Server does not support 'range' (byte ranges).");
+        return fail_whole(err, "Server does not support 'range' (byte ranges).");
     if (request.version.size > INT64_MAX - 511)
         return img_error_set(err, EFBIG, "The file is too large");
     *version = request.version;

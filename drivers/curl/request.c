@@ -107,7 +107,7 @@ static bool judge_web(struct curl_request *r)
             learn_size(r, (uint64_t)length);
         if (!same_version(r))
             return stop_with(r, CURL_CHANGED);
-        return r->head || r->probe || (r->has_size && r->offset == 0 && r->length == r->version.size) ?
+        return r->head || r->whole || r->probe || (r->has_size && r->offset == 0 && r->length == r->version.size) ?
                true : stop_with(r, CURL_NO_RANGES);
     }
     return stop_with(r, code >= 300 && code < 400 && field(r->easy, "Location") ? CURL_ELSEWHERE : CURL_FAILED);
@@ -163,7 +163,7 @@ static void prepare(struct curl_connection *c, struct curl_request *r)
     curl_easy_setopt(c->easy, CURLOPT_NOBODY, r->head ? 1L : 0L);
     if (!r->head)
         curl_easy_setopt(c->easy, CURLOPT_HTTPGET, 1L);
-    curl_easy_setopt(c->easy, CURLOPT_RANGE, r->head ? NULL : range);
+    curl_easy_setopt(c->easy, CURLOPT_RANGE, r->head || r->whole ? NULL : range);
     curl_easy_setopt(c->easy, CURLOPT_TIMEOUT, (long)r->whole_timeout);
     curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, r);
     set_credentials(c->easy, r);
@@ -238,7 +238,7 @@ static enum curl_outcome outcome(struct curl_request *r, CURLcode code)
         return passes(r, code) ? CURL_PASSING : CURL_FAILED;
     if (!judge(r))
         return r->fault;
-    if (!r->head && !r->probe && r->received < r->length)
+    if (!r->head && !r->probe && !r->whole && r->received < r->length)
         return CURL_PASSING;
     return CURL_DONE;
 }

@@ -94,7 +94,17 @@ static bool wait_for(uint64_t milliseconds, const struct curl_request *r)
 struct course {
     unsigned attempts, timeouts;
     uint64_t pause;
+    uint64_t reached;               /* of a whole file, which is begun anew each time */
 };
+
+/* How much that is new has come? */
+static uint64_t news(struct course *course, const struct curl_request *r)
+{
+    uint64_t before = r->whole ? course->reached : 0;
+
+    course->reached = img_max(course->reached, r->received);
+    return r->received > before ? r->received - before : 0;
+}
 
 /* Is it worth another attempt?  Waits before it.  Otherwise *outcome may change. */
 static bool again(struct course *course, struct curl_connection *c, const struct curl_request *r,
@@ -104,7 +114,7 @@ static bool again(struct course *course, struct curl_connection *c, const struct
         course->timeouts++;
     else if (*outcome != CURL_PASSING)
         return false;
-    if (r->received >= NEXT_TO_NOTHING && !r->probe) {
+    if (!r->probe && news(course, r) >= NEXT_TO_NOTHING) {
         course->attempts = 0;
         course->pause = FIRST_PAUSE;
         return course->timeouts < TIMEOUTS;
@@ -126,10 +136,20 @@ enum curl_outcome curl_request_retry(struct curl_connection *c, struct curl_plac
 
     do {
         outcome = attempt(c, place, r);
-        if (outcome != CURL_DONE && !r->probe) {
+        if (outcome != CURL_DONE && !r->probe && !r->whole) {
             r->offset += r->received;
             r->length -= r->received;
         }
     } while (again(&course, c, r, &outcome));
     return outcome;
+}
+
+void curl_explain(const struct curl_source *source, const struct curl_connection *c, enum curl_outcome outcome)
+{
+    if (outcome == CURL_CHANGED)
+        img_notice(IMG_FAULT, "curl: '%s' has changed on the server while it was read", source->address);
+    else if (outcome == CURL_NO_RANGES)
+        img_notice(IMG_FAULT, "curl: the server sent another range of '%s' than it was asked for", source->address);
+    else
+        img_notice(IMG_FAULT, "curl: %s", c->problem);
 }

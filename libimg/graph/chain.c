@@ -20,12 +20,12 @@ static int open_filter(struct img **opened, const struct img_driver *driver, con
 
 /* ---- Names and options ------------------------------------------------------ */
 
-/* Merge the content of a json: name into the options, and drop the name. */
-static int unfold_json(struct request *request, struct img_error *err)
+int chain_unfold_name(struct request *request, struct img_error *err)
 {
     struct img_doc *parsed;
 
-    if (!request->name || strncmp(request->name, "json:", 5) != 0)
+    /* (the name of a storage that is open already is only for messages) */
+    if (request->storage || !request->name || strncmp(request->name, "json:", 5) != 0)
         return 0;
     if (img_doc_broken(request->options))
         return img_error_memory(err);
@@ -540,7 +540,7 @@ fail:
 int chain_open_node(struct img **image, struct request *request, struct img_error *err)
 {
     const struct img_driver *driver;
-    int ret = unfold_json(request, err);
+    int ret = chain_unfold_name(request, err);
 
     if (ret < 0)
         return ret;

@@ -34,6 +34,8 @@ struct above {
 /* open.c: what the user of an image does with it, and lets others do. */
 void chain_ask_permissions(struct request *request, const struct img_open *how);
 
+/* chain.c: merge the content of a json: name into the options, and drop the name. */
+int chain_unfold_name(struct request *request, struct img_error *err);
 /* chain.c: open an image; its driver may be a format, a protocol, or unknown yet. */
 int chain_open_node(struct img **image, struct request *request, struct img_error *err);
 /* Open a child that holds bytes: its driver is a protocol unless the options say otherwise. */

@@ -17,6 +17,7 @@ enum { LEAST_HEAD = 64 << 10, MOST_REQUEST = 1 << 20, SECTOR = 512, SKIPPED = 16
 
 struct img_intake {
     int fd;
+    struct img_feed *feed;              /* NULL: it comes from elsewhere */
     char *name;
     const struct img_stop *stop;
     uint64_t position;                  /* of img_intake_read */
@@ -26,6 +27,7 @@ struct img_intake {
     uint64_t head_length, head_room;
     uint64_t front;                     /* this many bytes have come */
     bool sealed, ended, refused, told;
+    int failure;                        /* why it has ended; 0: that was all */
     uint64_t due;
 
     const struct img_trailer *trailer;  /* NULL: none */
@@ -51,6 +53,8 @@ void img_intake_free(struct img_intake *intake)
 {
     if (!intake)
         return;
+    if (intake->feed)
+        intake->feed->end(intake->feed);
     pthread_mutex_destroy(&intake->lock);
     free(intake->head);
     free(intake->ring);
@@ -66,6 +70,11 @@ const char *img_intake_name(const struct img_intake *intake)
 bool img_intake_refused(const struct img_intake *intake)
 {
     return intake->refused;
+}
+
+void img_intake_set_feed(struct img_intake *intake, struct img_feed *feed)
+{
+    intake->feed = feed;
 }
 
 void img_intake_set_stop(struct img_intake *intake, const struct img_stop *stop)
@@ -90,8 +99,12 @@ static int take(struct img_intake *intake, unsigned char *to, uint64_t length, c
     if (n < 0)
         return (int)n;
     intake->front += (uint64_t)n;
-    intake->ended = (uint64_t)n < length;
-    return 0;
+    if ((uint64_t)n == length)
+        return 0;
+    if (!intake->ended && intake->feed)
+        intake->failure = intake->feed->result(intake->feed);
+    intake->ended = true;
+    return intake->failure;
 }
 
 static int grow_head(struct img_intake *intake, uint64_t end)
@@ -327,7 +340,7 @@ void img_intake_drain(struct img_intake *intake)
 {
     unsigned char scratch[SKIPPED];
 
-    while (!intake->ended && take(intake, scratch, sizeof scratch, NULL) == 0) { }
+    while (!intake->feed && !intake->ended && take(intake, scratch, sizeof scratch, NULL) == 0) { }
 }
 
 /* ---- As a storage ------------------------------------------------------------------------- */

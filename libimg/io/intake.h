@@ -13,6 +13,14 @@
 
 enum { IMG_INTAKE_HEAD = 32 << 20, IMG_INTAKE_WINDOW = 16 << 20 };
 
+/* What fills the descriptor, in this process. */
+struct img_feed {
+    int (*result)(struct img_feed *feed);   /* after the end of the input: did all of it come?  0 or a negative errno */
+    void (*end)(struct img_feed *feed);     /* stop, and free it with the descriptor */
+};
+/* From now on it belongs to the intake. */
+void img_intake_set_feed(struct img_intake *intake, struct img_feed *feed);
+
 /* Keep the first bytes, at least so many if they come. */
 int img_intake_keep(struct img_intake *intake, uint64_t length);
 /* How many are kept for good; is that all of the input? */

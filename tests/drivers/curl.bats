@@ -137,14 +137,85 @@ fails() {
     out ''
 }
 
-@test "a server without ranges is refused, unless the file is small" {
-    fails norange "^qemu-img: Could not open .*: CURL: Error opening file: Server does not support 'range' \(byte ranges\)\.$"
+# ---- servers that give only the whole file
+
+@test "info of a file on a server without ranges is refused, unless the file is small" {
+    web
+    truncate -s 1M root/disk
+    img 1 info "$(url norange/disk)"
+    has "$ERR" "^qemu-img: Could not open .*: CURL: Error opening file: Server does not support 'range' \(byte ranges\)\.$"
+    img 1 info "$(url chunked/disk)"
+    has "$ERR" "CURL: Error opening file: Server didn't report file size\.$"
     letters a b > root/small
+    img 0 info "$(url norange/small)"
     img 0 compare "$(url norange/small)" root/small
 }
 
-@test "a server that does not tell the length is refused" {
-    fails chunked "CURL: Error opening file: Server didn't report file size\.$"
+@test "without ranges, a raw file is copied as it comes" {
+    reads norange
+}
+
+@test "without a length, too" {
+    reads chunked
+}
+
+@test "what breaks off is asked for again, and what came before is left out" {
+    reads cut
+    [ "$(curl -s "$(url count/)" | tr -d ' ' | grep -o "'cut','disk'):[0-9]*")" = "'cut','disk'):4" ]
+}
+
+@test "without ranges, images of each kind are read forward, or saved first" {
+    web
+    head -c 3M /dev/urandom > disk
+    truncate -s 40M disk
+    local format
+    for format in raw qcow2 vmdk vdi vhdx vpc qed parallels; do
+        img 0 convert -O "$format" disk root/disk
+        # the last 40 MiB of a file are not in memory while its first are read
+        img 0 convert -O qcow2 -c "$(url norange/disk)" copy
+        silent
+        img 0 compare -f "$format" -F qcow2 root/disk copy
+        img 0 compare "$(url cut/disk)" copy
+        img 0 digest -f "$format" "$(url chunked/disk)"
+        cut -d ' ' -f 1 "$OUT" > sum
+        img 0 digest root/disk
+        [ "$(cut -d ' ' -f 1 "$OUT")" = "$(< sum)" ]
+    done
+    gzip -k disk
+    mv disk.gz root
+    img 0 convert -O raw "$(url norange/disk.gz)" copy
+    raw_is copy disk
+}
+
+@test "without ranges: dd, two sources, names of all kinds" {
+    web
+    head -c 3000001 /dev/urandom > root/disk
+    img 0 dd if="$(url norange/disk)" of=copy bs=100000 skip=2 count=9
+    img 0 dd if=root/disk of=own bs=100000 skip=2 count=9
+    cmp copy own
+    img 0 convert -O raw "$(url norange/disk)" "$(url cut/disk)" copy
+    img 0 convert -O raw root/disk root/disk both
+    cmp copy both
+    img 0 convert -O qcow2 root/disk root/disk.qcow2
+    local name
+    name=$(url norange/disk.qcow2)
+    img 0 convert -O raw "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"http\",\"url\":\"$name\"}}" copy
+    img 0 compare copy root/disk
+    # the name of a protocol as the driver: the bytes as they are
+    img 0 convert -O raw --image-opts "driver=http,url=$name" copy
+    cmp -n "$(stat -c %s root/disk.qcow2)" copy root/disk.qcow2
+    # more options than those of the file
+    img 1 convert -O raw --image-opts "driver=qcow2,lazy-refcounts=on,file.driver=http,file.url=$name" copy
+    has "$ERR" "Server does not support 'range'"
+}
+
+@test "without ranges: a server that always breaks off, that stops, that changes the file" {
+    fails stub '^qemu-img: curl: '
+    img 1 convert -O raw --image-opts "driver=raw,file.driver=http,file.url=$(url hang/disk),file.timeout=1" copy
+    has "$ERR" '^qemu-img: curl: Operation'
+    end_servers
+    fails cutother "^qemu-img: curl: '.*/cutother/disk' has changed on the server while it was read$"
+    [ ! -e copy ]
 }
 
 # ---- passing faults

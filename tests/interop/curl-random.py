@@ -20,6 +20,7 @@ import images  # noqa: E402
 
 MEGA = 1024 * 1024
 WAYS = ['ok', 'ok', 'nohead', 'drop', 'gzip', 'expire', 'away']
+WHOLE = ['norange', 'chunked', 'cut']       # without ranges: read as a stream
 MODULES = os.path.join(os.path.dirname(PEER), '../lib/x86_64-linux-gnu/qemu') if PEER else ''
 PEER_KNOWS = os.path.exists(os.path.join(MODULES, 'block-curl.so'))
 if PEER_KNOWS:
@@ -93,9 +94,11 @@ class Case:
     def all(self, base):
         url = base + self.way + '/' + self.source['name']
         said = [(['map', '--output=json', '@'], None), (['measure', '-O', 'qcow2', '@'], None)]
+        whole = base + self.rng.choice(WHOLE) + '/' + self.source['name']
         # (a server does not tell of holes, so maps differ)
         for words, result in self.commands():
             self.compare((IMG, url), (IMG, self.source['name']), words, result)
+            self.compare((IMG, whole), (IMG, self.source['name']), words, result)
         if PEER_KNOWS:
             good = base + 'ok/' + self.source['name']
             said += [(['info', '@'], None), (['info', '--output=json', '@'], None), (['check', '@'], None)]

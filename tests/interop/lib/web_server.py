@@ -18,6 +18,10 @@ The first part of a path says how the file behind it is served; the port is writ
   gone      after 3 requests it is not there
   stall     a body longer than 65,536 bytes stops there, and the connection stays
   chunked   without a length
+  cut       without ranges; the second body ends after 100,000 bytes, the third after 3,000,000
+  cutother  the same, and from the third body on it is another version (ETag)
+  stub      without ranges; each body ends after 100,000 bytes
+  hang      without ranges; each body stops after 65,536 bytes, and the connection stays
   gzip      says that its content is coded, as some do for .gz files
   digest    wants digest authentication: bob, secret
   away      redirects to another port of the server, which tells what credentials it got
@@ -30,6 +34,7 @@ import sys
 import threading
 import time
 
+WHOLE = ('norange', 'chunked', 'cut', 'cutother', 'stub', 'hang')
 NONCE = '0123456789abcdef'
 
 
@@ -111,7 +116,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         size = os.path.getsize(path) + (512 if way == 'grows' and number > 3 else 0)
         found = re.fullmatch(r'bytes=(\d+)-(\d*)', self.headers.get('Range') or '')
         start, end = 0, size
-        if found and way not in ('norange', 'chunked'):
+        if found and way not in WHOLE:
             start = int(found.group(1))
             end = min(int(found.group(2) or size - 1) + 1, size)
             if start >= size:
@@ -122,8 +127,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header('Content-Range', 'bytes %d-%d/%d' % (start, end - 1, size))
         else:
             self.send_response(200)
-        self.send_header('ETag', '"%d"' % (number > 3 if way == 'changes' else 0))
-        if way not in ('norange', 'chunked'):
+        self.send_header('ETag', '"%d"' % (number > 3 if way == 'changes' else number > 2 if way == 'cutother' else 0))
+        if way not in WHOLE:
             self.send_header('Accept-Ranges', 'bytes')
         if way == 'gzip':
             self.send_header('Content-Encoding', 'gzip')
@@ -133,24 +138,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header('Content-Length', str(end - start))
         self.end_headers()
         if with_body:
-            self.body(way, path, start, end)
+            self.body(way, number, path, start, end)
 
-    def body(self, way, path, start, end):
+    def body(self, way, number, path, start, end):
         sent = 0
+        most = {'drop': 100000, 'stub': 100000}.get(way, end)
+        if way in ('cut', 'cutother'):
+            most = {2: 100000, 3: 3000000}.get(number, end)
         with open(path, 'rb') as file:
             file.seek(start)
             while start < end:
                 piece = file.read(min(65536, end - start)).ljust(1, b'\0')
-                if way == 'stall' and sent >= 65536:
+                if way in ('stall', 'hang') and sent >= 65536:
                     time.sleep(3600)
-                if way == 'drop' and sent + len(piece) > 100000:
-                    self.wfile.write(piece[:100000 - sent])
+                if sent + len(piece) > most:
+                    self.wfile.write(piece[:most - sent])
                     self.close_connection = True
                     return
-                if way == 'chunked':
-                    piece = b'%x\r\n%s\r\n' % (len(piece), piece)
-                    start -= len(piece) - 65536 if len(piece) > 65536 else 0
-                self.wfile.write(piece)
+                self.wfile.write(b'%x\r\n%s\r\n' % (len(piece), piece) if way == 'chunked' else piece)
                 sent += len(piece)
                 start += len(piece)
         if way == 'chunked':
