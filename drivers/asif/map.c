@@ -137,7 +137,7 @@ struct spot {
 static int find_entry(struct img *image, uint64_t offset, struct spot *spot)
 {
     const struct asif *s = asif_state(image);
-    uint64_t inside = offset % s->table_reach, group_reach = s->group_chunks * s->chunk, chunk;
+    uint64_t inside = offset % s->table_reach, group_reach = s->group_chunks * s->chunk, chunk = 0;
     int ret = asif_directory_entry(image, offset / s->table_reach, &chunk);
 
     *spot = (struct spot){ .group = inside / group_reach * s->group_bytes, .number = inside % group_reach / s->chunk };

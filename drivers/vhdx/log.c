@@ -87,7 +87,7 @@ static int entry_sealed(struct walk *walk, const struct entry *entry, bool *seal
 static int read_entry(struct walk *walk, uint32_t at, struct entry *entry)
 {
     uint8_t bytes[VHDX_LOG_HEADER];
-    bool sealed;
+    bool sealed = false;
     int ret = read_ring(walk, at, bytes, sizeof bytes);
 
     if (ret < 0)

@@ -83,7 +83,7 @@ def one(seed, folder):
 
 
 def main():
-    each('grow-random', 8, one)
+    each('grow-random', 4, one)
 
 
 if __name__ == '__main__':
