@@ -141,9 +141,13 @@ if [ -n "$missing" ]; then
     for package in $missing; do
         picked="$picked $(pick "$package")"
     done
-    echo "installing:$picked"
     # shellcheck disable=SC2086
-    [ "$picked" = "${picked#*[a-z]}" ] || "add_$kind" $picked
+    set -- "$1" $picked
+    if [ $# -gt 1 ]; then
+        echo "installing:$picked"
+        # shellcheck disable=SC2086
+        "add_$kind" $picked
+    fi
 fi
 
 if [ "$1" = test ] && [ -n "$peers" ]; then

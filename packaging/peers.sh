@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Install the reference tools of the tests side by side, on Debian 12, as root.
+# Install the reference tools of the tests side by side, on Debian 12 or 13, as root.
 #
 # usage: peers.sh [DIR]              (default: $PEERS, else /opt/peers)
 #
 # Fills DIR/10.0/usr/bin and DIR/7.2/usr/bin with qemu-img, qemu-io and
 # qemu-nbd of these versions, which run from there: 7.2 is qemu-utils of
-# Debian 12, 10.0 its backport.  With QEMU_MODULE_DIR set to
+# Debian 12, 10.0 its backport, or that of Debian 13, which has no 7.2: the
+# comparisons with it are skipped there.  With QEMU_MODULE_DIR set to
 # DIR/10.0/usr/lib/.../qemu they have their network drivers, too.  Only the
 # tests use them.  Safe to run again.
 set -eu
@@ -15,7 +16,7 @@ dir=${1:-${PEERS:-/opt/peers}}
 suite=bookworm-backports
 retry='-o Acquire::Retries=3'
 # of the network drivers that the tests compare with
-network_libraries='libcurl3-gnutls libssh-4 libiscsi7 libnfs13'
+network_libraries='libcurl3-gnutls libcurl3t64-gnutls libssh-4 libiscsi7 libnfs13 libnfs14'
 
 die() {
     echo "$0: $*" >&2
@@ -34,6 +35,7 @@ stands() {
 
 show() {
     for v in 7.2 10.0; do
+        [ -e "$dir/$v" ] || continue
         printf '%s: ' "$v"
         "$dir/$v/usr/bin/qemu-img" --version | head -n 1
     done
@@ -88,11 +90,18 @@ needs() {
         tr ',' '\n' | sed -e 's/|.*//' -e 's/(.*//' -e 's/ //g'
 }
 
+# Those of the packages that the release has.
+known() {
+    for package; do
+        [ -z "$(apt-cache madison "$package")" ] || echo "$package"
+    done
+}
+
 unpack() {
     version=$(version_of "$1")
     [ -n "$version" ] || die "the archive has no qemu-utils $1"
     # shellcheck disable=SC2046,SC2086
-    apt-get $retry install -y -q --no-install-recommends $(needs "$version") $network_libraries > /dev/null
+    apt-get $retry install -y -q --no-install-recommends $(needs "$version") $(known $network_libraries) > /dev/null
     mkdir "$tmp/$1"
     # shellcheck disable=SC2086
     (cd "$tmp/$1" && apt-get $retry -o APT::Sandbox::User=root download -q "qemu-utils=$version" \
@@ -125,6 +134,10 @@ if [ -z "$(version_of 10.0)" ]; then
     # shellcheck disable=SC2086
     apt-get $retry update -q > /dev/null
 fi
-stands 7.2 || unpack 7.2
+if [ -z "$(version_of 7.2)" ]; then
+    echo 'this release has no qemu-utils 7.2: comparisons with it are skipped'
+elif ! stands 7.2; then
+    unpack 7.2
+fi
 stands 10.0 || unpack 10.0
 show
