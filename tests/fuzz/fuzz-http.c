@@ -69,7 +69,7 @@ struct easy {
     uint64_t first, count;          /* the body */
     unsigned version;
     size_t chunk;
-    bool cut;
+    uint64_t sent;                  /* what comes of the body */
     CURLMsg message;
 };
 
@@ -145,7 +145,8 @@ static void choose(struct easy *e)
         e->code = kind == REDIRECT ? 302 : kind == FORBIDDEN ? 403 : 416;
     if (kind == REDIRECT)
         snprintf(e->location, sizeof e->location, "http://other%u/x", next_byte() & 3);
-    e->cut = kind == CUT;
+    /* (each time more than before, or else the driver waits before it asks again) */
+    e->sent = kind == CUT ? img_min(e->count, (uint64_t)LEAST_PART * server.replies) : e->count;
     if (!(how & NO_TAG))
         snprintf(e->etag, sizeof e->etag, "%s\"%u\"", how & WEAK_TAG ? "W/" : "", e->version);
     e->length = how & NO_LENGTH && e->code == 200 ? -1 : (curl_off_t)e->count;
@@ -154,24 +155,23 @@ static void choose(struct easy *e)
 
 static CURLcode send_body(struct easy *e)
 {
-    uint64_t most = e->cut ? img_min(e->count, LEAST_PART) : e->count;
     static _Thread_local char bytes[16384];
 
-    for (uint64_t done = 0; done < most; ) {
-        size_t length = (size_t)img_min(most - done, e->chunk);
+    for (uint64_t done = 0; done < e->sent; ) {
+        size_t length = (size_t)img_min(e->sent - done, e->chunk);
         for (size_t i = 0; i < length; i++)
             bytes[i] = (char)content(e->version, e->first + done + i);
         if (e->write(bytes, 1, length, e->context) != length)
             return CURLE_WRITE_ERROR;
         done += length;
     }
-    return most < e->count ? CURLE_PARTIAL_FILE : CURLE_OK;
+    return e->sent < e->count ? CURLE_PARTIAL_FILE : CURLE_OK;
 }
 
 static CURLcode reply(struct easy *e)
 {
     *e->content_range = *e->etag = *e->location = 0;
-    e->first = e->count = 0;
+    e->first = e->count = e->sent = 0;
     pthread_mutex_lock(&server.lock);
     choose(e);
     pthread_mutex_unlock(&server.lock);
