@@ -140,7 +140,7 @@ static int open_file(struct nfs_connection *c, const struct nfs_target *target, 
                      struct img_error *err)
 {
     struct answer opened = { .pending = 1 }, closed = { .pending = 1 };
-    int began = mode->create ? nfs_creat_async(c->context, target->file, NEW_FILE, on_answer, &opened)
+    int gone, began = mode->create ? nfs_creat_async(c->context, target->file, NEW_FILE, on_answer, &opened)
                              : nfs_open_async(c->context, target->file, mode->flags, on_answer, &opened);
     int ret = wait_for(c, &opened, began, stop);
 
@@ -149,7 +149,8 @@ static int open_file(struct nfs_connection *c, const struct nfs_target *target, 
                              mode->create ? "create file: creat" : "open file : open", opened.text);
     ret = keep_handle(c, opened.data, err);
     began = nfs_close_async(c->context, opened.data, on_answer, &closed);
-    if (ret == 0 && wait_for(c, &closed, began, stop) < 0)
+    gone = wait_for(c, &closed, began, stop);
+    if (ret == 0 && gone < 0)
         ret = img_error_set(err, EIO, "Failed to open file : %s", closed.text);
     return ret;
 }

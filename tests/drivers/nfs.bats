@@ -253,11 +253,12 @@ opened() {
 busy() {
     timeout 100 nsenter -t "$(< "$RIG/world")" -n -- "$IMG" bench -c 1000000000 -s 512 --image-opts "$@" > log 2>&1 3>&- &
     TOOL=$!
-    wait_until is_connected
+    wait_until is_reading
 }
 
-is_connected() {
-    in_nfs_world ss -Htn state established 'dport = :12049' | grep -q .
+# (it has the file open, and much of it)
+is_reading() {
+    in_nfs_world ss -Htni state established 'dport = :12049' | grep -Eq 'bytes_received:[0-9]{5,}'
 }
 
 @test "silence in the middle" {
@@ -326,6 +327,8 @@ reads_lies() {
     done
     said 1 "$IMG" info "$url/huge"
     grep -q 'The file is too large$' said || exit 1
+    said 1 "$IMG" info "$url/nohandle"
+    grep -q 'Failed to open file : a file handle of 0 bytes$' said || exit 1
     said 1 "$IMG" convert -f raw -O raw "$url/stale" out
     grep -q 'Stale file handle$' said || exit 1
     said 1 "$IMG" convert --image-opts -O raw \

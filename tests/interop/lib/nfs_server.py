@@ -11,6 +11,7 @@ its name says:
 ok       as it should
 short    reads and writes half of what it is asked for, at least a byte
 huge     says that it is longer than any file can be
+nohandle has a file handle without bytes
 nothing  reads no bytes, and says that this is not the end
 long     reads more than it was asked for
 count    reads fewer bytes than it says
@@ -157,7 +158,8 @@ def found(name):
 
 def lookup(args, _):
     name = args.opaque().decode()
-    return struct.pack('>I', 0) + found(name) + struct.pack('>I', 1) + attributes(name) + struct.pack('>I', 0)
+    handle = opaque(b'') if name == 'nohandle' else found(name)
+    return struct.pack('>I', 0) + handle + struct.pack('>I', 1) + attributes(name) + struct.pack('>I', 0)
 
 
 def create(args, _):
