@@ -3,8 +3,6 @@
 #include "iscsi.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
-#include "../../libimg/util/clock.h"
-#include "../../libimg/util/fd.h"
 #include "../../libimg/util/random.h"
 #include "../../libimg/util/strbuf.h"
 #include <stdlib.h>
@@ -14,9 +12,7 @@ IMG_MODULE("libiscsi >= 1.18");
 
 /* Useful commands in flight on a session; the longest transfer; what WRITE SAME and UNMAP take if no limit is told. */
 enum { USEFUL_EACH = 2, MOST_TRANSFER = 1 << 20, MOST_SAME = 0xffff, MOST_UNMAP = 1 << 30 };
-/* What a target that is busy is granted, in milliseconds: pauses that are doubled, and together no more than this. */
-enum { FIRST_PAUSE = 8, LONGEST_PAUSE = 2000, MOST_PAUSES = 60000 };
-enum { UNIT_ATTENTIONS = 64, TIMES_LOST = 4 };
+enum { TIMES_LOST = 4 };
 
 /* ---- The pool ------------------------------------------------------------------------------- */
 
@@ -89,6 +85,8 @@ static int take_options(struct iscsi *s, const struct iscsi_open_options *given,
         img_check_seconds("reconnect-delay", given->reconnect_delay, err) < 0)
         return -err->code;
     s->pool.patience = (uint64_t)given->reconnect_delay * 1000;
+    /* When a target goes away, all sessions are lost, and a request may meet one after the other. */
+    s->may_be_lost = s->pool.most + TIMES_LOST;
     return 0;
 }
 
@@ -193,27 +191,6 @@ static int lost(struct iscsi *s, int ret)
     return ret;
 }
 
-/* How long has this request been put off, and how often? */
-struct delays {
-    uint64_t pause, paused;
-    int attentions;
-};
-
-/* Is it worth another attempt?  0: yes; else the error. */
-static int put_off(struct img *image, struct delays *delays, int ret)
-{
-    if (ret == -EAGAIN)
-        return ++delays->attentions < UNIT_ATTENTIONS ? 0 : -EIO;
-    if (delays->paused >= MOST_PAUSES)
-        return -EBUSY;
-    delays->pause = delays->pause ? img_min(delays->pause * 2, LONGEST_PAUSE) : FIRST_PAUSE;
-    delays->paused += delays->pause;
-    if (image)
-        return img_sleep(image, delays->pause * 1000000);
-    img_fd_wait(-1, 0, img_now_milliseconds() + delays->pause, -1);
-    return 0;
-}
-
 static int run_lost(void *connection, void *context)
 {
     struct iscsi_request *r = context;
@@ -225,14 +202,13 @@ static int run_lost(void *connection, void *context)
 
 int iscsi_run(struct img *image, struct iscsi *s, struct iscsi_request *r, const char *what)
 {
-    struct delays delays = { .pause = 0 };
+    struct iscsi_delays delays = { .pause = 0 };
     int ret;
 
     r->block_size = s->unit.block_size;
     r->wide = s->unit.blocks > UINT32_MAX;
     r->mark = s->mark;
-    /* When a target goes away, all sessions are lost, and a request may meet one after the other. */
-    r->may_be_lost = s->pool.most + TIMES_LOST;
+    r->may_be_lost = s->may_be_lost;
     r->stop = image ? img_stop_descriptor(image) : -1;
     for (;;) {
         int again;
@@ -242,7 +218,7 @@ int iscsi_run(struct img *image, struct iscsi *s, struct iscsi_request *r, const
         ret = iscsi_judge(r);
         if (ret != -EAGAIN && ret != -EBUSY)
             break;
-        again = put_off(image, &delays, ret);
+        again = iscsi_put_off(&delays, ret, r->stop);
         if (again == -ECANCELED)
             return again;
         if (again < 0) {

@@ -9,6 +9,7 @@
  *   connection.c  one session: login, and many commands in flight
  *   command.c     a request as a command of SCSI
  *   answer.c      what the answer means: errors, and what may be repeated
+ *   patience.c    how often it is repeated
  *   unit.c        what the disk can do
  *   extents.c     the answer to GET LBA STATUS
  *   create.c      a new image on a disk that is there
@@ -108,6 +109,17 @@ bool iscsi_is_unknown(const struct iscsi_request *request);
 /* "SENSE KEY:..."; caller frees; NULL: no memory. */
 char *iscsi_reason(const struct iscsi_request *request);
 
+/* ---- patience.c -------------------------------------------------------------------------------------- */
+
+/* How long has a request been put off, and how often? */
+struct iscsi_delays {
+    uint64_t pause, paused;
+    int attentions;
+};
+/* Wait before another attempt, after this result of iscsi_judge (-EAGAIN, -EBUSY).  0: now is the time for it; else the
+ * error, because it is not worth one, or -ECANCELED. */
+int iscsi_put_off(struct iscsi_delays *delays, int judged, int stop);
+
 /* ---- connection.c ------------------------------------------------------------------------------------ */
 
 struct iscsi_connection {
@@ -116,6 +128,7 @@ struct iscsi_connection {
     unsigned number;
     struct img_turns turns;         /* of the requests; its lock is held around calls of libiscsi */
     bool lost;
+    struct iscsi_delays opening;    /* of the questions what the disk is like */
     enum { ISCSI_CONNECTING, ISCSI_CONNECTED, ISCSI_FAILED } state;
     int redirections;
     uint64_t heard, asked, looked;  /* when the target last answered, when it was last asked to, when the clock was
@@ -162,6 +175,7 @@ struct iscsi {
     bool asked;                     /* the unit is known */
     struct img_pool pool;
     bool connected;
+    unsigned may_be_lost;           /* see struct iscsi_request */
     bool no_status, no_same;        /* atomic: the target does not know the command */
     bool told;                      /* atomic: that the target was lost */
     uint64_t mark;                  /* for reads */

@@ -10,25 +10,26 @@
 #include "../../libimg/util/strbuf.h"
 #include <string.h>
 
-enum { ROOM = 255, UNIT_ATTENTIONS = 32, SECTOR = 512, LARGEST_BLOCK = 64 << 10 };
+enum { ROOM = 255, SECTOR = 512, LARGEST_BLOCK = 64 << 10 };
 
 /* ---- Asking ------------------------------------------------------------------------------------ */
 
 /* 0: there is an answer of `got` bytes; IMG_POOL_LOST and the like; or a negative errno for what the target says. */
 static int ask(struct iscsi_connection *c, struct iscsi_request *r, unsigned char *answer, size_t room, int stop)
 {
-    int ret = -EAGAIN;
+    int ret, again;
 
     memset(answer, 0, room);
     r->answer = answer;
     r->room = room;
     r->stop = stop;
-    for (int i = 0; ret == -EAGAIN && i < UNIT_ATTENTIONS; i++) {
+    do {
         ret = iscsi_connection_run(c, r);
         if (ret == 0)
             ret = iscsi_judge(r);
-    }
-    return ret == -EAGAIN ? -EIO : ret;
+        again = ret == -EAGAIN || ret == -EBUSY ? iscsi_put_off(&c->opening, ret, stop) : ret;
+    } while (again == 0 && ret < 0);
+    return again;
 }
 
 static int failed(const struct iscsi_request *r, int ret, const char *what, struct img_error *err)

@@ -344,6 +344,71 @@ fake() {
     done
 }
 
+@test "a target that is busy or has news while it is asked what it has" {
+    # TEST UNIT READY, INQUIRY, MODE SENSE, READ CAPACITY
+    for fault in busy=2 full=2 attention=3 aborted=2 unready=2; do
+        for code in 0 12 1a 9e; do
+            fake $fault at=$code
+            img 0 info -f raw "$DISK"
+            [ ! -s "$ERR" ] || { echo "$fault $code"; return 1; }
+        done
+    done
+}
+
+@test "a target that is busy or has news at other commands" {
+    head -c 512k /dev/urandom > disk
+    truncate -s 1M disk
+    # SYNCHRONIZE CACHE, WRITE SAME, UNMAP, GET LBA STATUS (and READ CAPACITY)
+    for fault in busy=2 full=2 attention=3 aborted=2; do
+        fake $fault at=35,93,42,9e thin=1
+        img 0 convert -n -f raw -O raw disk "$DISK"
+        img 0 map -f raw "$DISK"
+        img 0 convert -f raw -O raw "$DISK" back
+        cmp back disk
+    done
+}
+
+@test "a target that has news for ever is given up" {
+    fake attention=1000000
+    img 1 convert -f raw -O raw "$DISK" back
+    has "$ERR" '^qemu-img: iSCSI READ10/16 failed at lba 0: SENSE KEY:UNIT_ATTENTION\(6\) ASCQ:'
+    fake attention=1000000 at=0
+    img 1 info -f raw "$DISK"
+    has "$ERR" ': iSCSI: Failed to connect to LUN : SENSE KEY:UNIT_ATTENTION\(6\) ASCQ:'
+}
+
+@test "a disk that becomes longer meanwhile is used as long as it was" {
+    head -c 1M /dev/urandom > disk
+    fake resize=2,4096
+    img 0 convert -n -f raw -O raw disk "$DISK"
+    img 0 info -f raw "$DISK"
+    has "$OUT" '^virtual size: 2 MiB'
+    img 0 convert -f raw -O raw "$DISK" back
+    cmp -n 1M back disk
+    fake resize=2,4096
+    img 0 convert -f raw -O raw "$DISK" back
+    [ "$(stat -c %s back)" -eq 1048576 ]
+    # (and through a new session)
+    fake resize=2,4096 cut=3
+    img 0 convert -n -f raw -O raw disk "$DISK"
+    img 0 convert -f raw -O raw "$DISK" back
+    cmp -n 1M back disk
+}
+
+@test "a disk that becomes shorter meanwhile" {
+    head -c 1M /dev/urandom > disk
+    fake resize=1,512
+    img 1 convert -n -m 1 -f raw -O raw disk "$DISK"
+    has "$ERR" '^qemu-img: iSCSI WRITE10/16 failed at lba [0-9]+: SENSE KEY:ILLEGAL_REQUEST\(5\) ASCQ:LBA_OUT_OF_RANGE\(0x2100\)$'
+    fake resize=1,512
+    img 1 convert -m 1 -f raw -O raw "$DISK" back
+    has "$ERR" '^qemu-img: iSCSI READ10/16 failed at lba [0-9]+: .*LBA_OUT_OF_RANGE'
+    # (and through a new session)
+    fake resize=1,512 cut=2
+    img 1 convert -n -m 1 --target-image-opts -f raw disk "$OPTIONS,file.reconnect-delay=1"
+    has "$ERR" '^qemu-img: iSCSI: lost the target'
+}
+
 @test "sense data in words" {
     fake sense=3,1100
     img 1 convert -f raw -O raw -m 1 "$DISK" back
@@ -441,9 +506,10 @@ fake() {
 }
 
 @test "a command that is not answered is repeated in another session" {
-    fake silent=1 once=1
+    fake silent=1 once=1 log=log
     head -c 1M /dev/urandom > disk
-    img 0 convert -n -f raw --target-image-opts disk "$OPTIONS,file.timeout=1"
+    img 0 convert -n -m 1 -f raw --target-image-opts disk "$OPTIONS,file.timeout=1"
+    has log '^abort$'
     fake cut=1
     img 1 convert -n -f raw --target-image-opts disk "$OPTIONS"
     has "$ERR" "^qemu-img: iSCSI: lost the target iqn.x:y"
