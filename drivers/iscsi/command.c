@@ -80,6 +80,11 @@ static struct scsi_task *send_command(struct iscsi_context *context, int lun, st
     case ISCSI_MODE_SENSE:
         return iscsi_modesense6_task(context, lun, 1, SCSI_MODESENSE_PC_CURRENT, ALL_PAGES, 0, (unsigned char)room,
                                      done, r);
+    case ISCSI_COPY:
+        r->list = (struct iscsi_data){ .size = r->length, .data = readable(r->write) };
+        return iscsi_extended_copy_task(context, lun, &r->list, done, r);
+    case ISCSI_COPY_LIMITS:
+        return iscsi_receive_copy_results_task(context, lun, SCSI_COPY_RESULTS_OP_PARAMS, 0, room, done, r);
     case ISCSI_CAPACITY10: return iscsi_readcapacity10_task(context, lun, 0, 0, done, r);
     case ISCSI_CAPACITY16: return iscsi_readcapacity16_task(context, lun, done, r);
     }

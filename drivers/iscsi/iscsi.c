@@ -103,6 +103,10 @@ int iscsi_connect(struct iscsi *s, const struct iscsi_open_options *given, struc
         return img_error_errno(err, -ret, "Could not get random bytes");
     ret = img_pool_start(&s->pool, &pool_ops, s, -1, err);
     s->connected = ret == 0;
+    if (ret == 0) {
+        pthread_mutex_init(&s->offload.lock, NULL);
+        pthread_cond_init(&s->offload.change, NULL);
+    }
     if (ret == 0 && !(s->zeroes = img_calloc(1, s->unit.block_size)))
         ret = img_error_memory(err);
     return ret;
@@ -110,8 +114,11 @@ int iscsi_connect(struct iscsi *s, const struct iscsi_open_options *given, struc
 
 void iscsi_disconnect_all(struct iscsi *s)
 {
-    if (s->connected)
+    if (s->connected) {
         img_pool_end(&s->pool);
+        pthread_mutex_destroy(&s->offload.lock);
+        pthread_cond_destroy(&s->offload.change);
+    }
     s->connected = false;
     free(s->zeroes);
     s->zeroes = NULL;
@@ -420,6 +427,7 @@ const struct img_driver img_driver_iscsi = {
     .zero = iscsi_driver_zero,
     .discard = iscsi_driver_discard,
     .flush = iscsi_driver_flush,
+    .copy_range = iscsi_copy_range,
     .map_list = iscsi_driver_map,
     .resize = iscsi_driver_resize,
     .strong_options = strong_options,

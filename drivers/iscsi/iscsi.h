@@ -12,6 +12,7 @@
  *   patience.c    how often it is repeated
  *   unit.c        what the disk can do
  *   extents.c     the answer to GET LBA STATUS
+ *   offload.c     copies that the target does by itself
  *   create.c      a new image on a disk that is there
  *   iscsi.c       the vtable
  */
@@ -62,7 +63,8 @@ struct iscsi_request {
     struct img_turn turn;           /* (the first member, so that one leads to the other) */
     enum {
         ISCSI_READ, ISCSI_WRITE, ISCSI_FLUSH, ISCSI_UNMAP, ISCSI_WRITE_SAME, ISCSI_STATUS,
-        ISCSI_READY, ISCSI_INQUIRY, ISCSI_MODE_SENSE, ISCSI_CAPACITY10, ISCSI_CAPACITY16
+        ISCSI_READY, ISCSI_INQUIRY, ISCSI_MODE_SENSE, ISCSI_CAPACITY10, ISCSI_CAPACITY16,
+        ISCSI_COPY, ISCSI_COPY_LIMITS
     } kind;
     uint64_t lba;
     uint32_t blocks;
@@ -71,7 +73,8 @@ struct iscsi_request {
     bool fua, unmap;
     void *read;
     uint64_t mark;                  /* READ: a number that the target does not know */
-    const void *write;              /* WRITE_SAME: the block */
+    const void *write;              /* WRITE_SAME: the block; COPY: the parameter list */
+    size_t length;                  /* COPY: of the parameter list */
     int page;                       /* INQUIRY: of vital product data; -1: the standard one */
     unsigned char *answer;          /* all but READ and WRITE: `room` bytes for it */
     size_t room, got;
@@ -89,6 +92,7 @@ struct iscsi_request {
     struct scsi_task *task;
     struct scsi_iovec span;
     struct unmap_list range;
+    struct iscsi_data list;
     uint64_t started;               /* milliseconds */
 };
 
@@ -151,6 +155,7 @@ struct iscsi_unit {
     bool thin;                      /* blocks can be unmapped, and are then told by GET LBA STATUS */
     bool zeroes;                    /* unmapped blocks read as zeroes */
     bool can_unmap, can_unmap_same; /* by UNMAP, by WRITE SAME */
+    bool copies;                    /* it takes commands of third-party copies */
     uint32_t block_size;
     uint64_t blocks;
     uint32_t most_transfer, best_transfer;      /* in blocks; 0: not told */
@@ -167,6 +172,37 @@ enum { ISCSI_STATUS_ROOM = 8 + 16 * 256 };
 int iscsi_judge_extents(struct img *image, const struct iscsi_request *request, bool zeroes, uint64_t end,
                         struct img_extent *extents, size_t count);
 
+/* ---- offload.c ---------------------------------------------------------------------------------------------- */
+
+enum { ISCSI_DESIGNATOR = 20, ISCSI_MOST_COPIES = 32 };
+/* What a disk is called, as in the page of device identification. */
+struct iscsi_designator {
+    unsigned code_set, type;
+    size_t length;
+    unsigned char bytes[ISCSI_DESIGNATOR];
+};
+struct iscsi_copy_limits {
+    bool without_identifier;
+    uint32_t longest;               /* bytes of a segment; 0: any number */
+    uint64_t granularity;           /* bytes */
+    unsigned most;                  /* copies at a time */
+};
+struct iscsi_offload {
+    pthread_mutex_t lock;           /* for all of this; names and limits stay once they are asked for */
+    pthread_cond_t change;          /* a copy ended */
+    bool asked_name, has_name, asked_limits, takes;
+    struct iscsi_designator name;
+    struct iscsi_copy_limits limits;
+    uint32_t running;               /* bits: the identifiers of copies that run */
+};
+/* The answer to INQUIRY, page 83h: the best designator of the disk; false: it has none. */
+bool iscsi_find_designator(const unsigned char *page, size_t got, struct iscsi_designator *found);
+/* The answer to RECEIVE COPY OPERATING PARAMETERS; false: the target cannot copy as we would like it to. */
+bool iscsi_judge_copy_limits(const unsigned char *answer, size_t got, struct iscsi_copy_limits *limits);
+/* As copy_range of the vtable. */
+int iscsi_copy_range(struct img *from, uint64_t from_offset, struct img *to, uint64_t to_offset, uint64_t length,
+                     bool share);
+
 /* ---- iscsi.c, create.c ---------------------------------------------------------------------------------------- */
 
 struct iscsi {
@@ -181,6 +217,7 @@ struct iscsi {
     uint64_t mark;                  /* for reads */
     unsigned numbers;               /* bits: of the sessions that there are */
     unsigned char *zeroes;          /* one block */
+    struct iscsi_offload offload;
 };
 struct iscsi_create_options {
     int64_t size;

@@ -65,6 +65,7 @@ static int ask_kind(struct iscsi_connection *c, struct iscsi_unit *unit, int sto
         return failed(&r, ret, "iSCSI: Inquiry command failed", err);
     if (r.got < 1)
         return img_error_set(err, EINVAL, "iSCSI: failed to unmarshall inquiry datain blob");
+    unit->copies = r.got > 5 && answer[5] & 0x08;
     unit->is_disk = (answer[0] & 0x1f) == SCSI_INQUIRY_PERIPHERAL_DEVICE_TYPE_DIRECT_ACCESS;
     return 0;
 }

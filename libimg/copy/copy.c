@@ -25,6 +25,7 @@ enum {
     WINDOW = IMG_STREAM_PIECE,         /* stays in the second-level cache between read and write */
     COMPRESS_WINDOW = IMG_STREAM_CODED_PIECE,
     FORWARD_WINDOW = 1 << 20,          /* of limits.forward */
+    OFFLOAD_WINDOW = 8 << 20,          /* of a storage far away that copies by itself: a round trip for each */
     STACK = 512 << 10,
     BUFFER_ALIGNMENT = 4096,
     MOST_WORKERS = 64,
@@ -387,17 +388,31 @@ static bool order_matters(const struct img_copy *what)
            what->target->file->driver->kind != IMG_PROTOCOL;
 }
 
+static bool copies_far_away(const struct copy_job *job)
+{
+    const struct img *storage = job->what->target ? job->what->target->file : NULL;
+
+    return job->offload == OFFLOAD_COPY && storage && storage->driver->copy_range && storage->limits.round_trip;
+}
+
+static uint64_t usual_window(const struct copy_job *job)
+{
+    if (job->what->compress)
+        return COMPRESS_WINDOW;
+    return copies_far_away(job) ? OFFLOAD_WINDOW : WINDOW;
+}
+
 static void choose_sizes(struct copy_job *job)
 {
     uint64_t cluster = job->image ? img_lock_unit(job->image) : 0;
 
-    job->window_size = img_max(job->what->compress ? COMPRESS_WINDOW : WINDOW, cluster);
+    job->offload = copy_choose_offload(job->what);
+    job->window_size = img_max(usual_window(job), cluster);
     job->coded_size = job->window_size;
     if (job->image && job->image->coded_only)
         job->coded_size = (job->window_size / job->image->limits.cluster + 1) * img_coded_bound(job->image);
     job->ordered = (job->what->in_order && order_matters(job->what)) || job->forward;
     job->places = job->what->target && !job->what->grow_target && img_places(job->what->target);
-    job->offload = copy_choose_offload(job->what);
     if (job->what->digest)
         job->window_size = img_max(job->window_size, IMG_DIGEST_SEGMENT);
     job->write_unit = job->image ? img_write_unit(job->image) : 1;

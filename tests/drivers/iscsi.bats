@@ -321,9 +321,9 @@ silent_about_secret() {
     done
 }
 
-# ---- faults
+# ---- copies that the target does by itself
 
-# fake KEY=VALUE...: our own target, of one disk; its name is in $DISK, its options are in $OPTIONS
+# fake KEY=VALUE...: our own target; the first disk is named $DISK, the second $OTHER, and $OPTIONS are of the first
 fake() {
     [ -z "${FAKE-}" ] || kill "$FAKE"
     rm -f port
@@ -331,8 +331,85 @@ fake() {
     FAKE=$!
     wait_until test -s port
     DISK=iscsi://127.0.0.1:$(< port)/iqn.x:y/1
+    OTHER=${DISK%1}2
     OPTIONS=driver=raw,file.driver=iscsi,file.transport=tcp,file.portal=127.0.0.1:$(< port),file.target=iqn.x:y,file.lun=1
 }
+
+# How many copies the target was asked for, and how many reads.
+logged() {
+    grep -c "^$1 " log || true
+}
+
+# copied FORMAT OPTION...: a copy of the first disk is on the second
+copied() {
+    img 0 convert -f raw -O raw disk -n "$DISK"
+    : > log
+    img 0 convert -C -n -f raw -O "$1" "$DISK" "${@:2}" "$OTHER"
+    [ ! -s "$ERR" ]
+    cp log used
+    img 0 compare -f raw -F "$1" disk "$OTHER"
+    mv used log
+}
+
+@test "convert -C has the target copy" {
+    head -c 768k /dev/urandom > disk
+    truncate -s 1M disk
+    for way in copy=plain copy=short copy=identified size=4096\ blocks=256 thin=1; do
+        # shellcheck disable=SC2086
+        fake disks=2 log=log $way
+        copied raw
+        [ "$(logged 83)" -gt 0 ]
+        [ "$(logged 28)" -le 2 ]        # what it took to probe
+    done
+    fake disks=2 log=log
+    img 0 convert -f raw -O raw disk -n "$DISK"
+    : > log
+    img 0 convert -n -f raw -O raw "$DISK" "$OTHER"
+    [ "$(logged 83)" -eq 0 ]
+}
+
+@test "convert -C into a format" {
+    head -c 512k /dev/urandom > disk
+    truncate -s 2M disk
+    fake disks=2 log=log blocks=4096 thin=1
+    img 0 create -q -f qcow2 "$OTHER" 2M
+    copied qcow2
+    [ "$(logged 83)" -gt 0 ]
+}
+
+@test "convert -C copies the bytes where the target does not" {
+    head -c 1M /dev/urandom > disk
+    for way in none refused failed same nameless few; do
+        fake disks=2 log=log copy=$way
+        copied raw
+        [ "$(logged 28)" -gt 0 ]
+        case $way in
+            refused | failed) [ "$(logged 83)" -gt 0 ] ;;
+            *) [ "$(logged 83)" -eq 0 ] ;;
+        esac
+    done
+    for fault in busy=3 full=3 attention=3 aborted=3 cut=2; do
+        fake disks=2 log=log $fault at=83,84
+        copied raw
+        [ "$(logged 83)" -gt 0 ]
+    done
+}
+
+@test "convert -C never has one target copy from another" {
+    head -c 1M /dev/urandom > disk
+    fake disks=2
+    local first=$FAKE source=$DISK
+    img 0 convert -n -f raw -O raw disk "$source"
+    # a clone of the first: its disks have the same names, and other bytes
+    FAKE='' fake disks=2 log=log
+    img 0 convert -C -n -f raw -O raw "$source" "$OTHER" || local failed=1
+    [ "$(logged 83)" -eq 0 ] || failed=1
+    img 0 compare -f raw disk "$OTHER" || failed=1
+    kill "$first"
+    [ -z "${failed-}" ]
+}
+
+# ---- faults
 
 @test "a target that is busy or has news is asked again" {
     head -c 1M /dev/urandom > disk
