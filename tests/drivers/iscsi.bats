@@ -67,7 +67,7 @@ setup() {
 
 teardown() {
     [ -z "${SERVER-}" ] || kill "$SERVER" || true
-    [ -z "${FAKE-}" ] || kill "$FAKE" || true
+    for fake in ${FAKE-} ${FIRST-}; do kill "$fake" || true; done
 }
 
 # at LUN: its URL
@@ -335,6 +335,12 @@ fake() {
     OPTIONS=driver=raw,file.driver=iscsi,file.transport=tcp,file.portal=127.0.0.1:$(< port),file.target=iqn.x:y,file.lun=1
 }
 
+# The target stays, beside the next one.
+keep() {
+    FIRST=$FAKE
+    FAKE=
+}
+
 # How many copies the target was asked for, and how many reads.
 logged() {
     grep -c "^$1 " log || true
@@ -398,15 +404,14 @@ copied() {
 @test "convert -C never has one target copy from another" {
     head -c 1M /dev/urandom > disk
     fake disks=2
-    local first=$FAKE source=$DISK
+    local source=$DISK
     img 0 convert -n -f raw -O raw disk "$source"
+    keep
     # a clone of the first: its disks have the same names, and other bytes
-    FAKE='' fake disks=2 log=log
-    img 0 convert -C -n -f raw -O raw "$source" "$OTHER" || local failed=1
-    [ "$(logged 83)" -eq 0 ] || failed=1
-    img 0 compare -f raw disk "$OTHER" || failed=1
-    kill "$first"
-    [ -z "${failed-}" ]
+    fake disks=2 log=log
+    img 0 convert -C -n -f raw -O raw "$source" "$OTHER"
+    [ "$(logged 83)" -eq 0 ]
+    img 0 compare -f raw disk "$OTHER"
 }
 
 # ---- faults
@@ -565,12 +570,11 @@ copied() {
 
 @test "a login that leads to another portal" {
     fake
-    local first=$FAKE portal
+    local portal
     portal=127.0.0.1:$(< port)
-    FAKE='' fake "redirect=$portal,1"
-    img 0 info -f raw "$DISK" || local failed=1
-    kill "$first"
-    [ -z "${failed-}" ]
+    keep
+    fake "redirect=$portal,1"
+    img 0 info -f raw "$DISK"
 }
 
 @test "a target that says nothing is given up" {
@@ -598,7 +602,7 @@ copied() {
     local port
     port=$(free_port)
     own "$port"
-    start_nbd -t -f raw "iscsi://127.0.0.1:$port/iqn.x:own/1"
+    start_nbd -t -f raw "iscsi://bob%$SECRET@127.0.0.1:$port/iqn.x:own/1"
     nbdsh -u "nbd+unix:///?socket=$PWD/s" -c 'h.pwrite(b"x" * 512, 0); h.flush()'
     kill -KILL "$OWN"
     wait "$OWN" || true
@@ -611,7 +615,7 @@ copied() {
     [ -z "${failed-}" ]
 }
 
-# A target of its own, which can be killed.
+# A target of its own, which can be killed, for a user with a password.
 own() {
     TGT_IPC_SOCKET=$PWD/own tgtd -f -C 0 --iscsi "portal=127.0.0.1:$1" > own.log 2>&1 3>&- &
     OWN=$!
@@ -621,6 +625,8 @@ own() {
     # (nobody is let in before the disk is there: without it a target that was started again is another one)
     admin new target --tid 1 -T iqn.x:own
     lun 1 1 own.disk
+    admin new account --user bob --password "$SECRET"
+    admin bind account --tid 1 --user bob
     admin bind target --tid 1 -I 127.0.0.1
 }
 
@@ -630,7 +636,7 @@ own() {
     local port tool got=0
     port=$(free_port)
     own "$port"
-    "$IMG" convert -n -f raw -O raw -r 40M disk "iscsi://127.0.0.1:$port/iqn.x:own/1" > log 2>&1 3>&- &
+    "$IMG" convert -n -f raw -O raw -r 40M disk "iscsi://bob%$SECRET@127.0.0.1:$port/iqn.x:own/1" > log 2>&1 3>&- &
     tool=$!
     wait_until cmp -s -n 65536 disk own.disk
     kill -KILL "$OWN"
