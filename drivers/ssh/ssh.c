@@ -2,19 +2,21 @@
 /* The vtable. */
 #include "ssh.h"
 #include "../../libimg/util/checked.h"
-#include <fcntl.h>
+#include "../../libimg/util/clock.h"
 #include <string.h>
 
 IMG_MODULE("libssh >= 0.9");
 
 /* A node has whole sectors; what the file lacks of the last reads as zeroes. */
-enum { SECTOR = 512, MOST_TRANSFER = 2 << 20, USEFUL_EACH = 2 };
+enum { SECTOR = 512, MOST_TRANSFER = 2 << 20 };
+/* Useful requests in flight to a server nearby; one more for each so many microseconds that an answer takes. */
+enum { USEFUL_NEARBY = 16, USEFUL_AT_MOST = 64, MICROSECONDS_EACH = 500 };
 
 struct ssh {
     struct ssh_target target;
-    struct ssh_mode mode;
-    struct ssh_watch watch;
+    uint32_t flags;                 /* SFTP3_FOR_READING and so on */
     struct img_pool pool;
+    bool regular;                   /* a file, not a device */
     bool told;                      /* that the server cannot flush */
 };
 
@@ -24,14 +26,20 @@ static int pool_open(void *owner, void *connection, int stop, struct img_error *
 {
     struct ssh *s = owner;
     struct ssh_connection *c = connection;
+    int ret = ssh_connection_open(c, &s->target, stop, err);
 
-    c->watch = &s->watch;
-    return ssh_connection_open(c, &s->target, &s->mode, stop, err);
+    if (ret < 0)
+        return ret;
+    ret = ssh_file_open(c, &s->target, s->flags, stop, err);
+    if (ret < 0)
+        ssh_connection_close(c);
+    return ret;
 }
 
 static void pool_close(void *owner, void *connection)
 {
     (void)owner;
+    ssh_file_close(connection);
     ssh_connection_close(connection);
 }
 
@@ -41,22 +49,30 @@ static const struct img_pool_ops pool_ops = {
 
 /* ---- Opening ---------------------------------------------------------------------------------- */
 
+/* A far server needs many, for one nearby more only wait for each other. */
+static uint32_t useful_requests(uint64_t nanoseconds)
+{
+    return (uint32_t)img_min(USEFUL_NEARBY + nanoseconds / 1000 / MICROSECONDS_EACH, USEFUL_AT_MOST);
+}
+
 static int connect_to_server(struct img *image, struct img_error *err)
 {
     struct ssh *s = image->state;
-    uint64_t size;
-    int ret = ssh_watch_start(&s->watch, s->target.timeout);
+    struct ssh_look look;
+    uint64_t start;
+    int ret = img_pool_start(&s->pool, &pool_ops, s, -1, err);
 
     if (ret < 0)
-        return img_error_errno(err, -ret, "Could not start a thread");
-    ret = img_pool_start(&s->pool, &pool_ops, s, -1, err);
-    if (ret == 0 && (ret = ssh_connection_size(img_pool_first(&s->pool), &size, err)) < 0)
-        img_pool_end(&s->pool);
+        return ret;
+    start = img_now_nanoseconds();
+    ret = ssh_file_look(img_pool_first(&s->pool), &look, err);
     if (ret < 0) {
-        ssh_watch_end(&s->watch);
+        img_pool_end(&s->pool);
         return ret;
     }
-    image->size = img_align_up(size, SECTOR);
+    image->limits.requests = useful_requests(img_now_nanoseconds() - start);
+    s->regular = look.regular;
+    image->size = img_align_up(look.size, SECTOR);
     return 0;
 }
 
@@ -72,7 +88,7 @@ static int ssh_driver_open(struct img *image, const void *parsed, struct img_doc
     ret = ssh_target_take(options, given, &s->target, err);
     if (ret < 0)
         return ret;
-    s->mode.flags = image->flags & IMG_RDWR ? O_RDWR : O_RDONLY;
+    s->flags = SFTP3_FOR_READING | (image->flags & IMG_RDWR ? SFTP3_FOR_WRITING : 0);
     ret = connect_to_server(image, err);
     if (ret < 0) {
         ssh_target_free(&s->target);
@@ -80,7 +96,6 @@ static int ssh_driver_open(struct img *image, const void *parsed, struct img_doc
     }
     image->no_details = true;
     image->limits.round_trip = true;
-    image->limits.requests = USEFUL_EACH * s->pool.most;
     image->limits.max_transfer = MOST_TRANSFER;
     return 0;
 }
@@ -90,7 +105,6 @@ static int ssh_driver_close(struct img *image)
     struct ssh *s = image->state;
 
     img_pool_end(&s->pool);
-    ssh_watch_end(&s->watch);
     ssh_target_free(&s->target);
     return 0;
 }
@@ -101,7 +115,8 @@ static int run(struct img *image, struct ssh_request *request)
 {
     struct ssh *s = image->state;
 
-    return img_pool_run(&s->pool, ssh_connection_run, request, img_stop_descriptor(image));
+    request->stop = img_stop_descriptor(image);
+    return img_pool_run(&s->pool, ssh_connection_run, request, request->stop);
 }
 
 static int ssh_driver_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
@@ -126,21 +141,21 @@ static int ssh_driver_pwrite(struct img *image, const void *buffer, uint64_t off
 static int ssh_driver_flush(struct img *image)
 {
     struct ssh *s = image->state;
-    struct ssh_request request = { .kind = SSH_FLUSH };
-    int ret = run(image, &request);
+    int stop = img_stop_descriptor(image), ret = img_pool_run(&s->pool, ssh_file_flush, &stop, stop);
 
     if (ret != -ENOTSUP)
         return ret;
     if (!s->told)
-        img_notice(IMG_WARNING, "ssh server %s:%s does not support fsync", s->target.address.host, s->target.address.port);
+        img_notice(IMG_WARNING, "ssh server %s:%s does not support fsync", s->target.address.host,
+                   s->target.address.port);
     s->told = true;
     return 0;
 }
 
 static int ssh_driver_resize(struct img *image, uint64_t size, const char *preallocation, struct img_error *err)
 {
-    const char zero = 0;
-    struct ssh_request last = { .kind = SSH_WRITE, .write = &zero, .offset = size - 1, .length = 1 };
+    static const uint8_t zero[1];
+    struct ssh_request last = { .kind = SSH_WRITE, .write = zero, .offset = size - 1, .length = 1 };
     int ret;
 
     if (img_no_preallocation(preallocation, err) < 0)
@@ -154,6 +169,14 @@ static int ssh_driver_resize(struct img *image, uint64_t size, const char *preal
         return img_error_errno(err, -ret, "Failed to grow file");
     image->size = size;
     return 0;
+}
+
+/* (a device keeps what it had) */
+static bool zero_initialised(struct img *image)
+{
+    const struct ssh *s = image->state;
+
+    return s->regular;
 }
 
 /* The name, unless an option changes what it means. */
@@ -207,5 +230,6 @@ const struct img_driver img_driver_ssh = {
     .pwrite = ssh_driver_pwrite,
     .flush = ssh_driver_flush,
     .resize = ssh_driver_resize,
+    .zero_initialised = zero_initialised,
     .strong_options = strong_options,
 };

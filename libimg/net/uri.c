@@ -35,7 +35,8 @@ char *img_uri_decoded(const char *text, size_t length)
     for (size_t i = 0; plain && i < length; i++) {
         int byte = (unsigned char)text[i];
         if (byte == '%') {
-            int high = i + 2 < length ? img_hex_digit(text[i + 1]) : -1, low = i + 2 < length ? img_hex_digit(text[i + 2]) : -1;
+            int high = i + 2 < length ? img_hex_digit(text[i + 1]) : -1;
+            int low = i + 2 < length ? img_hex_digit(text[i + 2]) : -1;
             if (high < 0 || low < 0 || (high | low) == 0) {
                 free(plain);
                 return NULL;
@@ -88,19 +89,26 @@ char *img_uri_path(const struct img_uri *uri)
     return path;
 }
 
+static bool is_port(const char *text)
+{
+    const char *digits = text + strspn(text, "0");
+
+    return strspn(text, "0123456789") == strlen(text) && strlen(digits) <= 5 && atoi(digits) <= 65535;
+}
+
 /* "host", "host:port", "[::1]:port" */
 static int take_host(const char *at, const char *end, char **host, char **port)
 {
     bool bracket = at < end && *at == '[';
     const char *last = memchr(at, bracket ? ']' : ':', (size_t)(end - at)), *colon = bracket && last ? last + 1 : last;
 
-    if (bracket && !last)
+    if (bracket && (!last || (colon < end && *colon != ':')))
         return -EINVAL;
     *host = bracket ? img_strndup(at + 1, (size_t)(last - at) - 1)
                     : img_uri_decoded(at, (size_t)((last ? last : end) - at));
     if (colon && colon + 1 < end && *colon == ':')
         *port = img_strndup(colon + 1, (size_t)(end - colon) - 1);
-    if (*port && (strspn(*port, "0123456789") != strlen(*port) || strlen(*port) > 5 || atoi(*port) > 65535))
+    if (*port && !is_port(*port))
         return -EINVAL;
     return *host ? 0 : -EINVAL;
 }

@@ -4,48 +4,34 @@
 
 load ../helper
 load ../nbd
+load ../ssh
 
 setup_file() {
-    export RIG=$BATS_FILE_TMPDIR
-    cd "$RIG" || return 1
-    [ "$(id -u)" -eq 0 ] && command -v sshd ssh-keygen ssh-agent > /dev/null || return 0
-    chmod 755 "$RIG"
-    mkdir -p /run/sshd home/.ssh
-    for type in ed25519 rsa; do ssh-keygen -q -t $type -N '' -f host_$type; done
-    ssh-keygen -q -t ed25519 -N '' -f home/.ssh/id_ed25519
-    ssh-keygen -q -t ed25519 -N '' -f stranger
-    cp home/.ssh/id_ed25519.pub authorized
-    export PORT
-    PORT=$(free_port)
-    printf '%s\n' "Port $PORT" 'ListenAddress 127.0.0.1' "HostKey $RIG/host_ed25519" "HostKey $RIG/host_rsa" \
-        "PidFile $RIG/pid" "AuthorizedKeysFile $RIG/authorized" 'PermitRootLogin prohibit-password' \
-        'PasswordAuthentication no' 'KbdInteractiveAuthentication no' 'UsePAM no' 'StrictModes no' \
-        'Subsystem sftp internal-sftp' 'MaxStartups 100' > config
-    "$(command -v sshd)" -D -e -f "$RIG/config" > log 2>&1 3>&- &
-    echo $! > server
-    for _ in $(seq 600); do
-        (exec 3<> "/dev/tcp/127.0.0.1/$PORT") 2> /dev/null && break
-        sleep 0.05
-    done
+    export RIG=$BATS_FILE_TMPDIR PORT
+    ssh_needs || return 0
+    ssh_keys
+    ssh_start
 }
 
 teardown_file() {
-    [ ! -s "$RIG/server" ] || kill "$(< "$RIG/server")"
+    ssh_stop
 }
 
 setup() {
     fresh_folder
-    need_root
-    need sshd ssh-keygen
+    ssh_needs || skip 'no SSH server, or not root'
     unset SSH_AUTH_SOCK
     "$IMG" --help | grep -q '\<ssh\>' || skip 'ssh is not built in'
     chmod 755 "$BATS_TEST_TMPDIR"
+    ssh_knows host_ed25519
 }
 
-# The tool with another home: libssh looks it up in the list of users, not in $HOME.
+teardown() {
+    end_servers
+}
+
 qemu-img() {
-    # shellcheck disable=SC2016
-    unshare -m sh -c 'mount --bind "$RIG/home" /root && shift 0 && exec "$@"' sh "$IMG" "$@"
+    at_home "$IMG" "$@"
 }
 
 # at FILE: its URL, for any host key
@@ -166,9 +152,9 @@ print_of() {
     rm -f "$RIG/home/.ssh/known_hosts"
     img 1 info "$url"
     opened "$url" 'no host key was found in known_hosts'
-    echo "[127.0.0.1]:$PORT $(cut -d' ' -f1,2 "$RIG/host_ed25519.pub")" > "$RIG/home/.ssh/known_hosts"
+    ssh_knows host_ed25519
     img 0 info "$url"
-    echo "[127.0.0.1]:$PORT $(cut -d' ' -f1,2 "$RIG/stranger.pub")" > "$RIG/home/.ssh/known_hosts"
+    ssh_knows stranger
     img 1 info "$url"
     has "$ERR" 'host key \(ssh-ed25519 key with fingerprint SHA256:.*\) does not match the one in known_hosts; this may be a possible attack$'
 }
@@ -207,7 +193,8 @@ print_of() {
     mount -t tmpfs -o size=2m tmpfs m || skip 'no tmpfs'
     head -c 8M /dev/urandom > disk
     img 1 convert -O raw disk "$(at m/copy)" || { umount m; return 1; }
-    umount m
+    # (the server may not have noticed yet that we are gone)
+    wait_until umount m
     has "$ERR" 'error while writing at byte [0-9]+: Input/output error'
 }
 
@@ -233,4 +220,209 @@ c = s.accept(); time.sleep(3600)' 3>&- &
     done
     wait "$tool" || got=$?
     [ "$got" -eq 1 ]
+}
+
+# ---- what a name means
+
+@test "dots and signs in a name" {
+    mkdir sub
+    truncate -s 1M disk
+    local at="ssh://root@127.0.0.1:$PORT" name
+    for name in /./disk /sub/../disk /%2e/disk /sub/%2e%2e/disk /sub%2f../disk; do
+        img 0 info "$at$PWD$name"
+        has "$OUT" "^image: $at$PWD/disk$"
+    done
+    img 0 info "$at$PWD//disk"
+    has "$OUT" "^image: $at$PWD//disk$"
+    img 1 info "$at/~/disk"
+    has "$ERR" "failed to open remote file '/~/disk'"
+    img 1 info "$at/../disk"
+    has "$ERR" "failed to open remote file '/disk'"
+}
+
+@test "a query, and what is no URI" {
+    truncate -s 1M disk
+    local at="ssh://root@127.0.0.1:$PORT$PWD/disk" name
+    img 0 info "$at?a=b&host_key_check=n%6f&=c"
+    err "qemu-img: warning: Unsupported parameter 'a' in URI" "qemu-img: warning: Unsupported parameter '' in URI"
+    has "$OUT" "^image: $at\?host_key_check=no$"
+    # what has no value ends the query
+    img 0 info "$at?a&host_key_check=no"
+    has "$OUT" "^image: $at$"
+    img 1 info "$at?host_key_check="
+    opened "$at?host_key_check=" 'unknown host_key_check setting ()'
+    for name in "$at%zz" "$at%00" "$at?a=%zz" "ssh://127.0.0.1:port/x" ssh://127.0.0.1:65536/x 'ssh://[::1]y/x'; do
+        img 1 info "$name"
+        opened "$name" "Parameter 'server' is missing"
+    done
+    img 1 info 'ssh://a;b@127.0.0.1/x'
+    has "$ERR" 'Connection refused|failed to set the user in the libssh session'
+}
+
+@test "every type of hash" {
+    truncate -s 1M disk
+    local server="driver=ssh,server.host=127.0.0.1,server.port=$PORT,path=$PWD/disk" type print
+    for type in md5 sha1 sha256; do
+        print=$(awk '{ print $2 }' "$RIG/host_ed25519.pub" | base64 -d | ${type}sum | cut -d' ' -f1)
+        img 0 info --image-opts "$server,host-key-check.mode=hash,host-key-check.type=$type,host-key-check.hash=$print"
+        img 1 info --image-opts "$server,host_key_check=$type:${print%?}x"
+        has "$ERR" "remote host ssh-ed25519 key fingerprint '$type:$print' does not match host_key_check '$type:${print%?}x'$"
+    done
+    ssh_knows host_rsa
+    img 0 info --image-opts "$server"
+}
+
+# ---- servers
+
+# start_another LINE...: a server with these lines in its configuration, until the end of the test
+start_another() {
+    RIG=$(mktemp -d "$PWD/rig.XXXXXX")
+    ssh_keys
+    ssh_start "$@"
+    remember "$(< "$RIG/server")"
+}
+
+# sessions SIGNAL: send it to the processes that serve connections; false: there are none
+sessions() {
+    local found=() parents
+    parents=$(< "$RIG/server")
+    while parents=$(pgrep -d, -P "$parents"); do
+        for process in ${parents//,/ }; do found+=("$process"); done
+    done
+    [ "${#found[@]}" -gt 0 ] && kill "-$1" "${found[@]}" 2> /dev/null
+}
+
+@test "new keys in the middle" {
+    start_another 'RekeyLimit 1M'
+    head -c 24M /dev/urandom > disk
+    img 0 convert -O raw disk "$(at copy)"
+    raw_is copy disk
+    img 0 convert -O raw "$(at copy)" back
+    raw_is back disk
+}
+
+@test "a server that lets nobody write" {
+    start_another 'ForceCommand internal-sftp -R'
+    truncate -s 1M disk
+    img 0 info "$(at disk)"
+    img 1 resize -f raw "$(at disk)" 2M
+    has "$ERR" "'$PWD/disk': SFTP server: Permission denied \(libssh error code: 1, sftp error code: 3\)$"
+    img 1 create -f raw "$(at new)" 1M
+    has "$ERR" "failed to open remote file '$PWD/new': SFTP server: Permission denied"
+}
+
+@test "a server that knows no SFTP" {
+    start_another 'ForceCommand /bin/true'
+    img 1 info "$(at disk)"
+    opened "$(at disk)" "failed to initialize sftp handle: Received EOF while reading sftp packet size (libssh error code: 2, sftp error code: 1)"
+    start_another 'ForceCommand /bin/echo these are words'
+    img 1 info "$(at disk)"
+    opened "$(at disk)" "failed to initialize sftp handle: Invalid sftp packet size! (libssh error code: 2, sftp error code: 4)"
+    start_another 'MaxSessions 0'
+    img 1 info "$(at disk)"
+    has "$ERR" 'failed to create sftp handle: .* \(libssh error code: 1\)$'
+}
+
+# options_of FILE[,OPTIONS]: the file by options
+options_of() {
+    echo "driver=raw,file.driver=ssh,file.server.host=127.0.0.1,file.server.port=$PORT,file.host_key_check=no,file.path=$PWD/$1"
+}
+
+# way NAME: start a server of the test, which lies in that way
+way() {
+    start_another "ForceCommand $(command -v python3) $ROOT/tests/interop/lib/sftp_server.py $1"
+}
+
+the_disk() {
+    python3 -c 'import random, sys; sys.stdout.buffer.write(random.Random(7).randbytes(1 << 20))'
+}
+
+@test "servers that do it in their own way" {
+    the_disk > want
+    for name in ok order small few; do
+        way $name
+        img 0 convert -O raw "$(at x)" got
+        raw_is got want
+        img 0 bench -w -c 40 -d 8 -s 128k -f raw "$(at x)"
+    done
+    has "$ERR" "warning: ssh server 127.0.0.1:$PORT does not support fsync"
+    way full
+    img 1 bench -w -c 1 -f raw "$(at x)"
+    has "$ERR" 'Input/output error'
+}
+
+@test "servers that lie" {
+    for name in nothing long id garbage gone; do
+        way $name
+        img 1 convert -O raw "$(at x)" got
+        has "$ERR" 'Input/output error|failed to'
+        [ ! -e got ]
+    done
+    way twice
+    img 1 convert -O raw "$(at x)" got
+    way short
+    img 0 convert -O raw "$(at x)" got
+    [ "$(stat -c %s got)" -eq 1048576 ]
+    way huge
+    img 1 info "$(at x)"
+    has "$ERR" 'The file is too large'
+    way nosize
+    img 1 info "$(at x)"
+    has "$ERR" 'The server does not say how long the file is'
+    way handle
+    img 1 info "$(at x)"
+    has "$ERR" "failed to open remote file '.*': the server's answer makes no sense"
+    way version
+    img 1 info "$(at x)"
+    has "$ERR" 'failed to initialize sftp handle'
+    way status
+    img 1 info "$(at x)"
+    has "$ERR" 'SFTP server: \?\[31mred\?\? \(libssh'
+}
+
+@test "a server that falls silent" {
+    way silent
+    img 1 convert -O raw --image-opts "$(options_of x,file.timeout=1)" got
+    has "$ERR" 'Input/output error'
+}
+
+@test "sessions that stop, and go on" {
+    start_another
+    head -c 64M /dev/urandom > disk
+    (while [ ! -e ended ]; do sessions STOP; sleep 0.2; sessions CONT; sleep 0.1; done) 3>&- &
+    local stopper=$!
+    for _ in 1 2; do
+        img 0 convert -O raw disk "$(at copy)"
+        img 0 convert -O raw "$(at copy)" back
+    done
+    touch ended
+    wait "$stopper" || true
+    sessions CONT || true
+    raw_is copy disk
+    raw_is back disk
+}
+
+# stop_in_the_middle SIGNAL OPTION...: bench, whose sessions get the signal
+stop_in_the_middle() {
+    local got=0 tool
+    qemu-img bench -c 1000000000 -s 4096 "${@:2}" --image-opts \
+        "$(options_of disk,file.timeout=1)" \
+        > log 2>&1 3>&- &
+    tool=$!
+    while kill -0 "$tool" 2> /dev/null; do
+        sessions "$1" || true
+        sleep 0.2
+    done
+    wait "$tool" || got=$?
+    [ "$got" -eq 1 ]
+    sessions CONT || true
+}
+
+@test "sessions that stop for too long, or are killed" {
+    start_another
+    truncate -s 1M disk
+    stop_in_the_middle STOP
+    stop_in_the_middle STOP -w
+    stop_in_the_middle KILL
+    stop_in_the_middle KILL -w
 }
