@@ -381,11 +381,16 @@ static uint64_t floor_power_of_two(uint64_t value)
     return 1ull << (63 - __builtin_clzll(value));
 }
 
-/* A raw file is the same in any order of writing. */
+/* A storage is the same in any order of writing, and so is a raw disk on it. */
 static bool order_matters(const struct img_copy *what)
 {
-    return !what->target || what->grow_target || !(what->target->driver->traits & IMG_PASS_THROUGH) ||
-           what->target->file->driver->kind != IMG_PROTOCOL;
+    const struct img *target = what->target;
+
+    if (!target || what->grow_target)
+        return true;
+    if (target->driver->traits & IMG_PASS_THROUGH)
+        target = target->file;
+    return target->driver->kind != IMG_PROTOCOL;
 }
 
 static bool copies_far_away(const struct copy_job *job)
