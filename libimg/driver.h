@@ -411,6 +411,8 @@ struct img_driver {
     const char *const *strong_options;
 
     const struct img_tls_ops *tls;  /* SERVICE "tls": see net/tls-ops.h */
+
+    const char *lacks;              /* IMG_RECOGNISED_ONLY, by the build: the library that it needs, or NULL */
 };
 
 /*

@@ -568,6 +568,17 @@ int img_read_extent(const struct img_extent *extent, void *buffer, uint64_t offs
  * Truncated images (missing.c): reading data that must lie behind the end of a file fails with this code.
  */
 #define IMG_ETRUNCATED ENODATA
+/*
+ * Codes of libimg's own, beyond those of any kernel: a codec is needed that is not built in.  img_strerror names it.
+ */
+enum { IMG_ENOZLIB = 5000, IMG_ENOZSTD, IMG_ENOBZIP2, IMG_ENOXZ };
+/* Is it one of these, of either sign? */
+static inline bool img_lacks_codec(int code)
+{
+    int positive = code < 0 ? -code : code;
+
+    return positive >= IMG_ENOZLIB && positive <= IMG_ENOXZ;
+}
 /* img_strerror(code) for a failed read of `image` (NULL: unknown), but "image is truncated: needs N bytes, has M" if it is
  * that.  Valid until the next call in this thread. */
 const char *img_read_error(struct img *image, int code);

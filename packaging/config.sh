@@ -5,10 +5,17 @@
 #
 # FILE (make CONFIG=FILE) has one choice per line: `zstd=off`, `zlib=on` (then a missing library is an error),
 # `driver.qcow2=off`, `driver.blkdebug=on` (built in) or `=module`.  Anything else is built in if its library is found;
-# a driver with IMG_MODULE becomes a module.  `make config` shows the comment lines of the result.
+# a driver with IMG_MODULE becomes a module.  Any other line that is no comment is an error.  `make config` shows the
+# comment lines of the result, summary.sh what they mean.
 set -eu
 file=${1-}
 pkg=${PKG_CONFIG:-pkg-config}
+here=$(dirname "$0")
+
+command -v "$pkg" > /dev/null || echo "# pkg-config: not found ('$pkg'), so most libraries cannot be looked for"
+exists() {  # module and version, as in the IMG_MODULE of a driver
+    "$pkg" --exists "$1" 2> /dev/null
+}
 
 choice() {
     chosen=
@@ -18,10 +25,11 @@ choice() {
     echo "${chosen:-auto}"
 }
 
-cflags='' libs='' found=''
+cflags='' libs='' found='' names=''
 # Is the library enabled, and does the command find it?  Prints the reason if not.
 taken() {  # name, what it is for, what is said to be missing, command...
     want=$(choice "$1") name=$1 about=$2 missing=$3
+    names="$names $1"
     shift 3
     if [ "$want" = off ]; then
         echo "# $name: off by choice ($about)"
@@ -37,7 +45,7 @@ taken() {  # name, what it is for, what is said to be missing, command...
 }
 
 library() {  # name, pkg-config module, macro, what it is for
-    taken "$1" "$4" "pkg-config does not find $2" "$pkg" --exists "$2" || return 0
+    taken "$1" "$4" "pkg-config does not find $2" exists "$2" || return 0
     cflags="$cflags -D$3 $("$pkg" --cflags "$2")"
     libs="$libs $("$pkg" --libs "$2")"
     found="$found $1"
@@ -70,14 +78,65 @@ links() {  # header, function, library
 }
 
 library libdeflate libdeflate HAVE_LIBDEFLATE 'fast deflate, for compressed clusters'
-library zlib zlib HAVE_ZLIB 'deflate where libdeflate is not built in'
-library zstd libzstd HAVE_ZSTD 'compression_type=zstd'
+library zlib zlib HAVE_ZLIB 'gzip files; compressed clusters where libdeflate is not built in'
+library zstd libzstd HAVE_ZSTD 'compression_type=zstd, zstd files'
 library nettle nettle HAVE_NETTLE 'encryption: luks, encrypted qcow2 and qcow, encrypted secrets; digests: img-digest'
 library argon2 libargon2 HAVE_ARGON2 'luks version 2: key slots with Argon2'
-library xz liblzma HAVE_LZMA 'dmg: chunks of ULMO images'
-plain_library bzip2 bzlib.h BZ2_bzlibVersion bz2 HAVE_BZIP2 'dmg: chunks of UDBZ images'
+library xz liblzma HAVE_LZMA 'xz files; dmg: chunks of ULMO images'
+plain_library bzip2 bzlib.h BZ2_bzlibVersion bz2 HAVE_BZIP2 'bzip2 files; dmg: chunks of UDBZ images'
 # In the C library; the tables of the encodings are a tenth of the static file.
 c_library iconv 'iconv_close(iconv_open("UTF-8", "GBK"))' HAVE_ICONV 'vmdk: names of files that are not in UTF-8'
+
+# ---- Is each line of the file a choice?
+
+# The nearest of the names, as an ending of a message.
+meant() {  # word, name...
+    word=$1
+    shift
+    nearest=$(printf '%s\n' "$@" | awk -v word="$word" -f "$here/nearest.awk")
+    [ -z "$nearest" ] || echo " (did you mean '$nearest'?)"
+}
+
+check_line() {  # line
+    name=${1%%=*} value=${1#*=}
+    # shellcheck disable=SC2086
+    case " $names " in
+        *" $name "*) ;;
+        *) echo "unknown name '$name'$(meant "$name" $names)"; return ;;
+    esac
+    case $name:$value in
+        "$1:"*) echo "'$name' needs a value, on or off" ;;
+        *:on | *:off | driver.*:module) ;;
+        driver.*) echo "'$name' is on, off or module, not '$value'$(meant "$value" on off module)" ;;
+        *) echo "'$name' is on or off, not '$value'$(meant "$value" on off)" ;;
+    esac
+}
+
+check_file() {
+    number=0
+    while IFS= read -r line || [ -n "$line" ]; do
+        number=$((number + 1))
+        line=$(printf '%s' "$line" | sed 's/[[:space:]]*$//')
+        case $line in
+            '' | '#'*) continue ;;
+        esac
+        said=$(check_line "$line")
+        [ -z "$said" ] || echo "config: $file:$number: $said"
+    done < "$file"
+}
+
+for driver in ${DRIVERS-}; do
+    names="$names driver.$driver"
+done
+if [ -n "$file" ]; then
+    wrong=$(check_file)
+    [ -z "$wrong" ] || {
+        echo "$wrong" >&2
+        exit 1
+    }
+fi
+
+# ---- The drivers
 
 static=''
 if command -v musl-gcc > /dev/null 2>&1; then
@@ -113,7 +172,7 @@ has_library() {
 usual_way() {
     if ! has_library; then
         echo off
-    elif [ -n "$packages" ] && ! "$pkg" --exists "$packages"; then
+    elif [ -n "$packages" ] && ! exists "$packages"; then
         echo off
     elif grep -q '^IMG_MODULE("' "drivers/$driver"/*.c; then
         echo module
@@ -125,7 +184,7 @@ usual_way() {
 variables=''
 # The libraries of $driver, for the makefile.
 add_packages() {
-    if ! "$pkg" --exists "$packages"; then
+    if ! exists "$packages"; then
         echo "config: driver.$driver is asked for, but pkg-config does not find $packages" >&2
         exit 1
     fi

@@ -44,20 +44,26 @@ contains() {  # list, word
     return 1
 }
 
-row_alone() {  # symbol, source, trait
+row_alone() {  # symbol, source, trait, library
     echo "static const struct img_driver $1 = {"
     row "$1" "$2"
     echo "    .traits = $3,"
+    [ -z "$4" ] || echo "    .lacks = \"$4\","
     echo "};"
+}
+
+# The library in the IMG_NEEDS or IMG_MODULE of a folder.
+needs() {  # folder
+    sed -n 's/^IMG_\(NEEDS\|MODULE\)("\(..*\)");$/\2/p' "drivers/$1"/*.c
 }
 
 driver_rows() {
     while read -r symbol source; do
         folder=$(folder_of "$source")
         if contains "$off" "$folder"; then
-            row_alone "$symbol" "$source" IMG_RECOGNISED_ONLY
+            row_alone "$symbol" "$source" IMG_RECOGNISED_ONLY "$(needs "$folder")"
         elif contains "$modules" "$folder"; then
-            row_alone "$symbol" "$source" IMG_IN_MODULE
+            row_alone "$symbol" "$source" IMG_IN_MODULE ''
         else
             echo "extern const struct img_driver $symbol;"
             # Does the row compile without the code?

@@ -18,19 +18,17 @@ enum { MAX_TABLES = 16 << 20 };
 
 /* ---- One table ------------------------------------------------------------------------- */
 
-/* Is the library for chunks of that kind built in?  If not, warn once. */
-static bool has_codec(enum img_codec codec, const char *name, bool *warned)
+/* Warn once if the library for chunks of that kind is not built in.  Reading them fails. */
+static void want_codec(enum img_codec codec, const char *name, bool *warned)
 {
-    if (img_codec_available(codec))
-        return true;
-    if (!*warned)
+    if (!*warned && !img_codec_available(codec)) {
         img_notice(IMG_WARNING, "%s support is not built in, accessing %s compressed blocks will result in I/O errors",
                    name, name);
-    *warned = true;
-    return false;
+        *warned = true;
+    }
 }
 
-/* Can chunks of that type be read?  If not, warn once. */
+/* Is there a way to read chunks of that type?  If not, warn once. */
 static bool known_type(struct dmg *s, uint32_t type)
 {
     switch (type) {
@@ -39,13 +37,14 @@ static bool known_type(struct dmg *s, uint32_t type)
     case DMG_IGNORE:
     case DMG_ADC:
     case DMG_LZFSE:
-        return true;
     case DMG_ZLIB:
-        return img_codec_available(IMG_CODEC_ZLIB);
+        return true;
     case DMG_BZIP2:
-        return has_codec(IMG_CODEC_BZIP2, "bzip2", &s->warned_bzip2);
+        want_codec(IMG_CODEC_BZIP2, "bzip2", &s->warned_bzip2);
+        return true;
     case DMG_XZ:
-        return has_codec(IMG_CODEC_XZ, "xz", &s->warned_xz);
+        want_codec(IMG_CODEC_XZ, "xz", &s->warned_xz);
+        return true;
     case DMG_COMMENT:
     case DMG_TERMINATOR:
         return false;

@@ -77,8 +77,10 @@ int vmdk_decode(struct img *image, const void *coded, size_t coded_length, void 
         if (!img_mul(img_get_le64(coded), VMDK_SECTOR, &offset))
             offset = 0;
     }
-    if (img_decode_exact(IMG_CODEC_ZLIB, bytes, coded_length, plain, length) == 0)
-        return 0;
+    int ret = img_decode_exact(IMG_CODEC_ZLIB, bytes, coded_length, plain, length);
+
+    if (ret == 0 || img_lacks_codec(ret))
+        return ret;
     /* The last grain may be cut at the end of the disk. */
     if (offset >= image->size || image->size - offset >= length)
         return -EINVAL;

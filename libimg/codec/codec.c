@@ -7,6 +7,7 @@
  * scratch memory.
  */
 #include "codec.h"
+#include "img.h"
 #include "util/checked.h"
 #include "util/endian.h"
 #include "util/scratch.h"
@@ -393,6 +394,22 @@ bool img_codec_available(enum img_codec codec)
     }
 }
 
+int img_codec_need(enum img_codec codec)
+{
+    if (img_codec_available(codec))
+        return 0;
+    switch (codec) {
+    case IMG_CODEC_ZSTD:
+        return -IMG_ENOZSTD;
+    case IMG_CODEC_BZIP2:
+        return -IMG_ENOBZIP2;
+    case IMG_CODEC_XZ:
+        return -IMG_ENOXZ;
+    default:
+        return -IMG_ENOZLIB;
+    }
+}
+
 int img_codec_level_max(enum img_codec codec, uint32_t window)
 {
     bool window_good = !window || (window >= IMG_WINDOW_MIN && window <= IMG_WINDOW_MAX && img_power_of_two(window));
@@ -417,7 +434,7 @@ int64_t img_encode_as(enum img_codec codec, const struct img_codec_how *how, con
 {
     (void)plain, (void)length, (void)coded, (void)capacity;
     if (!img_codec_available(codec))
-        return -ENOTSUP;
+        return img_codec_need(codec);
     if (how->level < 0 || how->level > img_codec_level_max(codec, how->window) ||
         !img_codec_level_max(codec, how->window))
         return -EINVAL;
@@ -464,7 +481,7 @@ static int decode(enum img_codec codec, bool exact, const void *coded, size_t co
         return xz_decode(coded, coded_length, plain, length);
 #endif
     default:
-        return -ENOTSUP;
+        return img_codec_need(codec);
     }
 }
 

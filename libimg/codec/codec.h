@@ -25,15 +25,17 @@ struct img_codec_how {
 };
 
 bool img_codec_available(enum img_codec codec);
+/* 0, or -IMG_ENOZLIB and so on: it is not built in. */
+int img_codec_need(enum img_codec codec);
 /* The highest level that this build can encode with this window (0: any); 0: it cannot encode at all. */
 int img_codec_level_max(enum img_codec codec, uint32_t window);
-/* Returns the coded length; -ENOSPC: it does not fit `capacity`; -ENOTSUP: not built in. */
+/* Returns the coded length; -ENOSPC: it does not fit `capacity`; -IMG_ENOZLIB ...: not built in. */
 int64_t img_encode(enum img_codec codec, const void *plain, size_t length, void *coded, size_t capacity);
 /* Encode with a given level and window; -EINVAL: not supported. */
 int64_t img_encode_as(enum img_codec codec, const struct img_codec_how *how, const void *plain, size_t length,
                       void *coded, size_t capacity);
 /* Decode exactly `length` bytes; trailing bytes of `coded` are allowed (sector padding).  -EIO: the stream has fewer
- * bytes or is damaged.  A longer deflate stream is cut, as in qemu-img
+ * bytes or is damaged; -IMG_ENOZLIB ...: not built in.  A longer deflate stream is cut, as in qemu-img
  * (if zlib is built in). */
 int img_decode(enum img_codec codec, const void *coded, size_t coded_length, void *plain, size_t length);
 /* Like img_decode, but the stream must be sound and end with the unit; otherwise -EIO. */

@@ -103,7 +103,7 @@ static int read_extent(struct copy_job *job, const struct img_extent *extent, un
         tell_salvaged(job, IMG_COPY_READING, extent->offset, ret);
         return 0;
     }
-    if (ret < 0 && job->what->salvage) {
+    if (ret < 0 && job->what->salvage && !img_lacks_codec(ret)) {
         salvage(job, buffer, extent->offset, length);
         ret = 0;
     }

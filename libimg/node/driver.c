@@ -130,7 +130,10 @@ int img_driver_need(const struct img_driver *driver, struct img_error *err)
         return img_module_driver(driver, err) ? 0 : -err->code;
     if (!(driver->traits & IMG_RECOGNISED_ONLY))
         return 0;
-    return img_error_set(err, ENOTSUP, "%s support is not built in", driver->name);
+    img_error_set(err, ENOTSUP, "%s support is not built in", driver->name);
+    if (driver->lacks)
+        img_error_advise(err, "it needs %s; 'make config' in the sources shows what a build has found", driver->lacks);
+    return -ENOTSUP;
 }
 
 const struct img_driver *img_protocol_for_plain(const char *name)

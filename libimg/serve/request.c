@@ -30,7 +30,7 @@ static uint32_t error_on_wire(int code)
     case ESHUTDOWN:
         return NBD_ESHUTDOWN;
     default:
-        return NBD_EINVAL;
+        return img_lacks_codec(code) ? NBD_ENOTSUP : NBD_EINVAL;
     }
 }
 

@@ -47,6 +47,10 @@ static const struct wording {
     { EINPROGRESS, "Operation now in progress" },
     { EDQUOT, "Disk quota exceeded" },
     { ENODATA, "Image is truncated" },
+    { IMG_ENOZLIB, "this image needs zlib, which is not built in" },
+    { IMG_ENOZSTD, "this image needs zstd, which is not built in" },
+    { IMG_ENOBZIP2, "this image needs bzip2, which is not built in" },
+    { IMG_ENOXZ, "this image needs xz, which is not built in" },
 #ifdef __linux__
     { ETIME, "Timer expired" },
     { EBADE, "Invalid exchange" },

@@ -41,6 +41,9 @@ static int choose_compression(struct qcow2_new *plan, struct img_error *err)
         plan->state.h.compression = QCOW2_ZSTD;
     else
         return qcow2_bad_choice(err, "compression-type", type);
+    /* (zlib is the default, also of images that will have no compressed cluster) */
+    if (plan->state.h.compression == QCOW2_ZSTD && img_codec_need(IMG_CODEC_ZSTD) < 0)
+        return img_error_set(err, ENOTSUP, "'compression_type=zstd' needs zstd, which is not built in");
     /* Not stored: the tool passes both on when it opens the image for writing. */
     return qcow2_choose_coding(plan->state.h.compression, plan->given->compression_level,
                                plan->given->compression_window, &plan->state.coding, err);

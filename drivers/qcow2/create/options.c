@@ -106,7 +106,8 @@ int qcow2_choose_coding(uint8_t compression, int64_t level, int64_t window, stru
     if (level < 0 && window < 0)
         return 0;
     if (!img_codec_available(codec))
-        return img_error_set(err, ENOTSUP, "Compression type '%s' is not built in", zstd ? "zstd" : "zlib");
+        return img_error_set(err, ENOTSUP, "'compression_level' and 'compression_window' need %s, which is not built in",
+                             zstd ? "zstd" : "zlib");
     if (window >= 0 && zstd)
         return img_error_set(err, EINVAL, "'compression_window' is for compression type 'zlib'");
     if (window >= 0 && (window < IMG_WINDOW_MIN || window > IMG_WINDOW_MAX || (window & (window - 1))))
