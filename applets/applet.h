@@ -94,7 +94,10 @@ bool app_has_option(int letter);
 
 /* Print "NAME: TEXT" and "Try 'CALLED --help' for more info", and exit. */
 _Noreturn void app_usage(const struct app *app, const char *format, ...) IMG_PRINTF(2, 3);
-/* The full help of an applet, on standard output. */
+/* Rows of the table and then -h: NULL after the last. */
+const struct app_option *app_row(const struct applet *applet, size_t index);
+
+/* The full help of an applet, on standard output (help.c): its lines are no longer than $COLUMNS, or 80. */
 void app_help(const struct app *app);
 
 /* ---- Messages (common.c) -------------------------------------------------- */

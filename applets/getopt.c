@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The option parser and the help text, both driven by the option table of an
- * applet.  The messages of getopt_long differ between C libraries; the
- * messages here are those that callers of qemu-img expect.
+ * The option parser, driven by the option table of an applet.  The messages of
+ * getopt_long differ between C libraries; the messages here are those that
+ * callers of qemu-img expect.
  */
 #include "applet.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,8 +92,7 @@ static bool has_own_help(const struct applet *applet)
     return false;
 }
 
-/* Rows of the table and then -h: NULL after the last. */
-static const struct app_option *row(const struct applet *applet, size_t index)
+const struct app_option *app_row(const struct applet *applet, size_t index)
 {
     size_t count = 0;
 
@@ -109,7 +107,7 @@ static const struct app_option *find_short(const struct applet *applet, char let
 {
     const struct app_option *option;
 
-    for (size_t i = 0; (option = row(applet, i)); i++)
+    for (size_t i = 0; (option = app_row(applet, i)); i++)
         if (option->letter == (unsigned char)letter)
             return option;
     return NULL;
@@ -134,7 +132,7 @@ static _Noreturn void ambiguous(const struct app *app, const char *word, size_t 
     struct img_strbuf names = { 0 };
     const struct app_option *option;
 
-    for (size_t i = 0; (option = row(app->applet, i)); i++)
+    for (size_t i = 0; (option = app_row(app->applet, i)); i++)
         if (abbreviates(option, word + 2, length))
             img_strbuf_printf(&names, " '--%s'", option->name);
     bad_option(app, word, "option '%s' is ambiguous; possibilities:%s", word, names.failed ? "" : names.text);
@@ -161,7 +159,7 @@ static const struct app_option *find_long(const struct app *app, const char *wor
 
     if (length == strlen(iscsi_config.name) && !strncmp(name, iscsi_config.name, length) && opens_images(app->applet))
         return &iscsi_config;
-    for (size_t i = 0; (option = row(app->applet, i)); i++) {
+    for (size_t i = 0; (option = app_row(app->applet, i)); i++) {
         if (!abbreviates(option, name, length))
             continue;
         if (!option->name[length])
@@ -192,7 +190,7 @@ static _Noreturn void unknown_long(struct app *app, const char *word)
     struct img_guess guess = { .word = name };
     const struct app_option *option;
 
-    for (size_t i = 0; (option = row(app->applet, i)); i++)
+    for (size_t i = 0; (option = app_row(app->applet, i)); i++)
         if (option->name)
             img_guess_try(&guess, option->name, option->name);
     if (img_guess_best(&guess))
@@ -283,57 +281,4 @@ int app_next(struct app *app)
             app_need(setenv("IMGBOX_ISCSI_CONF", app->argument, 1) == 0 ? app : NULL);
     }
     return letter;
-}
-
-/* ---- Help ------------------------------------------------------------------ */
-
-/* Print lines of text, each with the indent in front. */
-static void print_indented(const char *text, const char *indent)
-{
-    while (*text) {
-        size_t length = strcspn(text, "\n");
-
-        printf("%s%.*s\n", indent, (int)length, text);
-        text += length + (text[length] == '\n');
-    }
-}
-
-/* Print row `index` and the other spellings below it. */
-static void print_option(const struct applet *applet, size_t index)
-{
-    const struct app_option *option = row(applet, index), *other;
-
-    if (option->letter < APP_LONG)
-        printf("  -%c%s", option->letter, option->name ? ", " : "");
-    else
-        printf("  ");
-    if (option->name)
-        printf("--%s", option->name);
-    if (option->argument)
-        printf(" %s", option->argument);
-    printf("\n");
-    print_indented(option->help, "     ");
-    while ((other = row(applet, ++index)) && !other->help) {
-        if (other->name)
-            printf("     (also spelled --%s)\n", other->name);
-        else
-            printf("     (also spelled -%c)\n", other->letter);
-    }
-}
-
-void app_help(const struct app *app)
-{
-    const struct applet *applet = app->applet;
-    const struct app_option *option;
-
-    app_output_is_help();
-    printf("Usage: %s %s\n\n", app->called, applet->synopsis);
-    printf("%c%s.\n\nOptions:\n", toupper((unsigned char)*applet->title), applet->title + 1);
-    for (size_t i = 0; (option = row(applet, i)); i++)
-        if (option->help)
-            print_option(applet, i);
-    if (applet->operands) {
-        printf("\n");
-        print_indented(applet->operands, "");
-    }
 }

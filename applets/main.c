@@ -61,7 +61,11 @@ static void set_up(const char *name)
     img_set_notice(print_notice);
     img_seek_advice(app_gives_advice());
     /* Scripts that select what qemu-img prints get the disk that it sees, too. */
-    img_set_unwrapping(!getenv("IMGBOX_COMPAT"));
+    img_set_unwrapping(!compat_pinned());
+    if (compat_unknown()) {
+        app_error("IMGBOX_COMPAT=%s: there are 7.2, 10.0 and 11.0", compat_unknown());
+        exit(app_finish(1));
+    }
 }
 
 static const char *base_name(const char *path)
@@ -135,16 +139,40 @@ static bool may_replace(const char *self, const char *path, bool *same)
     return *same;
 }
 
-static bool install_one(const char *self, const char *directory, const char *name, bool symbolic)
+/* The name of `self` from the folder `directory`, both absolute and without links. */
+static char *name_from(const char *directory, const char *self)
+{
+    struct img_strbuf name = { 0 };
+    size_t common = 0;
+
+    for (size_t i = 0; directory[i] == self[i] || (!directory[i] && self[i] == '/'); i++) {
+        if (self[i] == '/')
+            common = i + 1;
+        if (!directory[i])
+            break;
+    }
+    /* (behind the last common folder each one of `directory` is a step up; "/" has none) */
+    for (const char *at = directory + (common > strlen(directory) ? strlen(directory) : common); *at; ) {
+        at += strspn(at, "/");
+        if (*at)
+            img_strbuf_add(&name, "../");
+        at += strcspn(at, "/");
+    }
+    img_strbuf_add(&name, self + common);
+    return app_need(name.failed ? NULL : name.text);
+}
+
+/* `target`: what a symbolic link holds; NULL: a hard one. */
+static bool install_one(const char *self, const char *target, const char *directory, const char *name)
 {
     CLEANUP_FREE char *path = app_asprintf("%s/%s", directory, name);
     CLEANUP_FREE char *fresh = app_asprintf("%s.%ld", path, (long)getpid());
     bool same;
 
     if (may_replace(self, path, &same)) {
-        if (same && !symbolic)
+        if (same && !target)
             return true;
-        if ((symbolic ? symlink(self, fresh) : link(self, fresh)) == 0 && rename(fresh, path) == 0)
+        if ((target ? symlink(target, fresh) : link(self, fresh)) == 0 && rename(fresh, path) == 0)
             return true;
     }
     app_error("%s: %s", path, strerror(errno));
@@ -152,11 +180,27 @@ static bool install_one(const char *self, const char *directory, const char *nam
     return false;
 }
 
+/*
+ * What symbolic links in the folder hold: a relative name, so that it stays right when the system is moved as a whole, or
+ * becomes the root of another.  Another file system may be mounted elsewhere; links in it hold the whole name.
+ */
+static char *link_target(const char *self, const char *directory)
+{
+    CLEANUP_FREE char *full = realpath(directory, NULL);
+    struct stat ours, theirs;
+
+    if (!full || stat(full, &theirs) < 0 || stat(self, &ours) < 0) {
+        app_error("%s: %s", directory, strerror(errno));
+        return NULL;
+    }
+    return ours.st_dev == theirs.st_dev ? name_from(full, self) : app_strdup(self);
+}
+
 /* imgbox --install [-s] DIR: one link per tool. */
 static int install(int argc, char **argv)
 {
     bool symbolic = argc > 2 && !strcmp(argv[2], "-s"), good;
-    CLEANUP_FREE char *self = NULL;
+    CLEANUP_FREE char *self = NULL, *target = NULL;
     const char *directory;
 
     if (argc != 3 + symbolic) {
@@ -169,13 +213,15 @@ static int install(int argc, char **argv)
         app_error("Could not find the running program: %s", img_strerror(errno));
         return 1;
     }
+    if (symbolic && !(target = link_target(self, directory)))
+        return 1;
     good = true;
     for (size_t i = 0; i < COMMANDS; i++)
-        good &= install_one(self, directory, commands[i].name, symbolic);
+        good &= install_one(self, target, directory, commands[i].name);
     for (size_t i = 0; applets[i]; i++) {
         CLEANUP_FREE char *name = app_asprintf("img-%s", applets[i]->name);
 
-        good &= install_one(self, directory, name, symbolic);
+        good &= install_one(self, target, directory, name);
     }
     return good ? 0 : 1;
 }
@@ -186,6 +232,7 @@ static void help(FILE *stream)
             "Usage: imgbox TOOL [options] ...      run a tool; see TOOL --help\n"
             "       imgbox qemu-img ...            run as qemu-img\n"
             "       imgbox qemu-nbd ...            run as qemu-nbd\n"
+            "       imgbox help [TOOL]             print the help of a tool\n"
             "       imgbox --list                  print the names of all links\n"
             "       imgbox --install [-s] DIR      create the links in DIR (-s: symbolic)\n"
             "       imgbox --help | --version\n\n"
@@ -196,8 +243,11 @@ static void help(FILE *stream)
 
 static void tool_not_found(const char *called, const char *word)
 {
+    static const char *const own[] = { "help", "--help", "--version", "--list", "--install" };
     struct img_guess guess = { .word = strncmp(word, "img-", 4) ? word : word + 4 };
 
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        img_guess_try(&guess, own[i], own[i]);
     for (size_t i = 0; applets[i]; i++)
         img_guess_try(&guess, applets[i]->name, applets[i]->name);
     for (size_t i = 0; i < COMMANDS; i++)
@@ -206,6 +256,21 @@ static void tool_not_found(const char *called, const char *word)
     app_tell("Try '%s --help' for more info\n", called);
     if (img_guess_best(&guess))
         app_advise("did you mean '%s'?", img_guess_best(&guess));
+}
+
+static int imgbox(int argc, char **argv);
+
+/* imgbox help [TOOL] */
+static int help_about(int argc, char **argv)
+{
+    static char option[] = "--help";
+    char *words[] = { argv[0], argc > 2 ? argv[2] : option, option, NULL };
+
+    if (argc > 3) {
+        app_error("usage: imgbox help [TOOL]");
+        return 1;
+    }
+    return imgbox(argc > 2 ? 3 : 2, words);
 }
 
 static int imgbox(int argc, char **argv)
@@ -226,6 +291,8 @@ static int imgbox(int argc, char **argv)
         printf("imgbox %s\n", IMGBOX_VERSION);
         return 0;
     }
+    if (!strcmp(word, "help"))
+        return help_about(argc, argv);
     if (!strcmp(word, "--list"))
         return list();
     if (!strcmp(word, "--install"))

@@ -57,8 +57,12 @@ static void print_help(void)
         printf("  -%c, --%s%s%s\n     %s\n", option->letter, option->name, option->argument ? " " : "",
                option->argument ? option->argument : "", option->help);
     printf("\nCommands (see COMMAND --help):\n");
-    for (size_t i = 0; applets[i]; i++)
+    /* Scripts look for an option on the line of its command. */
+    for (size_t i = 0; applets[i]; i++) {
         printf("  %s %s\n", applets[i]->name, applets[i]->synopsis);
+        if (!compat_pinned())
+            printf("     %s\n", applets[i]->title);
+    }
     printf("\n");
     print_formats();
 }
@@ -77,6 +81,7 @@ static _Noreturn void unknown_command(struct app *app, const char *name)
 
     for (size_t i = 0; applets[i]; i++)
         img_guess_try(&guess, applets[i]->name, applets[i]->name);
+    img_guess_try(&guess, "help", "--help");
     app->meant = img_guess_best(&guess);
     app_usage(app, "Command not found: %s", name);
 }

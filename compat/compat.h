@@ -5,9 +5,11 @@
 
 #include <stdbool.h>
 
-/* The output profile: IMGBOX_COMPAT as 100 * major + minor; default 1000. */
+/* The output profile: IMGBOX_COMPAT as 100 * major + minor; if it is not set, or empty, 1000. */
 enum { COMPAT_7_2 = 702, COMPAT_10_0 = 1000, COMPAT_11_0 = 1100 };
 unsigned compat_profile(void);
+/* The value of IMGBOX_COMPAT if there is no such version; else NULL. */
+const char *compat_unknown(void);
 /* Was one selected?  Then nothing is shown that no version has. */
 bool compat_pinned(void);
 

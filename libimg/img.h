@@ -102,7 +102,8 @@ struct img_guess {
     unsigned far;
     bool tied;
 };
-/* Is `word` nearly the word `spelt`?  Then `meant` is what to say, which may be another word.  Both are borrowed. */
+/* Is `word` nearly the word `spelt`, or its beginning?  Then `meant` is what to say, which may be another word.  Both are
+ * borrowed. */
 void img_guess_try(struct img_guess *guess, const char *spelt, const char *meant);
 /* NULL: none is near, or two are equally near. */
 const char *img_guess_best(const struct img_guess *guess);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { LONGEST = 32 };
+enum { LONGEST = 32, BEGINNING = 3 };
 
 /* Letters that people mix up cost nothing. */
 static char folded(char c)
@@ -55,6 +55,17 @@ static unsigned tolerance(size_t length)
     return length < 6 ? 1 : 2;
 }
 
+/* Is it the beginning of the word?  One letter says nothing. */
+static bool begins(const char *word, size_t length, const char *spelt, size_t other)
+{
+    if (length < 2 || length >= other)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (!same(word[i], spelt[i]))
+            return false;
+    return true;
+}
+
 void img_guess_try(struct img_guess *guess, const char *spelt, const char *meant)
 {
     size_t length = strlen(guess->word), other = strlen(spelt);
@@ -63,7 +74,12 @@ void img_guess_try(struct img_guess *guess, const char *spelt, const char *meant
     if (length > LONGEST || other > LONGEST)
         return;
     far = distance(guess->word, length, spelt, other);
-    if (far > tolerance(length) || (guess->best && far > guess->far))
+    /* Whoever stopped typing comes behind whoever mistyped. */
+    if (far > tolerance(length) && begins(guess->word, length, spelt, other))
+        far = BEGINNING;
+    else if (far > tolerance(length))
+        return;
+    if (guess->best && far > guess->far)
         return;
     if (guess->best && far == guess->far) {
         guess->tied |= strcmp(meant, guess->best) != 0;

@@ -237,6 +237,19 @@ on_terminal() {
     err 'qemu-img: Command not found: nosuch' "Try 'qemu-img --help' for more info"
     IMGBOX_HINTS=1 cmd 1 "$IMGBOX" img-covert
     has "$ERR" "^hint: did you mean 'convert'\?$"
+    # a beginning, if it is the beginning of one
+    with 1 1 conv a.raw x
+    hint "did you mean 'convert'?"
+    with 1 1 create -f para x 1M
+    hint "did you mean 'parallels'?"
+    with 1 1 create -f qcow2 -o cluster=64k x 1M
+    hint "did you mean 'cluster_size'?"
+    IMGBOX_HINTS=1 cmd 1 "$IMGBOX" con
+    err 'imgbox: Tool not found: con' "Try '$IMGBOX --help' for more info" "hint: did you mean 'convert'?"
+    IMGBOX_HINTS=1 cmd 1 "$IMGBOX" --isntall x
+    has "$ERR" "^hint: did you mean '--install'\?$"
+    IMGBOX_HINTS=1 img 1 help
+    has "$ERR" "^hint: did you mean '--help'\?$"
 }
 
 @test "hints: sizes that do not fit tell both" {

@@ -116,6 +116,133 @@ the_six='check compare convert create info map'
     cmd 1 ./imgbox --install nosuch
 }
 
+@test "multicall: --install -s makes relative links: the system may be moved, and be the root of another" {
+    beyond
+    mkdir -p root/usr/lib/imgbox root/usr/bin root/bin
+    ln -s usr/bin root/sbin
+    cp "$IMGBOX" root/usr/lib/imgbox/imgbox
+    cmd 0 root/usr/lib/imgbox/imgbox --install -s root/usr/bin
+    [ "$(readlink root/usr/bin/img-info)" = ../lib/imgbox/imgbox ]
+    [ "$(readlink root/usr/bin/qemu-img)" = ../lib/imgbox/imgbox ]
+    cmd 0 root/usr/lib/imgbox/imgbox --install -s root/bin
+    [ "$(readlink root/bin/img-info)" = ../usr/lib/imgbox/imgbox ]
+    cmd 0 root/usr/lib/imgbox/imgbox --install -s root/usr/lib/imgbox
+    [ "$(readlink root/usr/lib/imgbox/img-info)" = imgbox ]
+    cmd 0 root/usr/lib/imgbox/imgbox --install -s root/usr/lib
+    [ "$(readlink root/usr/lib/img-info)" = imgbox/imgbox ]
+    cmd 0 root/usr/lib/imgbox/imgbox --install -s root
+    [ "$(readlink root/img-info)" = usr/lib/imgbox/imgbox ]
+    # by the folder that a link means, not by the link
+    rm root/usr/bin/*
+    cmd 0 root/usr/lib/imgbox/imgbox --install -s root/sbin
+    [ "$(readlink root/usr/bin/img-info)" = ../lib/imgbox/imgbox ]
+    mv root moved
+    for folder in usr/bin bin usr/lib/imgbox usr/lib .; do
+        cmd 0 "moved/$folder/img-info" --help
+    done
+    # a hard link of before becomes a symbolic one, a file of others stays
+    cmd 0 moved/usr/lib/imgbox/imgbox --install moved/usr/bin
+    [ ! -L moved/usr/bin/img-info ]
+    rm moved/usr/bin/img-map
+    echo other > moved/usr/bin/img-map
+    cmd 1 moved/usr/lib/imgbox/imgbox --install -s moved/usr/bin
+    err 'imgbox: moved/usr/bin/img-map: File exists'
+    [ -L moved/usr/bin/img-info ]
+    cmd 0 moved/usr/bin/img-info --help
+}
+
+@test "multicall: --install -s to another file system makes whole names" {
+    beyond
+    other=$(mktemp -d /dev/shm/install.XXXXXX) || skip 'no /dev/shm'
+    [ "$(stat -c %d "$other")" != "$(stat -Lc %d "$IMGBOX")" ] || { rmdir "$other"; skip '/dev/shm is no other file system'; }
+    cmd 0 "$IMGBOX" --install -s "$other"
+    readlink "$other/img-info" > "$OUT"
+    rm -r "$other"
+    out "$(realpath "$IMGBOX")"
+}
+
+@test "multicall: imgbox help" {
+    beyond
+    cmd 0 "$IMGBOX" help
+    cp "$OUT" help.txt
+    cmd 0 "$IMGBOX" --help
+    cmp help.txt "$OUT"
+    for name in convert img-info qemu-img qemu-nbd; do
+        cmd 0 "$IMGBOX" help "$name"
+        cp "$OUT" help.txt
+        cmd 0 "$IMGBOX" "$name" --help
+        cmp help.txt "$OUT"
+    done
+    cmd 1 "$IMGBOX" help convert info
+    err 'imgbox: usage: imgbox help [TOOL]'
+    IMGBOX_HINTS=1 cmd 1 "$IMGBOX" help con
+    has "$ERR" '^imgbox: Tool not found: con$'
+    has "$ERR" "^hint: did you mean 'convert'\?\$"
+}
+
+# longest: the length of the longest line of the synopsis in $OUT
+longest() {
+    sed '/^$/q' "$OUT" | awk '{ if (length > most) most = length } END { print most }'
+}
+
+@test "multicall: the synopsis of --help is wrapped, and has the name without its folder" {
+    beyond
+    for tool in $("$IMGBOX" --list | sed -n 's/^img-//p'); do
+        cmd 0 "$BUILD/bin/qemu-img" "$tool" --help
+        [ "$(longest)" -le 80 ]
+        has "$OUT" "^Usage: qemu-img $tool "
+        COLUMNS=60 cmd 0 "$BUILD/bin/img-$tool" --help
+        [ "$(longest)" -le 60 ]
+        has "$OUT" "^Usage: img-$tool "
+        # nothing is lost
+        sed '/^$/q' "$OUT" | tr -s ' \n' ' ' > narrow.txt
+        COLUMNS=1000 cmd 0 "$BUILD/bin/img-$tool" --help
+        sed '/^$/q' "$OUT" | tr -s ' \n' ' ' | cmp - narrow.txt
+        [ "$(sed '/^$/q' "$OUT" | wc -l)" -eq 2 ]
+    done
+    for columns in '' 0 -1 x 19 99999999999999999999; do
+        COLUMNS=$columns img 0 convert --help
+        [ "$(longest)" -le 80 ]
+    done
+    img 0 info --help
+    head -n 3 "$OUT" > usage.txt
+    same usage.txt 'Usage: qemu-img info [-f FMT | --image-opts] [--strict-format] [-b] [-U]' \
+        '        [--limits] [--object OBJDEF] [--output human|json] FILENAME' ''
+}
+
+@test "multicall: qemu-img --help has a synopsis and a description for each command" {
+    beyond
+    img 0 --help
+    cp "$OUT" full.txt
+    IMGBOX_COMPAT=10.0 img 0 --help
+    cp "$OUT" plain.txt
+    # what scripts look for is as it was, and the rest are lines with a deeper indent
+    comm -13 <(sort full.txt) <(sort plain.txt) > lost.txt
+    same lost.txt ''
+    comm -23 <(sort full.txt) <(sort plain.txt) > new.txt
+    [ "$(wc -l < new.txt)" -eq "$("$IMGBOX" --list | grep -c '^img-')" ]
+    [ "$(grep -c '^     [a-z]' new.txt)" -eq "$(wc -l < new.txt)" ]
+}
+
+@test "multicall: a version that is not known is refused" {
+    beyond
+    for version in 8.2 7 10.1 7.2. 7.2.x x ' '; do
+        IMGBOX_COMPAT=$version img 1 --version
+        out ''
+        err "qemu-img: IMGBOX_COMPAT=$version: there are 7.2, 10.0 and 11.0"
+        IMGBOX_COMPAT=$version cmd 1 "$IMGBOX" --list
+        IMGBOX_COMPAT=$version cmd 1 "$BUILD/bin/qemu-nbd" --version
+    done
+    for version in '' 10 10.0 10.0.2 11 11.0; do
+        IMGBOX_COMPAT=$version img 0 --version
+        has "$OUT" '^qemu-img version 10.0.2 '
+    done
+    for version in 7.2 7.2.22; do
+        IMGBOX_COMPAT=$version img 0 --version
+        has "$OUT" '^qemu-img version 7.2.22 '
+    done
+}
+
 @test "multicall: the links of the build" {
     beyond
     for name in $the_six; do
