@@ -128,11 +128,33 @@ static bool parse_status(struct dd *dd, const char *value)
 static const struct {
     const char *name;
     bool (*parse)(struct dd *dd, const char *value);
+    const char *words;          /* that it takes; NULL: any */
 } operands[] = {
-    { "bs", parse_block }, { "count", parse_count }, { "if", parse_input }, { "of", parse_output },
-    { "skip", parse_skip }, { "seek", parse_seek }, { "osize", parse_output_size }, { "conv", parse_conv },
-    { "iflag", parse_input_flags }, { "oflag", parse_output_flags }, { "status", parse_status },
+    { "bs", parse_block, NULL }, { "count", parse_count, NULL }, { "if", parse_input, NULL },
+    { "of", parse_output, NULL }, { "skip", parse_skip, NULL }, { "seek", parse_seek, NULL },
+    { "osize", parse_output_size, NULL }, { "conv", parse_conv, "notrunc sparse fsync" },
+    { "iflag", parse_input_flags, "direct" }, { "oflag", parse_output_flags, "direct" },
+    { "status", parse_status, "none progress" },
 };
+
+const char *dd_operand(size_t index, const char **words)
+{
+    if (index >= sizeof operands / sizeof *operands)
+        return NULL;
+    *words = operands[index].words;
+    return operands[index].name;
+}
+
+static void advise_operand(const char *text, size_t length)
+{
+    CLEANUP_FREE char *name = app_strndup(text, length);
+    struct img_guess guess = { .word = name };
+
+    for (size_t i = 0; i < sizeof operands / sizeof *operands; i++)
+        img_guess_try(&guess, operands[i].name, operands[i].name);
+    if (img_guess_best(&guess))
+        app_advise("did you mean '%s='?", img_guess_best(&guess));
+}
 
 static bool parse_operand(struct dd *dd, const char *text)
 {
@@ -143,6 +165,7 @@ static bool parse_operand(struct dd *dd, const char *text)
             return operands[i].parse(dd, text + length + 1);
     }
     app_error("unrecognized operand %.*s", (int)length, text);
+    advise_operand(text, length);
     return false;
 }
 

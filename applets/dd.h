@@ -33,6 +33,8 @@ struct dd {
 
 /* dd-operands.c: read app->operands; false after a message. */
 bool dd_parse_operands(struct dd *dd);
+/* The name of operand `index`, NULL after the last; *words: what it takes, with blanks between, or NULL. */
+const char *dd_operand(size_t index, const char **words);
 
 /* dd-target.c: create or open the output image, and make it long enough; -1 after a message. */
 int dd_prepare_target(struct dd *dd);

@@ -4,6 +4,7 @@
  * selects the applet.  `qemu-img` selects the qemu-img command (qemu-img.c), `qemu-nbd` that of qemu-nbd.c.
  * With -DIMGBOX_SINGLE=applet_NAME the program contains only this applet.
  */
+#include "complete.h"
 #include "face.h"
 
 #include <errno.h>
@@ -84,6 +85,8 @@ int main(int argc, char **argv)
     if (argc < 1)
         return 1;
     set_up(base_name(argv[0]));
+    if (argc > 1 && !strcmp(argv[1], "--complete"))
+        return app_finish(app_complete_tool(argc, argv, &IMGBOX_SINGLE));
     return app_finish(run_applet(&IMGBOX_SINGLE, argv[0], argc, argv));
 }
 
@@ -330,6 +333,8 @@ int main(int argc, char **argv)
     if (argc < 1)
         return 1;
     set_up(base_name(argv[0]));
+    if (argc > 1 && !strcmp(argv[1], "--complete"))
+        return app_finish(app_complete(argc, argv));
     return app_finish(dispatch(app_name, argc, argv));
 }
 

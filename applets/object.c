@@ -27,6 +27,16 @@ enum { TYPE_COUNT = sizeof object_types / sizeof *object_types };
 static const char *const secret_keys[] = { "data", "file", "format", "iv", "keyid" };
 enum { SECRET_KEY_COUNT = sizeof secret_keys / sizeof *secret_keys };
 
+const char *object_type_name(size_t index)
+{
+    return index < TYPE_COUNT ? object_types[index].name : NULL;
+}
+
+const char *object_secret_key(size_t index)
+{
+    return index < SECRET_KEY_COUNT ? secret_keys[index] : NULL;
+}
+
 /* Exit status if a definition is invalid. */
 static int failure_status = 1;
 

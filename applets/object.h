@@ -9,6 +9,10 @@
 _Noreturn void object_refuse(struct img_error *err);
 _Noreturn void object_refuse_text(const char *format, ...) IMG_PRINTF(1, 2);
 
+/* The type with this number, and the key of a secret: NULL after the last. */
+const char *object_type_name(size_t index);
+const char *object_secret_key(size_t index);
+
 /* Refuse an id that is already in use. */
 void object_refuse_known(const char *id);
 

@@ -3,6 +3,7 @@
  * The qemu-img command: its global options, its list of commands, and its usage
  * errors.  The commands are the applets.
  */
+#include "complete.h"
 #include "face.h"
 
 #include <stdio.h>
@@ -20,6 +21,11 @@ static const struct applet global_face = {
     .name = "qemu-img",
     .options = global_options,
 };
+
+const struct applet *app_global_face(void)
+{
+    return &global_face;
+}
 
 static void print_version(void)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* qemu-nbd.c - the qemu-nbd command: img-serve with the options, defaults and texts that its callers know. */
+#include "complete.h"
 #include "face.h"
 #include "serve.h"
 
@@ -64,6 +65,11 @@ static const struct applet nbd_face = {
     .main = run_nbd,
     .try_help = try_help,
 };
+
+const struct applet *app_nbd_face(void)
+{
+    return &nbd_face;
+}
 
 void serve_nbd_help(const char *called)
 {

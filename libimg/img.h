@@ -215,6 +215,7 @@ struct img_option {
     const char *standard;
     unsigned when;                     /* IMG_AT_... */
     size_t offset;
+    const char *choices;               /* the words that it takes, with blanks between, to complete; NULL: any */
 };
 
 /*
@@ -309,6 +310,8 @@ enum img_cache { IMG_CACHE_WRITEBACK, IMG_CACHE_NONE, IMG_CACHE_WRITETHROUGH,
                  IMG_CACHE_DIRECT_UNSAFE /* has no name: cache.direct and cache.no-flush together */ };
 /* Parse a name (none writeback writethrough directsync unsafe off): 0 or -EINVAL. */
 int img_cache_parse(const char *name, enum img_cache *mode);
+/* These names, one after the other; NULL after the last. */
+const char *img_cache_name(size_t index);
 
 enum {
     IMG_RDWR       = 1 << 0,   /* open for writing */

@@ -5,11 +5,11 @@
 #include <limits.h>
 #include <string.h>
 
-#define OPEN_OPTION(text, kind, field, about) \
-    { .name = text, .help = about, .type = kind, .when = IMG_AT_OPEN, \
+#define OPEN_OPTION(text, kind, field, ...) \
+    { .name = text, .help = __VA_ARGS__, .type = kind, .when = IMG_AT_OPEN, \
       .offset = offsetof(struct file_open_options, field) }
-#define CREATE_OPTION(text, kind, field, about) \
-    { .name = text, .help = about, .type = kind, .when = IMG_AT_CREATE, \
+#define CREATE_OPTION(text, kind, field, ...) \
+    { .name = text, .help = __VA_ARGS__, .type = kind, .when = IMG_AT_CREATE, \
       .offset = offsetof(struct file_create_options, field) }
 
 #define OPEN_OPTIONS \
@@ -26,7 +26,7 @@ static const struct img_option file_options[] = {
     CREATE_OPTION("size", IMG_OPT_SIZE, size, "Virtual disk size"),
     CREATE_OPTION("nocow", IMG_OPT_BOOL, nocow, "Turn off copy-on-write (valid only on btrfs)"),
     CREATE_OPTION("preallocation", IMG_OPT_STRING, preallocation,
-                  "Preallocation mode (allowed values: off, falloc, full)"),
+                  "Preallocation mode (allowed values: off, falloc, full)", .choices = "off falloc full"),
     CREATE_OPTION("extent_size_hint", IMG_OPT_SIZE, extent_size_hint,
                   "Extent size hint for the image file, 0 to disable"),
     { .name = NULL }

@@ -13,12 +13,12 @@
 
 IMG_NEEDS("nettle");
 
-#define OPTION(TYPE, key, member, text) \
-    { .name = key, .help = text, .type = IMG_OPT_##TYPE, .when = IMG_AT_CREATE | IMG_AT_MEASURE, \
+#define OPTION(TYPE, key, member, ...) \
+    { .name = key, .help = __VA_ARGS__, .type = IMG_OPT_##TYPE, .when = IMG_AT_CREATE | IMG_AT_MEASURE, \
       .offset = offsetof(struct luks_create_options, member) }
 
-#define AMEND(TYPE, key, member, text) \
-    { .name = key, .help = text, .type = IMG_OPT_##TYPE, .when = IMG_AT_AMEND, \
+#define AMEND(TYPE, key, member, ...) \
+    { .name = key, .help = __VA_ARGS__, .type = IMG_OPT_##TYPE, .when = IMG_AT_AMEND, \
       .offset = offsetof(struct luks_create_options, member) }
 
 /* key-secret stands first in both structures: it opens the new image, too. */
@@ -27,20 +27,23 @@ static const struct img_option luks_options[] = {
     { .name = "key-secret", .help = "ID of the secret that provides the keyslot passphrase", .type = IMG_OPT_STRING,
       .when = IMG_AT_OPEN | IMG_AT_CREATE | IMG_AT_MEASURE | IMG_AT_RUN,
       .offset = offsetof(struct luks_create_options, key_secret) },
-    OPTION(STRING, "cipher-alg", luks.cipher, "Name of encryption cipher algorithm"),
-    OPTION(STRING, "cipher-mode", luks.mode, "Name of encryption cipher mode"),
-    OPTION(STRING, "ivgen-alg", luks.ivgen, "Name of IV generator algorithm"),
-    OPTION(STRING, "ivgen-hash-alg", luks.ivgen_hash, "Name of IV generator hash algorithm"),
-    OPTION(STRING, "hash-alg", luks.hash, "Name of encryption hash algorithm"),
+    OPTION(STRING, "cipher-alg", luks.cipher, "Name of encryption cipher algorithm", .choices = IMG_LUKS_CIPHERS),
+    OPTION(STRING, "cipher-mode", luks.mode, "Name of encryption cipher mode", .choices = IMG_LUKS_MODES),
+    OPTION(STRING, "ivgen-alg", luks.ivgen, "Name of IV generator algorithm", .choices = IMG_LUKS_IVGENS),
+    OPTION(STRING, "ivgen-hash-alg", luks.ivgen_hash, "Name of IV generator hash algorithm",
+        .choices = IMG_LUKS_HASHES),
+    OPTION(STRING, "hash-alg", luks.hash, "Name of encryption hash algorithm", .choices = IMG_LUKS_HASHES),
     { .name = "iter-time", .help = "Time to spend in PBKDF in milliseconds", .type = IMG_OPT_NUMBER,
       .when = IMG_AT_CREATE | IMG_AT_MEASURE | IMG_AT_AMEND,
       .offset = offsetof(struct luks_create_options, luks.iter_time) },
-    OPTION(NUMBER, "version", version, "Version of the header: 1 or 2"),
-    OPTION(STRING, "pbkdf", luks.pbkdf, "Version 2: pbkdf2, argon2i or argon2id"),
+    OPTION(NUMBER, "version", version, "Version of the header: 1 or 2", .choices = "1 2"),
+    OPTION(STRING, "pbkdf", luks.pbkdf, "Version 2: pbkdf2, argon2i or argon2id",
+        .choices = "pbkdf2 argon2i argon2id"),
     OPTION(SIZE, "pbkdf-memory", luks.pbkdf_memory, "Version 2: memory that Argon2 takes"),
     OPTION(SIZE, "sector-size", luks.sector_size, "Version 2: bytes that are encrypted as one, 512 to 4096"),
     OPTION(BOOL, "detached-header", detached, "Create a detached LUKS header"),
-    AMEND(STRING, "state", luks.state, "Select new state of affected keyslots (active/inactive)"),
+    AMEND(STRING, "state", luks.state, "Select new state of affected keyslots (active/inactive)",
+        .choices = "active inactive"),
     AMEND(STRING, "new-secret", luks.new_secret, "New secret to set in the matching keyslots. Empty string to erase"),
     AMEND(STRING, "old-secret", luks.old_secret, "Select all keyslots that match this password"),
     AMEND(NUMBER, "keyslot", luks.keyslot, "Select a single keyslot to modify explicitly"),

@@ -83,9 +83,9 @@ static bool zero_initialised(struct img *image)
     return !s->differencing && (!s->keeps_blocks || img_zero_initialised(image->file));
 }
 
-#define NEW(type_, name_, field, standard_, text) NEW_IF(type_, name_, field, standard_, 0, text)
-#define NEW_IF(type_, name_, field, standard_, also, text) \
-    { .name = name_, .help = text, .type = IMG_OPT_##type_, .standard = standard_, .when = IMG_AT_CREATE | (also), \
+#define NEW(type_, name_, field, standard_, ...) NEW_IF(type_, name_, field, standard_, 0, __VA_ARGS__)
+#define NEW_IF(type_, name_, field, standard_, also, ...) \
+    { .name = name_, .help = __VA_ARGS__, .type = IMG_OPT_##type_, .standard = standard_, .when = IMG_AT_CREATE | (also), \
       .offset = offsetof(struct vhdx_create_options, field) }
 
 static const struct img_option vhdx_options[] = {
@@ -94,7 +94,7 @@ static const struct img_option vhdx_options[] = {
     NEW(SIZE, "block_size", block_size, "0",
         "Block Size; min 1MB, max 256MB. 0 means auto-calculate based on image size."),
     NEW(STRING, "subformat", subformat, NULL,
-        "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'."),
+        "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'.", .choices = "dynamic fixed"),
     NEW(BOOL, "block_state_zero", block_state_zero, NULL,
         "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using "
         "'qemu-img convert' with subformat=dynamic."),

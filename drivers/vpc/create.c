@@ -11,15 +11,16 @@
 /* The table follows the header, or the name of the parent that does. */
 enum { HEADER_END = VPC_FOOTER_BYTES + VPC_HEADER_BYTES, AZURE_UNIT = 1 << 20 };
 
-#define NEW(kind, key, member, text) NEW_IF(kind, key, member, 0, text)
-#define NEW_IF(kind, key, member, also, text) \
-    { .name = key, .help = text, .type = IMG_OPT_##kind, .when = IMG_AT_CREATE | (also), \
+#define NEW(kind, key, member, ...) NEW_IF(kind, key, member, 0, __VA_ARGS__)
+#define NEW_IF(kind, key, member, also, ...) \
+    { .name = key, .help = __VA_ARGS__, .type = IMG_OPT_##kind, .when = IMG_AT_CREATE | (also), \
       .offset = offsetof(struct vpc_create_options, member) }
 
 const struct img_option vpc_options[] = {
     NEW(SIZE, "size", size, "Virtual disk size"),
     NEW(STRING, "subformat", subformat,
-        "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} "),
+        "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} ",
+        .choices = "dynamic fixed"),
     NEW(BOOL, "force_size", force_size, "Force disk size calculation to use the actual size specified, rather than "
         "using the nearest CHS-based calculation"),
     NEW_IF(STRING, "backing_file", backing_file, IMG_OURS, "File name of a base image"),

@@ -12,6 +12,13 @@
 #include "codec/luks2.h"
 #include "driver.h"
 
+/* What the options of a new volume take, for the tables of the drivers. */
+#define IMG_LUKS_CIPHERS "aes-128 aes-192 aes-256 cast5-128 serpent-128 serpent-192 serpent-256 " \
+                         "twofish-128 twofish-192 twofish-256"
+#define IMG_LUKS_MODES "ecb cbc xts ctr"
+#define IMG_LUKS_IVGENS "plain plain64 essiv"
+#define IMG_LUKS_HASHES "sha1 sha224 sha256 sha384 sha512 ripemd160"
+
 /* As given by the user: strings NULL, numbers -1 if not given.  `state` and what follows are of amend. */
 struct img_luks_options {
     char *cipher, *mode, *ivgen, *ivgen_hash, *hash;

@@ -150,19 +150,29 @@ int img_node_take_bool(struct img_doc *options, const char *key, const char *sho
     return 0;
 }
 
+static const struct {
+    const char *name;
+    enum img_cache mode;
+} caches[] = {
+    { "writeback", IMG_CACHE_WRITEBACK }, { "none", IMG_CACHE_NONE }, { "writethrough", IMG_CACHE_WRITETHROUGH },
+    { "directsync", IMG_CACHE_DIRECTSYNC }, { "unsafe", IMG_CACHE_UNSAFE }, { "off", IMG_CACHE_NONE },
+};
+enum { CACHES = sizeof caches / sizeof *caches };
+
 int img_cache_parse(const char *name, enum img_cache *mode)
 {
-    static const char *const names[] = { "writeback", "none", "writethrough", "directsync", "unsafe", "off" };
-    static const enum img_cache modes[] = { IMG_CACHE_WRITEBACK, IMG_CACHE_NONE, IMG_CACHE_WRITETHROUGH,
-                                            IMG_CACHE_DIRECTSYNC, IMG_CACHE_UNSAFE, IMG_CACHE_NONE };
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            *mode = modes[i];
+    for (size_t i = 0; i < CACHES; i++) {
+        if (strcmp(name, caches[i].name) == 0) {
+            *mode = caches[i].mode;
             return 0;
         }
     }
     return -EINVAL;
+}
+
+const char *img_cache_name(size_t index)
+{
+    return index < CACHES ? caches[index].name : NULL;
 }
 
 /* cache.direct and cache.no-flush change the inherited mode. */

@@ -1,63 +1,52 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# Completion for imgbox, img-*, qemu-img and qemu-nbd.  It asks the tools for their options, so that
-# no list is kept twice.  Install as bash-completion/completions/imgbox.
+# Completion for imgbox, img-*, qemu-img and qemu-nbd: the program itself says what fits (applets/complete.h).
+# Install as bash-completion/completions/imgbox, with links of the other names.
 
-# Long options of a tool, from its --help.
-_imgbox_options() {
-    "$@" --help 2> /dev/null | sed -n 's/^ *\(-[A-Za-z], \)\{0,1\}\(--[a-z-]*\).*/\2/p'
-}
-
-_imgbox_tools() {
-    case $1 in
-    *qemu-img) "$1" --help 2> /dev/null | sed -n '/^Commands/,/^$/s/^  \([a-z]*\) .*/\1/p' ;;
-    *) "$1" --list 2> /dev/null ;;
-    esac
-}
-
-_imgbox_formats() {
-    "$1" --help 2> /dev/null | sed -n 's/^Supported formats: //p'
+# The words of the line; bash has split them at = and : too.  Sets words and index.
+_imgbox_words() {
+    local line=$COMP_LINE i last=-1
+    words=()
+    for ((i = 0; i <= COMP_CWORD || i < ${#COMP_WORDS[@]}; i++)); do
+        if [ "$last" -lt 0 ] || [[ $line == [[:blank:]]* ]]; then
+            last=$((last + 1))
+            words[last]=${COMP_WORDS[i]}
+            line=${line#"${line%%[![:blank:]]*}"}
+        else
+            words[last]+=${COMP_WORDS[i]}
+        fi
+        line=${line#"${COMP_WORDS[i]}"}
+        [ "$i" -ne "$COMP_CWORD" ] || index=$last
+    done
 }
 
 _imgbox() {
-    local program=$1 current=$2 previous=$3 tool=()
+    local program=$1 words index answer kind lead word current
     COMPREPLY=()
-    case ${program##*/} in
-    img-* | qemu-nbd) tool=("$program") ;;
-    *)
-        if [ "$COMP_CWORD" -eq 1 ]; then
-            mapfile -t COMPREPLY < <(compgen -W "$(_imgbox_tools "$program") --help --version" -- "$current")
-            return
-        fi
-        tool=("$program" "${COMP_WORDS[1]}")
-        ;;
-    esac
-    case $previous in
-    -f | -F | -O | --format | --source-format | --target-format | --output-format | --backing-format | --a-format | --b-format)
-        mapfile -t COMPREPLY < <(compgen -W "$(_imgbox_formats qemu-img)" -- "$current")
-        return
-        ;;
-    -t | -T | --cache | --source-cache | --target-cache)
-        mapfile -t COMPREPLY < <(compgen -W 'none writeback writethrough directsync unsafe' -- "$current")
-        return
-        ;;
-    --output)
-        mapfile -t COMPREPLY < <(compgen -W 'human json' -- "$current")
-        return
-        ;;
-    -r | --repair)
-        if [ "${tool[-1]##*img-}" = check ]; then
-            mapfile -t COMPREPLY < <(compgen -W 'leaks all' -- "$current")
-            return
-        fi
-        ;;
-    esac
-    if [[ $current == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$(_imgbox_options "${tool[@]}")" -- "$current")
-    else
-        mapfile -t COMPREPLY < <(compgen -f -- "$current")
-        compopt -o filenames 2> /dev/null
+    _imgbox_words
+    [[ $program != \~/* ]] || program=$HOME/${program#*/}
+    answer=$("$program" --complete bash "$index" "${words[@]}" 2> /dev/null) || answer='files 0'
+    kind=${answer%% *}
+    # Names of files are readline's work, if there is no other candidate.
+    [ "$kind" != files ] || return 0
+    compopt +o default 2> /dev/null
+    [ "$kind" != part ] || compopt -o nospace 2> /dev/null
+    # Bash replaces what stands behind the last = or :, but not inside of quotes.
+    current=${words[index]} lead=''
+    if [[ $current != [\"\']* ]]; then
+        case $COMP_WORDBREAKS in
+            *[=:]*) lead=${current%"${current##*[=:]}"} ;;
+        esac
     fi
+    while IFS= read -r word; do
+        word=${word%%$'\t'*}
+        word=${word#"$lead"}
+        if [[ $current != [\"\']* && $word == *[!A-Za-z0-9_.,:/=+@%-]* ]]; then
+            printf -v word %q "$word"
+        fi
+        COMPREPLY+=("$word")
+    done < <(tail -n +2 <<< "$answer")
 }
 
-complete -F _imgbox imgbox qemu-img qemu-nbd img-serve img-check img-compare img-convert img-create img-info img-map
+complete -o default -F _imgbox imgbox qemu-img qemu-nbd img-amend img-bench img-bitmap img-check img-commit img-compare \
+    img-convert img-create img-dd img-digest img-info img-map img-measure img-rebase img-resize img-serve img-snapshot

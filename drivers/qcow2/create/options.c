@@ -7,10 +7,10 @@
 
 #define AT(member) offsetof(struct qcow2_create_options, member)
 #define OPEN_AT(member) offsetof(struct qcow2_open_options, member)
-#define NEW(kind, key, member, at, value, text) \
-    { .name = key, .help = text, .type = IMG_OPT_##kind, .standard = value, .when = at, .offset = AT(member) }
-#define OPEN_OPTION(kind, key, member, text) \
-    { .name = key, .help = text, .type = IMG_OPT_##kind, .when = IMG_AT_OPEN, .offset = OPEN_AT(member) }
+#define NEW(kind, key, member, at, value, ...) \
+    { .name = key, .help = __VA_ARGS__, .type = IMG_OPT_##kind, .standard = value, .when = at, .offset = AT(member) }
+#define OPEN_OPTION(kind, key, member, ...) \
+    { .name = key, .help = __VA_ARGS__, .type = IMG_OPT_##kind, .when = IMG_AT_OPEN, .offset = OPEN_AT(member) }
 #define OVERLAP_OPTION(key, bit, text) \
     { .name = "overlap-check." key, .help = text, .type = IMG_OPT_BOOL, .when = IMG_AT_OPEN, \
       .offset = OPEN_AT(overlap) + (bit) }
@@ -21,17 +21,23 @@ enum { FIXED = IMG_AT_CREATE | IMG_AT_MEASURE, LATER = FIXED | IMG_AT_AMEND };
 const struct img_option qcow2_options[] = {
     NEW(BOOL_WORD, "encryption", encryption, FIXED, NULL,
         "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
-    NEW(STRING, "encrypt.format", encrypt_format, FIXED | IMG_AT_OPEN, NULL, "Encrypt the image, format choices: 'aes', 'luks'"),
+    NEW(STRING, "encrypt.format", encrypt_format, FIXED | IMG_AT_OPEN, NULL,
+        "Encrypt the image, format choices: 'aes', 'luks'", .choices = "aes luks"),
     NEW(STRING, "encrypt.key-secret", encrypt_key_secret, FIXED | IMG_AT_OPEN | IMG_AT_RUN, NULL,
         "ID of secret providing qcow AES key or LUKS passphrase"),
-    NEW(STRING, "encrypt.cipher-alg", luks.cipher, FIXED, NULL, "Name of encryption cipher algorithm"),
-    NEW(STRING, "encrypt.cipher-mode", luks.mode, FIXED, NULL, "Name of encryption cipher mode"),
-    NEW(STRING, "encrypt.ivgen-alg", luks.ivgen, FIXED, NULL, "Name of IV generator algorithm"),
-    NEW(STRING, "encrypt.ivgen-hash-alg", luks.ivgen_hash, FIXED, NULL, "Name of IV generator hash algorithm"),
-    NEW(STRING, "encrypt.hash-alg", luks.hash, FIXED, NULL, "Name of encryption hash algorithm"),
+    NEW(STRING, "encrypt.cipher-alg", luks.cipher, FIXED, NULL, "Name of encryption cipher algorithm",
+        .choices = IMG_LUKS_CIPHERS),
+    NEW(STRING, "encrypt.cipher-mode", luks.mode, FIXED, NULL, "Name of encryption cipher mode",
+        .choices = IMG_LUKS_MODES),
+    NEW(STRING, "encrypt.ivgen-alg", luks.ivgen, FIXED, NULL, "Name of IV generator algorithm",
+        .choices = IMG_LUKS_IVGENS),
+    NEW(STRING, "encrypt.ivgen-hash-alg", luks.ivgen_hash, FIXED, NULL, "Name of IV generator hash algorithm",
+        .choices = IMG_LUKS_HASHES),
+    NEW(STRING, "encrypt.hash-alg", luks.hash, FIXED, NULL, "Name of encryption hash algorithm",
+        .choices = IMG_LUKS_HASHES),
     NEW(NUMBER, "encrypt.iter-time", luks.iter_time, LATER, NULL, "Time to spend in PBKDF in milliseconds"),
     NEW(STRING, "encrypt.state", luks.state, IMG_AT_AMEND, NULL,
-        "Select new state of affected keyslots (active/inactive)"),
+        "Select new state of affected keyslots (active/inactive)", .choices = "active inactive"),
     NEW(STRING, "encrypt.new-secret", luks.new_secret, IMG_AT_AMEND, NULL,
         "New secret to set in the matching keyslots. Empty string to erase"),
     NEW(STRING, "encrypt.old-secret", luks.old_secret, IMG_AT_AMEND, NULL,
@@ -40,15 +46,16 @@ const struct img_option qcow2_options[] = {
     NEW(SIZE, "cluster_size", cluster_size, FIXED, "65536", "qcow2 cluster size"),
     NEW(BOOL, "extended_l2", extended_l2, FIXED, "off", "Extended L2 tables"),
     NEW(STRING, "preallocation", preallocation, FIXED, NULL,
-        "Preallocation mode (allowed values: off, metadata, falloc, full)"),
+        "Preallocation mode (allowed values: off, metadata, falloc, full)", .choices = "off metadata falloc full"),
     NEW(STRING, "compression_type", compression_type, FIXED, "zlib",
-        "Compression method used for image cluster compression"),
+        "Compression method used for image cluster compression", .choices = "zlib zstd"),
     NEW(NUMBER, "compression_level", compression_level, IMG_AT_CREATE | IMG_AT_MEASURE | IMG_AT_RUN, NULL,
         "Level at which clusters are compressed now"),
     NEW(SIZE, "compression_window", compression_window, IMG_AT_CREATE | IMG_AT_MEASURE | IMG_AT_RUN, NULL,
         "Longest distance in clusters that are compressed now (zlib: 512 to 32k)"),
     NEW(SIZE, "size", size, LATER, NULL, "Virtual disk size"),
-    NEW(STRING, "compat", compat, LATER, NULL, "Compatibility level (v2 [0.10] or v3 [1.1])"),
+    NEW(STRING, "compat", compat, LATER, NULL, "Compatibility level (v2 [0.10] or v3 [1.1])",
+        .choices = "0.10 1.1 v2 v3"),
     NEW(STRING, "backing_file", backing_file, LATER, NULL, "File name of a base image"),
     NEW(STRING, "backing_fmt", backing_fmt, LATER, NULL, "Image format of the base image"),
     NEW(STRING, "data_file", data_file, LATER, NULL, "File name of an external data file"),
@@ -56,7 +63,8 @@ const struct img_option qcow2_options[] = {
     NEW(BOOL, "keep_data_file", keep_data_file, IMG_AT_CREATE, NULL,
         "Take an existing external data file over, with its content"),
     NEW(BOOL, "lazy_refcounts", lazy_refcounts, LATER, "off", "Postpone refcount updates"),
-    NEW(NUMBER, "refcount_bits", refcount_bits, LATER, "16", "Width of a reference count entry in bits"),
+    NEW(NUMBER, "refcount_bits", refcount_bits, LATER, "16", "Width of a reference count entry in bits",
+        .choices = "1 2 4 8 16 32 64"),
 
     OPEN_OPTION(BOOL, "lazy-refcounts", lazy_refcounts, "Postpone refcount updates"),
     OPEN_OPTION(BOOL, "pass-discard-request", pass_discard_request, "Pass guest discard requests to the layer below"),
@@ -66,9 +74,11 @@ const struct img_option qcow2_options[] = {
                 "Generate discard requests when other clusters are freed"),
     OPEN_OPTION(BOOL, "discard-no-unref", discard_no_unref, "Do not unreference discarded clusters"),
     OPEN_OPTION(STRING, "overlap-check", overlap_check,
-                "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)"),
+                "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)",
+        .choices = "none constant cached all"),
     OPEN_OPTION(STRING, "overlap-check.template", overlap_template,
-                "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)"),
+                "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)",
+        .choices = "none constant cached all"),
     OVERLAP_OPTION("main-header", 0, "Check for unintended writes into the main qcow2 header"),
     OVERLAP_OPTION("active-l1", 1, "Check for unintended writes into the active L1 table"),
     OVERLAP_OPTION("active-l2", 2, "Check for unintended writes into an active L2 table"),
