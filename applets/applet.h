@@ -252,10 +252,15 @@ void app_print_json(const struct img_doc *doc);
 
 /* ---- Progress (progress.c) -------------------------------------------------- */
 
+/* The row of -p.  The parser handles --progress=json[,fd=N]. */
+#define APP_PROGRESS_ROW \
+    { 'p', "progress", NULL, "show progress; --progress=json[,fd=N] writes lines of JSON" }
 /*
  * Print "    (12.34/100%)\r" on standard output, each with one write, at most once per `step` percent (all tools
- * use 1.0, as qemu-img does).
+ * use 1.0, as qemu-img does).  On a terminal it is a line with bytes, speed and time left instead, unless a profile is
+ * pinned or IMGBOX_PROGRESS=plain.
  * If not `shown`, print it only on SIGUSR1, on standard error.  After this call SIGUSR1 is harmless.
+ * If JSON was wished for, it is written anyway.
  */
 void app_progress_start(bool shown, double step);
 /* An img_progress_fn (context unused): `done` of `total` bytes; both 0 counts as nothing done. */
@@ -264,5 +269,14 @@ void app_progress(void *context, uint64_t done, uint64_t total);
 void app_progress_before_end(void *context, uint64_t done, uint64_t total);
 /* If shown, print "(100.00/100%)" if `complete`, and the newline. */
 void app_progress_end(bool complete);
+/* Before the start: what will be told are steps of some kind, not bytes. */
+void app_progress_in_steps(void);
+/* Begin a new line if a line of progress is on the terminal: before any other output. */
+void app_progress_break(void);
+/* The argument of --progress=: false if there is none of this kind. */
+bool app_progress_wish(const char *text);
+/* Does -p write to standard output?  Does it write what qemu-img does? */
+bool app_progress_on_output(void);
+bool app_progress_is_plain(void);
 
 #endif

@@ -19,6 +19,7 @@ bool app_quiet;
  */
 static void write_whole(struct img_strbuf *text)
 {
+    app_progress_break();
     app_flush();
     if (text->failed) {
         fprintf(stderr, "%s: %s\n", app_name, img_strerror(ENOMEM));
@@ -42,6 +43,7 @@ void app_tell(const char *format, ...)
 
 void app_tell_text(const char *text)
 {
+    app_progress_break();
     app_flush();
     fwrite(text, 1, strlen(text), stderr);
 }
@@ -173,6 +175,7 @@ void app_say(const char *format, ...)
 
     if (app_quiet)
         return;
+    app_progress_break();
     va_start(arguments, format);
     vprintf(format, arguments);
     va_end(arguments);

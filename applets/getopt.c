@@ -198,6 +198,11 @@ static _Noreturn void unknown_long(struct app *app, const char *word)
     bad_option(app, word, "unrecognized option '%s'", word);
 }
 
+static bool is_progress(const struct app_option *option)
+{
+    return option->name && !strcmp(option->name, "progress");
+}
+
 static int next_long(struct app *app, char *word)
 {
     const struct app_option *option = find_long(app, word);
@@ -206,6 +211,10 @@ static int next_long(struct app *app, char *word)
     if (!option)
         unknown_long(app, word);
     if (!option->argument) {
+        if (argument && is_progress(option) && app_progress_wish(argument + 1))
+            return accept(app, option, NULL);
+        if (argument && is_progress(option))
+            app->meant = "--progress=json[,fd=N]";
         if (argument)
             bad_option(app, word, "option '--%s' doesn't allow an argument", option->name);
         return accept(app, option, NULL);

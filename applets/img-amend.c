@@ -8,7 +8,7 @@ enum { OPT_FORCE = APP_LONG };
 
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print only errors" },
-    { 'p', "progress", NULL, "show progress" },
+    APP_PROGRESS_ROW,
     APP_IMAGE_ROWS,
     { 't', "cache", "CACHE_MODE", "cache mode of the image (writeback)" },
     { OPT_FORCE, "force", NULL, "allow changes that may make an encrypted image unreadable" },
@@ -84,6 +84,7 @@ static int amend(struct img *image, const struct request *r)
 
     if (r->want_help)
         return print_help(img_driver_of(image));
+    app_progress_in_steps();
     app_progress_start(r->progress && !app_quiet, 1.0);
     int rc = img_amend(image, r->options, &how, &err);
     if (rc < 0)

@@ -7,7 +7,7 @@
 
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print only errors" },
-    { 'p', "progress", NULL, "show progress" },
+    APP_PROGRESS_ROW,
     APP_IMAGE_ROWS,
     { 't', "cache", "CACHE_MODE", "cache mode of the image (writeback)" },
     { 'd', "drop", NULL, "do not empty the image afterwards" },

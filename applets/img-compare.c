@@ -13,7 +13,7 @@ enum { STATUS_SAME, STATUS_DIFFERENT, STATUS_OPEN, STATUS_MAP, STATUS_READ };
 
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print only errors" },
-    { 'p', "progress", NULL, "show progress" },
+    APP_PROGRESS_ROW,
     { 'f', "a-format", "FMT", "format of the first image; probed if omitted" },
     { 'f', "left-format", "FMT", NULL },
     { 'F', "b-format", "FMT", "format of the second image" },
@@ -49,6 +49,7 @@ static void say(const struct request *r, const char *format, ...)
 
     if (app_quiet || r->output == APP_JSON)
         return;
+    app_progress_break();
     va_start(arguments, format);
     vprintf(format, arguments);
     va_end(arguments);
@@ -168,7 +169,7 @@ static int compare_open(struct request *r)
 /* With -p qemu-img ends the progress line even if it never started one. */
 static int give_up(const struct request *r, int status)
 {
-    if (r->progress && r->output == APP_HUMAN)
+    if (r->progress && r->output == APP_HUMAN && app_progress_is_plain())
         app_say("\n");
     return status;
 }

@@ -56,7 +56,7 @@ static const struct app_option options[] = {
     { OPT_KEEP_PARTIAL, "keep-partial", NULL, "keep a new target that could not be completed" },
     { OPT_ATOMIC, "atomic", NULL, "write a temporary file beside the target, which replaces it at the end" },
     APP_OBJECT_ROW,
-    { 'p', "progress", NULL, "show progress" },
+    APP_PROGRESS_ROW,
     { 'q', "quiet", NULL, "print only errors" },
     { 0, NULL, NULL, NULL }
 };
@@ -179,7 +179,7 @@ static bool check_streams(const struct convert *r)
 {
     if (r->to_stream && r->atomic)
         return app_refuse("--atomic needs a target that is a regular file");
-    if (r->to_stream && r->progress && strcmp(r->target_name, "-") == 0)
+    if (r->to_stream && r->progress && app_progress_on_output() && strcmp(r->target_name, "-") == 0)
         return app_refuse("-p writes to standard output, which is the target");
     if (r->to_stream && !r->raw_stream && r->no_create)
         return app_refuse("Standard output is always a new image: -n is for one that is there");

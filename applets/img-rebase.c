@@ -9,7 +9,7 @@
 
 static const struct app_option options[] = {
     { 'q', "quiet", NULL, "print only errors" },
-    { 'p', "progress", NULL, "show progress" },
+    APP_PROGRESS_ROW,
     APP_IMAGE_ROWS,
     { 't', "cache", "CACHE", "cache mode of the image (writeback)" },
     { 'b', "backing", "BACKING_FILENAME", "new backing file, relative to the image;\n"

@@ -31,18 +31,14 @@ quiet() {
 # is always waiting sees it
 writes() {
     python3 - "$IMG" "$@" <<'END'
-import os, subprocess, sys
-master, slave = os.openpty()
-import tty
-tty.setraw(slave)
-child = subprocess.Popen(['qemu-img'] + sys.argv[3:], executable=sys.argv[1], stdout=slave)
-os.close(slave)
+import socket, subprocess, sys
+# (a packet a write; no terminal, which gets a line for people)
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+child = subprocess.Popen(['qemu-img'] + sys.argv[3:], executable=sys.argv[1], stdout=theirs)
+theirs.close()
 with open(sys.argv[2], 'w') as log:
     while True:
-        try:
-            piece = os.read(master, 65536)
-        except OSError:
-            break
+        piece = ours.recv(65536)
         if not piece:
             break
         log.write(repr(piece.decode()) + '\n')
