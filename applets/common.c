@@ -207,11 +207,23 @@ enum app_output app_output_format(const struct app *app)
     app_usage(app, "--output expects 'human' or 'json' not '%s'", app->argument);
 }
 
+static void advise_cache(const char *text)
+{
+    struct img_guess guess = { .word = text };
+    const char *name;
+
+    for (size_t i = 0; (name = img_cache_name(i)); i++)
+        img_guess_try(&guess, name, name);
+    if (img_guess_best(&guess))
+        app_advise("did you mean '%s'?", img_guess_best(&guess));
+}
+
 bool app_cache(const char *text, const char *what, enum img_cache *mode)
 {
     if (img_cache_parse(text, mode) == 0)
         return true;
     app_error("Invalid %s option: %s", what, text);
+    advise_cache(text);
     return false;
 }
 

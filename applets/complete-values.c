@@ -421,9 +421,9 @@ void complete_operand(struct complete *line)
 
     if (!strcmp(applet, "dd"))
         offer_dd(line);
-    else if (!strcmp(applet, "bitmap") && line->operand_at == 1)
+    else if (!strcmp(applet, "bitmap") && line->operand_at == 1 && !line->adds)
         offer_bitmaps(line, line->operands[0], line->format);
-    else if (line->operand_at == 1 && (!strcmp(applet, "create") || !strcmp(applet, "resize")))
+    else if (line->operand_at == 1 && (line->adds || !strcmp(applet, "create") || !strcmp(applet, "resize")))
         return;
     else if (line->image_opts)
         offer_image_options(line);

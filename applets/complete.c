@@ -5,6 +5,7 @@
  */
 #include "complete.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -321,6 +322,13 @@ static void complete_command(struct complete *line, const char *program, char **
 
 /* ---- The call -------------------------------------------------------------------------------- */
 
+/* Without a word from the shell about how it ended. */
+static void give_up(int number)
+{
+    (void)number;
+    _exit(1);
+}
+
 /* The index of the first WORD; 0: that is not what there is. */
 static int start(int argc, char **argv, int *index)
 {
@@ -334,6 +342,7 @@ static int start(int argc, char **argv, int *index)
     *index = (int)number - 1;
     for (int i = at + 1; bash && i < argc; i++)
         unquote(argv[i]);
+    signal(SIGALRM, give_up);
     alarm(SECONDS);
     img_set_notice(NULL);
     img_set_unwrapping(false);

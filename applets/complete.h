@@ -15,7 +15,8 @@ struct complete {
     const char *format, *target_format, *source;
     const char **operands;
     int operand_count, operand_at;      /* operand_at: which one is completed; -1: none */
-    bool image_opts, only_operands, adds;
+    bool image_opts, only_operands;
+    bool adds;                  /* what comes gets a new name */
     const struct app_option *option;    /* the completed word has its argument, from typed[skip] on; NULL: none has */
 
     /* The answer. */

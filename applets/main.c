@@ -269,7 +269,7 @@ static int help_about(int argc, char **argv)
     static char option[] = "--help";
     char *words[] = { argv[0], argc > 2 ? argv[2] : option, option, NULL };
 
-    if (argc > 3) {
+    if (argc > 3 || (argc > 2 && *argv[2] == '-')) {
         app_error("usage: imgbox help [TOOL]");
         return 1;
     }

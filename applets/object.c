@@ -67,6 +67,19 @@ static const struct object_type *find_type(const char *name)
     return NULL;
 }
 
+static _Noreturn void refuse_type(const char *name)
+{
+    struct img_error err = IMG_ERROR_INIT;
+    struct img_guess guess = { .word = name };
+
+    img_error_set(&err, EINVAL, "Parameter 'qom-type' does not accept value '%s'", name);
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        img_guess_try(&guess, object_types[i].name, object_types[i].name);
+    if (img_guess_best(&guess))
+        img_error_advise(&err, "did you mean '%s'?", img_guess_best(&guess));
+    object_refuse(&err);
+}
+
 /* ---- Parsing ------------------------------------------------------------------ */
 
 static void show_help(const struct img_doc *object)
@@ -297,7 +310,7 @@ void app_object(const char *text)
     const struct object_type *type = find_type(name);
 
     if (!type)
-        object_refuse_text("Parameter 'qom-type' does not accept value '%s'", name);
+        refuse_type(name);
     id = needed_string(object, "id");
     if (type->needed && !img_doc_get(object, type->needed))
         object_refuse_text("Parameter '%s' is missing", type->needed);

@@ -23,8 +23,8 @@ static enum { HIDDEN, PLAIN, TERMINAL, JSON } way;
 static double step, last;
 static struct progress_meter meter;
 static uint64_t last_time;          /* when something was written last */
-static size_t last_length;          /* of the line on the terminal */
-static atomic_bool on_screen;       /* the cursor stands behind such a line */
+static atomic_size_t last_length;   /* of the line on the terminal */
+static atomic_bool on_screen;       /* the cursor stands behind such a line; any thread may have a message */
 static bool complete_told, in_steps;
 static int json = -1;               /* the descriptor; -1: not asked for */
 static volatile sig_atomic_t asked;
@@ -121,7 +121,7 @@ static void print_line(bool ended)
 {
     char text[MOST_COLUMNS + 1];
     size_t length = progress_line(&meter, text, sizeof text, columns(), ended);
-    size_t blanks = last_length > length ? last_length - length : 0;
+    size_t before = last_length, blanks = before > length ? before - length : 0;
 
     printf("\r%s%*s", text, (int)blanks, "");
     app_flush();

@@ -106,3 +106,40 @@ void chain_advise_backing(const struct img *image, const char *resolved, struct 
         img_error_advise(err, "the backing file '%s' of '%s' is missing", resolved, img_filename(image));
     img_error_advise(err, "if it was moved: 'rebase -u -b NAME -F FORMAT IMAGE' stores another name");
 }
+
+/* ---- Words that an option takes ------------------------------------------------------ */
+
+/* Try each of the words; true: it is one of them. */
+static bool is_choice(struct img_guess *guess, const char *choices)
+{
+    while (*choices) {
+        size_t length = strcspn(choices, " ");
+        CLEANUP_FREE char *word = img_strndup(choices, length);
+
+        if (!word || !strcmp(word, guess->word))
+            return true;
+        img_guess_try(guess, word, choices);
+        choices += length + (choices[length] == ' ');
+    }
+    return false;
+}
+
+void img_choices_advise(const struct img_option *table, unsigned when, const struct img_doc *options,
+                        struct img_error *err)
+{
+    for (; table && table->name; table++) {
+        const char *value = table->choices && table->when & when ? img_doc_string_at(options, table->name) : NULL;
+        struct img_guess guess = { .word = value };
+        const char *best;
+
+        /* (the error is about this value) */
+        if (!value || !*value || !err->text || !strstr(err->text, value) || is_choice(&guess, table->choices))
+            continue;
+        best = img_guess_best(&guess);
+        if (best)
+            img_error_advise(err, "did you mean '%.*s'?", (int)strcspn(best, " "), best);
+        else
+            img_error_advise(err, "'%s' takes one of: %s", table->name, table->choices);
+        return;
+    }
+}

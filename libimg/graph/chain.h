@@ -73,4 +73,8 @@ void chain_take_no_backing(struct img *image, struct img_doc *options);
 /* Open the backing file that the options or the image name, if any. */
 int chain_open_backing(struct img *image, struct request *request, struct img_error *err);
 
+/* advice.c: if the error is about the value of an option that takes certain words, tell which. */
+void img_choices_advise(const struct img_option *table, unsigned when, const struct img_doc *options,
+                        struct img_error *err);
+
 #endif

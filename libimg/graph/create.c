@@ -3,6 +3,7 @@
  * create.c - creates images.  The options of one request belong to the format and to its protocol.  The format's option
  * table takes its own, img_create_file passes on the rest, and unknown ones are refused before anything is touched.
  */
+#include "chain.h"
 #include "graph.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
@@ -123,6 +124,8 @@ int img_create_as(const struct img_driver *driver, const char *name, const char 
     own = img_options_copy(options);
     ret = call_create(driver, own_name(driver, name), called, own, IMG_PERM_ALL, driver->kind == IMG_PROTOCOL, err);
     img_doc_free(own);
+    if (ret < 0)
+        img_choices_advise(driver->options, IMG_AT_CREATE, options, err);
     return ret;
 }
 

@@ -252,6 +252,8 @@ make_image() {
     nothing
     complete qemu-img bitmap --remove a.qcow2 ^
     offers words 0 b1 b2
+    complete qemu-img bitmap --add a.qcow2 ^
+    nothing
     complete qemu-img bitmap --merge ^ a.qcow2 b2
     offers words 0 b1 b2
     truncate -s 64k empty.raw

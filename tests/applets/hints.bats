@@ -94,6 +94,11 @@ on_terminal() {
 	create -f vhd x 1M
 	create -f qcow2 -o clustersize=64k x 1M
 	create -f qcow2 -o size=10GB x
+	create -f qcow2 -o compression_type=zst x 1M
+	create -f qcow2 -o compat=2 x 1M
+	convert -O vmdk -o subformat=streamOptimised a.raw x
+	convert -t writebak a.raw x
+	info --object secrt,id=s,data=x a.raw
 	create -f qcow2 -o cluster_size=64KB x 1M
 	create -f qcow2 x
 	create -f vpc x 3T
@@ -223,6 +228,25 @@ on_terminal() {
     err "qemu-img: Could not open 'driver=qcow2,file.filename=a.qcow2,nosuch=on': Block format 'qcow2' does not support the option 'nosuch'"
 }
 
+@test "hints: a misspelt word that an option takes" {
+    with 1 1 create -f qcow2 -o compression_type=zst x 1M
+    hint "did you mean 'zstd'?"
+    with 1 1 create -f qcow2 -o preallocation=metdata x 1M
+    hint "did you mean 'metadata'?"
+    with 1 1 create -f qcow2 -o compat=2 x 1M
+    hint "'compat' takes one of: 0.10 1.1 v2 v3"
+    with 1 1 create -f vpc -o subformat=fxied x 1M
+    hint "did you mean 'fixed'?"
+    with 1 1 convert -O vmdk -o subformat=streamOptimised a.raw x
+    hint "did you mean 'streamOptimized'?"
+    with 1 1 convert -t writebak a.raw x
+    hint "did you mean 'writeback'?"
+    with 1 1 info -f raw --object secrt,id=s,data=x a.raw
+    hint "did you mean 'secret'?"
+    # an error about something else
+    with 0 1 create -f qcow2 -o compat=0.10,lazy_refcounts=on x 1M
+}
+
 @test "hints: a misspelt command, or option of one" {
     with 1 1 covert a.raw x
     hint "did you mean 'convert'?"
@@ -237,6 +261,8 @@ on_terminal() {
     err 'qemu-img: Command not found: nosuch' "Try 'qemu-img --help' for more info"
     IMGBOX_HINTS=1 cmd 1 "$IMGBOX" img-covert
     has "$ERR" "^hint: did you mean 'convert'\?$"
+    with 1 1 dd coutn=4 if=a.raw of=x
+    hint "did you mean 'count='?"
     # a beginning, if it is the beginning of one
     with 1 1 conv a.raw x
     hint "did you mean 'convert'?"

@@ -175,6 +175,8 @@ the_six='check compare convert create info map'
     done
     cmd 1 "$IMGBOX" help convert info
     err 'imgbox: usage: imgbox help [TOOL]'
+    cmd 1 "$IMGBOX" help --install
+    err 'imgbox: usage: imgbox help [TOOL]'
     IMGBOX_HINTS=1 cmd 1 "$IMGBOX" help con
     has "$ERR" '^imgbox: Tool not found: con$'
     has "$ERR" "^hint: did you mean 'convert'\?\$"
