@@ -139,9 +139,16 @@ fi
 # ---- The drivers
 
 static=''
-if command -v musl-gcc > /dev/null 2>&1; then
+processor() {
+    machine=$("$@" -dumpmachine 2> /dev/null) || machine=unknown
+    echo "${machine%%-*}"
+}
+# shellcheck disable=SC2086
+if command -v musl-gcc > /dev/null 2>&1 && [ "$(processor ${CC:-cc})" = "$(processor musl-gcc)" ]; then
     static=musl-gcc
     echo '# static build: with musl'
+elif command -v musl-gcc > /dev/null 2>&1; then
+    echo '# static build: with the C library of the compiler (musl-gcc is for another machine)'
 else
     echo '# static build: with the C library of the compiler (musl-gcc is not installed; it makes a smaller file)'
 fi

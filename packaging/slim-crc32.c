@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The CRC of RFC 1952 section 8 with a table of 16 entries, for the small static file: see slim.sh. */
-unsigned long crc32(unsigned long crc, const unsigned char *bytes, unsigned length)
+__attribute__((weak)) unsigned long crc32(unsigned long crc, const unsigned char *bytes, unsigned length)
 {
     static const unsigned nibbles[16] = {
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,

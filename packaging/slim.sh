@@ -1,112 +1,123 @@
 #!/bin/sh
-# Copy a static archive for a small executable: without unwind tables, and without members that
-# only tables of functions refer to and that imgbox never calls.
+# Prepare a static archive for a small executable: a copy without unwind tables, and an object that is linked before it
+# and stands for the parts that imgbox never calls.
 #
-# usage: slim.sh LIBRARY ARCHIVE RESULT COMPILER...
+# usage: slim.sh LIBRARY ARCHIVE FOLDER COMPILER...
 #
-# One object replaces the removed members: it aborts the program if it is ever called, and defines what the tool
-# needs to know (img_zstd_level_max, see libimg/codec/codec.c).  A trial program is linked and run with the result;
-# if that fails, the archive is copied whole.  The script prints what it did.
+# The archive itself stays whole.  The linker takes a member of it only for a symbol that nothing defines yet, and the
+# object FOLDER/LIBRARY.o defines those of the members that are not wanted (they abort the program; which would be a
+# call that imgbox does not make).  All of its symbols are weak: a member that is needed after all, because another
+# version of the library arranges its code otherwise, is linked as usual, and the file is merely larger.
+# A trial program is linked and run with both (and with FOLDER/chk.o, see sysroot.sh).  If it fails, or cannot be run
+# here, there is no object.
+# The script prints what it did.
 set -eu
-library=$1 archive=$2 result=$3
+library=$1 archive=$2 folder=$3
 shift 3
 here=$(dirname "$0")
-rm -rf "$result.work"
-mkdir -p "$result.work"
-work=$(cd "$result.work" && pwd)
+copy=$folder/$library.a object=$folder/$library.o
+work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# The tools that belong to the compiler, which may be one for another machine.
+tool() {
+    "$compiler" -print-prog-name="$1"
+}
+compiler=$1
+nm=$(tool nm) objcopy=$(tool objcopy)
+
 whole() {
-    if [ -e "$work/all.a" ]; then
-        cp "$work/all.a" "$result"
-    else
-        cp "$archive" "$result"
-    fi
+    rm -f "$object"
     echo "$library: whole ($1)"
     exit 0
 }
 
-# Symbols that the members given after $1 define (--defined-only) or need (--undefined-only).
-symbols() {
-    kind=$1
-    shift
-    nm -g "$kind" "$@" 2> "$work/log" | awk 'NF >= 2 { print $NF }' | sort -u
+# The symbols of members given as a pattern that other members need.
+wanted_of() {  # MEMBER|MEMBER...
+    "$nm" -A "$copy" 2> "$work/log" | awk -v gone="^($1)\$" '
+        {
+            split($1, where, ":")
+            dropped = where[2] ~ gone
+            kind = $(NF - 1)
+        }
+        dropped && kind ~ /^[A-TVWX-Z]$/ { defined[$NF] = 1 }
+        !dropped && kind == "U" { needed[$NF] = 1 }
+        END {
+            for (name in defined)
+                if (name in needed)
+                    print name
+        }' | sort
 }
 
-# Remove members from $work/lib.a; $work/gone.names lists their symbols that other members still need.
-drop() {
-    (cd "$work" && ar x lib.a && ar d lib.a "$@") 2> "$work/log" || return 1
-    (cd "$work" && symbols --defined-only "$@") > "$work/gone.defined"
-    symbols --undefined-only "$work/lib.a" > "$work/wanted"
-    comm -12 "$work/gone.defined" "$work/wanted" > "$work/gone.names"
-}
-
-stubs() {
+# What stands for members.  Nothing, if the library has none of these names.
+stubs() {  # MEMBER|MEMBER...
     echo 'static void never_called(void) { __builtin_trap(); }'
-    while read -r name; do
-        echo "void $name(void) __attribute__((alias(\"never_called\")));"
-    done < "$work/gone.names"
+    wanted_of "$1" | while read -r name; do
+        echo "void $name(void) __attribute__((weak, alias(\"never_called\")));"
+    done
 }
 
-add() {  # CFLAGS... -- reads C on standard input
-    cat > "$work/imgbox-slim.c"
-    "$@" -w -O2 -fno-builtin -fno-asynchronous-unwind-tables -ffunction-sections -c \
-        -o "$work/imgbox-slim.o" "$work/imgbox-slim.c" && (cd "$work" && ar r lib.a imgbox-slim.o 2> log)
+add() {  # SOURCE COMPILER...
+    source=$1
+    shift
+    "$@" -w -O2 -fno-builtin -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -c \
+        -o "$object" "$source" 2> "$work/log" || whole 'the object for its parts does not compile'
+}
+
+try() {  # PROGRAM WORDS COMPILER...
+    program=$here/$1 words=$2
+    shift 2
+    "$@" -static -o "$work/trial" "$program" "$object" "$folder/chk.o" "$copy" 2> "$work/log" ||
+        whole 'a trial does not link'
+    "$work/trial" 2> "$work/log" || whole 'a trial does not run here'
+    echo "$library: $words"
 }
 
 # zstd still decodes everything and encodes at its fast levels without these members: the
 # compressors of the higher levels, blocks of a target size, the formats before version 0.8.
 slim_zstd() {
-    drop zstd_lazy.o zstd_opt.o zstd_compress_superblock.o zstd_v05.o zstd_v06.o zstd_v07.o || return 1
-    { stubs; echo 'const int img_zstd_level_max = 3;'; } | add "$@" || return 1
-    "$@" -DLEVEL_MAX=3 -static -o "$work/trial" "$here/trial-zstd.c" "$work/lib.a" 2> "$work/log" &&
-        "$work/trial" || return 1
-    echo 'libzstd: slimmed to levels up to 3'
+    stubs 'zstd_(lazy|opt|compress_superblock|v05|v06|v07)[.]o' > "$work/stubs.c"
+    echo 'const int img_zstd_level_max = 3;' >> "$work/stubs.c"
+    add "$work/stubs.c" "$@"
+    try trial-zstd.c 'slimmed to levels up to 3' "$@" -DLEVEL_MAX=3
 }
 
 # zlib's CRC has tables for speed, but only gzip streams need it, and no image has any.  The replacement is correct.
 slim_zlib() {
-    drop crc32.o && [ "$(cat "$work/gone.names")" = crc32 ] || return 1
-    add "$@" < "$here/slim-crc32.c" || return 1
-    "$@" -static -o "$work/trial" "$here/trial-zlib.c" "$work/lib.a" 2> "$work/log" && "$work/trial" || return 1
-    echo 'libz: slimmed, a CRC without tables'
+    add "$here/slim-crc32.c" "$@"
+    try trial-zlib.c 'slimmed, a CRC without tables' "$@"
 }
 
 # Only the decoder of libbz2 is used.
 slim_bz2() {
-    drop compress.o blocksort.o || return 1
-    stubs | add "$@" || return 1
-    "$@" -static -o "$work/trial" "$here/trial-bzip2.c" "$work/lib.a" 2> "$work/log" && "$work/trial" || return 1
-    echo 'libbz2: slimmed to its decoder'
+    stubs '(compress|blocksort)[.]o' > "$work/stubs.c"
+    add "$work/stubs.c" "$@"
+    try trial-bzip2.c 'slimmed to its decoder' "$@"
 }
 
 # The texts that libargon2 makes of keys are not used.
 slim_argon2() {
-    drop encoding.o || return 1
-    stubs | add "$@" || return 1
-    "$@" -static -o "$work/trial" "$here/trial-argon2.c" "$work/lib.a" 2> "$work/log" && "$work/trial" || return 1
-    echo 'libargon2: slimmed, without texts'
+    stubs 'encoding[.]o' > "$work/stubs.c"
+    add "$work/stubs.c" "$@"
+    try trial-argon2.c 'slimmed, without texts' "$@"
 }
 
-# Archives that were made with glibc's headers may call functions that only glibc has.
-add_checked() {
-    nm -u "$work/lib.a" 2> "$work/log" | grep -q '_chk$' || return 0
-    "$@" -w -O2 -fno-builtin -fno-asynchronous-unwind-tables -ffunction-sections -U_FORTIFY_SOURCE -c \
-        -o "$work/imgbox-chk.o" "$here/slim-chk.c" && (cd "$work" && ar r lib.a imgbox-chk.o 2> log)
+# iSCSI over RDMA wants libraries that a self-contained file cannot have.
+slim_iscsi() {
+    add "$here/slim-iser.c" "$@"
+    echo "$library: without iSER"
 }
 
-strip_unwind() {
-    objcopy --remove-section .eh_frame --remove-section .note.gnu.property "$1" "$work/lib.a" 2> "$work/log"
+mkdir -p "$folder"
+"$objcopy" --remove-section .eh_frame --remove-section .note.gnu.property "$archive" "$copy" 2> "$work/log" || {
+    cp "$archive" "$copy"
+    echo "$library: with unwind tables (no objcopy)"
 }
-
-strip_unwind "$archive" || whole 'no objcopy'
-add_checked "$@" || whole 'not to be completed'
-cp "$work/lib.a" "$work/all.a"
 case $library in
-    libzstd) slim_zstd "$@" || whole 'of another layout' ;;
-    libz) slim_zlib "$@" || whole 'of another layout' ;;
-    libbz2) slim_bz2 "$@" || whole 'of another layout' ;;
-    libargon2) slim_argon2 "$@" || whole 'of another layout' ;;
+    libzstd) slim_zstd "$@" ;;
+    libz) slim_zlib "$@" ;;
+    libbz2) slim_bz2 "$@" ;;
+    libargon2) slim_argon2 "$@" ;;
+    libiscsi) slim_iscsi "$@" ;;
     *) echo "$library: whole, without unwind tables" ;;
 esac
-mv "$work/lib.a" "$result"

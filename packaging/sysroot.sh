@@ -4,10 +4,13 @@
 # Prints what it did to each archive.
 #
 # usage: sysroot.sh DIR COMPILER...
+#
+# DIR/lib/*.o are objects to link before the archives.
 set -eu
 dir=$1
 shift
-multiarch=$(cc -print-multiarch 2>/dev/null || true)
+here=$(dirname "$0")
+multiarch=$("$1" -print-multiarch 2> /dev/null || true)
 mkdir -p "$dir/include" "$dir/lib"
 for name in linux asm asm-generic mtd zlib.h zconf.h zstd.h zstd_errors.h libdeflate.h \
         bzlib.h lzma.h lzma nettle argon2.h; do
@@ -18,10 +21,12 @@ for name in linux asm asm-generic mtd zlib.h zconf.h zstd.h zstd_errors.h libdef
         fi
     done
 done
+# Archives that were made with glibc's headers may call functions that only glibc has.
+"$@" -w -O2 -fno-builtin -fno-asynchronous-unwind-tables -ffunction-sections -U_FORTIFY_SOURCE -c \
+    -o "$dir/lib/chk.o" "$here/slim-chk.c"
 for name in z zstd deflate bz2 lzma nettle argon2; do
-    archive=$(cc -print-file-name="lib$name.a")
+    archive=$("$1" -print-file-name="lib$name.a")
     if [ -e "$archive" ]; then
-        rm -f "$dir/lib/lib$name.a"
-        sh "$(dirname "$0")/slim.sh" "lib$name" "$archive" "$dir/lib/lib$name.a" "$@" -isystem "$dir/include"
+        sh "$here/slim.sh" "lib$name" "$archive" "$dir/lib" "$@" -isystem "$dir/include"
     fi
 done
