@@ -125,6 +125,7 @@ check_file() {
     done < "$file"
 }
 
+names="$names sources"
 for driver in ${DRIVERS-}; do
     names="$names driver.$driver"
 done
@@ -189,8 +190,28 @@ usual_way() {
 }
 
 variables=''
+# Libraries that the static build makes for itself: see network.config.
+sources=$(choice sources)
+if [ "$sources" = on ] && [ -z "$static" ]; then
+    echo 'config: sources=on needs musl-gcc' >&2
+    exit 1
+fi
+add_built_packages() {
+    if ! built_libs=$(sh packaging/network.sh libs "$driver"); then
+        echo "config: driver.$driver is asked for, but sources=on has no $packages" >&2
+        exit 1
+    fi
+    note=" ($packages, in the static file only)"
+    variables="$variables
+DRIVER_LIBS_$driver := $built_libs"
+}
+
 # The libraries of $driver, for the makefile.
 add_packages() {
+    if [ "$sources" = on ]; then
+        add_built_packages
+        return
+    fi
     if ! exists "$packages"; then
         echo "config: driver.$driver is asked for, but pkg-config does not find $packages" >&2
         exit 1
@@ -246,5 +267,6 @@ DL_LIBS := $dl
 DRIVERS_OFF := $off
 DRIVERS_IN_MODULES := $modules
 DRIVERS_NOT_STATIC := $not_static
-STATIC_CC := $static$variables
+STATIC_CC := $static
+STATIC_SOURCES := $(echo "$sources" | grep -x on)$variables
 EOF

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 # Install what imgbox needs from the distribution's packages, as root.
 #
-# usage: install-deps.sh build | test [--no-peers]
+# usage: install-deps.sh build | network | test [--no-peers]
 #
 # build: the compilers and libraries of `make` and `make static`.
+# network: also what `make static CONFIG=packaging/network.config` needs to build libraries from source, on Debian 12.
 # test:  also the tools that the tests run, and the reference tools (peers.sh), unless --no-peers is given.  On Debian 12
 #        these come from the suite of backports, which is added to the sources of apt.
 # Safe to run again: it asks the archive only for packages that are missing.
@@ -15,11 +16,12 @@
 set -eu
 
 # The packages of a manager.  a|b: the first that the release has.
-list() {  # manager, build or test
+list() {  # manager, build, network or test
     case $1-$2 in
     apt-build) echo 'gcc make pkg-config libc6-dev zlib1g-dev libdeflate-dev libzstd-dev libbz2-dev liblzma-dev nettle-dev
               libargon2-dev libgnutls28-dev libnbd-dev libcurl4-gnutls-dev libssh-dev libnfs-dev libiscsi-dev
               musl-tools linux-libc-dev e2fsprogs' ;;
+    apt-network) echo 'libgmp-dev dpkg-dev debian-archive-keyring' ;;
     apt-test) echo 'bats shellcheck clang libclang-rt-19-dev|libclang-rt-18-dev|libclang-rt-14-dev python3 mount util-linux
               strace btrfs-progs 7zip cryptsetup-bin openssl libvmdk-utils bximage libvhdi-utils dmg2img cloop-utils
               python3-libqcow gnutls-bin procps nbdkit libnbd-bin python3-libnbd nbd-client nginx-light|nginx vsftpd
@@ -44,7 +46,7 @@ list() {  # manager, build or test
 }
 
 usage() {
-    echo "usage: $0 build | test [--no-peers]" >&2
+    echo "usage: $0 build | network | test [--no-peers]" >&2
     exit 2
 }
 
@@ -103,13 +105,14 @@ add_pacman() { pacman -S --noconfirm --needed "$@" > /dev/null; }
 peers=1
 [ "${2-}" != --no-peers ] || peers=
 case $#,${1-},${2-} in
-    1,build, | 1,test, | 2,test,--no-peers) ;;
+    1,build, | 1,network, | 1,test, | 2,test,--no-peers) ;;
     *) usage ;;
 esac
 kind=$(manager)
 kind=${kind%-get}
 packages=$(list "$kind" build)
-[ "$1" = build ] || packages="$packages $(list "$kind" test)"
+[ "$1" = build ] || packages="$packages $(list "$kind" network)"
+[ "$1" != test ] || packages="$packages $(list "$kind" test)"
 
 # Is one of a|b|c installed?
 satisfied() {

@@ -27,6 +27,8 @@ function part(file,    name) {
     if (file ~ /liblzma\.a/) return "liblzma"
     if (file ~ /libnettle\.a/) return "nettle"
     if (file ~ /libargon2\.a/) return "libargon2"
+    if (match(file, /lib(curl|gnutls|hogweed|gmp|nbd|nfs|iscsi)\.a/))
+        return substr(file, RSTART, RLENGTH - 2)
     if (file ~ /\/(applets|compat)\//) return "applets"
     if (file ~ /\/obj\/gen\/|libimg\//) return "libimg"
     return "C library"

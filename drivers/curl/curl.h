@@ -128,6 +128,11 @@ struct curl_request {
 /* Afterwards c->problem has the words for an error. */
 enum curl_outcome curl_request_run(struct curl_connection *c, struct curl_request *request);
 
+/* ---- authorities.c ---------------------------------------------------------------------------- */
+
+/* The file of the authorities that a server's certificate is checked against.  NULL: libcurl knows it. */
+const char *curl_authorities(void);
+
 /* ---- retry.c -------------------------------------------------------------------------------------- */
 
 /* Runs a request at the kept place, and again after passing faults, each time for what has not come.  `address` is set

@@ -243,6 +243,16 @@ static enum curl_outcome outcome(struct curl_request *r, CURLcode code)
     return CURL_DONE;
 }
 
+/* What is wrong, where libcurl has written nothing of its own. */
+static void describe(struct curl_connection *c, CURLcode code)
+{
+    if (code == CURLE_SSL_CACERT_BADFILE && curl_authorities())
+        snprintf(c->problem, sizeof c->problem, "Cannot read the certificates of authorities in '%s'; "
+                 "SSL_CERT_FILE names another file", curl_authorities());
+    else if (!*c->problem)
+        snprintf(c->problem, sizeof c->problem, "%s", curl_easy_strerror(code));
+}
+
 enum curl_outcome curl_request_run(struct curl_connection *c, struct curl_request *request)
 {
     enum curl_outcome result;
@@ -252,8 +262,8 @@ enum curl_outcome curl_request_run(struct curl_connection *c, struct curl_reques
     if (curl_multi_add_handle(c->multi, c->easy) != CURLM_OK)
         return CURL_FAILED;
     code = drive(c, request);
-    if (code != CURLE_OK && !*c->problem)
-        snprintf(c->problem, sizeof c->problem, "%s", curl_easy_strerror(code));
+    if (code != CURLE_OK)
+        describe(c, code);
     result = outcome(request, code);
     curl_multi_remove_handle(c->multi, c->easy);
     return result;
@@ -284,6 +294,8 @@ static void set_constants(struct curl_connection *c, const struct curl_source *s
         /* Some TLS libraries read all certificates of the system for each connection, even for nothing. */
         curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
         curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    } else if (curl_authorities()) {
+        curl_easy_setopt(easy, CURLOPT_CAINFO, curl_authorities());
     }
     if (source->timeout) {
         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)source->timeout);

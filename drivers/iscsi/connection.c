@@ -119,7 +119,8 @@ static int set_up(struct iscsi_connection *c, struct img_error *err)
     c->context = iscsi_create_context(target->initiator);
     if (!c->context)
         return img_error_set(err, ENOMEM, "iSCSI: Failed to create iSCSI context.");
-    if (iscsi_init_transport(c->context, target->transport) != 0)
+    /* (libiscsi keeps to TCP, and says so only in its text, if iSER cannot be set up) */
+    if (iscsi_init_transport(c->context, target->transport) != 0 || *iscsi_get_error(c->context))
         return img_error_set(err, EINVAL, "libiscsi cannot use iSER: %s", iscsi_get_error(c->context));
     if (iscsi_set_targetname(c->context, target->name) != 0)
         return img_error_set(err, EINVAL, "iSCSI: Failed to set target name.");
