@@ -84,7 +84,7 @@ library nettle nettle HAVE_NETTLE 'encryption: luks, encrypted qcow2 and qcow, e
 library argon2 libargon2 HAVE_ARGON2 'luks version 2: key slots with Argon2'
 library xz liblzma HAVE_LZMA 'xz files; dmg: chunks of ULMO images'
 plain_library bzip2 bzlib.h BZ2_bzlibVersion bz2 HAVE_BZIP2 'bzip2 files; dmg: chunks of UDBZ images'
-# In the C library; the tables of the encodings are a tenth of the static file.
+# In the C library; the static file has tables of its own.
 c_library iconv 'iconv_close(iconv_open("UTF-8", "GBK"))' HAVE_ICONV 'vmdk: names of files that are not in UTF-8'
 
 # ---- Is each line of the file a choice?

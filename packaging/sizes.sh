@@ -29,6 +29,7 @@ function part(file,    name) {
     if (file ~ /libargon2\.a/) return "libargon2"
     if (match(file, /lib(curl|gnutls|hogweed|gmp|nbd|nfs|iscsi)\.a/))
         return substr(file, RSTART, RLENGTH - 2)
+    if (file ~ /\/gen\/code-pages/) return "code pages"
     if (file ~ /\/(applets|compat)\//) return "applets"
     if (file ~ /\/obj\/gen\/|libimg\//) return "libimg"
     return "C library"

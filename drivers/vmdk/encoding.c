@@ -7,7 +7,7 @@
 #include "../../libimg/util/strbuf.h"
 #include "../../libimg/util/utf16.h"
 #include "../../libimg/util/utf8.h"
-#ifdef HAVE_ICONV
+#if defined HAVE_ICONV && !defined IMG_CODE_PAGES
 #include <iconv.h>
 #endif
 #include <string.h>
@@ -39,7 +39,14 @@ static bool is_ascii(const char *name)
     return !*name;
 }
 
-#ifdef HAVE_ICONV
+#ifdef IMG_CODE_PAGES
+
+static int from_encoding(const char *encoding, const char *name, char **converted)
+{
+    return vmdk_from_code_page(encoding, name, converted);
+}
+
+#elif defined HAVE_ICONV
 
 /* The whole name, and then what the converter has kept for its end. */
 static bool run(iconv_t how, char *name, char *to, size_t room)

@@ -153,6 +153,10 @@ struct vmdk_line {                      /* RW 4192256 SPARSE "test-s001.vmdk" 0 
 /* Take the next line of an extent, or the next that is not understood; false: none. */
 bool vmdk_next_line(struct vmdk_lines *lines, struct vmdk_line *line);
 
+/* code-page.c: in a build with tables of its own */
+/* -ENOTSUP, -EILSEQ: the encoding is unknown, or the name is not in it.  The caller frees the name in UTF-8. */
+int vmdk_from_code_page(const char *encoding, const char *name, char **converted);
+
 /* encoding.c */
 /* Make it UTF-8 without a byte order mark.  *foreign: it was UTF-16.  -EILSEQ: it is damaged. */
 int vmdk_plain_text(char **text, size_t length, bool *foreign);

@@ -97,6 +97,15 @@ static struct workspace *workspace(void)
 }
 #endif
 
+#if defined IMG_SELF_CONTAINED && defined HAVE_LIBDEFLATE && defined HAVE_LZMA
+/* In place of liblzma's own, which has tables beside those of libdeflate, and is slower.  (Weak: where a whole liblzma is
+ * linked after all, that is as well.) */
+__attribute__((weak)) uint32_t lzma_crc32(const uint8_t *bytes, size_t length, uint32_t sum)
+{
+    return libdeflate_crc32(sum, bytes, length);
+}
+#endif
+
 /* ---- Deflate ---------------------------------------------------------------------------- */
 
 #ifdef HAVE_ZLIB

@@ -80,13 +80,13 @@ END
     wait_until listens "$HTTPS"
 }
 
-@test "network: needs no library, and has at most 3.65 MB stripped" {
+@test "network: needs no library, and has at most 3.55 MB stripped" {
     if ldd "$static" > "$OUT" 2>&1; then
         has "$OUT" 'statically linked'
     fi
     cp "$static" s
     strip s
-    [ "$(stat -c %s s)" -le 3650000 ]
+    [ "$(stat -c %s s)" -le 3550000 ]
 }
 
 @test "network: the link map tells what each library adds" {
