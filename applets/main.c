@@ -6,6 +6,7 @@
  */
 #include "complete.h"
 #include "face.h"
+#include "version.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +54,17 @@ static int run_applet(const struct applet *applet, const char *called, int argc,
     return status;
 }
 
+/* A tool under its own name has --version; as a command of qemu-img it has not.  (serve has an option of its own.) */
+static int run_tool(const struct applet *applet, const char *called, int argc, char **argv)
+{
+    if (argc != 2 || strcmp(argv[1], "--version") != 0)
+        return run_applet(applet, called, argc, argv);
+    CLEANUP_FREE char *name = app_asprintf("img-%s", applet->name);
+
+    app_print_version(name);
+    return 0;
+}
+
 static void set_up(const char *name)
 {
     app_name = name;
@@ -87,7 +99,7 @@ int main(int argc, char **argv)
     set_up(base_name(argv[0]));
     if (argc > 1 && !strcmp(argv[1], "--complete"))
         return app_finish(app_complete_tool(argc, argv, &IMGBOX_SINGLE));
-    return app_finish(run_applet(&IMGBOX_SINGLE, argv[0], argc, argv));
+    return app_finish(run_tool(&IMGBOX_SINGLE, argv[0], argc, argv));
 }
 
 #else
@@ -239,7 +251,7 @@ static void help(FILE *stream)
             "       imgbox --list                  print the names of all links\n"
             "       imgbox --install [-s] DIR      create the links in DIR (-s: symbolic)\n"
             "       imgbox --help | --version\n\n"
-            "If called as img-TOOL, qemu-img or qemu-nbd, it runs as that program.\n\nTools:\n", IMGBOX_VERSION);
+            "If called as img-TOOL, qemu-img or qemu-nbd, it runs as that program.\n\nTools:\n", app_version);
     for (size_t i = 0; applets[i]; i++)
         fprintf(stream, "  %-10s %s\n", applets[i]->name, applets[i]->title);
 }
@@ -291,7 +303,7 @@ static int imgbox(int argc, char **argv)
         return 0;
     }
     if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
-        printf("imgbox %s\n", IMGBOX_VERSION);
+        app_print_version("imgbox");
         return 0;
     }
     if (!strcmp(word, "help"))
@@ -309,7 +321,7 @@ static int imgbox(int argc, char **argv)
     if (applet) {
         CLEANUP_FREE char *called = app_asprintf("%s %s", argv[0], word);
 
-        return run_applet(applet, called, argc - 1, argv + 1);
+        return run_tool(applet, called, argc - 1, argv + 1);
     }
     tool_not_found(argv[0], word);
     return 1;
@@ -324,7 +336,7 @@ static int dispatch(const char *name, int argc, char **argv)
         return command->main(argc, argv, run_applet);
     applet = strncmp(name, "img-", 4) ? NULL : find_applet(name + 4);
     if (applet)
-        return run_applet(applet, argv[0], argc, argv);
+        return run_tool(applet, argv[0], argc, argv);
     return imgbox(argc, argv);
 }
 

@@ -5,6 +5,7 @@
  */
 #include "complete.h"
 #include "face.h"
+#include "version.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@ static void print_version(void)
 {
     printf("qemu-img version %s (imgbox %s)\n"
            "An independent implementation under the MIT licence\n",
-           compat_profile() < COMPAT_10_0 ? "7.2.22" : "10.0.2", IMGBOX_VERSION);
+           compat_profile() < COMPAT_10_0 ? "7.2.22" : "10.0.2", app_version);
 }
 
 static int by_name(const void *a, const void *b)

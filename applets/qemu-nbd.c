@@ -3,6 +3,7 @@
 #include "complete.h"
 #include "face.h"
 #include "serve.h"
+#include "version.h"
 
 #include <stdio.h>
 
@@ -81,7 +82,7 @@ void serve_nbd_help(const char *called)
 void serve_nbd_version(void)
 {
     printf("qemu-nbd version %s (imgbox %s)\nAn independent implementation under the MIT licence\n",
-           compat_profile() < COMPAT_10_0 ? "7.2.22" : "10.0.2", IMGBOX_VERSION);
+           compat_profile() < COMPAT_10_0 ? "7.2.22" : "10.0.2", app_version);
 }
 
 int app_qemu_nbd(int argc, char **argv, app_run_fn *run)

@@ -2,6 +2,7 @@
 /* serve-options.c - the command line of img-serve and qemu-nbd. */
 #include "face.h"
 #include "serve.h"
+#include "version.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -281,7 +282,7 @@ static void answer_and_exit(const struct serve *s, int letter)
     else if (letter == 'V' && s->nbd)
         serve_nbd_version();
     else if (letter == 'V')
-        printf("%s (imgbox %s)\n", app_name, IMGBOX_VERSION);
+        app_print_version(app_name);
     else if (traced == APP_TRACE_GOOD)
         return;
     exit(app_finish(traced == APP_TRACE_BAD));

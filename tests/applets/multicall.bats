@@ -88,6 +88,41 @@ the_six='check compare convert create info map'
     cmd 0 "$IMGBOX" --help
 }
 
+@test "multicall: the version of a tool, with what is built in on a second line" {
+    beyond
+    version=$(sed -n 's/^## \([0-9.]*\) (.*/\1/p' "$ROOT/docs/changelog.md" | head -n 1)
+    cmd 0 "$IMGBOX" --version
+    [ "$(head -n 1 "$OUT")" = "imgbox $version" ]
+    [[ $(sed -n 2p "$OUT") == 'Built with '*libdeflate* ]]
+    ln -s "$IMGBOX" img-info
+    cmd 0 ./img-info --version
+    [ "$(head -n 1 "$OUT")" = "img-info (imgbox $version)" ]
+    cmd 0 "$IMGBOX" info --version
+    [ "$(head -n 1 "$OUT")" = "img-info (imgbox $version)" ]
+    has "$OUT" '^Built with '
+    # qemu-img has it at the front only, as callers parse it
+    img 0 --version
+    [[ $(head -n 1 "$OUT") =~ ^qemu-img\ version\ [0-9.]+\ \(imgbox ]]
+    [ "$(grep -c Built "$OUT")" -eq 0 ]
+    img 1 info --version
+    err "qemu-img info: unrecognized option '--version'" "Try 'qemu-img info --help' for more info"
+}
+
+@test "multicall: the address for faults is that of who builds it" {
+    beyond
+    sh "$ROOT/packaging/built.sh" "$BUILD/config.mk" 1.0 static 'https://example.org/"x"' '' 'nbd' > version.c
+    cat > main.c << 'END'
+#include <stdio.h>
+extern const char app_version[], app_built[], app_bugs[];
+int main(void) { printf("%s\n%s\n%s\n", app_version, app_built, app_bugs); return 0; }
+END
+    cc -I"$ROOT" version.c main.c -o main
+    cmd 0 ./main
+    [ "$(sed -n 1p "$OUT")" = 1.0 ]
+    [[ $(sed -n 2p "$OUT") == with*'; without '*'driver nbd; static' ]]
+    [ "$(sed -n 3p "$OUT")" = 'https://example.org/"x"' ]
+}
+
 @test "multicall: imgbox --list" {
     beyond
     cmd 0 "$IMGBOX" --list
