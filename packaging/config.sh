@@ -25,7 +25,7 @@ choice() {
     echo "${chosen:-auto}"
 }
 
-cflags='' libs='' found='' names=''
+cflags='' libs='' found='' names='' requires='' plain=''
 # Is the library enabled, and does the command find it?  Prints the reason if not.
 taken() {  # name, what it is for, what is said to be missing, command...
     want=$(choice "$1") name=$1 about=$2 missing=$3
@@ -49,6 +49,7 @@ library() {  # name, pkg-config module, macro, what it is for
     cflags="$cflags -D$3 $("$pkg" --cflags "$2")"
     libs="$libs $("$pkg" --libs "$2")"
     found="$found $1"
+    requires="$requires${requires:+, }$2"
     echo "# $1: yes, $("$pkg" --modversion "$2") ($4)"
 }
 
@@ -57,6 +58,7 @@ plain_library() {  # name, header, function, library, macro, what it is for
     taken "$1" "$6" "$2 and -l$4 are not found" links "$2" "$3" "$4" || return 0
     cflags="$cflags -D$5"
     libs="$libs -l$4"
+    plain="$plain -l$4"
     found="$found $1"
     echo "# $1: yes ($6)"
 }
@@ -242,6 +244,7 @@ for driver in ${DRIVERS-}; do
     fi
     if [ "$how" != off ] && [ -n "$packages" ]; then
         add_packages
+        [ "$how" = module ] || requires="$requires${requires:+, }$packages"
     fi
     case $how in
     off)
@@ -263,6 +266,8 @@ dl=-ldl
 cat <<EOF
 CONFIG_CFLAGS := $cflags
 CONFIG_LIBS := $libs
+CONFIG_REQUIRES := $requires
+CONFIG_PLAIN_LIBS := $plain
 DL_LIBS := $dl
 DRIVERS_OFF := $off
 DRIVERS_IN_MODULES := $modules
