@@ -21,7 +21,7 @@ zsh=$DESTDIR$PREFIX/share/zsh/site-functions
 fish=$DESTDIR$PREFIX/share/fish/vendor_completions.d
 
 strip_it() {  # file, option...
-    [ "$INSTALL_STRIP" != yes ] || ${STRIP:-strip} "$@"
+    [ "$INSTALL_STRIP" != yes ] || $STRIP "$@"
 }
 
 # An executable or a module under its name.
@@ -136,10 +136,11 @@ put_completion() {
             put_link imgbox "$bash/$name"
         done
     fi
-    if [ -e packaging/completions/_imgbox ]; then
+    for file in packaging/completions/_imgbox packaging/completions/imgbox.zsh; do
+        [ -e "$file" ] || continue
         install -d "$zsh"
-        put_file packaging/completions/_imgbox "$zsh/_imgbox"
-    fi
+        put_file "$file" "$zsh/_imgbox"
+    done
     if [ -e packaging/completions/imgbox.fish ]; then
         install -d "$fish"
         put_file packaging/completions/imgbox.fish "$fish/imgbox.fish"

@@ -351,7 +351,8 @@ FNR == 1 {
         in_place = "PARTS"
 }
 
-comment || /^<!--/ {
+# (the mark of an example, for the tests, is one, too)
+comment || /^ *<!--/ {
     if (match($0, /^<!-- manual: [^:]*: .* -->/)) {
         said_name = $0
         sub(/^<!-- manual: [^:]*: /, "", said_name)

@@ -91,3 +91,31 @@ short_options() {
         has "$ERR" "^hint: did you mean '$right'\\?$"
     done < pairs.txt
 }
+
+@test "docs: no link leads nowhere" {
+    beyond
+    cmd 0 python3 "$ROOT/tests/links.py" "$ROOT/README.md" "$ROOT"/docs/*.md "$ROOT"/docs/*/*.md
+    silent
+    # (it would find them)
+    # shellcheck disable=SC2016
+    printf '# A title\n[a](#a-title) [b](#b) [c](nosuch.md) `[d](e)`\n' > page.md
+    cmd 1 python3 "$ROOT/tests/links.py" page.md
+    out 'page.md:2: there is no heading #b' 'page.md:2: there is no nosuch.md'
+}
+
+@test "docs: the pages of the commands have their options, and all tools" {
+    beyond
+    cmd 0 "$IMGBOX" qemu-img --help
+    sed '/^Commands/,$d' "$OUT" | long_options - > help.txt
+    sed -n '/^## Options/,/^## /p' "$ROOT/docs/qemu-img.md" | grep '^|' | long_options - | diff help.txt -
+    cmd 0 "$IMGBOX" --help
+    sed '/^Tools:/,$d' "$OUT" | long_options - > help.txt
+    sed -n '/^## Options/,/^## /p' "$ROOT/docs/imgbox.md" | grep '^|' | long_options - > page.txt
+    [ -z "$(comm -23 help.txt page.txt)" ]
+    for page in qemu-img imgbox; do
+        for tool in "$ROOT"/applets/img-*.c; do
+            tool=${tool##*/img-}
+            grep -q "^| .${tool%.c}. |.*(applets/${tool%.c}.md)" "$ROOT/docs/$page.md" || { echo "$page: $tool"; false; }
+        done
+    done
+}

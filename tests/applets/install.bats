@@ -39,6 +39,8 @@ all_gone() {
         IMGBOX_MODULES=root/usr/lib/imgbox cmd 0 root/usr/bin/img-info blkdebug::a.raw
     fi
     [ -s root/usr/share/bash-completion/completions/qemu-img ]
+    # Links of the documents lead to documents that are installed, too.
+    cmd 0 python3 "$ROOT/tests/links.py" root/usr/share/doc/imgbox/README.md root/usr/share/doc/imgbox/docs/{*,*/*}.md
     making uninstall
     all_gone
     making install INSTALL_STRIP=no QEMU_IMG=no

@@ -3,6 +3,7 @@
 # iscsi: a disk of an iSCSI target.  The target is tgt's, and for faults tests/interop/lib/iscsi_target.py.
 
 load ../helper
+load ../examples
 load ../nbd
 
 # The disks of the target "a", all of 16 MiB.
@@ -647,4 +648,13 @@ own() {
     kill -KILL "$OWN"
     [ "$got" -eq 0 ] || { cat log; return 1; }
     cmp disk own.disk
+}
+
+@test "the examples of the page" {
+    fresh $THICK
+    make_world
+    printf secretsecret12 > "$BATS_FILE_TMPDIR/example-files/pw.txt"
+    fresh_folder
+    examples_of docs/drivers/iscsi.md "s|=server:3260|=127.0.0.1:$PORT|; s|//server/|//127.0.0.1:$PORT/|
+        s|example:disk/1|example:a/$THICK|; s|example:disk|example:chap|"
 }

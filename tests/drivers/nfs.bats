@@ -3,6 +3,7 @@
 # nfs: a file on an NFS server.  The server is nfs-ganesha; one that lies is in interop/lib/nfs_server.py.
 
 load ../helper
+load ../examples
 load ../nfs
 
 setup_file() {
@@ -367,4 +368,17 @@ writes_lies() {
     beyond
     tell writes_lies
     lying writes_lies
+}
+
+@test "the examples of the page" {
+    make_world
+    fresh_folder
+    mkdir images
+    chmod 777 images
+    cp "$BATS_FILE_TMPDIR/example-files/disk.raw" images/disk.img
+    # shellcheck disable=SC2034
+    EXAMPLE_IN=(nsenter -t "$(< "$RIG/world")" -n --)
+    examples_of docs/drivers/nfs.md "s|//server/srv|//127.0.0.1$PWD|"
+    img 0 check images/new.qcow2
+    [ "$(stat -c %u images/new.qcow2)" -eq 107 ]
 }

@@ -3,6 +3,7 @@
 # ssh: a file on a server that runs SFTP.  The server is OpenSSH's.
 
 load ../helper
+load ../examples
 load ../nbd
 load ../ssh
 
@@ -425,4 +426,16 @@ stop_in_the_middle() {
     stop_in_the_middle STOP -w
     stop_in_the_middle KILL
     stop_in_the_middle KILL -w
+}
+
+@test "the examples of the page" {
+    make_world
+    fresh_folder
+    mkdir srv
+    cp "$BATS_FILE_TMPDIR/example-files/disk.raw" srv/disk.img
+    # shellcheck disable=SC2016,SC2034
+    EXAMPLE_IN=(unshare -m sh -c 'mount --bind "$RIG/home" /root && exec "$@"' sh)
+    examples_of docs/drivers/ssh.md "s|user@server(.*disk.img)|root@server\\1?host_key_check=no|
+        s|ssh://server|ssh://root@server|; s|@server|@127.0.0.1:$PORT$PWD|; s|06766e53\\.\\.\\.|$(print_of)|"
+    img 0 check srv/new.qcow2
 }
