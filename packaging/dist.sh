@@ -17,6 +17,10 @@ folder=$(cd "$folder" && pwd)
 work=$(mktemp -d "$folder/dist.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 git archive --prefix="$name/" HEAD | tar -C "$work" -x
+day=$(LC_ALL=C date -u -d "$date" '+%a %b %d %Y')
+for file in rpm/imgbox.spec alpine/APKBUILD arch/PKGBUILD nix/default.nix; do
+    sed -i -e "s/@VERSION@/$2/" -e "s/@DAY@/$day/" "$work/$name/packaging/$file"
+done
 sh "$work/$name/packaging/manual/make.sh" "$work/$name/docs/man" "$2" "$date"
 tar -C "$work" --sort=name --format=ustar --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w \
     --mtime="@$(git log -1 --format=%ct)" -c "$name" | gzip -n -9 > "$folder/$name.tar.gz.new"
