@@ -1,0 +1,137 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# What packaging/ has for other systems: a container image, initramfs images, packages.  Those that must be built and
+# installed in a system of their own are left to `make check-long`.
+
+load ../helper
+
+static=$BUILD/static/imgbox
+
+setup() {
+    beyond
+    no_asan
+    fresh_folder
+    unset MAKEFLAGS MAKELEVEL MFLAGS
+}
+
+long() {
+    [ "${TIMES:-1}" -ge 2 ] || skip 'left to make check-long'
+}
+
+# with COMMAND...: it is there, or the test is skipped
+with() {
+    for name; do command -v "$name" > /dev/null || skip "no $name"; done
+}
+
+# committed: a clone of this project with all that is not committed yet
+committed() {
+    git clone -q "$ROOT" clone 2> /dev/null || skip 'this is no clone'
+    (cd "$ROOT" && git ls-files -z --cached --others --exclude-standard --deduplicate |
+        while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done |
+        tar -c --null -T -) | tar -x -C clone
+    git -C clone add -A
+    git -C clone -c user.name=test -c user.email=test@example.org commit -q -m test --allow-empty
+}
+
+@test "container: what the recipe puts together works with nothing else" {
+    need_root
+    [ -x "$static" ] || skip 'no static build'
+    local recipe=$ROOT/packaging/container/Dockerfile
+    sed '1,/^FROM scratch/d' "$recipe" > last
+    mkdir -p root/bin root/work
+    # COPY and RUN, as a builder does them
+    [ "$(grep '^COPY' last)" = 'COPY --from=build /src/build/static/imgbox /bin/imgbox' ]
+    cp "$static" root/bin/imgbox
+    python3 -c '
+import json, shlex, sys
+for line in open(sys.argv[1]):
+    if line.startswith("RUN "):
+        print(shlex.join(json.loads(line[4:])))' last > run
+    [ -s run ]
+    while read -r -a words; do chroot root "${words[@]}" < /dev/null; done < run
+    head -c 1M /dev/urandom > root/work/disk.raw
+    grep -q '^ENTRYPOINT \["/bin/qemu-img"\]$' last
+    (cd root/work && chroot .. /bin/qemu-img convert -O qcow2 /work/disk.raw /work/disk.qcow2)
+    img 0 compare root/work/disk.raw root/work/disk.qcow2
+}
+
+@test "initramfs: busybox and imgbox in a machine" {
+    [ -x "$static" ] || skip 'no static build'
+    with qemu-system-x86_64
+    local kernel=${PEERS:-/opt/peers}/lio/vmlinuz box
+    [ -e "$kernel" ] || skip 'no kernel: packaging/lio.sh'
+    box=$(command -v busybox) && ! ldd "$box" > /dev/null 2>&1 || skip 'no static busybox'
+    head -c 3M /dev/urandom > disk.raw
+    truncate -s 20M disk.raw
+    cat > script << 'EOF'
+qemu-img convert -c -O qcow2 /disk.raw /disk.qcow2 && qemu-img check -q /disk.qcow2 && img-digest /disk.qcow2
+EOF
+    sh "$ROOT/packaging/initramfs/make.sh" initrd "$box" "$static" script disk.raw
+    timeout 300 qemu-system-x86_64 -accel tcg -cpu max -m 512 -nodefaults -no-user-config -display none -no-reboot \
+        -kernel "$kernel" -initrd initrd -append 'console=ttyS0 quiet panic=-1' -serial stdio < /dev/null > console
+    tr -d '\r' < console | grep -q "^$(sha256sum < disk.raw | cut -d ' ' -f 1)  /disk.qcow2$"
+}
+
+# in_system COMMAND: in the chroot `system`
+in_system() {
+    chroot system /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive \
+        sh -e -c "$1" < /dev/null
+}
+
+@test "Debian: packages are built, and installed beside qemu-utils and in its place" {
+    long
+    need_root
+    with debootstrap dpkg-buildpackage dh lintian lowdown
+    committed
+    make -s -C clone deb > deb.log 2>&1
+    lintian clone/build/deb/*.changes > lint 2>&1 || true
+    [ -s lint ]
+    [ "$(grep -c '^E:' lint)" -eq 0 ]
+    debootstrap --variant=minbase --include=ca-certificates bookworm system > system.log 2>&1 || skip 'no archive'
+    cp clone/build/deb/*.deb system/root/
+    rm system/root/*-dbgsym_*
+    in_system 'apt-get -q update && apt-get install -y -q --no-install-recommends qemu-utils' > apt.log 2>&1
+    in_system 'qemu-img --version' > before
+    in_system 'apt-get install -y -q --no-install-recommends /root/*.deb' >> apt.log 2>&1
+    in_system 'qemu-img --version; qemu-img.qemu-utils --version; imgbox-static --list | head -n 1' > both
+    grep -q 'imgbox' both
+    grep -q -F -x "$(head -n 1 before)" both
+    in_system 'cd /root && truncate -s 1M a && qemu-img convert -O qcow2 a b && qemu-img.qemu-utils check b'
+    in_system 'qemu-img info nbd://127.0.0.1:1/x 2>&1' | grep -q 'Connection refused'
+    # the library
+    # shellcheck disable=SC2016
+    in_system 'apt-get install -y -q --no-install-recommends gcc pkg-config libc6-dev && cd /root &&
+        printf "%s\n" "#include <imgbox/img.h>" "int main(void) { return !img_driver_find(\"qcow2\"); }" > a.c &&
+        gcc a.c $(pkg-config --cflags --libs --static imgbox) -o a && ./a' >> apt.log 2>&1
+    # without us, what was there is back
+    in_system 'apt-get remove -y -q imgbox-qemu-img' >> apt.log 2>&1
+    in_system 'qemu-img --version' | cmp - before
+    # in its place: what needs qemu-utils has it
+    in_system 'apt-get install -y -q --no-install-recommends cloud-image-utils /root/imgbox-qemu-img_*.deb &&
+        apt-get remove -y -q qemu-utils && dpkg -s cloud-image-utils' >> apt.log 2>&1
+    in_system 'qemu-img --version' | grep -q imgbox
+    # the initramfs of the system
+    in_system 'apt-get install -y -q --no-install-recommends initramfs-tools' >> apt.log 2>&1
+    install -m 755 "$ROOT/packaging/initramfs-tools/imgbox" system/etc/initramfs-tools/hooks/
+    # shellcheck disable=SC2016
+    in_system 'v=6.1.0-1; mkdir -p /lib/modules/$v; touch /lib/modules/$v/modules.order /lib/modules/$v/modules.builtin
+        depmod $v; echo CONFIG_RD_GZIP=y > /boot/config-$v
+        mkinitramfs -o /root/initrd $v && lsinitramfs /root/initrd' > list 2>> apt.log
+    grep -q '^usr/bin/imgbox$' list
+    grep -q '^usr/bin/img-convert$' list
+}
+
+@test "RPM: packages are built, and have what they name" {
+    long
+    with rpmbuild lowdown
+    committed
+    make -s -C clone rpm RPM_FLAGS=--nodeps > rpm.log 2>&1
+    rpm -qlp clone/build/rpm/RPMS/*/imgbox-0*.rpm > list
+    grep -q '^/usr/bin/img-convert$' list
+    [ "$(grep -c 'qemu-img$' list)" -eq 0 ]
+    rpm -qlp clone/build/rpm/RPMS/noarch/imgbox-qemu-img-*.rpm | grep -q '^/usr/bin/qemu-img$'
+}
+
+@test "recipes for other systems are sound shell" {
+    for file in alpine/APKBUILD arch/PKGBUILD; do bash -n "$ROOT/packaging/$file"; done
+}
