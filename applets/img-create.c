@@ -26,6 +26,7 @@ struct request {
     struct app *app;
     const char *format, *name;
     const char *backing, *backing_format;   /* from -b and -F */
+    bool clones;                            /* the storage takes the backing file, and needs no format of it */
     const struct img_driver *driver;
     struct img_doc *options;        /* flat: those of -o, with -b, -F and SIZE added */
     bool want_help, unchecked, has_size;
@@ -111,7 +112,7 @@ static int check_backing(struct request *r, const char *backing, const char *for
         say_backing_failed(err, full);
         return rc;
     }
-    if (!format) {
+    if (!format && !r->clones) {
         rc = img_error_set(err, EINVAL, "Backing file specified without backing format");
         img_error_hint(err, "Detected format of %s.", img_driver_name(img_driver_of(image)));
         img_error_advise(err, "if that is right, add '-F %s'", img_driver_name(img_driver_of(image)));
@@ -128,8 +129,10 @@ static int check_backing(struct request *r, const char *backing, const char *for
 /* -b and -F override -o, in any order. */
 static int take_letters(struct request *r, struct img_error *err)
 {
-    bool possible = img_driver_can_back(r->driver);
+    bool possible;
 
+    r->clones = img_create_clones(r->driver, r->name);
+    possible = r->clones || img_driver_can_back(r->driver);
     if (r->backing && !possible)
         return img_error_set(err, ENOTSUP, "Backing file not supported for file format '%s'", r->format);
     if (r->backing_format && !possible)
@@ -155,7 +158,7 @@ static int settle_backing(struct request *r, struct img_error *err)
                              "Error: Trying to create an image with the same filename as the backing file");
     if (!r->unchecked)
         return check_backing(r, backing, format, err);
-    if (!format)
+    if (!format && !r->clones)
         return img_error_set(err, EINVAL, "Backing file specified without backing format");
     return 0;
 }

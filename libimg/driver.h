@@ -438,6 +438,8 @@ struct img_driver {
 /* The same for a driver whose work a library of libimg does, by its name in `make config`: without it the driver is left
  * out. */
 #define IMG_NEEDS(library) _Static_assert(sizeof(library), "")
+/* The same: the static file does not get the driver unless a configuration file asks for it, and `make config` says why. */
+#define IMG_NOT_STATIC(why) _Static_assert(sizeof(why), "")
 
 enum {
     IMG_CAN_BACK = 1, IMG_CAN_COMPRESS = 2,

@@ -708,6 +708,12 @@ int img_create_check(const struct img_driver *driver, const char *name, const st
                      struct img_error *err);
 
 /*
+ * Does the storage of this name make the new image of `driver` from its backing file (a clone)?  Only an image that is the
+ * bytes of its disk can be made so.
+ */
+bool img_create_clones(const struct img_driver *driver, const char *name);
+
+/*
  * Can a file of this name be created?  An existing one must not be in use, nor be protected.  For who touches other
  * files before.
  */

@@ -170,6 +170,11 @@ needed_by() {
     grep -h '^IMG_NEEDS("' "drivers/$1"/*.c | sed 's/^IMG_NEEDS("\(.*\)");$/\1/'
 }
 
+# What a driver's IMG_NOT_STATIC says.
+why_not_static() {
+    sed -n 's/^IMG_NOT_STATIC("\(.*\)");$/\1/p' "drivers/$1"/*.c
+}
+
 # Is $needed there, or nothing needed?
 has_library() {
     case " $found " in
@@ -245,6 +250,11 @@ for driver in ${DRIVERS-}; do
     if [ "$how" != off ] && [ -n "$packages" ]; then
         add_packages
         [ "$how" = module ] || requires="$requires${requires:+, }$packages"
+    fi
+    why=$(why_not_static "$driver")
+    if [ "$how" = module ] && [ -n "$why" ]; then
+        not_static="$not_static $driver"
+        note="$note; not in the static file, $why"
     fi
     case $how in
     off)

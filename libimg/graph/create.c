@@ -37,6 +37,21 @@ int img_create_check(const struct img_driver *driver, const char *name, const st
     return ret < 0 ? ret : img_options_check(tables, 2, IMG_AT_CREATE, options, err);
 }
 
+bool img_create_clones(const struct img_driver *driver, const char *name)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+    const struct img_option *tables[2];
+    bool clones = false;
+
+    if (driver->kind != IMG_PROTOCOL && !img_driver_is_plain(driver))
+        return false;
+    if (find_tables(driver, name, tables, &ignored) == 0)
+        for (const struct img_option *option = tables[1] ? tables[1] : tables[0]; option && option->name; option++)
+            clones |= option->when & IMG_AT_CREATE && strcmp(option->name, "backing_file") == 0;
+    img_error_clear(&ignored);
+    return clones;
+}
+
 int img_create_run_options(const struct img_driver *driver, const struct img_doc *options, struct img_doc **run)
 {
     *run = NULL;

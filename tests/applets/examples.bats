@@ -194,7 +194,7 @@ furnish_nbd() {
 # Servers that are real: tests/drivers has them.
 elsewhere() {
     case $1 in
-    docs/drivers/ssh.md | docs/drivers/nfs.md | docs/drivers/iscsi.md) ;;
+    docs/drivers/ssh.md | docs/drivers/nfs.md | docs/drivers/iscsi.md | docs/drivers/sheepdog.md) ;;
     *) return 1 ;;
     esac
 }

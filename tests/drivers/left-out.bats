@@ -162,8 +162,12 @@ mark() {
         IMG=$WITHOUT img 1 info "$name://localhost/"
         err "qemu-img: Could not open '$name://localhost/': nbd support is not built in"
     done
-    IMG=$WITHOUT img 1 info sheepdog:x
-    err "qemu-img: Could not open 'sheepdog:x': Unknown protocol 'sheepdog'"
+    for name in sheepdog: sheepdog+unix:///; do
+        IMG=$WITHOUT img 1 info "${name}x"
+        err "qemu-img: Could not open '${name}x': sheepdog support is not built in"
+    done
+    IMG=$WITHOUT img 1 info gopher:x
+    err "qemu-img: Could not open 'gopher:x': Unknown protocol 'gopher'"
     IMG=$WITHOUT img 0 --help
     has "$OUT" '^Supported formats: file host_device raw$'
 }
