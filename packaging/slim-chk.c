@@ -113,3 +113,17 @@ WEAK char *__strncat_chk(char *to, const char *from, size_t length, size_t room)
         __builtin_trap();
     return strncat(to, from, length);
 }
+
+WEAK void __explicit_bzero_chk(void *to, size_t length, size_t room)
+{
+    if (length > room)
+        __builtin_trap();
+    explicit_bzero(to, length);
+}
+
+/* The standard function under another name: offsets have 64 bits anyway. */
+FILE *fopen64(const char *name, const char *mode);
+WEAK FILE *fopen64(const char *name, const char *mode)
+{
+    return fopen(name, mode);
+}

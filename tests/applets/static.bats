@@ -21,11 +21,11 @@ built() {
 
 # (the server is its own 45 KB, 25 of its command lines, and 20 of the C library, for host names and the like)
 # (compressed files and archives around images are 40 KB: 22 of drivers, 13 of libdeflate for CRC-32)
-@test "static: at most 1.55 MB stripped, of which encryption is 0.16, encodings 0.06, and the NBD server 0.09" {
+@test "static: at most 1.56 MB stripped, of which encryption is 0.16, encodings 0.06, and the NBD server 0.09" {
     built
     cp "$static" s
     strip s
-    [ "$(stat -c %s s)" -le 1550000 ]
+    [ "$(stat -c %s s)" -le 1560000 ]
 }
 
 @test "static: the link map tells what each part adds, and it adds up" {
