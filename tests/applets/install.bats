@@ -107,6 +107,15 @@ all_gone() {
     [ ! -e root ]
 }
 
+@test "make -f from another folder builds there" {
+    unset BUILD MAKEFLAGS MAKELEVEL MFLAGS
+    make -f "$ROOT/GNUmakefile" "$PWD/build/obj/libimg/util/uuid.o" > log 2>&1
+    [ -s build/obj/libimg/util/uuid.o ]
+    make -f "$ROOT/GNUmakefile" help clean >> log 2>&1
+    grep -q 'make check' log
+    [ ! -e build ]
+}
+
 @test "install: folders with spaces" {
     beyond
     no_asan

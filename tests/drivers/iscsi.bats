@@ -655,6 +655,6 @@ own() {
     make_world
     printf secretsecret12 > "$BATS_FILE_TMPDIR/example-files/pw.txt"
     fresh_folder
-    examples_of docs/drivers/iscsi.md "s|=server:3260|=127.0.0.1:$PORT|; s|//server/|//127.0.0.1:$PORT/|
-        s|example:disk/1|example:a/$THICK|; s|example:disk|example:chap|"
+    examples_of docs/drivers/iscsi.md "s|=server:3260|=127.0.0.1:$PORT|; s|//server/|//127.0.0.1:$PORT/|g
+        s|example:disks/1|example:a/$THICK|; s|example:disks/2|example:a/$THIN|; s|example:disk/1|example:a/$THICK|; s|example:disk|example:chap|"
 }
