@@ -142,12 +142,15 @@ int convert_copy(struct convert *r)
 static bool target_is_stdout(const struct convert *r)
 {
     struct stat target, out;
+    int fd;
 
     if (r->target_opts)
         return false;
     if (strcmp(r->target_name, "-") == 0)
         return true;
-    return stat(r->target_name, &target) == 0 && fstat(STDOUT_FILENO, &out) == 0 &&
+    /* (the names of descriptors need not be there) */
+    fd = img_fd_of_name(r->target_name);
+    return (fd < 0 ? stat(r->target_name, &target) : fstat(fd, &target)) == 0 && fstat(STDOUT_FILENO, &out) == 0 &&
            target.st_dev == out.st_dev && target.st_ino == out.st_ino;
 }
 
