@@ -96,6 +96,8 @@ bool app_has_option(int letter);
 _Noreturn void app_usage(const struct app *app, const char *format, ...) IMG_PRINTF(2, 3);
 /* Rows of the table and then -h: NULL after the last. */
 const struct app_option *app_row(const struct applet *applet, size_t index);
+/* The option of this letter; NULL: none. */
+const struct app_option *app_find_short(const struct applet *applet, char letter);
 
 /* The full help of an applet, on standard output (help.c): its lines are no longer than $COLUMNS, or 80. */
 void app_help(const struct app *app);

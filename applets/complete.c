@@ -99,16 +99,6 @@ static const struct app_option *find_long(const struct applet *applet, const cha
     return doubt ? NULL : found;
 }
 
-static const struct app_option *find_short(const struct applet *applet, char letter)
-{
-    const struct app_option *option;
-
-    for (size_t i = 0; (option = app_row(applet, i)); i++)
-        if (option->letter == (unsigned char)letter)
-            return option;
-    return NULL;
-}
-
 static void take(struct complete *line, const struct app_option *option, const char *value)
 {
     bool creates = !strcmp(line->applet->name, "create");
@@ -137,7 +127,7 @@ static const struct app_option *option_in(struct complete *line, const char *wor
         *value = word[2 + length] ? word + 2 + length + 1 : NULL;
         return find_long(line->applet, word + 2, length);
     }
-    while (*++word && (option = find_short(line->applet, *word)) && !option->argument)
+    while (*++word && (option = app_find_short(line->applet, *word)) && !option->argument)
         take(line, option, NULL);
     if (option && option->argument && word[1])
         *value = word + 1;

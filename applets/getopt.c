@@ -103,7 +103,7 @@ const struct app_option *app_row(const struct applet *applet, size_t index)
     return index == count && !has_own_help(applet) ? &help_option : NULL;
 }
 
-static const struct app_option *find_short(const struct applet *applet, char letter)
+const struct app_option *app_find_short(const struct applet *applet, char letter)
 {
     const struct app_option *option;
 
@@ -115,7 +115,7 @@ static const struct app_option *find_short(const struct applet *applet, char let
 
 bool app_has_option(int letter)
 {
-    return running && find_short(running, (char)letter);
+    return running && app_find_short(running, (char)letter);
 }
 
 /* Are the first `length` letters of `name` the name of the option, or a beginning of it? */
@@ -230,7 +230,7 @@ static int next_short(struct app *app)
 {
     char *word = app->argv[app->next - 1];
     char letter = *app->cluster++;
-    const struct app_option *option = find_short(app->applet, letter);
+    const struct app_option *option = app_find_short(app->applet, letter);
     const char *rest = app->cluster;
 
     if (!option)
