@@ -435,6 +435,8 @@ struct img_driver {
  * it is used.  If the packages are not found, the driver is left out.
  */
 #define IMG_MODULE(packages) _Static_assert(sizeof(packages), "")
+/* Beside it, for libraries without a pkg-config file: a header, the newest function that is used, and what links them. */
+#define IMG_LINKS(header, function, libraries) _Static_assert(sizeof(header) + sizeof(function) + sizeof(libraries), "")
 /* The same for a driver whose work a library of libimg does, by its name in `make config`: without it the driver is left
  * out. */
 #define IMG_NEEDS(library) _Static_assert(sizeof(library), "")

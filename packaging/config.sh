@@ -55,7 +55,7 @@ library() {  # name, pkg-config module, macro, what it is for
 
 # For a library without pkg-config file on some systems: try to link a program with it.
 plain_library() {  # name, header, function, library, macro, what it is for
-    taken "$1" "$6" "$2 and -l$4 are not found" links "$2" "$3" "$4" || return 0
+    taken "$1" "$6" "$2 and -l$4 are not found" links "$2" "$3" "-l$4" || return 0
     cflags="$cflags -D$5"
     libs="$libs -l$4"
     plain="$plain -l$4"
@@ -74,9 +74,11 @@ compiles() {  # header, expression
     printf '#include <%s>\nint main(void) { return !%s; }\n' "$1" "$2" | "${CC:-cc}" -x c -o /dev/null -
 }
 
-links() {  # header, function, library
-    printf '#include <%s>\nint main(void) { return !%s(); }\n' "$1" "$2" |
-        "${CC:-cc}" -x c -o /dev/null - "-l$3"
+links() {  # header, function, what links it...
+    header=$1 function=$2
+    shift 2
+    printf '#include <%s>\nint main(void) { void *volatile f = (void *)%s; return !f; }\n' "$header" "$function" |
+        "${CC:-cc}" -x c -o /dev/null - "$@"
 }
 
 library libdeflate libdeflate HAVE_LIBDEFLATE 'fast deflate, for compressed clusters'
@@ -165,6 +167,11 @@ static_links() {  # library...
     echo 'int main(void) { return 0; }' | "${static:-${CC:-cc}}" -static -x c -o /dev/null - "$@" 2> /dev/null
 }
 
+# The header, the function and the libraries in a driver's IMG_LINKS.
+linked_by() {
+    grep -h '^IMG_LINKS("' "drivers/$1"/*.c | sed 's/^IMG_LINKS("\(.*\)", "\(.*\)", "\(.*\)");$/\1 \2 \3/'
+}
+
 # The library in a driver's IMG_NEEDS.
 needed_by() {
     grep -h '^IMG_NEEDS("' "drivers/$1"/*.c | sed 's/^IMG_NEEDS("\(.*\)");$/\1/'
@@ -183,11 +190,19 @@ has_library() {
     esac
 }
 
-# The default for a driver: $driver, $packages.
+# Is $linked there, or nothing needed?
+is_linked() {
+    # shellcheck disable=SC2086
+    [ -z "$linked" ] || links $linked 2> /dev/null
+}
+
+# The default for a driver: $driver, $packages, $linked.
 usual_way() {
     if ! has_library; then
         echo off
     elif [ -n "$packages" ] && ! exists "$packages"; then
+        echo off
+    elif ! is_linked; then
         echo off
     elif grep -q '^IMG_MODULE("' "drivers/$driver"/*.c; then
         echo module
@@ -234,9 +249,26 @@ DRIVER_LIBS_$driver := $("$pkg" --libs "$packages")"
     fi
 }
 
+# The same for a library without a pkg-config file.
+add_libraries() {
+    if ! is_linked; then
+        echo "config: driver.$driver is asked for, but ${linked%% *} and -${linked#* -} are not found" >&2
+        exit 1
+    fi
+    libraries="-${linked#* -}" note=" (-${linked#* -})"
+    variables="$variables
+DRIVER_LIBS_$driver := $libraries"
+    # shellcheck disable=SC2086
+    if ! static_links $libraries; then
+        not_static="$not_static $driver"
+        note="$note; not in the static file, which has no such library"
+    fi
+}
+
 off='' modules='' not_static=''
 for driver in ${DRIVERS-}; do
     packages=$(packages_of "$driver") needed=$(needed_by "$driver") note=''
+    linked=$(linked_by "$driver")
     how=$(choice "driver.$driver")
     [ "$how" != auto ] || how=$(usual_way)
     if [ "$driver:$how" = file:module ]; then
@@ -256,12 +288,15 @@ for driver in ${DRIVERS-}; do
         not_static="$not_static $driver"
         note="$note; not in the static file, $why"
     fi
+    if [ "$how" != off ] && [ -n "$linked" ]; then
+        add_libraries
+    fi
     case $how in
     off)
         off="$off $driver"
         means=', its images and names are only recognised'
         ! grep -q 'kind = IMG_SERVICE' "drivers/$driver"/*.c || means=''
-        echo "# driver $driver: off$means${packages:+ (needs $packages)}${needed:+ (needs $needed)}" ;;
+        echo "# driver $driver: off$means${packages:+ (needs $packages)}${linked:+ (needs -${linked#* -})}${needed:+ (needs $needed)}" ;;
     module)
         modules="$modules $driver"
         echo "# driver $driver: module$note" ;;
@@ -271,7 +306,7 @@ done
 
 # Some C libraries have dlopen in a separate library.
 dl=-ldl
-! links dlfcn.h dlerror c 2> /dev/null || dl=''
+! links dlfcn.h dlerror -lc 2> /dev/null || dl=''
 
 cat <<EOF
 CONFIG_CFLAGS := $cflags

@@ -193,3 +193,17 @@ configured() {
     configured
     has "$OUT" '^# driver two: module$'
 }
+
+@test "module: a library without a pkg-config file is tried" {
+    mkdir -p tree/drivers/one tree/drivers/two
+    echo 'int one;' > tree/drivers/one/one.c
+    printf '%s\n' 'IMG_MODULE("");' 'IMG_LINKS("math.h", "no_such_function", "-lm -lc");' > tree/drivers/two/two.c
+    configured
+    has "$OUT" '^# driver two: off, its images and names are only recognised \(needs -lm -lc\)$'
+    configured driver.two=module && false
+    err 'config: driver.two is asked for, but math.h and -lm -lc are not found'
+    printf '%s\n' 'IMG_MODULE("");' 'IMG_LINKS("math.h", "ldexp", "-lm -lc");' > tree/drivers/two/two.c
+    configured
+    has "$OUT" '^# driver two: module \(-lm -lc\)'
+    has "$OUT" '^DRIVER_LIBS_two := -lm -lc$'
+}
