@@ -110,6 +110,18 @@ static void print_disk_size(const struct img_doc *info, int indent)
     printf("%*sdisk size: %s\n", indent, "", size);
 }
 
+static void print_cluster_size(const struct img_doc *info, int indent)
+{
+    if (img_doc_get(info, "cluster-size"))
+        printf("%*scluster_size: %" PRIu64 "\n", indent, "", number_at(info, "cluster-size"));
+}
+
+static void print_snapshots(const struct img_doc *info, int indent)
+{
+    if (img_doc_get(info, "snapshots"))
+        info_print_snapshots(img_doc_get(info, "snapshots"), indent);
+}
+
 /* A node that is only storage. */
 static void print_storage(const struct img_doc *info, int indent)
 {
@@ -120,6 +132,8 @@ static void print_storage(const struct img_doc *info, int indent)
     printf("%*sprotocol type: %s\n", indent, "", img_doc_string_at(info, "format"));
     printf("%*sfile length: %s (%" PRIu64 " bytes)\n", indent, "", img_human_size(size, sizeof size, length), length);
     print_disk_size(info, indent);
+    print_cluster_size(info, indent);
+    print_snapshots(info, indent);
 }
 
 static void print_backing(const struct img_doc *info, int indent)
@@ -151,13 +165,11 @@ static void print_image(const struct img_doc *info, int indent)
     print_disk_size(info, indent);
     if (img_doc_get(info, "encrypted"))
         printf("%*sencrypted: yes\n", indent, "");
-    if (img_doc_get(info, "cluster-size"))
-        printf("%*scluster_size: %" PRIu64 "\n", indent, "", number_at(info, "cluster-size"));
+    print_cluster_size(info, indent);
     if (img_doc_get_bool(img_doc_get(info, "dirty-flag")))
         printf("%*scleanly shut down: no\n", indent, "");
     print_backing(info, indent);
-    if (img_doc_get(info, "snapshots"))
-        info_print_snapshots(img_doc_get(info, "snapshots"), indent);
+    print_snapshots(info, indent);
 }
 
 static void print_section(const struct img_doc *object, const char *title, int indent)

@@ -236,7 +236,7 @@ struct img_trailer {
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
 /* Increased with every change of what drivers see of libimg: of a structure, a function, or the meaning of one. */
-enum { IMG_DRIVER_ABI = 4 };
+enum { IMG_DRIVER_ABI = 5 };
 
 struct img_tls_ops;
 
@@ -254,6 +254,7 @@ struct img_driver {
                                      * that it names must lie in the folder.  NULL: never */
     const struct img_mark *marks;   /* how to recognise an image of a FORMAT, what an ADAPTER unpacks; NULL: never */
     bool password_in_name;          /* PROTOCOL: "PREFIX://user%password@...": messages hide it */
+    const char *secret_in_name;     /* PROTOCOL: "key" of "PREFIX:...:key=SECRET:..."; messages hide it.  NULL: none */
     int precedence;                 /* if the marks of two formats match, the higher one wins; ties are arbitrary */
 
     unsigned traits;

@@ -122,6 +122,10 @@ static int luks_open(struct img *image, const void *parsed, struct img_doc *opti
         ret = unlock(image, given->key_secret, err);
     if (ret == 0)
         ret = find_size(image, err);
+    /* As qemu-img, it shows the unit of the storage, if that has one. */
+    image->limits.cluster = image->file->limits.cluster;
+    image->limits.write_unit = image->file->limits.write_unit;
+    image->limits.lock_unit = image->file->limits.lock_unit;
     if (ret < 0)
         luks_close(image);
     return ret;

@@ -161,12 +161,13 @@ static int has_other_backing(const struct img *image)
 /* The order in which qemu-img's hash table yields these keys. */
 static const char *const key_order[] = {
     "header", "set-state.1.event", "inject-error.*.state", "opt-write-zero", "inject-error.*.immediately",
-    "set-state.0.event", "inject-error.*.once", "max-write-zero", "image", "max-transfer", "set-state.1.new_state",
-    "encrypt.key-secret", "read-zeroes", "throttle-group", "offset", "data-file", "force_size_calc", "server.*.transport",
-    "server.*.host", "server.host", "server.port", "server.numeric", "group", "host_key_check", "password-secret", "lun", "portal", "header-digest",
-    "initiator-name", "url", "cookie-secret", "proxy-username", "driver", "transport", "proxy-password-secret",
-    "username", "cookie", "sslverify", "path", "server.*.path", "server.*.type",
-    "server.*.socket", "server.*.port", "volume", "server.type", "user", "target", "set-state.1.state", "config",
+    "set-state.0.event", "inject-error.*.once", "max-write-zero", "password-secret", "pool", "image", "conf",
+    "snapshot", "server.*.transport", "server.*.host", "max-transfer", "set-state.1.new_state", "encrypt.key-secret", "read-zeroes",
+    "throttle-group", "offset", "data-file", "force_size_calc", "server.host", "server.port", "server.numeric",
+    "group", "host_key_check", "lun", "portal", "header-digest", "initiator-name", "url", "cookie-secret",
+    "proxy-username", "driver", "namespace", "transport", "proxy-password-secret", "username",
+    "cookie", "sslverify", "path", "server.*.path", "server.*.type", "server.*.socket",
+    "server.*.port", "volume", "server.type", "user", "target", "set-state.1.state", "config",
     "inject-error.*.iotype", "set-state.0.new_state", "inject-error.*.errno", "inject-error.*.event", "opt-discard",
     "set-state.0.state", "inject-error.*.sector", "max-discard", "align", "size", "backing", "file", "filename", NULL
 };

@@ -57,9 +57,26 @@ static void hide_in_names_of(char *text, const char *prefixes)
     }
 }
 
+/* "PREFIX:...:key=SECRET:...", where a backslash takes the meaning of what follows. */
+static void hide_setting(char *text, const struct img_driver *driver)
+{
+    char prefix[64], key[64];
+
+    snprintf(prefix, sizeof prefix, "%s:", driver->prefix);
+    snprintf(key, sizeof key, ":%s=", driver->secret_in_name);
+    for (char *at = strstr(text, prefix); at && (at = strstr(at, key)); ) {
+        char *end = at += strlen(key);
+        while (*end && !strchr(": '\"\n", *end))
+            end += *end == '\\' && end[1] ? 2 : 1;
+        hide(at, end);
+    }
+}
+
 void img_hide_passwords(char *text)
 {
     for (size_t i = 0; img_drivers[i]; i++) {
+        if (img_drivers[i]->secret_in_name)
+            hide_setting(text, img_drivers[i]);
         if (!img_drivers[i]->password_in_name)
             continue;
         hide_in_names_of(text, img_drivers[i]->prefix);
