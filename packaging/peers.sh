@@ -16,7 +16,7 @@ dir=${1:-${PEERS:-/opt/peers}}
 suite=bookworm-backports
 retry='-o Acquire::Retries=3'
 # of the network drivers that the tests compare with
-network_libraries='libcurl3-gnutls libcurl3t64-gnutls libssh-4 libiscsi7 libnfs13 libnfs14'
+network_libraries='libcurl3-gnutls libcurl3t64-gnutls libssh-4 libiscsi7 libnfs13 libnfs14 librbd1'
 
 die() {
     echo "$0: $*" >&2
