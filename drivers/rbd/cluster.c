@@ -5,6 +5,7 @@
  */
 #include "rbd.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Seconds for each of the last words to a cluster that is silent. */
@@ -152,4 +153,11 @@ void rbd_cluster_hurry(struct rbd_cluster *cluster, bool hurry)
     for (size_t i = 0; i < RBD_TIMES; i++)
         if (*cluster->times.text[i])
             rados_conf_set(cluster->rados, limits[i], hurry ? last_words : cluster->times.text[i]);
+}
+
+double rbd_cluster_limit(const struct rbd_cluster *cluster)
+{
+    double seconds = strtod(cluster->times.text[0], NULL);
+
+    return seconds > 0 && seconds < 86400 ? seconds : 0;
 }

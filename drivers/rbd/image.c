@@ -12,6 +12,8 @@
 
 /* Room is made for an eighth more than there is, within these bounds. */
 enum { SHARE = 8 };
+/* Requests are given up after this many times the limit of librados, which should end them before. */
+enum { PATIENCE = 2 };
 #define LEAST_ROOM (UINT64_C(16) << 20)
 #define MOST_ROOM (UINT64_C(1) << 30)
 
@@ -181,6 +183,7 @@ int rbd_image_open(struct rbd *s, bool writable, struct img_error *err)
         return ret;
     }
     pthread_mutex_init(&s->lock, NULL);
+    s->patience = (uint64_t)(rbd_cluster_limit(&s->cluster) * PATIENCE * 1000);
     return 0;
 }
 
@@ -188,8 +191,9 @@ int rbd_image_close(struct rbd *s)
 {
     int ret = is_silent(s) ? 0 : rbd_image_trim(s);
 
-    rbd_close(s->image);
-    rbd_cluster_close(&s->cluster);
+    /* (else librbd would be waited for, for ever; so it keeps all that it has until the program ends) */
+    if (rbd_request_close(s))
+        rbd_cluster_close(&s->cluster);
     pthread_mutex_destroy(&s->lock);
     return ret;
 }

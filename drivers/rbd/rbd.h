@@ -99,6 +99,8 @@ struct rbd_cluster {
 /* After an error there is nothing to close. */
 int rbd_cluster_open(struct rbd_cluster *cluster, const struct rbd_target *target, struct img_error *err);
 void rbd_cluster_close(struct rbd_cluster *cluster);
+/* The seconds that a request may take; 0: for ever. */
+double rbd_cluster_limit(const struct rbd_cluster *cluster);
 /* It was silent for as long as it may: wait only a little for the next answers; or as long as before.  Thread-safe. */
 void rbd_cluster_hurry(struct rbd_cluster *cluster, bool hurry);
 
@@ -111,6 +113,8 @@ struct rbd {
     uint64_t object_size;
     uint64_t overhead;              /* bytes of the image that its encryption needs for itself */
     bool silent;                    /* atomic: the last request took too long */
+    bool left;                      /* atomic: a request was given up, and librbd still has it */
+    uint64_t patience;              /* milliseconds for a request that librados does not end; 0: for ever */
     bool told;                      /* atomic: a failed request was */
     pthread_mutex_t lock;           /* of changes of the length */
     uint64_t length;                /* atomic: of the disk; reached by writing */
@@ -140,6 +144,8 @@ int rbd_driver_pwrite(struct img *image, const void *buffer, uint64_t offset, si
 int rbd_driver_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags);
 int rbd_driver_discard(struct img *image, uint64_t offset, uint64_t length);
 int rbd_driver_flush(struct img *image);
+/* Close the image.  false: librbd still has something to do with it, and does not come to an end. */
+bool rbd_request_close(struct rbd *s);
 
 /* ---- extents.c -------------------------------------------------------------------------------------- */
 

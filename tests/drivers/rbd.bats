@@ -490,7 +490,7 @@ has_eighth() {
     remember $!
     wait_until test -e locked
     img 1 convert -n -f raw -O raw disk "$(at a)"
-    has "$ERR" '^qemu-img: rbd request failed: cmd 1 offset 0 bytes [0-9]* flags 0 task.ret -30 [(]Read-only file system[)]$'
+    has "$ERR" '^qemu-img: rbd request failed: cmd 1 offset [0-9]* bytes [0-9]* flags 0 task.ret -30 [(]Read-only file system[)]$'
     has "$ERR" '^qemu-img: error while writing at byte [0-9]*: Read-only file system$'
     img 0 info "$(at a)"
 }
