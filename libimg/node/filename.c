@@ -162,8 +162,8 @@ static int has_other_backing(const struct img *image)
 static const char *const key_order[] = {
     "header", "set-state.1.event", "inject-error.*.state", "opt-write-zero", "inject-error.*.immediately",
     "set-state.0.event", "inject-error.*.once", "max-write-zero", "password-secret", "pool", "image", "conf",
-    "snapshot", "server.*.transport", "server.*.host", "max-transfer", "set-state.1.new_state", "encrypt.key-secret", "read-zeroes",
-    "throttle-group", "offset", "data-file", "force_size_calc", "server.host", "server.port", "server.numeric",
+    "snapshot", "server.*.transport", "server.*.host", "max-transfer", "set-state.1.new_state", "encrypt.key-secret",
+    "read-zeroes", "throttle-group", "offset", "data-file", "force_size_calc", "server.host", "server.port", "server.numeric",
     "group", "host_key_check", "lun", "portal", "header-digest", "initiator-name", "url", "cookie-secret",
     "proxy-username", "driver", "namespace", "transport", "proxy-password-secret", "username",
     "cookie", "sslverify", "path", "server.*.path", "server.*.type", "server.*.socket",
