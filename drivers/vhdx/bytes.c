@@ -79,7 +79,7 @@ int vhdx_read(struct img *image, void *buffer, uint64_t offset, size_t length)
     const struct vhdx *s = vhdx_state(image);
 
     /* Offsets come from the image: far beyond the end there is nothing. */
-    if (offset > INT64_MAX - length) {
+    if (offset > (uint64_t)INT64_MAX - length) {
         memset(buffer, 0, length);
         return 0;
     }

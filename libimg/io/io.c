@@ -145,7 +145,7 @@ int img_pread(struct img *image, void *buffer, uint64_t offset, size_t length)
         return 0;
     IMG_TRACE(read, image, offset, length);
     if (!is_format(image))
-        return offset > INT64_MAX - length ? -EINVAL : img_request_read(image, buffer, offset, length);
+        return offset > (uint64_t)INT64_MAX - length ? -EINVAL : img_request_read(image, buffer, offset, length);
     if (!img_within(offset, length, image->size))
         return -EINVAL;
     if (image->flags & IMG_RDWR && !passes_through(image))

@@ -135,3 +135,24 @@ in_system() {
 @test "recipes for other systems are sound shell" {
     for file in alpine/APKBUILD arch/PKGBUILD; do bash -n "$ROOT/packaging/$file"; done
 }
+
+@test "other processors: builds without warnings, and images that this one reads" {
+    long
+    local machine format run=()
+    head -c 3M /dev/urandom > disk.raw
+    for machine in aarch64 i686; do
+        with "$machine-linux-gnu-gcc"
+        make -C "$ROOT" -j 2 BUILD="$PWD/$machine" CC="$machine-linux-gnu-gcc" \
+            PKG_CONFIG="$machine-linux-gnu-pkg-config" > log 2>&1
+        [ "$(grep -c 'warning:' log)" -eq 0 ]
+        run=("$PWD/$machine/imgbox")
+        [ "$machine" = i686 ] || run=(qemu-aarch64-static -L /usr/aarch64-linux-gnu "${run[@]}")
+        "${run[@]}" --version > /dev/null 2>&1 || skip "nothing runs programs of $machine"
+        for format in qcow2 vmdk vhdx; do
+            "${run[@]}" convert -O "$format" disk.raw "disk.$format"
+            img 0 compare disk.raw "disk.$format"
+        done
+        "${run[@]}" convert -O raw disk.qcow2 copy
+        cmp disk.raw copy
+    done
+}
