@@ -20,7 +20,7 @@ list() {  # manager, build, network or test
     case $1-$2 in
     apt-build) echo 'gcc make pkg-config libc6-dev zlib1g-dev libdeflate-dev libzstd-dev libbz2-dev liblzma-dev nettle-dev
               libargon2-dev libgnutls28-dev libnbd-dev libcurl4-gnutls-dev libssh-dev libnfs-dev libiscsi-dev
-              librbd-dev librados-dev libglusterfs-dev musl-tools linux-libc-dev e2fsprogs' ;;
+              librbd-dev librados-dev libglusterfs-dev uuid-dev musl-tools linux-libc-dev e2fsprogs' ;;
     apt-network) echo 'libgmp-dev dpkg-dev debian-archive-keyring' ;;
     apt-test) echo 'bats shellcheck clang libclang-rt-19-dev|libclang-rt-18-dev|libclang-rt-14-dev python3 mount util-linux
               strace btrfs-progs 7zip cryptsetup-bin openssl libvmdk-utils bximage libvhdi-utils dmg2img cloop-utils
