@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { OPT_PATTERN = APP_LONG, OPT_FLUSH_INTERVAL, OPT_NO_DRAIN };
 
@@ -138,10 +137,7 @@ static bool check_combination(const struct request *r)
 
 static double seconds(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    return (double)img_now_nanoseconds() / 1e9;
 }
 
 static void announce(const struct img_bench *bench)

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { TERMINAL_PAUSE = 100, JSON_PAUSE = 200, COLUMNS = 80, MOST_COLUMNS = 512 };      /* pauses in ms */
@@ -44,14 +43,6 @@ static void print_on_signals(void)
 #ifdef SIGINFO
     sigaction(SIGINFO, &action, NULL);
 #endif
-}
-
-static uint64_t now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
 /* ---- What was asked for --------------------------------------------------------------- */
@@ -169,7 +160,7 @@ void app_progress_start(bool show, double every)
     asked = 0;
     complete_told = false;
     last_length = 0;
-    progress_start(&meter, now());
+    progress_start(&meter, img_now_nanoseconds());
     meter.steps = in_steps;
     print_on_signals();
     if (way == PLAIN)
@@ -192,7 +183,7 @@ static bool is_time(void)
 
 static void tell(uint64_t done, uint64_t total)
 {
-    progress_tell(&meter, now(), done, total);
+    progress_tell(&meter, img_now_nanoseconds(), done, total);
     if (!is_time())
         return;
     complete_told = meter.total && meter.done >= meter.total;
@@ -236,7 +227,7 @@ void app_progress_end(bool complete)
         end_plain(complete);
     } else if (way != HIDDEN && complete) {
         /* What had nothing to do is complete, too. */
-        progress_tell(&meter, now(), meter.total ? meter.total : 1, meter.total ? meter.total : 1);
+        progress_tell(&meter, img_now_nanoseconds(), meter.total ? meter.total : 1, meter.total ? meter.total : 1);
         if (way == TERMINAL || !complete_told)
             print(true);
     }

@@ -5,6 +5,7 @@
 
 #include "util/checked.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/decimal.h"
 #include "util/fd.h"
 #include "util/printable.h"

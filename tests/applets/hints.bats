@@ -38,24 +38,7 @@ hint() {
 
 # on_terminal [VARIABLE=VALUE...] COMMAND...: standard error is a terminal; what it got is in $ERR
 on_terminal() {
-    python3 - "$ERR" "$@" <<- 'end'
-	import os, pty, subprocess, sys
-	master, slave = pty.openpty()
-	process = subprocess.Popen(['env'] + sys.argv[2:], stderr=slave, stdout=subprocess.DEVNULL)
-	os.close(slave)
-	got = b''
-	while True:
-	    try:
-	        piece = os.read(master, 65536)
-	    except OSError:         # all other ends are closed
-	        piece = b''
-	    if not piece:
-	        break
-	    got += piece
-	process.wait()
-	with open(sys.argv[1], 'wb') as out:
-	    out.write(got.replace(b'\r\n', b'\n'))
-	end
+    python3 "$ROOT/tests/interop/lib/on_terminal.py" errors "$ERR" "$@" || true
 }
 
 @test "hints: a person at a terminal gets them, a program does not" {

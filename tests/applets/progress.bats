@@ -31,25 +31,7 @@ commands() {
 
 # on_terminal [VARIABLE=VALUE...] COMMAND...: standard output is a terminal; what it got is in $OUT
 on_terminal() {
-    python3 - "$OUT" "$@" <<- 'end'
-	import fcntl, os, pty, struct, subprocess, sys, termios
-	master, slave = pty.openpty()
-	fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 25, int(os.environ.get('WIDTH', '80')), 0, 0))
-	process = subprocess.Popen(['env'] + sys.argv[2:], stdout=slave, stderr=slave)
-	os.close(slave)
-	got = b''
-	while True:
-	    try:
-	        piece = os.read(master, 65536)
-	    except OSError:         # all other ends are closed
-	        piece = b''
-	    if not piece:
-	        break
-	    got += piece
-	with open(sys.argv[1], 'wb') as out:
-	    out.write(got.replace(b'\r\n', b'\n'))
-	sys.exit(process.wait())
-	end
+    python3 "$ROOT/tests/interop/lib/on_terminal.py" both "$OUT" "$@"
 }
 
 @test "progress: programs get qemu-img's bytes, byte for byte" {
