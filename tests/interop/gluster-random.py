@@ -16,16 +16,15 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, Journal, PEER, ROOT, Result, cases, each, guest_of, run  # noqa: E402
+from harness import IMG, Journal, PEER, Result, guest_of, run  # noqa: E402
 import images  # noqa: E402
+from rig import on_servers  # noqa: E402
 
 MEGA = 1024 * 1024
-MODULES = os.path.join(os.path.dirname(PEER), '../lib/x86_64-linux-gnu/qemu') if PEER else ''
 RIG = os.environ.get('GLUSTER_RIG', '')
 BRICK = os.path.join(RIG, 'brick')
 # What libgfapi logs, and what the reference tool says of its own driver.
@@ -181,27 +180,5 @@ nsenter -t "$(< "$RIG/world")" -n -- "${@:3}"
 '''
 
 
-def skip_all(why):
-    seeds, tap = cases('gluster-random', 4)
-    for seed in seeds:
-        print(f'ok {seed} - gluster-random # SKIP {why}')
-    tap.end()
-
-
-def main():
-    if not PEER or not os.path.exists(os.path.join(MODULES, 'block-gluster.so')):
-        skip_all('the reference tool has no Gluster')
-    elif 'gluster' not in run(IMG, ['--help'], '/').out:
-        skip_all('gluster is not built in')
-    elif RIG:
-        os.environ['QEMU_MODULE_DIR'] = MODULES
-        each('gluster-random', 4, one)
-    else:
-        with tempfile.TemporaryDirectory(prefix='gluster-random') as folder:
-            code = subprocess.run(['bash', '-c', SHELL, 'bash', ROOT, folder, sys.executable, __file__]).returncode
-        if code != 77:
-            sys.exit(code)
-        skip_all('no Gluster servers')
-
-
-main()
+on_servers('gluster-random', 4, one, driver='gluster', known_as='Gluster', shell=SHELL, started=RIG,
+           servers='no Gluster servers')

@@ -15,7 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import Folder, IMG, Tap, run  # noqa: E402
+from harness import each, IMG, run, skip_all  # noqa: E402
 
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib', 'nbd_server.py')
 
@@ -70,7 +70,7 @@ def one(seed, folder):
         if inner == 'qcow2':
             made = run(IMG, ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', 'nbd:unix:s', str(size)], folder)
             if made.code != 0:      # create takes no reconnect-delay
-                return words + options, []
+                return ' '.join(words + options), []
         if target:
             words += ['-n', '-t', rng.choice(['writeback', 'writethrough']), '-f', 'raw', 'source',
                       '--target-image-opts', where]
@@ -80,34 +80,23 @@ def one(seed, folder):
     finally:
         server.end()
     if result.code != 0:
-        return words + options, [f'exit code {result.code}: {result.err}']
+        return ' '.join(words + options), [f'exit code {result.code}: {result.err}']
     name = 'dump' if target else 'copy'
     if inner == 'qcow2':
         read = run(IMG, ['convert', '-f', 'qcow2', '-O', 'raw', 'dump', 'guest'], folder)
         check = run(IMG, ['check', '-q', '-f', 'qcow2', 'dump'], folder)
         if read.code or check.code not in (0, 3):
-            return words + options, [f'unreadable: {read.err} {check.out} {check.err}']
+            return ' '.join(words + options), [f'unreadable: {read.err} {check.out} {check.err}']
         name = 'guest'
     with open(os.path.join(folder, name), 'rb') as file:
         same = file.read() == data
-    return words + options, [] if same else ['the contents differ']
+    return ' '.join(words + options), [] if same else ['the contents differ']
 
 
 def main():
-    seed = int(os.environ.get('SEED', '1'))
-    count = int(os.environ.get('COUNT', 12 * int(os.environ.get('TIMES', '1'))))
-    tap = Tap('nbd-lost-random', count)
-    able = 'Failed to connect' in run(IMG, ['info', 'nbd:unix:none'], '/').err
-    for number in range(seed, seed + count):
-        if not able:
-            print(f'ok {number} - nbd-lost-random # SKIP nbd is not built in')
-            continue
-        with Folder(f'nbd-lost-random-{number}') as folder:
-            words, problems = one(number, folder.path)
-            if problems:
-                folder.keep()
-            tap.result(f'seed {number}: ' + ' '.join(words), problems)
-    tap.end()
+    if 'Failed to connect' not in run(IMG, ['info', 'nbd:unix:none'], '/').err:
+        skip_all('nbd-lost-random', 12, 'nbd is not built in', peer=False)
+    each('nbd-lost-random', 12, one, peer=False)
 
 
 main()

@@ -12,16 +12,15 @@ import hashlib
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, Journal, PEER, ROOT, cases, each, guest_of, run  # noqa: E402
+from harness import IMG, Journal, PEER, guest_of, run  # noqa: E402
 import images  # noqa: E402
+from rig import on_servers  # noqa: E402
 
 MEGA = 1024 * 1024
-MODULES = os.path.join(os.path.dirname(PEER), '../lib/x86_64-linux-gnu/qemu') if PEER else ''
 RIG = os.environ.get('NFS_RIG', '')
 
 
@@ -124,28 +123,5 @@ nsenter -t "$(< "$RIG/world")" -n -- "${@:3}"
 '''
 
 
-def skip_all(why):
-    seeds, tap = cases('nfs-random', 4)
-    for seed in seeds:
-        print(f'ok {seed} - nfs-random # SKIP {why}')
-    tap.end()
-
-
-def main():
-    if not PEER or not os.path.exists(os.path.join(MODULES, 'block-nfs.so')):
-        skip_all('the reference tool has no NFS')
-    elif 'nfs' not in run(IMG, ['--help'], '/').out:
-        skip_all('nfs is not built in')
-    elif RIG:
-        os.environ['QEMU_MODULE_DIR'] = MODULES
-        each('nfs-random', 4, one)
-    else:
-        with tempfile.TemporaryDirectory(prefix='nfs-random') as folder:
-            os.chmod(folder, 0o755)
-            code = subprocess.run(['bash', '-c', SHELL, 'bash', ROOT, folder, sys.executable, __file__]).returncode
-        if code != 77:
-            sys.exit(code)
-        skip_all('no NFS server')
-
-
-main()
+on_servers('nfs-random', 4, one, driver='nfs', known_as='NFS', shell=SHELL, started=RIG,
+           servers='no NFS server')

@@ -20,11 +20,11 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, Journal, PEER, ROOT, cases, each, run  # noqa: E402
+from harness import IMG, Journal, PEER, each, run  # noqa: E402
 import images  # noqa: E402
+from rig import on_servers  # noqa: E402
 
 MEGA = 1024 * 1024
-MODULES = os.path.join(os.path.dirname(PEER), '../lib/x86_64-linux-gnu/qemu') if PEER else ''
 CONF = os.environ.get('CEPH_CONF', '')
 SECRETS = ['--object', 'secret,id=good,data=abc', '--object', 'secret,id=bad,data=xyz']
 # What librados itself writes to standard error, with the time.
@@ -242,27 +242,5 @@ CEPH_CONF=$RIG/ceph.conf "${@:3}"
 '''
 
 
-def skip_all(why):
-    seeds, tap = cases('rbd-random', 4)
-    for seed in seeds:
-        print(f'ok {seed} - rbd-random # SKIP {why}')
-    tap.end()
-
-
-def main():
-    if not PEER or not os.path.exists(os.path.join(MODULES, 'block-rbd.so')):
-        skip_all('the reference tool has no RBD')
-    elif not re.search(r'\brbd\b', run(IMG, ['--help'], '/').out):
-        skip_all('rbd is not built in')
-    elif CONF:
-        os.environ['QEMU_MODULE_DIR'] = MODULES
-        each('rbd-random', 4, one)
-    else:
-        with tempfile.TemporaryDirectory(prefix='rbd-random') as folder:
-            code = subprocess.run(['bash', '-c', SHELL, 'bash', ROOT, folder, sys.executable, __file__]).returncode
-        if code != 77:
-            sys.exit(code)
-        skip_all('no Ceph cluster')
-
-
-main()
+on_servers('rbd-random', 4, one, driver='rbd', known_as='RBD', shell=SHELL, started=CONF,
+           servers='no Ceph cluster')

@@ -18,7 +18,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import Folder, IMG, Tap, must, run  # noqa: E402
+from harness import each, IMG, must, run, skip_all  # noqa: E402
 from nbd_writer import UNIT, Writer  # noqa: E402
 from sheepdog_server import load  # noqa: E402
 
@@ -144,23 +144,17 @@ class Case:
             self.problems.append('nothing was written')
 
 
+def one(seed, folder):
+    case = Case(seed, folder)
+    case.all()
+    title = f'{case.fate} {"again" if case.again else "once"} {case.prepared} ' + ' '.join(case.options)
+    return title, case.problems
+
+
 def main():
-    seed = int(os.environ.get('SEED', '1'))
-    count = int(os.environ.get('COUNT', 12 * int(os.environ.get('TIMES', '1'))))
-    tap = Tap('sheepdog-lost-random', count)
-    able = 'Failed to connect' in run(IMG, ['info', 'sheepdog+unix:///x?socket=none'], '/').err
-    for number in range(seed, seed + count):
-        if not able:
-            print(f'ok {number} - sheepdog-lost-random # SKIP sheepdog is not built in')
-            continue
-        with Folder(f'sheepdog-lost-random-{number}') as folder:
-            case = Case(number, folder.path)
-            case.all()
-            if case.problems:
-                folder.keep()
-            tap.result(f'seed {number}: {case.fate} {"again" if case.again else "once"} {case.prepared} '
-                       + ' '.join(case.options), case.problems)
-    tap.end()
+    if 'Failed to connect' not in run(IMG, ['info', 'sheepdog+unix:///x?socket=none'], '/').err:
+        skip_all('sheepdog-lost-random', 12, 'sheepdog is not built in', peer=False)
+    each('sheepdog-lost-random', 12, one, peer=False)
 
 
 main()

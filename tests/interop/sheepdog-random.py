@@ -19,7 +19,7 @@ import time
 from urllib.parse import quote
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import Folder, IMG, Journal, Tap, read, run, write  # noqa: E402
+from harness import each, IMG, Journal, read, run, skip_all, write  # noqa: E402
 from sheepdog_server import load  # noqa: E402
 
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib', 'sheepdog_server.py')
@@ -267,22 +267,16 @@ class Case:
         self.check_cluster()
 
 
+def one(seed, folder):
+    case = Case(seed, folder)
+    case.all()
+    return ' '.join(case.options), case.problems, case.journal.lines
+
+
 def main():
-    seed = int(os.environ.get('SEED', '1'))
-    count = int(os.environ.get('COUNT', 60 * int(os.environ.get('TIMES', '1'))))
-    tap = Tap('sheepdog-random', count)
-    able = 'Failed to connect' in run(IMG, ['info', 'sheepdog+unix:///x?socket=none'], '/').err
-    for number in range(seed, seed + count):
-        if not able:
-            print(f'ok {number} - sheepdog-random # SKIP sheepdog is not built in')
-            continue
-        with Folder(f'sheepdog-random-{number}') as folder:
-            case = Case(number, folder.path)
-            case.all()
-            if case.problems:
-                folder.keep()
-            tap.result(f'seed {number}: ' + ' '.join(case.options), case.problems, case.journal.lines)
-    tap.end()
+    if 'Failed to connect' not in run(IMG, ['info', 'sheepdog+unix:///x?socket=none'], '/').err:
+        skip_all('sheepdog-random', 60, 'sheepdog is not built in', peer=False)
+    each('sheepdog-random', 60, one, peer=False)
 
 
 main()

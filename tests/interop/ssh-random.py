@@ -13,16 +13,15 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, Journal, PEER, ROOT, cases, each, run  # noqa: E402
+from harness import IMG, Journal, PEER, each, run  # noqa: E402
 import images  # noqa: E402
+from rig import on_servers  # noqa: E402
 
 MEGA = 1024 * 1024
-MODULES = os.path.join(os.path.dirname(PEER), '../lib/x86_64-linux-gnu/qemu') if PEER else ''
 RIG, PORT = os.environ.get('SSH_RIG', ''), os.environ.get('SSH_PORT', '')
 # How the server is known; the hash is that of its key.
 CHECKS = ['', '?host_key_check=no', '?host_key_check=yes', '?host_key_check=sha256:' + os.environ.get('SSH_HASH', '')]
@@ -225,27 +224,5 @@ at_home "${@:3}"
 '''
 
 
-def skip_all(why):
-    seeds, tap = cases('ssh-random', 2)
-    for seed in seeds:
-        print(f'ok {seed} - ssh-random # SKIP {why}')
-    tap.end()
-
-
-def main():
-    if not PEER or not os.path.exists(os.path.join(MODULES, 'block-ssh.so')):
-        skip_all('the reference tool has no SSH')
-    elif 'ssh' not in run(IMG, ['--help'], '/').out:
-        skip_all('ssh is not built in')
-    elif RIG:
-        os.environ['QEMU_MODULE_DIR'] = MODULES
-        each('ssh-random', 2, one)
-    else:
-        with tempfile.TemporaryDirectory(prefix='ssh-random') as folder:
-            code = subprocess.run(['bash', '-c', SHELL, 'bash', ROOT, folder, sys.executable, __file__]).returncode
-        if code != 77:
-            sys.exit(code)
-        skip_all('no SSH server')
-
-
-main()
+on_servers('ssh-random', 2, one, driver='ssh', known_as='SSH', shell=SHELL, started=RIG,
+           servers='no SSH server')
