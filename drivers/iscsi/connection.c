@@ -191,8 +191,10 @@ void iscsi_connection_close(struct iscsi_connection *c)
 /* ---- The time ------------------------------------------------------------------------------------- */
 
 /* The answers that are still to come would be put into memory that is gone by then, so the session goes. */
-static void hang_up(struct iscsi_connection *c)
+static void hang_up(void *connection)
 {
+    struct iscsi_connection *c = connection;
+
     c->lost = true;
     shutdown(iscsi_get_fd(c->context), SHUT_RDWR);
     iscsi_scsi_cancel_all_tasks(c->context);
@@ -271,25 +273,21 @@ static void completed(struct iscsi_context *context, int status, void *data, voi
     img_turn_answer(&r->turn);
 }
 
-/* Wait for the socket on behalf of all, until this request is answered. */
-static void serve_all(struct iscsi_connection *c, const struct iscsi_request *request)
+/* For all requests in flight. */
+static int wait_for_all(void *connection, int stop, uint64_t end)
 {
-    int stop = request->stop;
-    uint64_t end = UINT64_MAX;
+    struct iscsi_connection *c = connection;
+    int ret = wait_once(c, stop, TICK);
 
-    while (!request->turn.done) {
-        int ret = wait_once(c, stop, TICK);
-        if (ret == -ECANCELED) {
-            /* Nobody needs the answer any more, but it may come soon. */
-            stop = -1;
-            end = img_now_milliseconds() + GRACE;
-        } else if ((ret < 0 && ret != -ETIMEDOUT) || img_now_milliseconds() > end) {
-            hang_up(c);
-        } else {
-            look_at_clock(c);
-        }
-    }
+    if (ret < 0 && ret != -ETIMEDOUT)
+        return ret;
+    if (img_now_milliseconds() > end)
+        return -ETIMEDOUT;
+    look_at_clock(c);
+    return 0;
 }
+
+static const struct img_turn_ops turn_ops = { .wait = wait_for_all, .give_up = hang_up };
 
 /* Send it, now if the socket takes it. */
 static int launch(struct iscsi_connection *c, struct iscsi_request *r)
@@ -327,7 +325,7 @@ int iscsi_connection_run(void *connection, void *context)
     if (ret < 0)
         return ret;
     if (img_turn_sleep(&c->turns, &r->turn))
-        serve_all(c, r);
+        img_turn_serve(&r->turn, r->stop, &turn_ops, c);
     img_turn_end(&c->turns, &r->turn);
     if (!was_cut(r))
         c->heard = img_now_milliseconds();

@@ -14,10 +14,10 @@
 #include <sys/uio.h>
 
 /*
- * In milliseconds: how often the clock is looked at, and how long an answer that nobody needs any more is waited for.
- * A request whose bytes come so slowly that it takes LONGEST times the patience is too late, too.
+ * How often the clock is looked at, in milliseconds.  A request whose bytes come so slowly that it takes LONGEST times the
+ * patience is too late, too.
  */
-enum { TICK = 500, GRACE = 1000, LONGEST = 10 };
+enum { TICK = 500, LONGEST = 10 };
 
 /* ---- The end ------------------------------------------------------------------------------------ */
 
@@ -198,26 +198,26 @@ static void look_at_clock(struct sheepdog_connection *c)
     }
 }
 
-/* Wait for the socket on behalf of all, until this request is answered. */
-static void serve_all(struct sheepdog_connection *c, const struct sheepdog_request *request)
+/* For all requests in flight. */
+static int wait_for_all(void *connection, int stop, uint64_t end)
 {
-    int stop = request->stop;
-    uint64_t end = UINT64_MAX;
+    struct sheepdog_connection *c = connection;
+    int ret = wait_once(c, stop, TICK);
 
-    while (!request->turn.done) {
-        int ret = wait_once(c, stop, TICK);
-        if (ret == -ECANCELED) {
-            /* Nobody needs the answer any more, but it may come soon. */
-            stop = -1;
-            end = img_now_milliseconds() + GRACE;
-        } else if ((ret < 0 && ret != -ETIMEDOUT) || img_now_milliseconds() > end) {
-            /* It would be put into memory that is gone by then. */
-            lose(c, IMG_POOL_LOST);
-        } else {
-            look_at_clock(c);
-        }
-    }
+    if (ret < 0 && ret != -ETIMEDOUT)
+        return ret;
+    if (img_now_milliseconds() > end)
+        return -ETIMEDOUT;
+    look_at_clock(c);
+    return 0;
 }
+
+static void give_up(void *connection)
+{
+    lose(connection, IMG_POOL_LOST);
+}
+
+static const struct img_turn_ops turn_ops = { .wait = wait_for_all, .give_up = give_up };
 
 /* ---- For others ------------------------------------------------------------------------------------------ */
 
@@ -273,7 +273,7 @@ int sheepdog_connection_run(void *connection, void *request)
         return IMG_POOL_LOST;
     launch(c, r);
     if (img_turn_sleep(&c->turns, &r->turn))
-        serve_all(c, r);
+        img_turn_serve(&r->turn, r->stop, &turn_ops, c);
     img_turn_end(&c->turns, &r->turn);
     return r->error;
 }

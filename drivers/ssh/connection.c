@@ -23,16 +23,16 @@ enum { LONG_PART = 128 << 10, SHORT_PART = 32 << 10, LEAST_PART = 4 << 10 };
 enum { READS_IN_A_ROW = 64 };
 /* Bytes that the server may send before we have read them, and how often it is told. */
 enum { MOST_UNREAD = 4 << 20, WIDEN_EVERY = MOST_UNREAD / 4 };
-/* Milliseconds for the answers that nobody needs any more. */
-enum { GRACE = 1000 };
 /* An id is a number of a part, and its place. */
 enum { PLACE_BITS = 8, PLACE_MASK = (1 << PLACE_BITS) - 1 };
 
 /* ---- The end of a connection ------------------------------------------------------------------------- */
 
 /* Answers that come now would go where nobody waits for them, so the connection is used no more. */
-static void lose(struct ssh_connection *c)
+static void lose(void *connection)
 {
+    struct ssh_connection *c = connection;
+
     c->lost = true;
     c->out.part = NULL;
     for (size_t i = 0; i < SSH_PARTS; i++)
@@ -324,8 +324,9 @@ static int time_left(struct ssh_connection *c, uint64_t end)
 }
 
 /* Wait once for the socket, with the lock released, and do what can be done. */
-static int wait_once(struct ssh_connection *c, int stop, uint64_t end)
+static int wait_once(void *connection, int stop, uint64_t end)
 {
+    struct ssh_connection *c = connection;
     bool pending = ssh_get_poll_flags(c->carrier.session) & SSH_WRITE_PENDING;
     int left = time_left(c, end), ret;
     short happened;
@@ -339,23 +340,7 @@ static int wait_once(struct ssh_connection *c, int stop, uint64_t end)
     return ret == -ETIMEDOUT && time_left(c, end) != 0 ? 0 : ret;
 }
 
-/* Wait for the socket on behalf of all, until this request is answered. */
-static void serve(struct ssh_connection *c, const struct ssh_request *request)
-{
-    uint64_t end = UINT64_MAX;
-    int stop = request->stop;
-
-    while (!request->turn.done) {
-        int ret = wait_once(c, stop, end);
-        if (ret == -ECANCELED) {
-            /* Nobody needs the answer any more, but it may come soon. */
-            stop = -1;
-            end = img_now_milliseconds() + GRACE;
-        } else if (ret < 0) {
-            lose(c);
-        }
-    }
-}
+static const struct img_turn_ops turn_ops = { .wait = wait_once, .give_up = lose };
 
 int ssh_connection_run(void *connection, void *context)
 {
@@ -375,7 +360,7 @@ int ssh_connection_run(void *connection, void *context)
     /* (the thread that waits may have been answered here, or must wait for more) */
     img_turns_wake(&c->turns);
     if (img_turn_sleep(&c->turns, &r->turn))
-        serve(c, r);
+        img_turn_serve(&r->turn, r->stop, &turn_ops, c);
     img_turn_end(&c->turns, &r->turn);
     return r->result;
 }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* One thread waits for a socket, on behalf of all; see turns.h. */
 #include "turns.h"
+#include "util/clock.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
+
+/* For an answer that nobody needs any more, in milliseconds. */
+enum { GRACE = 1000 };
 
 int img_turns_init(struct img_turns *turns)
 {
@@ -71,6 +75,21 @@ bool img_turn_sleep(struct img_turns *turns, struct img_turn *turn)
         return false;
     turn->polls = turns->polling = true;
     return true;
+}
+
+void img_turn_serve(const struct img_turn *turn, int stop, const struct img_turn_ops *ops, void *connection)
+{
+    uint64_t end = UINT64_MAX;
+
+    while (!turn->done) {
+        int ret = ops->wait(connection, stop, end);
+        if (ret == -ECANCELED) {
+            stop = -1;
+            end = img_now_milliseconds() + GRACE;
+        } else if (ret < 0) {
+            ops->give_up(connection);
+        }
+    }
 }
 
 static void strike(struct img_turns *turns, const struct img_turn *turn)

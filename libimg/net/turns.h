@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* A part of a request. */
 struct img_turn {
@@ -46,6 +47,15 @@ void img_turn_answer(struct img_turn *turn);
 /* Sleep until the request is answered.  true: it is not, but this thread must wait for the socket now, until it is, and
  * answer all that it can. */
 bool img_turn_sleep(struct img_turns *turns, struct img_turn *turn);
+struct img_turn_ops {
+    /* Wait once, until `end` (milliseconds of util/clock.h; UINT64_MAX: none) at most, and take what has arrived: 0, or
+     * what img_turns_wait returns.  A wait that was long enough for nobody is 0, too. */
+    int (*wait)(void *connection, int stop, uint64_t end);
+    void (*give_up)(void *connection);          /* answer all: what comes would be put into memory that is gone by then */
+};
+/* What the thread does that must wait for the socket.  When `stop` asks for the end, nobody needs the answer any more, but
+ * it may come soon: it gets a second more. */
+void img_turn_serve(const struct img_turn *turn, int stop, const struct img_turn_ops *ops, void *connection);
 /* It is in flight no more: if its thread waited for the socket, another one does now. */
 void img_turn_end(struct img_turns *turns, struct img_turn *turn);
 

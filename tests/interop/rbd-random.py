@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import IMG, Journal, PEER, each, run  # noqa: E402
+from harness import IMG, Journal, PEER, run  # noqa: E402
 import images  # noqa: E402
 from rig import on_servers  # noqa: E402
 
