@@ -9,8 +9,7 @@
  * a change.
  */
 #define CURL_DISABLE_TYPECHECK
-#include "libimg/img.h"
-#include "libimg/util/checked.h"
+#include "client.h"
 #include <curl/curl.h>
 
 #include <inttypes.h>
@@ -342,36 +341,19 @@ static void judge(const uint8_t *bytes, uint64_t offset, size_t length)
         abort();
 }
 
-static void read_some(struct img *image, uint8_t *buffer, uint64_t offset, size_t length)
-{
-    uint64_t size = img_size(image);
-
-    if (offset >= size)
-        return;
-    length = (size_t)img_min(length, size - offset);
-    if (img_pread(image, buffer, offset, length) == 0)
-        judge(buffer, offset, length);
-}
-
 static void in_any_order(const char *name, uint8_t *buffer)
 {
     struct img_open how = { .image_opts = true };
-    struct img_error err = IMG_ERROR_INIT;
-    struct img *image = NULL;
-    int ret = img_open(&image, name, &how, &err);
+    struct img *image = client_open(name, &how);
 
-    if ((ret < 0) != (err.text != NULL) || (ret < 0) != (image == NULL))
-        abort();
-    img_error_clear(&err);
     if (!image)
         return;
-    read_some(image, buffer, 0, 1000);
-    read_some(image, buffer, 200000, 50000);
+    client_read(image, buffer, 0, 1000, judge);
+    client_read(image, buffer, 200000, 50000, judge);
     for (uint64_t at = 512; at < 5 * BUFFER; at += BUFFER)
-        read_some(image, buffer, at, BUFFER);
-    read_some(image, buffer, img_size(image) - img_min(700, img_size(image)), 700);
-    img_close(image, &err);
-    img_error_clear(&err);
+        client_read(image, buffer, at, BUFFER, judge);
+    client_read(image, buffer, img_size(image) - img_min(700, img_size(image)), 700, judge);
+    client_close(image);
 }
 
 static void in_order(const char *name, uint8_t *buffer)

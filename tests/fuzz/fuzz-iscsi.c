@@ -9,6 +9,7 @@
 #include "libimg/io/io.h"
 #include "libimg/util/checked.h"
 #include "libimg/util/endian.h"
+#include "client.h"
 #include "script.h"
 
 #include <stdio.h>
@@ -208,20 +209,6 @@ void iscsi_connection_close(struct iscsi_connection *c)
 
 /* ---- What is done with the disks -------------------------------------------------------------------- */
 
-static void map_some(struct img *image)
-{
-    uint64_t at = 0, end = img_size(image);
-    struct img_extent extent;
-
-    for (int i = 0; i < MOST_EXTENTS && at < end; i++) {
-        if (img_map(image, at, end - at, &extent) < 0)
-            return;
-        if (extent.offset != at || extent.length == 0 || extent.length > end - at)
-            abort();
-        at += extent.length;
-    }
-}
-
 static void read_some(struct img *image, uint64_t offset)
 {
     static unsigned char buffer[BUFFER];
@@ -274,7 +261,7 @@ static void use_disks(void)
 
     if (one) {
         read_some(one, 0);
-        map_some(one->file);
+        client_map(one->file, 0, UINT64_MAX, MOST_EXTENTS);
         change_some(one);
         read_some(one, img_size(one) - img_min(BUFFER / 2, img_size(one)));
     }

@@ -8,7 +8,7 @@
  * The next five choose the export and how it is used.  Whatever the server does: the client ends, and a successful read
  * returns bytes that the server sent.
  */
-#include "libimg/img.h"
+#include "client.h"
 #include "wrong-server.h"
 
 #include <stdio.h>
@@ -46,33 +46,6 @@ __attribute__((noinline)) static void judge_bytes(const uint8_t *bytes, uint64_t
     }
 }
 
-static void read_some(struct img *image, uint8_t *buffer, uint64_t offset, size_t length)
-{
-    uint64_t size = img_size(image);
-
-    if (offset >= size)
-        return;
-    length = (size_t)img_min(length, size - offset);
-    memset(buffer, 0xee, length);
-    if (img_pread(image, buffer, offset, length) == 0)
-        judge_bytes(buffer, offset, length);
-}
-
-/* Every extent must move forward and stay within the requested range. */
-static void map_some(struct img *image, uint64_t at, uint64_t end)
-{
-    struct img_extent extent;
-
-    end = img_min(end, img_size(image));
-    for (int i = 0; i < MAX_EXTENTS && at < end; i++) {
-        if (img_map(image, at, end - at, &extent) < 0)
-            return;
-        if (extent.offset != at || extent.length == 0 || extent.length > end - at)
-            abort();
-        at += extent.length;
-    }
-}
-
 static void change_some(struct img *image, const uint8_t *buffer, uint64_t offset)
 {
     if (img_size(image) < offset + BUFFER)
@@ -96,12 +69,12 @@ static void *use(void *context)
     struct user *user = context;
     uint64_t start = user->number * (uint64_t)BUFFER;
 
-    read_some(user->image, user->buffer, start, BUFFER);
-    map_some(user->image, start, UINT64_MAX);
-    read_some(user->image, user->buffer, start + 1000, 3000);
+    client_read(user->image, user->buffer, start, BUFFER, judge_bytes);
+    client_map(user->image, start, UINT64_MAX, MAX_EXTENTS);
+    client_read(user->image, user->buffer, start + 1000, 3000, judge_bytes);
     if (!img_read_only(user->image))
         change_some(user->image, user->buffer, start);
-    read_some(user->image, user->buffer, img_size(user->image) - img_min(512, img_size(user->image)), 512);
+    client_read(user->image, user->buffer, img_size(user->image) - img_min(512, img_size(user->image)), 512, judge_bytes);
     return NULL;
 }
 
@@ -125,18 +98,13 @@ static void use_by_several(struct img *image, unsigned threads)
 static void be_client(const char *name, int fd, unsigned features)
 {
     struct img_open how = { .flags = features & READ_ONLY ? 0 : IMG_RDWR, .cache = IMG_CACHE_WRITEBACK };
-    struct img_error err = IMG_ERROR_INIT;
-    struct img *image = NULL;
-    int status = img_open(&image, name, &how, &err);
+    struct img *image = client_open(name, &how);
 
-    if ((status < 0) != (err.text != NULL) || (status < 0) != (image == NULL))
-        abort();
     if (fd >= 0)
         close(fd);
     if (image)
         use_by_several(image, mode < ONE_CONNECTION ? 1 : 1 + !!(features & TWO) + !!(features & THREE));
-    img_close(image, &err);
-    img_error_clear(&err);
+    client_close(image);
 }
 
 /* ---- Servers --------------------------------------------------------------------------- */

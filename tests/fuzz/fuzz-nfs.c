@@ -8,6 +8,7 @@
  */
 #include "drivers/nfs/nfs.h"
 #include "libimg/util/checked.h"
+#include "client.h"
 #include "script.h"
 
 #include <poll.h>
@@ -352,16 +353,11 @@ static void use_server(void)
     static const char name[] = "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"nfs\",\"path\":\"/a/b\",\"timeout\":1,"
                                "\"server\":{\"type\":\"inet\",\"host\":\"h\"}}}";
     struct img_open how = { .flags = IMG_RDWR, .cache = IMG_CACHE_WRITEBACK };
-    struct img_error err = IMG_ERROR_INIT;
-    struct img *image = NULL;
-    int ret = img_open(&image, name, &how, &err);
+    struct img *image = client_open(name, &how);
 
-    if ((ret < 0) != (err.text != NULL) || (ret < 0) != (image == NULL))
-        abort();
     if (image)
         use(image);
-    img_close(image, &err);
-    img_error_clear(&err);
+    client_close(image);
 }
 
 /* (a name that is shown leads to the same file) */

@@ -14,15 +14,16 @@ struct values {
     int64_t number, size;
 };
 
-#define ENTRY(name, type, standard, field) \
-    { name, "help", type, standard, IMG_AT_OPEN | IMG_AT_CREATE, offsetof(struct values, field) }
+#define ENTRY(name_, type_, standard_, field) \
+    { .name = name_, .help = "help", .type = type_, .standard = standard_, .when = IMG_AT_OPEN | IMG_AT_CREATE, \
+      .offset = offsetof(struct values, field) }
 static const struct img_option table[] = {
     ENTRY("file.filename", IMG_OPT_STRING, NULL, text),
     ENTRY("preallocation", IMG_OPT_STRING, "off", choice),
     ENTRY("lazy_refcounts", IMG_OPT_BOOL, "off", flag),
     ENTRY("refcount_bits", IMG_OPT_NUMBER, "16", number),
     ENTRY("cluster_size", IMG_OPT_SIZE, "64k", size),
-    { 0 }
+    { .name = NULL }
 };
 
 static void read_table(struct img_doc *options, unsigned when)

@@ -7,7 +7,7 @@
  * The next two choose the disk and how it is used.  Whatever the server does: the client ends, and a successful read
  * returns bytes that the server sent.
  */
-#include "libimg/img.h"
+#include "client.h"
 #include "wrong-sheep.h"
 
 #include <stdio.h>
@@ -41,33 +41,6 @@ __attribute__((noinline)) static void judge_bytes(const uint8_t *bytes, uint64_t
             abort();
 }
 
-static void read_some(struct img *image, uint8_t *buffer, uint64_t offset, size_t length)
-{
-    uint64_t size = img_size(image);
-
-    if (offset >= size)
-        return;
-    length = (size_t)img_min(length, size - offset);
-    memset(buffer, 0xee, length);
-    if (img_pread(image, buffer, offset, length) == 0)
-        judge_bytes(buffer, offset, length);
-}
-
-/* Every extent must move forward and stay within the requested range. */
-static void map_some(struct img *image, uint64_t at, uint64_t end)
-{
-    struct img_extent extent;
-
-    end = img_min(end, img_size(image));
-    for (int i = 0; i < MAX_EXTENTS && at < end; i++) {
-        if (img_map(image, at, end - at, &extent) < 0)
-            return;
-        if (extent.offset != at || extent.length == 0 || extent.length > end - at)
-            abort();
-        at += extent.length;
-    }
-}
-
 static void change_some(struct img *image, const uint8_t *buffer, uint64_t offset)
 {
     if (img_size(image) < offset + (1 << 20) + BUFFER)
@@ -91,14 +64,14 @@ static void *use(void *context)
     struct user *user = context;
     uint64_t start = user->number * ((1 << 20) - 5000), end = img_size(user->image);
 
-    read_some(user->image, user->buffer, start, BUFFER);
-    map_some(user->image, start, UINT64_MAX);
+    client_read(user->image, user->buffer, start, BUFFER, judge_bytes);
+    client_map(user->image, start, UINT64_MAX, MAX_EXTENTS);
     for (size_t i = 0; i < BUFFER; i++)
         user->buffer[i] = 0;        /* (so that what is written is no byte of another place) */
     if (!img_read_only(user->image))
         change_some(user->image, user->buffer, start);
-    read_some(user->image, user->buffer, start + 1000, BUFFER);
-    read_some(user->image, user->buffer, end - img_min(512, end), 512);
+    client_read(user->image, user->buffer, start + 1000, BUFFER, judge_bytes);
+    client_read(user->image, user->buffer, end - img_min(512, end), 512, judge_bytes);
     return NULL;
 }
 
@@ -158,18 +131,13 @@ static void be_client(const char *name, int fd, unsigned features)
 {
     const unsigned flags = features & (READ_ONLY | AT_SNAPSHOT) ? 0 : IMG_RDWR;
     struct img_open how = { .flags = flags, .cache = IMG_CACHE_WRITEBACK };
-    struct img_error err = IMG_ERROR_INIT;
-    struct img *image = NULL;
-    int status = img_open(&image, name, &how, &err);
+    struct img *image = client_open(name, &how);
 
-    if ((status < 0) != (err.text != NULL) || (status < 0) != (image == NULL))
-        abort();
     if (fd >= 0)
         close(fd);
     if (image)
         use_image(image, features);
-    img_close(image, &err);
-    img_error_clear(&err);
+    client_close(image);
 }
 
 /* ---- Servers --------------------------------------------------------------------------- */
