@@ -58,6 +58,8 @@ void chain_advise_backing(const struct img *image, const char *resolved, struct 
 
 /* close.c: close the children, then free the node.  Returns the first error. */
 int chain_end_node(struct img *image);
+/* img_close of an image that was only read, or is given up; NULL is fine. */
+void chain_close_quietly(struct img *image);
 
 /* parent.c: what a name that another machine stored means here, or with `last` its last part, with slashes and never a
  * protocol; caller frees.  *name NULL: it means nothing.  0 or -ENOMEM. */

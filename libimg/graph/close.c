@@ -42,3 +42,11 @@ int img_close(struct img *image, struct img_error *err)
     ret = ret ? ret : r;
     return ret < 0 ? img_error_errno(err, -ret, "%s", unflushed ? unflushed : "Could not close image") : 0;
 }
+
+void chain_close_quietly(struct img *image)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+
+    img_close(image, &ignored);
+    img_error_clear(&ignored);
+}

@@ -25,7 +25,6 @@ static int open_over(struct img **image, struct img *storage, const char *name, 
     const struct img_driver *driver = how->format ? img_driver_find(how->format) : NULL;
     struct request request = { .name = name, .options = img_doc_object(), .format = how->format, .flags = how->flags,
                                .role = IMG_ROLE_ROOT, .cache = how->cache, .gate = how->gate, .storage = storage };
-    struct img_error ignored = IMG_ERROR_INIT;
     int ret;
 
     chain_ask_permissions(&request, how);
@@ -34,8 +33,7 @@ static int open_over(struct img **image, struct img *storage, const char *name, 
     else
         ret = chain_open_node(image, &request, err);
     img_doc_free(request.options);
-    img_close(request.storage, &ignored);
-    img_error_clear(&ignored);
+    chain_close_quietly(request.storage);
     return ret < 0 ? img_error_prefix(err, "Could not open '%s': ", name) : 0;
 }
 
@@ -57,9 +55,7 @@ int img_open_descriptor(struct img **image, int fd, const char *name, const stru
     if (ret < 0)
         return img_error_prefix(err, "Could not open '%s': ", name);
     if (img_replace_text(&storage->filename, name) < 0 || img_replace_text(&storage->shown_name, name) < 0) {
-        struct img_error ignored = IMG_ERROR_INIT;
-        img_close(storage, &ignored);
-        img_error_clear(&ignored);
+        chain_close_quietly(storage);
         return img_error_memory(err);
     }
     return open_over(image, storage, name, how, err);
@@ -206,15 +202,6 @@ const struct img_driver *img_intake_probe(struct img_intake *intake, struct img_
     return driver;
 }
 
-static void close_quietly(struct img **image)
-{
-    struct img_error ignored = IMG_ERROR_INIT;
-
-    img_close(*image, &ignored);
-    img_error_clear(&ignored);
-    *image = NULL;
-}
-
 /* Open it with what is known of its length.  -ESPIPE without a message: it needs another order. */
 static int try(struct img_intake *intake, struct img **image, const struct img_open *how, struct img_error *err)
 {
@@ -229,8 +216,8 @@ static int try(struct img_intake *intake, struct img **image, const struct img_o
         ret = prepare(*image, intake);
     if (ret == 0)
         return 0;
-    if (*image)
-        close_quietly(image);
+    chain_close_quietly(*image);
+    *image = NULL;
     if (ret == -ESPIPE || img_intake_refused(intake)) {
         img_error_clear(err);
         return -ESPIPE;
@@ -259,8 +246,8 @@ int img_intake_image(struct img_intake *intake, struct img **image, const struct
     /* The end came while it was opened: all of it is there, and now its length is known, too. */
     if (whole || !img_intake_is_whole(intake))
         return ret;
-    if (*image)
-        close_quietly(image);
+    chain_close_quietly(*image);
+    *image = NULL;
     img_error_clear(err);
     return try(intake, image, how, err);
 }

@@ -25,14 +25,6 @@ struct pour {
     int result;
 };
 
-static void close_quietly(struct img *storage)
-{
-    struct img_error ignored = IMG_ERROR_INIT;
-
-    img_close(storage, &ignored);
-    img_error_clear(&ignored);
-}
-
 /* ---- The thread --------------------------------------------------------------------------- */
 
 static int send_all(void *context, const void *bytes, size_t length)
@@ -81,7 +73,7 @@ static void pour_end(struct img_feed *feed)
     close(pour->ends[0]);
     join(pour);
     close(pour->ends[1]);
-    close_quietly(pour->storage);
+    chain_close_quietly(pour->storage);
     img_stop_end(&pour->stop);
     free(pour);
 }
@@ -116,7 +108,7 @@ fail_stop:
     img_stop_end(&pour->stop);
 fail:
     free(pour);
-    close_quietly(storage);
+    chain_close_quietly(storage);
     img_error_errno(err, -ret, "Could not read '%s'", name);
     return NULL;
 }
@@ -170,7 +162,6 @@ struct img_intake *img_intake_open(const char *name, const struct img_open *how,
     img_doc_free(request.options);
     if (ret == 0 && storage->driver->pour)
         return start(storage, name, err);
-    if (storage)
-        close_quietly(storage);
+    chain_close_quietly(storage);
     return NULL;
 }
