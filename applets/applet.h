@@ -99,7 +99,7 @@ const struct app_option *app_row(const struct applet *applet, size_t index);
 /* The option of this letter; NULL: none. */
 const struct app_option *app_find_short(const struct applet *applet, char letter);
 
-/* The full help of an applet, on standard output (help.c): its lines are no longer than $COLUMNS, or 80. */
+/* The full help of an applet, on standard output (help.c): the synopsis is wrapped at $COLUMNS, or 80. */
 void app_help(const struct app *app);
 
 /* ---- Messages (common.c) -------------------------------------------------- */
