@@ -34,14 +34,14 @@ gone() {
 serving() {
     "${@:2}" < /dev/null > server.out 2> server.err 3>&- &
     SERVER=$!
-    wait_until is_socket "$1"
+    wait_until listening "$1"
 }
 
 # start_nbd ARGUMENT...: the same with the tool, under the name qemu-nbd, on the socket s of the test's folder
 start_nbd() {
     exec_nbd -k "$PWD/s" "$@" < /dev/null > server.out 2> server.err 3>&- &
     SERVER=$!
-    wait_until is_socket s
+    wait_until listening s
 }
 
 exec_nbd() {

@@ -16,8 +16,10 @@ never() {
     ! "$@" 2> /dev/null
 }
 
-is_socket() {
-    [ -S "$1" ]
+# listening SOCKET: somebody answers at this Unix socket, which its server knows by its whole path.  (The file is there some
+# time before that; and to connect would be the one client of some servers.)
+listening() {
+    [ -S "$1" ] && grep -q -e " 00010000 0001 01 *[0-9]* $(readlink -f "$1")\$" /proc/net/unix
 }
 
 listens() {

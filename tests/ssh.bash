@@ -46,11 +46,11 @@ ssh_stop() {
     [ ! -s "$RIG/server" ] || kill "$(< "$RIG/server")" 2> /dev/null || true
 }
 
-# at_home COMMAND...: with the rig's ~/.ssh.  (libssh looks in the home that the list of users has, not in $HOME.)
+# at_home COMMAND...: with the ~/.ssh of the rig, or of the folder USER_HOME.  (libssh looks in the home that the list of users has, not in $HOME.)
 at_home() {
     local home
     home=$(getent passwd 0 | cut -d: -f6)
     [ -d "$home/.ssh" ] || mkdir -m 700 "$home/.ssh"
     # shellcheck disable=SC2016
-    unshare -m sh -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' sh "$RIG/home/.ssh" "$home/.ssh" "$@"
+    unshare -m sh -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' sh "${USER_HOME-$RIG/home}/.ssh" "$home/.ssh" "$@"
 }

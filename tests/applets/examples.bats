@@ -186,7 +186,7 @@ furnish_nbd() {
     remember $!
     wait_until listens "$PLAIN"
     wait_until listens "$SEALED"
-    wait_until is_socket disk.sock
+    wait_until listening disk.sock
 }
 
 # ---- the pages
@@ -268,7 +268,7 @@ ask() {
 case $(cat .line) in
 *' -L '*)
     img-serve -t -k disk.sock disk.qcow2 &
-    until [ -S disk.sock ]; do sleep 0.05; done
+    until ask; do sleep 0.05; done
     sh .line ;;
 *--fork*)
     sh .line

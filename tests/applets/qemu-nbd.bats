@@ -464,7 +464,7 @@ END
 fake() {
     crafting -m fake_nbd f "$@" 3>&- &
     SERVER=$!
-    wait_until is_socket f
+    wait_until test -S f
 }
 
 # bad WORD LINE...: the list fails with these lines on standard error

@@ -19,7 +19,7 @@ setup() {
 # start ARGUMENT...: the server on the socket s
 start() {
     # shellcheck disable=SC2086
-    serving s $SERVE -k s "$@"
+    serving s $SERVE -k "$PWD/s" "$@"
 }
 
 # fails TEXT ARGUMENT...
@@ -225,7 +225,7 @@ print(listener.getsockname()[1])' > port
     listed() {
         crafting -m fake_nbd f "$1" 3>&- &
         SERVER=$!
-        wait_until is_socket f
+        wait_until test -S f
         # shellcheck disable=SC2086
         cmd "$2" $SERVE -L -k f
         rm -f f
@@ -287,11 +287,11 @@ print(listener.getsockname()[1])' > port
     need nbdkit nbdinfo
     [ -e "$(dirname "$IMGBOX")/modules/img-nbd.so" ] || skip 'nbd is not built in'
     # shellcheck disable=SC2016
-    nbdkit -f -U far eval get_size='echo 1M' pread='dd if=/dev/zero count=$3 iflag=count_bytes' can_extents='exit 0' \
+    nbdkit -f -U "$PWD/far" eval get_size='echo 1M' pread='dd if=/dev/zero count=$3 iflag=count_bytes' can_extents='exit 0' \
         extents='echo 0 64k; echo 64k 64k hole; echo 128k 64k zero; echo 192k 64k hole,zero; echo 256k 768k' \
         > /dev/null 2>&1 3>&- &
     FAR=$!
-    wait_until is_socket far
+    wait_until listening far
     start -r -f raw 'nbd+unix:///?socket=far'
     nbdinfo --map "$(uri)" | awk '{ print $1, $2, $3 }' > "$OUT"
     kill "$FAR"
@@ -304,9 +304,9 @@ print(listener.getsockname()[1])' > port
     [ -e "$(dirname "$IMGBOX")/modules/img-nbd.so" ] || skip 'nbd is not built in'
     pattern far.raw 33 0 1M
     cp far.raw old.raw
-    nbdkit -f -U far file far.raw > /dev/null 2>&1 3>&- &
+    nbdkit -f -U "$PWD/far" file far.raw > /dev/null 2>&1 3>&- &
     FAR=$!
-    wait_until is_socket far
+    wait_until listening far
     start -s -t 'nbd+unix:///?socket=far'
     nbdcopy "$(uri)" copy.raw
     cmp far.raw copy.raw

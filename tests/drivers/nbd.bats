@@ -20,9 +20,9 @@ teardown() {
 kit() {
     need nbdkit
     rm -f s
-    nbdkit -f -U s "$@" > kit.log 2>&1 3>&- &
+    nbdkit -f -U "$PWD/s" "$@" > kit.log 2>&1 3>&- &
     remember $!
-    wait_until is_socket s
+    wait_until listening s
 }
 
 # fake SIZE OPTION...: our own on the socket s
@@ -30,7 +30,7 @@ fake() {
     rm -f s
     python3 "$FAKE" s "$@" > fake.log 2>&1 3>&- &
     remember $!
-    wait_until is_socket s
+    wait_until test -S s
 }
 
 # The last server ends, and has written its dump.
@@ -436,7 +436,7 @@ tls_module() {
     kit_target=$PWD/t
     nbdkit -f -U "$kit_target" --filter=error memory 8M error-pwrite=ENOSPC error-pwrite-rate=100% > /dev/null 2>&1 3>&- &
     remember $!
-    wait_until is_socket t
+    wait_until listening t
     img 1 convert -n -f raw -O raw "$URI" 'nbd+unix:///?socket=t'
     has "$ERR" 'No space left on device'
 }
@@ -446,10 +446,10 @@ tls_module() {
         rm -f s
         python3 -c '
 import socket, sys
-s = socket.socket(socket.AF_UNIX); s.bind("s"); s.listen(1)
-c, _ = s.accept(); c.sendall(bytes.fromhex(sys.argv[1])); c.close()' "$1" 3>&- &
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[2]); s.listen(1)
+c, _ = s.accept(); c.sendall(bytes.fromhex(sys.argv[1])); c.close()' "$1" "$PWD/s" 3>&- &
         remember $!
-        wait_until is_socket s
+        wait_until listening s
     }
     serve_bytes ''
     img 1 info "$URI"

@@ -21,7 +21,7 @@ sheep() {
     rm -f s log
     python3 "$SHEEP" s shift=20 log=log "$@" > sheep.out 2>&1 3>&- &
     remember $!
-    wait_until is_socket s
+    wait_until test -S s
 }
 
 # The last server ends; it has written its state.

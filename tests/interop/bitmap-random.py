@@ -23,21 +23,12 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from harness import IMG, PEER, PEER_IO, Journal, each, run  # noqa: E402
+from sockets import listening  # noqa: E402
 
 NBD = os.path.join(os.path.dirname(PEER), 'qemu-nbd') if PEER else ''
 NAMES = ['b0', 'b1', 'b2', 'ünï', 'x' * 100]
 EXTENSION, OFFSET = 0x23852875, 0x00fffffffffffe00
 IN_USE = 1
-
-
-def listens(path):
-    """Whether somebody answers at a socket; its file is there some time before that."""
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(path)
-        except OSError:
-            return False
-    return True
 
 
 class Bitmap:
@@ -250,7 +241,7 @@ class Case:
         server = subprocess.Popen([NBD, '-r', '-t', '-e', '2', '-k', path, '-f', 'qcow2', '-B', bitmap,
                                    self.path(side, name)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
-            while server.poll() is None and not listens(path):
+            while server.poll() is None and not listening(path):
                 time.sleep(0.01)
             done = run(PEER, ['map', '--output=json', '--image-opts', 'driver=nbd,server.type=unix,'
                               f'server.path={path},x-dirty-bitmap=qemu:dirty-bitmap:{bitmap}'], self.folder)

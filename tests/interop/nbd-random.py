@@ -19,6 +19,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from harness import each, guest_of, IMG, Journal, PEER, run, skip_all  # noqa: E402
 import images  # noqa: E402
+from sockets import listening  # noqa: E402
 
 MEGA = 1024 * 1024
 KIT = shutil.which('nbdkit')
@@ -47,7 +48,7 @@ class Server:
         self.journal.lines.append('# ' + ' '.join(self.words))
         self.process = subprocess.Popen(self.words, cwd=self.folder, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not os.path.exists(self.path):
+        while not listening(self.path):
             if self.process.poll() is not None:
                 raise RuntimeError('no server: ' + ' '.join(self.words))
             time.sleep(0.01)

@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 
+from sockets import listener_at
 from wire import take
 
 REPLY_MAGIC = 0x3E889045565A9
@@ -127,11 +128,7 @@ def serve(client, word):
 
 
 def main():
-    listener = socket.socket(socket.AF_UNIX)
-    if os.path.exists(sys.argv[1]):
-        os.unlink(sys.argv[1])
-    listener.bind(sys.argv[1])
-    listener.listen(1)
+    listener = listener_at(sys.argv[1])
     for word in sys.argv[2:]:
         client = listener.accept()[0]
         try:

@@ -25,6 +25,7 @@ import struct
 import sys
 import threading
 
+from sockets import listener_at
 from wire import take
 
 SIMPLE, CHUNK, OPTION = 0x67446698, 0x668e33ef, 0x0003e889045565a9
@@ -209,9 +210,7 @@ def main():
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(16)
+    listener = listener_at(path)
     while True:
         client, _ = listener.accept()
         if server.options.get('multi'):

@@ -35,6 +35,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from sockets import listener_at as unix_listener  # noqa: E402
 from wire import take  # noqa: E402
 
 MAKE, READ, WRITE, DISCARD = 1, 2, 3, 5
@@ -440,14 +441,7 @@ def listener_at(address):
         listener.bind(('127.0.0.1', int(address)))
         listener.listen(50)
         return listener
-    if os.path.exists(address):
-        os.unlink(address)
-    listener = socket.socket(socket.AF_UNIX)
-    # (clients wait for the name: whoever sees it can connect)
-    listener.bind(address + '.new')
-    listener.listen(50)
-    os.rename(address + '.new', address)
-    return listener
+    return unix_listener(address)
 
 
 def main():
