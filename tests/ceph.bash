@@ -4,9 +4,11 @@
 # RIG: a folder for what it needs.  The configuration that clients want is then $RIG/ceph.conf.  Every call of a client
 # has a limit of time, since clients wait for ever for a cluster that does not answer.
 
+. "${BASH_SOURCE[0]%/*}/servers.bash"
+
 # What it takes.
 ceph_needs() {
-    [ "$(id -u)" -eq 0 ] && command -v ceph-mon ceph-osd monmaptool ceph rbd python3 > /dev/null
+    [ "$(id -u)" -eq 0 ] && have ceph-mon ceph-osd monmaptool ceph rbd python3
 }
 
 # Three ports at which nobody listens.
@@ -17,7 +19,8 @@ for s in sockets: s.bind(("127.0.0.1", 0))
 print(*(s.getsockname()[1] for s in sockets))'
 }
 
-# (memory alone: nothing is ever full, nobody asks for a password, and one osd is enough for an object)
+# (memory alone: nothing is ever full, nobody asks for a password, and one osd is enough for an object; a client that is
+# stopped stays one for the time of a test)
 ceph_configure() {
     local v1 v2 first
     read -r v1 v2 first <<< "$(ceph_ports)"
@@ -52,6 +55,7 @@ osd_objectstore = memstore
 osd_fast_shutdown = false
 memstore_device_bytes = 2147483648
 osd_memory_target = 939524096
+osd_client_watch_timeout = 300
 osd_pool_default_pg_num = 8
 osd_pool_default_pgp_num = 8
 osd_pool_default_pg_autoscale_mode = off

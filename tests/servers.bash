@@ -5,9 +5,22 @@
 # (each test has a shell of its own)
 SERVERS=()
 
+# have PROGRAM...: all of them.  (`command -v` is content with one.)
+have() {
+    local program
+    for program; do
+        command -v "$program" > /dev/null || return
+    done
+}
+
+# separate LETTER...: namespaces of these kinds can be had, as unshare calls them.  (Not in a chroot whose root is no mount.)
+separate() {
+    unshare "${@/#/-}" -f true 2> /dev/null
+}
+
 need() {
     for program; do
-        command -v "$program" > /dev/null || skip "no $program"
+        have "$program" || skip "no $program"
     done
 }
 

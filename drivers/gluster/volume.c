@@ -13,7 +13,7 @@
 #include "gluster.h"
 #include "../../libimg/util/checked.h"
 #include "../../libimg/util/cleanup.h"
-#include "../../libimg/util/clock.h"
+#include "../../libimg/util/patience.h"
 #include "../../libimg/util/strbuf.h"
 #include "../../libimg/util/thread.h"
 #include <inttypes.h>
@@ -67,89 +67,45 @@ static int set_up(glfs_t *fs, const struct gluster_target *target, size_t first,
 
 /* A daemon that says nothing is waited for in a thread, which may be left behind. */
 struct attempt {
-    pthread_mutex_t lock;
-    pthread_cond_t change;
+    struct img_patience patience;
     glfs_t *fs;
-    bool done, alone;               /* nobody waits for it any more */
     int code;                       /* 0, or an errno */
 };
 
 static void end_attempt(struct attempt *a)
 {
-    pthread_cond_destroy(&a->change);
-    pthread_mutex_destroy(&a->lock);
+    img_patience_end(&a->patience);
     free(a);
 }
 
 static void *connect_now(void *context)
 {
     struct attempt *a = context;
-    bool alone;
-    int code;
 
     errno = 0;
-    code = glfs_init(a->fs) == 0 ? 0 : errno ? errno : EINVAL;
-    pthread_mutex_lock(&a->lock);
-    a->code = code;
-    a->done = true;
-    alone = a->alone;
-    pthread_cond_signal(&a->change);
-    pthread_mutex_unlock(&a->lock);
-    if (alone)
+    a->code = glfs_init(a->fs) == 0 ? 0 : errno ? errno : EINVAL;
+    if (img_patience_done(&a->patience))
         end_attempt(a);
     return NULL;
 }
 
-static struct attempt *new_attempt(glfs_t *fs)
-{
-    struct attempt *a = img_calloc(1, sizeof *a);
-    pthread_condattr_t kind;
-
-    if (!a)
-        return NULL;
-    a->fs = fs;
-    pthread_mutex_init(&a->lock, NULL);
-    pthread_condattr_init(&kind);
-    pthread_condattr_setclock(&kind, CLOCK_MONOTONIC);
-    pthread_cond_init(&a->change, &kind);
-    pthread_condattr_destroy(&kind);
-    return a;
-}
-
-/* 0, or an errno; the attempt is no longer the caller's. */
-static int wait_for(struct attempt *a, uint64_t seconds)
-{
-    uint64_t end = img_now_nanoseconds() + seconds * 1000000000;
-    const struct timespec when = { (time_t)(end / 1000000000), (long)(end % 1000000000) };
-    int code = 0;
-
-    pthread_mutex_lock(&a->lock);
-    while (!a->done && code == 0)
-        code = pthread_cond_timedwait(&a->change, &a->lock, &when);
-    if (a->done) {
-        code = a->code;
-        pthread_mutex_unlock(&a->lock);
-        end_attempt(a);
-        return code;
-    }
-    a->alone = true;
-    pthread_mutex_unlock(&a->lock);
-    return ETIMEDOUT;
-}
-
+/* 0, or an errno. */
 static int init(glfs_t *fs, uint64_t seconds)
 {
-    struct attempt *a = new_attempt(fs);
-    int ret;
+    struct attempt *a = img_calloc(1, sizeof *a);
+    int code;
 
     if (!a)
         return ENOMEM;
-    ret = img_thread_start(NULL, STACK, connect_now, a);
-    if (ret < 0) {
-        end_attempt(a);
-        return -ret;
-    }
-    return wait_for(a, seconds);
+    a->fs = fs;
+    img_patience_init(&a->patience);
+    code = -img_thread_start(NULL, STACK, connect_now, a);
+    if (code == 0 && !img_patience_wait(&a->patience, seconds * 1000))
+        return ETIMEDOUT;
+    if (code == 0)
+        code = a->code;
+    end_attempt(a);
+    return code;
 }
 
 static int refused(const struct gluster_target *target, int code, struct img_error *err)

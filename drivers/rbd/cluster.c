@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* librbd is given up after this many times the limit of librados, which should end its requests before. */
+enum { PATIENCE = 2 };
 /* Seconds for each of the last words to a cluster that is silent. */
 static const char last_words[] = "1";
 
@@ -155,9 +157,9 @@ void rbd_cluster_hurry(struct rbd_cluster *cluster, bool hurry)
             rados_conf_set(cluster->rados, limits[i], hurry ? last_words : cluster->times.text[i]);
 }
 
-double rbd_cluster_limit(const struct rbd_cluster *cluster)
+uint64_t rbd_cluster_patience(const struct rbd_cluster *cluster)
 {
     double seconds = strtod(cluster->times.text[0], NULL);
 
-    return seconds > 0 && seconds < 86400 ? seconds : 0;
+    return seconds > 0 && seconds < 86400 ? (uint64_t)(seconds * 1000 * PATIENCE) : 0;
 }

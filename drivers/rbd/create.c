@@ -20,19 +20,22 @@ static int find_order(int64_t size, int *order, struct img_error *err)
     return 0;
 }
 
+/* waiting->left: the cluster cannot be closed. */
 static int encrypt(const struct rbd_cluster *cluster, const char *name, const struct rbd_new_encryption *wanted,
-                   struct img_error *err)
+                   struct rbd_waiting *waiting, struct img_error *err)
 {
     rbd_image_t image;
     int ret;
 
     if (wanted->layer.format == RBD_PLAIN)
         return 0;
+    waiting->patience = rbd_cluster_patience(cluster);
     ret = rbd_open(cluster->io, name, &image, NULL);
     if (ret < 0)
         return img_error_errno(err, -ret, "error opening image '%s' for encryption format", name);
-    ret = rbd_encryption_make(image, wanted, err);
-    rbd_close(image);
+    ret = rbd_encryption_make(image, wanted, waiting, err);
+    waiting->silent = ret == -ETIMEDOUT;
+    rbd_request_close(waiting, image);
     return ret;
 }
 
@@ -40,6 +43,7 @@ static int encrypt(const struct rbd_cluster *cluster, const char *name, const st
 static int make(const struct rbd_target *target, uint64_t size, int order, const struct rbd_new_encryption *wanted,
                 struct img_error *err)
 {
+    struct rbd_waiting waiting = { 0 };
     struct rbd_cluster cluster;
     int ret = rbd_cluster_open(&cluster, target, err);
 
@@ -48,11 +52,12 @@ static int make(const struct rbd_target *target, uint64_t size, int order, const
     ret = rbd_create(cluster.io, target->image, size, &order);
     if (ret < 0)
         ret = img_error_errno(err, -ret, "error rbd create");
-    else if ((ret = encrypt(&cluster, target->image, wanted, err)) < 0 && ret != -ETIMEDOUT)
+    else if ((ret = encrypt(&cluster, target->image, wanted, &waiting, err)) < 0 && ret != -ETIMEDOUT)
         rbd_remove(cluster.io, target->image);
     if (ret == -ETIMEDOUT)
         rbd_cluster_hurry(&cluster, true);
-    rbd_cluster_close(&cluster);
+    if (!waiting.left)
+        rbd_cluster_close(&cluster);
     return ret;
 }
 

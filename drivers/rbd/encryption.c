@@ -198,12 +198,13 @@ static int find_cipher(const char *name, rbd_encryption_algorithm_t *cipher, str
                       : img_error_errno(err, ENOTSUP, "unknown encryption algorithm: %zu", i);
 }
 
-static int format_image(rbd_image_t image, const struct rbd_layer *layer, rbd_encryption_algorithm_t cipher)
+int rbd_encryption_format_now(rbd_image_t image, const struct rbd_new_encryption *wanted)
 {
+    const struct rbd_layer *layer = &wanted->layer;
     rbd_encryption_luks1_format_options_t luks1 = {
-        .alg = cipher, .passphrase = layer->passphrase, .passphrase_size = layer->length };
+        .alg = wanted->cipher, .passphrase = layer->passphrase, .passphrase_size = layer->length };
     rbd_encryption_luks2_format_options_t luks2 = {
-        .alg = cipher, .passphrase = layer->passphrase, .passphrase_size = layer->length };
+        .alg = wanted->cipher, .passphrase = layer->passphrase, .passphrase_size = layer->length };
 
     if (layer->format == RBD_LUKS1)
         return rbd_encryption_format(image, RBD_ENCRYPTION_FORMAT_LUKS1, &luks1, sizeof luks1);
@@ -211,25 +212,27 @@ static int format_image(rbd_image_t image, const struct rbd_layer *layer, rbd_en
 }
 
 /* After it the header takes a part of the image, which is given back to the disk. */
-static int make(rbd_image_t image, const struct rbd_layer *layer, rbd_encryption_algorithm_t cipher,
+static int make(rbd_image_t image, const struct rbd_new_encryption *wanted, struct rbd_waiting *waiting,
                 struct img_error *err)
 {
+    const struct rbd_change change = { .kind = RBD_ENCRYPT, .encryption = *wanted };
     uint64_t before, after;
     int ret = rbd_get_size(image, &before);
 
-    if (ret == 0 && (ret = format_image(image, layer, cipher)) < 0)
+    if (ret == 0 && (ret = rbd_change(waiting, image, &change, 0)) < 0)
         return img_error_errno(err, -ret, "encryption format fail");
     if (ret == 0)
         ret = rbd_get_size(image, &after);
     if (ret < 0)
         return img_error_errno(err, -ret, "cannot get raw image size");
-    ret = rbd_set_size(image, before, after < before ? before - after : 0);
+    ret = rbd_set_size(waiting, image, before, after < before ? before - after : 0);
     return ret < 0 ? img_error_errno(err, -ret, "cannot resize image after format") : 0;
 }
 
-int rbd_encryption_make(rbd_image_t image, const struct rbd_new_encryption *wanted, struct img_error *err)
+int rbd_encryption_make(rbd_image_t image, const struct rbd_new_encryption *wanted, struct rbd_waiting *waiting,
+                        struct img_error *err)
 {
-    return wanted->layer.format == RBD_PLAIN ? 0 : make(image, &wanted->layer, wanted->cipher, err);
+    return wanted->layer.format == RBD_PLAIN ? 0 : make(image, wanted, waiting, err);
 }
 
 int rbd_encryption_choose(const struct rbd_create_options *create, struct rbd_new_encryption *wanted,

@@ -12,21 +12,19 @@
 
 /* Room is made for an eighth more than there is, within these bounds. */
 enum { SHARE = 8 };
-/* Requests are given up after this many times the limit of librados, which should end them before. */
-enum { PATIENCE = 2 };
 #define LEAST_ROOM (UINT64_C(16) << 20)
 #define MOST_ROOM (UINT64_C(1) << 30)
 
 static bool is_silent(struct rbd *s)
 {
-    return __atomic_load_n(&s->silent, __ATOMIC_RELAXED);
+    return __atomic_load_n(&s->waiting.silent, __ATOMIC_RELAXED);
 }
 
 int rbd_image_note(struct rbd *s, int ret)
 {
     bool silent = ret == -ETIMEDOUT;
 
-    if (silent != is_silent(s) && __atomic_exchange_n(&s->silent, silent, __ATOMIC_RELAXED) != silent)
+    if (silent != is_silent(s) && __atomic_exchange_n(&s->waiting.silent, silent, __ATOMIC_RELAXED) != silent)
         rbd_cluster_hurry(&s->cluster, silent);
     return ret;
 }
@@ -34,18 +32,22 @@ int rbd_image_note(struct rbd *s, int ret)
 /* ---- The length ------------------------------------------------------------------------------- */
 
 /* Some versions of librbd take the header of an encryption for a part of the size, others do not. */
-int rbd_set_size(rbd_image_t image, uint64_t size, uint64_t overhead)
+int rbd_set_size(struct rbd_waiting *waiting, rbd_image_t image, uint64_t size, uint64_t overhead)
 {
-    uint64_t wanted, got;
+    struct rbd_change change = { .kind = RBD_RESIZE };
+    uint64_t got = 0;
     int ret;
 
-    if (!img_add(size, overhead, &wanted))
+    if (!img_add(size, overhead, &change.size))
         return -EFBIG;
-    ret = rbd_resize(image, wanted);
+    ret = rbd_get_size(image, &got);
+    if (ret == 0)
+        ret = rbd_change(waiting, image, &change, got > size ? got - size : 0);
     if (ret < 0 || !overhead)
         return ret;
     ret = rbd_get_size(image, &got);
-    return ret == 0 && got > size ? rbd_resize(image, size) : ret;
+    change.size = size;
+    return ret == 0 && got > size ? rbd_change(waiting, image, &change, overhead) : ret;
 }
 
 static uint64_t read_length(const uint64_t *length)
@@ -66,7 +68,7 @@ static void note_end(struct rbd *s, uint64_t end)
 /* The caller holds the lock. */
 static int set_room(struct rbd *s, uint64_t room)
 {
-    int ret = rbd_image_note(s, rbd_set_size(s->image, room, s->overhead));
+    int ret = rbd_image_note(s, rbd_set_size(&s->waiting, s->image, room, s->overhead));
 
     if (ret == 0)
         __atomic_store_n(&s->room, room, __ATOMIC_RELEASE);
@@ -151,21 +153,35 @@ static int look_at_image(struct rbd *s, struct img_error *err)
     return 0;
 }
 
-/* (An image that is opened for reading alone has no watcher, which takes a round trip less to open and to close) */
+/* (If librbd would be waited for, for ever, it keeps all that it has until the program ends.) */
+static void close_image(struct rbd *s)
+{
+    if (rbd_request_close(&s->waiting, s->image))
+        rbd_cluster_close(&s->cluster);
+}
+
+/* After an error all is closed.
+ * (An image that is opened for reading alone has no watcher, which takes a round trip less to open and to close) */
 static int open_image(struct rbd *s, bool writable, struct img_error *err)
 {
     const struct rbd_target *target = &s->target;
     int ret = writable ? rbd_open(s->cluster.io, target->image, &s->image, target->snapshot)
                        : rbd_open_read_only(s->cluster.io, target->image, &s->image, target->snapshot);
 
-    if (ret < 0)
-        return img_error_errno(err, -ret, "error reading header from %s", target->image);
+    if (ret < 0) {
+        img_error_errno(err, -ret, "error reading header from %s", target->image);
+        rbd_cluster_hurry(&s->cluster, ret == -ETIMEDOUT);
+        rbd_cluster_close(&s->cluster);
+        return ret;
+    }
     if (writable && target->snapshot)
         ret = img_error_set(err, EROFS, "rbd snapshots are read-only");
     else
         ret = look_at_image(s, err);
+    if (ret == -ETIMEDOUT)
+        rbd_image_note(s, ret);
     if (ret < 0)
-        rbd_close(s->image);
+        close_image(s);
     return ret;
 }
 
@@ -175,25 +191,19 @@ int rbd_image_open(struct rbd *s, bool writable, struct img_error *err)
 
     if (ret < 0)
         return ret;
+    s->writable = writable;
+    s->waiting.patience = rbd_cluster_patience(&s->cluster);
     ret = open_image(s, writable, err);
-    if (ret < 0) {
-        if (ret == -ETIMEDOUT)
-            rbd_cluster_hurry(&s->cluster, true);
-        rbd_cluster_close(&s->cluster);
-        return ret;
-    }
-    pthread_mutex_init(&s->lock, NULL);
-    s->patience = (uint64_t)(rbd_cluster_limit(&s->cluster) * PATIENCE * 1000);
-    return 0;
+    if (ret == 0)
+        pthread_mutex_init(&s->lock, NULL);
+    return ret;
 }
 
 int rbd_image_close(struct rbd *s)
 {
     int ret = is_silent(s) ? 0 : rbd_image_trim(s);
 
-    /* (else librbd would be waited for, for ever; so it keeps all that it has until the program ends) */
-    if (rbd_request_close(s))
-        rbd_cluster_close(&s->cluster);
+    close_image(s);
     pthread_mutex_destroy(&s->lock);
     return ret;
 }

@@ -8,6 +8,7 @@
  *   encryption.c  LUKS as librbd does it
  *   image.c       an open image: opening, closing, its length
  *   request.c     reading, writing, zeroes, discards, flushes
+ *   change.c      what changes an image as a whole, and how long librbd is waited for
  *   extents.c     which objects there are
  *   snapshot.c    its snapshots
  *   create.c      a new image
@@ -57,7 +58,11 @@ struct rbd_create_options;
 int rbd_encryption_choose(const struct rbd_create_options *create, struct rbd_new_encryption *wanted,
                           struct img_error *err);
 /* Make a new image an encrypted one. */
-int rbd_encryption_make(rbd_image_t image, const struct rbd_new_encryption *wanted, struct img_error *err);
+struct rbd_waiting;
+int rbd_encryption_make(rbd_image_t image, const struct rbd_new_encryption *wanted, struct rbd_waiting *waiting,
+                        struct img_error *err);
+/* librbd's part of that. */
+int rbd_encryption_format_now(rbd_image_t image, const struct rbd_new_encryption *wanted);
 /* Of a header: "luks", "luks2", or NULL. */
 enum { RBD_HEADER = 8 };
 const char *rbd_encryption_of(const unsigned char header[RBD_HEADER]);
@@ -99,10 +104,30 @@ struct rbd_cluster {
 /* After an error there is nothing to close. */
 int rbd_cluster_open(struct rbd_cluster *cluster, const struct rbd_target *target, struct img_error *err);
 void rbd_cluster_close(struct rbd_cluster *cluster);
-/* The seconds that a request may take; 0: for ever. */
-double rbd_cluster_limit(const struct rbd_cluster *cluster);
+/* The milliseconds until librbd is waited for no longer: more than librados takes to end a request.  0: none. */
+uint64_t rbd_cluster_patience(const struct rbd_cluster *cluster);
 /* It was silent for as long as it may: wait only a little for the next answers; or as long as before.  Thread-safe. */
 void rbd_cluster_hurry(struct rbd_cluster *cluster, bool hurry);
+
+/* ---- change.c ------------------------------------------------------------------------------------ */
+
+/* For librbd, where it does not end a request itself. */
+struct rbd_waiting {
+    uint64_t patience;              /* milliseconds; 0: for ever */
+    bool silent;                    /* atomic: the last request took too long */
+    bool left;                      /* atomic: a request was given up; librbd still has it, and must keep its image */
+};
+/* The milliseconds for a request about so many bytes of the disk; 0: for ever. */
+uint64_t rbd_patience(const struct rbd_waiting *waiting, uint64_t bytes);
+
+struct rbd_change {
+    enum { RBD_RESIZE, RBD_ENCRYPT, RBD_SNAP_CREATE, RBD_SNAP_APPLY, RBD_SNAP_REMOVE } kind;
+    uint64_t size;                          /* RESIZE */
+    struct rbd_new_encryption encryption;   /* ENCRYPT */
+    const char *name;                       /* of a snapshot */
+};
+/* `bytes`: of the disk that it is about.  -ETIMEDOUT, perhaps with waiting->left set. */
+int rbd_change(struct rbd_waiting *waiting, rbd_image_t image, const struct rbd_change *what, uint64_t bytes);
 
 /* ---- image.c ------------------------------------------------------------------------------------- */
 
@@ -112,9 +137,8 @@ struct rbd {
     rbd_image_t image;
     uint64_t object_size;
     uint64_t overhead;              /* bytes of the image that its encryption needs for itself */
-    bool silent;                    /* atomic: the last request took too long */
-    bool left;                      /* atomic: a request was given up, and librbd still has it */
-    uint64_t patience;              /* milliseconds for a request that librados does not end; 0: for ever */
+    bool writable;
+    struct rbd_waiting waiting;
     bool told;                      /* atomic: a failed request was */
     pthread_mutex_t lock;           /* of changes of the length */
     uint64_t length;                /* atomic: of the disk; reached by writing */
@@ -132,7 +156,7 @@ int rbd_image_trim(struct rbd *s);
 /* Ask how long the image is now. */
 int rbd_image_look(struct rbd *s);
 /* The same without a node: change the length of the disk in an image whose encryption needs `overhead` bytes. */
-int rbd_set_size(rbd_image_t image, uint64_t size, uint64_t overhead);
+int rbd_set_size(struct rbd_waiting *waiting, rbd_image_t image, uint64_t size, uint64_t overhead);
 /* Note what a call of librbd returned, and return it: once a request took too long, the next ones, and closing the
  * image, must not take as long again. */
 int rbd_image_note(struct rbd *s, int ret);
@@ -145,7 +169,7 @@ int rbd_driver_zero(struct img *image, uint64_t offset, uint64_t length, unsigne
 int rbd_driver_discard(struct img *image, uint64_t offset, uint64_t length);
 int rbd_driver_flush(struct img *image);
 /* Close the image.  false: librbd still has something to do with it, and does not come to an end. */
-bool rbd_request_close(struct rbd *s);
+bool rbd_request_close(struct rbd_waiting *waiting, rbd_image_t image);
 
 /* ---- extents.c -------------------------------------------------------------------------------------- */
 

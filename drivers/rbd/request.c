@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One request: it is begun, and its thread waits for the completion.  librados ends what it has sent within its limits
- * of time.  But librbd may wait for the right to write, without a limit; so what changes the image is given up in the
- * end.  librbd has its own copy of the bytes then.
+ * of time.  But librbd may wait for the right to write, without a limit; so a request is given up in the end.  Of what
+ * is written librbd has its own copy then.  What is read goes through memory of its own where the image is writable: of
+ * one that is not, librbd never waits for a right.
  */
 #include "rbd.h"
 #include "../../libimg/util/checked.h"
+#include "../../libimg/util/patience.h"
 #include "../../libimg/util/strbuf.h"
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +15,7 @@
 struct request {
     /* (their numbers are those that qemu-img tells) */
     enum { RBD_READ, RBD_WRITE, RBD_DISCARD, RBD_FLUSH, RBD_ZERO, RBD_CLOSE } kind;
-    char *read;
+    char *reader, *read;            /* who wants the bytes, and where librbd puts them */
     const char *write;
     uint64_t offset, length;
     int flags;                      /* of ZERO */
@@ -34,85 +36,35 @@ static int begin(rbd_image_t image, const struct request *r, rbd_completion_t do
 
 /* ---- Waiting ------------------------------------------------------------------------------------------ */
 
-/* Each of so many bytes of zeroes and discards may take as long as a request. */
-enum { SHARE = 64 << 20 };
-/* Milliseconds for a request when the one before took too long. */
-enum { LITTLE_PATIENCE = 3000 };
-
 /* Of a request.  It belongs to the thread that waits, or, when that has left, to the callback. */
 struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t arrived;
-    bool done, left;
+    struct img_patience patience;
+    char bytes[];                   /* of a read that may be given up: librbd would write into them later */
 };
 
-static struct waiter *new_waiter(void)
+static struct waiter *new_waiter(size_t room)
 {
-    struct waiter *w = img_calloc(1, sizeof *w);
-    pthread_condattr_t clock;
+    struct waiter *w = img_malloc(sizeof *w + room);
 
-    if (!w)
-        return NULL;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->arrived, &clock);
-    pthread_condattr_destroy(&clock);
-    pthread_mutex_init(&w->lock, NULL);
+    if (w)
+        img_patience_init(&w->patience);
     return w;
 }
 
 static void free_waiter(struct waiter *w)
 {
-    pthread_cond_destroy(&w->arrived);
-    pthread_mutex_destroy(&w->lock);
+    img_patience_end(&w->patience);
     free(w);
 }
 
 static void on_done(rbd_completion_t done, void *context)
 {
     struct waiter *w = context;
-    bool left;
 
-    pthread_mutex_lock(&w->lock);
-    left = w->left;
-    w->done = true;
-    pthread_cond_signal(&w->arrived);
-    pthread_mutex_unlock(&w->lock);
-    if (left) {
+    if (img_patience_done(&w->patience)) {
         free_waiter(w);
         rbd_aio_release(done);
     }
-}
-
-/* When to give up; false: never. */
-static bool find_deadline(struct rbd *s, const struct request *r, struct timespec *deadline)
-{
-    uint64_t patience = s->patience + s->patience * (r->kind == RBD_WRITE ? 0 : r->length / SHARE);
-
-    if (r->kind == RBD_READ || !s->patience)
-        return false;
-    if (__atomic_load_n(&s->silent, __ATOMIC_RELAXED))
-        patience = LITTLE_PATIENCE;
-    clock_gettime(CLOCK_MONOTONIC, deadline);
-    deadline->tv_sec += (time_t)(patience / 1000);
-    return true;
-}
-
-/* false: it is given up, and what waited belongs to the callback. */
-static bool wait_for(struct rbd *s, const struct request *r, struct waiter *w)
-{
-    struct timespec deadline;
-    bool bounded = find_deadline(s, r, &deadline), done;
-    int ret = 0;
-
-    pthread_mutex_lock(&w->lock);
-    while (!w->done && ret != ETIMEDOUT)
-        ret = bounded ? pthread_cond_timedwait(&w->arrived, &w->lock, &deadline)
-                      : pthread_cond_wait(&w->arrived, &w->lock);
-    done = w->done;
-    w->left = !done;
-    pthread_mutex_unlock(&w->lock);
-    return done;
 }
 
 /* In the words of qemu-img, but once: when a cluster is lost, all requests in flight fail. */
@@ -124,35 +76,42 @@ static void tell(struct rbd *s, const struct request *r, int error)
                    img_strerror(error));
 }
 
-static ssize_t run_with(struct rbd *s, const struct request *r, struct waiter *w)
+/* (-ETIMEDOUT with `left` set: it is given up, and what waited belongs to the callback) */
+static ssize_t run_with(struct rbd_waiting *waiting, rbd_image_t image, const struct request *r, struct waiter *w)
 {
     rbd_completion_t done;
     ssize_t ret = rbd_aio_create_completion(w, on_done, &done);
 
-    if (ret == 0 && (ret = begin(s->image, r, done)) < 0)
+    if (ret == 0 && (ret = begin(image, r, done)) < 0)
         rbd_aio_release(done);
     if (ret < 0) {
         free_waiter(w);
         return ret;
     }
-    if (!wait_for(s, r, w)) {
-        __atomic_store_n(&s->left, true, __ATOMIC_RELAXED);
+    if (!img_patience_wait(&w->patience, rbd_patience(waiting, r->kind == RBD_WRITE ? 0 : r->length))) {
+        __atomic_store_n(&waiting->left, true, __ATOMIC_RELAXED);
         return -ETIMEDOUT;
     }
     /* (the callback has not returned yet, perhaps) */
     rbd_aio_wait_for_complete(done);
     ret = rbd_aio_get_return_value(done);
     rbd_aio_release(done);
+    if (ret > 0 && r->read == w->bytes)
+        memcpy(r->reader, w->bytes, img_min((size_t)ret, r->length));
     free_waiter(w);
     return ret;
 }
 
 /* A negative errno, or how much was read. */
-static ssize_t run(struct rbd *s, const struct request *r)
+static ssize_t run(struct rbd *s, struct request *r)
 {
-    struct waiter *w = new_waiter();
-    ssize_t ret = w ? run_with(s, r, w) : -ENOMEM;
+    struct waiter *w = new_waiter(r->kind == RBD_READ && s->writable ? r->length : 0);
+    ssize_t ret = -ENOMEM;
 
+    if (w && r->kind == RBD_READ)
+        r->read = s->writable ? w->bytes : r->reader;
+    if (w)
+        ret = run_with(&s->waiting, s->image, r, w);
     rbd_image_note(s, ret < 0 ? (int)ret : 0);
     if (ret < 0)
         tell(s, r, (int)ret);
@@ -167,7 +126,7 @@ int rbd_driver_pread(struct img *image, void *buffer, uint64_t offset, size_t le
     struct rbd *s = image->state;
     uint64_t end = __atomic_load_n(&s->length, __ATOMIC_ACQUIRE);
     size_t there = offset >= end ? 0 : (size_t)img_min(length, end - offset), got = 0;
-    const struct request request = { .kind = RBD_READ, .read = buffer, .offset = offset, .length = there };
+    struct request request = { .kind = RBD_READ, .reader = buffer, .offset = offset, .length = there };
 
     if (there) {
         ssize_t ret = run(s, &request);
@@ -182,7 +141,7 @@ int rbd_driver_pread(struct img *image, void *buffer, uint64_t offset, size_t le
 int rbd_driver_pwrite(struct img *image, const void *buffer, uint64_t offset, size_t length, unsigned flags)
 {
     struct rbd *s = image->state;
-    const struct request request = { .kind = RBD_WRITE, .write = buffer, .offset = offset, .length = length };
+    struct request request = { .kind = RBD_WRITE, .write = buffer, .offset = offset, .length = length };
     int ret = rbd_image_reach(s, offset + length);
 
     (void)flags;
@@ -197,7 +156,7 @@ int rbd_driver_pwrite(struct img *image, const void *buffer, uint64_t offset, si
 int rbd_driver_zero(struct img *image, uint64_t offset, uint64_t length, unsigned flags)
 {
     struct rbd *s = image->state;
-    const struct request request = {
+    struct request request = {
         .kind = RBD_ZERO, .offset = offset, .length = length,
         .flags = flags & IMG_ZERO_MAY_UNMAP ? 0 : RBD_WRITE_ZEROES_FLAG_THICK_PROVISION,
     };
@@ -208,24 +167,24 @@ int rbd_driver_zero(struct img *image, uint64_t offset, uint64_t length, unsigne
 
 int rbd_driver_discard(struct img *image, uint64_t offset, uint64_t length)
 {
-    const struct request request = { .kind = RBD_DISCARD, .offset = offset, .length = length };
+    struct request request = { .kind = RBD_DISCARD, .offset = offset, .length = length };
 
     return (int)run(image->state, &request);
 }
 
 int rbd_driver_flush(struct img *image)
 {
-    const struct request request = { .kind = RBD_FLUSH };
+    struct request request = { .kind = RBD_FLUSH };
 
     return (int)run(image->state, &request);
 }
 
-bool rbd_request_close(struct rbd *s)
+bool rbd_request_close(struct rbd_waiting *waiting, rbd_image_t image)
 {
     const struct request request = { .kind = RBD_CLOSE };
-    struct waiter *w = __atomic_load_n(&s->left, __ATOMIC_RELAXED) ? NULL : new_waiter();
+    struct waiter *w = __atomic_load_n(&waiting->left, __ATOMIC_RELAXED) ? NULL : new_waiter(0);
 
     if (w)
-        run_with(s, &request, w);
-    return w && !__atomic_load_n(&s->left, __ATOMIC_RELAXED);
+        run_with(waiting, image, &request, w);
+    return w && !__atomic_load_n(&waiting->left, __ATOMIC_RELAXED);
 }

@@ -63,6 +63,14 @@ int rbd_driver_snapshots(struct img *image, struct img_snapshot **list, struct i
     return img_error_memory(err);
 }
 
+/* (All of the disk may be copied, when a snapshot is applied.) */
+static int change(struct rbd *s, int kind, const char *name)
+{
+    const struct rbd_change what = { .kind = kind, .name = name };
+
+    return rbd_image_note(s, rbd_change(&s->waiting, s->image, &what, kind == RBD_SNAP_CREATE ? 0 : s->length));
+}
+
 int rbd_driver_snapshot_create(struct img *image, struct img_snapshot *what, struct img_error *err)
 {
     struct rbd *s = image->state;
@@ -78,7 +86,7 @@ int rbd_driver_snapshot_create(struct img *image, struct img_snapshot *what, str
         return img_error_memory(err);
     ret = rbd_image_trim(s);
     if (ret == 0)
-        ret = rbd_image_note(s, rbd_snap_create(s->image, what->name));
+        ret = change(s, RBD_SNAP_CREATE, what->name);
     if (ret == 0)
         return 0;
     img_notice(IMG_FAULT, "failed to create snap: %s", img_strerror(ret));
@@ -88,7 +96,7 @@ int rbd_driver_snapshot_create(struct img *image, struct img_snapshot *what, str
 int rbd_driver_snapshot_apply(struct img *image, const char *id_or_name, struct img_error *err)
 {
     struct rbd *s = image->state;
-    int ret = rbd_image_note(s, rbd_snap_rollback(s->image, id_or_name));
+    int ret = change(s, RBD_SNAP_APPLY, id_or_name);
 
     if (ret == 0)
         ret = rbd_image_look(s);
@@ -108,6 +116,6 @@ int rbd_driver_snapshot_delete(struct img *image, const char *id, const char *na
     if (id && strcmp(id, name) != 0)
         return img_error_set(err, EINVAL, "rbd do not support snapshot id, it should be NULL or equal to snapshot "
                              "name");
-    ret = rbd_image_note(s, rbd_snap_remove(s->image, name));
+    ret = change(s, RBD_SNAP_REMOVE, name);
     return ret < 0 ? img_error_errno(err, -ret, "Failed to remove the snapshot") : 0;
 }

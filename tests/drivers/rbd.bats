@@ -469,13 +469,11 @@ has_eighth() {
     img 0 compare -f raw -F raw disk "$(at a)"
 }
 
-# (a client that keeps the right to write is a program of its own)
-@test "somebody else keeps the right to write" {
+# keep_right IMAGE: a process that is the one that may write.  (It is a client of its own, which gives that right to nobody.)
+keep_right() {
     python3 -c 'import ctypes; ctypes.CDLL("librbd.so.1").rbd_lock_acquire' 2> /dev/null || skip 'no librbd'
-    make a 8M
-    head -c 3M /dev/urandom > disk
-    timeout 60 python3 - "$CEPH_CONF" "${N}a" <<- 'end' 3>&- &
-	import ctypes, sys, time
+    timeout 100 python3 - "$CEPH_CONF" "$N$1" <<- 'end' 3>&- &
+	import ctypes, os, sys, time
 	rados, rbd = ctypes.CDLL("librados.so.2"), ctypes.CDLL("librbd.so.1")
 	cluster, pool, image = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
 	conf, name = (word.encode() for word in sys.argv[1:])
@@ -484,15 +482,55 @@ has_eighth() {
 	assert not rados.rados_ioctx_create(cluster, b"rbd", ctypes.byref(pool))
 	assert not rbd.rbd_open(pool, name, ctypes.byref(image), None)
 	assert not rbd.rbd_lock_acquire(image, 0)
-	open("locked", "w").close()
-	time.sleep(50)
+	open("locked.new", "w").write(str(os.getpid()))
+	os.rename("locked.new", "locked")
+	time.sleep(90)
 	end
     remember $!
     wait_until test -e locked
+}
+
+@test "somebody else keeps the right to write" {
+    make a 8M
+    head -c 3M /dev/urandom > disk
+    keep_right a
     img 1 convert -n -f raw -O raw disk "$(at a)"
     has "$ERR" '^qemu-img: rbd request failed: cmd 1 offset [0-9]* bytes [0-9]* flags 0 task.ret -30 [(]Read-only file system[)]$'
     has "$ERR" '^qemu-img: error while writing at byte [0-9]*: Read-only file system$'
     img 0 info "$(at a)"
+}
+
+# librbd waits for it until the cluster thinks that it is dead, and librados ends nothing.
+@test "somebody who has the right to write says nothing" {
+    beyond
+    local at
+    make a 8M
+    in_ceph rbd snap create "rbd/${N}a@s"
+    in_ceph rbd feature enable "rbd/${N}a" journaling
+    head -c 3M /dev/urandom > disk
+    keep_right a
+    kill -STOP "$(< locked)"
+    at=$(with a timeout=1)
+    img 1 resize --image-opts "driver=raw,file.${at//,/,file.}" 16M
+    has "$ERR" '^qemu-img: Failed to resize file: Connection timed out$'
+    img 1 snapshot --image-opts -c t "$at"
+    has "$ERR" ': Connection timed out$'
+    # (librbd does not wait for this one)
+    img 1 snapshot --image-opts -a s "$at"
+    has "$ERR" ': (Connection timed out|Read-only file system)$'
+    img 1 snapshot --image-opts -d s "$at"
+    has "$ERR" ': Connection timed out$'
+    # writing; and reading: with a journal, that needs the right, too
+    img 1 convert -n --image-opts --target-image-opts driver=raw,file.filename=disk "driver=raw,file.${at//,/,file.}"
+    has "$ERR" 'error while writing at byte [0-9]*: Connection timed out$'
+    img 1 bitmap --add --image-opts "driver=qcow2,file.${at//,/,file.}" b
+    has "$ERR" ': Connection timed out$'
+    kill -KILL "$(< locked)"
+    # none of it was done
+    img 0 info --image-opts "$(with a)"
+    has "$OUT" '^virtual size: 8 MiB'
+    img 0 snapshot --image-opts -l "$(with a)"
+    [ "$(grep -c ' [0-9:.]*$' "$OUT")" -eq 1 ]
 }
 
 @test "timeout" {
