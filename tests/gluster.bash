@@ -4,9 +4,11 @@
 #
 # RIG: a folder for what it needs; the brick is RIG/brick.  The volume is called "vol".
 
+. "${BASH_SOURCE[0]%/*}/servers.bash"
+
 # What it takes.
 gluster_needs() {
-    [ "$(id -u)" -eq 0 ] && command -v glusterd gluster nsenter unshare ip > /dev/null
+    [ "$(id -u)" -eq 0 ] && have glusterd gluster nsenter unshare ip && separate n m p
 }
 
 # The namespace, with its own /run.  (A brick on 127.0.0.1 is refused.  The first process

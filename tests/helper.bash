@@ -48,6 +48,10 @@ need_strace() {
     strace -qq -f -o /dev/null "$IMG" --version > /dev/null 2>&1 || skip 'no strace'
 }
 
+need_terminals() {
+    python3 -c 'import os; os.openpty()' 2> /dev/null || skip 'no terminals: /dev/pts is not mounted'
+}
+
 need_root() {
     [ "$(id -u)" -eq 0 ] || skip 'not root'
 }

@@ -3,9 +3,11 @@
 #
 # RIG: a folder for what they need; EXPORT: the folder that is served, and all in it.
 
+. "${BASH_SOURCE[0]%/*}/servers.bash"
+
 # What it takes.
 nfs_needs() {
-    [ "$(id -u)" -eq 0 ] && command -v ganesha.nfsd rpcbind nsenter unshare ip > /dev/null
+    [ "$(id -u)" -eq 0 ] && have ganesha.nfsd rpcbind nsenter unshare ip && separate n m
 }
 
 # The namespace, with its own /run; and what tells where the NFS server is.

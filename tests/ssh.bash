@@ -3,8 +3,10 @@
 #
 # RIG: a folder for what it needs.
 
+. "${BASH_SOURCE[0]%/*}/servers.bash"
+
 ssh_needs() {
-    [ "$(id -u)" -eq 0 ] && command -v sshd ssh-keygen unshare python3 > /dev/null
+    [ "$(id -u)" -eq 0 ] && have sshd ssh-keygen unshare python3 && separate m
 }
 
 # Keys: two of the host, one of a user, one that nobody knows.

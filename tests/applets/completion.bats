@@ -367,6 +367,7 @@ make_image() {
 
 # press SHELL LINE...: what the shell makes of these lines
 press() {
+    need_terminals
     cmd 0 python3 "$ROOT/tests/interop/lib/press_tab.py" "$1" "$COMPLETIONS" "${@:2}"
 }
 

@@ -38,6 +38,7 @@ hint() {
 
 # on_terminal [VARIABLE=VALUE...] COMMAND...: standard error is a terminal; what it got is in $ERR
 on_terminal() {
+    need_terminals
     python3 "$ROOT/tests/interop/lib/on_terminal.py" errors "$ERR" "$@" || true
 }
 

@@ -31,6 +31,7 @@ commands() {
 
 # on_terminal [VARIABLE=VALUE...] COMMAND...: standard output is a terminal; what it got is in $OUT
 on_terminal() {
+    need_terminals
     python3 "$ROOT/tests/interop/lib/on_terminal.py" both "$OUT" "$@"
 }
 

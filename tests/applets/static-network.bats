@@ -183,7 +183,7 @@ end_target() {
 }
 
 @test "network: nfs, both ways" {
-    nfs_needs || skip 'not root, or nfs-ganesha, rpcbind, ip, nsenter are missing'
+    nfs_needs || skip 'not root, or nfs-ganesha, rpcbind, ip, nsenter are missing, or the root is no mount'
     room
     chmod 755 "$BATS_RUN_TMPDIR" "$RIG"
     nfs_world

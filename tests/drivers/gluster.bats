@@ -19,7 +19,7 @@ teardown_file() {
 
 setup() {
     fresh_folder
-    gluster_needs || skip 'not root, or glusterfs-server, ip, nsenter are missing'
+    gluster_needs || skip 'not root, or glusterfs-server, ip, nsenter are missing, or the root is no mount'
     "$IMG" --help | grep -q '\<gluster\>' || skip 'gluster is not built in'
     # (only looked at: what is put there past the volume is not in it)
     BRICK=$RIG/brick

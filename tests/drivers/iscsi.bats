@@ -12,7 +12,7 @@ THIN=1 THICK=2 LARGE_BLOCKS=3 READ_ONLY=4
 setup_file() {
     export RIG=$BATS_FILE_TMPDIR
     cd "$RIG" || return 1
-    [ "$(id -u)" -eq 0 ] && command -v tgtd tgtadm > /dev/null || return 0
+    [ "$(id -u)" -eq 0 ] && have tgtd tgtadm || return 0
     export PORT TGT_IPC_SOCKET=$RIG/socket
     PORT=$(free_port)
     tgtd -f -C 0 --iscsi "portal=127.0.0.1:$PORT" > log 2>&1 3>&- &

@@ -20,7 +20,7 @@ teardown_file() {
 
 setup() {
     fresh_folder
-    nfs_needs || skip 'not root, or nfs-ganesha, rpcbind, ip, nsenter are missing'
+    nfs_needs || skip 'not root, or nfs-ganesha, rpcbind, ip, nsenter are missing, or the root is no mount'
     "$IMG" --help | grep -q '\<nfs\>' || skip 'nfs is not built in'
     chmod 755 "$BATS_TEST_TMPDIR"
 }

@@ -20,7 +20,7 @@ teardown_file() {
 
 setup() {
     fresh_folder
-    ssh_needs || skip 'no SSH server, or not root'
+    ssh_needs || skip 'not root, openssh-server is missing, or the root is no mount'
     unset SSH_AUTH_SOCK
     "$IMG" --help | grep -q '\<ssh\>' || skip 'ssh is not built in'
     chmod 755 "$BATS_TEST_TMPDIR"
@@ -170,7 +170,7 @@ print_of() {
     need ssh-agent
     truncate -s 1M disk
     # a home without a key
-    local USER_HOME=$PWD/home
+    export USER_HOME=$PWD/home
     mkdir -p home/.ssh
     cp "$RIG/home/.ssh/known_hosts" home/.ssh
     img 1 info "$(at disk)"
