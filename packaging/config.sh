@@ -11,6 +11,12 @@ set -eu
 file=${1-}
 pkg=${PKG_CONFIG:-pkg-config}
 here=$(dirname "$0")
+# musl-gcc finds no library of the system.  The usual compiler does; archives are linked then (sysroot.sh), and drivers
+# whose libraries are shared ones are left out.
+musl=''
+case ${CC:-cc} in
+    musl-gcc | */musl-gcc) musl=yes CC=cc ;;
+esac
 
 command -v "$pkg" > /dev/null || echo "# pkg-config: not found ('$pkg'), so most libraries cannot be looked for"
 exists() {  # module and version, as in the IMG_MODULE of a driver
@@ -163,8 +169,14 @@ packages_of() {
     grep -h '^IMG_MODULE("' "drivers/$1"/*.c | sed 's/^IMG_MODULE("\(.*\)");$/\1/'
 }
 
-static_links() {  # library...
-    echo 'int main(void) { return 0; }' | "${static:-${CC:-cc}}" -static -x c -o /dev/null - "$@" 2> /dev/null
+# Are there archives of these libraries, and of all that they call?  (All members of an archive are linked, or the linker
+# would not look at what they call.)
+static_links() {  # libraries, library that they need...
+    libraries_alone=$1
+    shift
+    # shellcheck disable=SC2086
+    echo 'int main(void) { return 0; }' | "${static:-${CC:-cc}}" -static -x c -o /dev/null - -Wl,--whole-archive \
+        $libraries_alone -Wl,--no-whole-archive "$@" 2> /dev/null
 }
 
 # The header, the function and the libraries in a driver's IMG_LINKS.
@@ -203,6 +215,8 @@ usual_way() {
     elif [ -n "$packages" ] && ! exists "$packages"; then
         echo off
     elif ! is_linked; then
+        echo off
+    elif [ -n "$musl" ] && [ "$sources" != on ] && [ -n "$packages$linked" ]; then
         echo off
     elif grep -q '^IMG_MODULE("' "drivers/$driver"/*.c; then
         echo module
@@ -243,7 +257,7 @@ add_packages() {
 DRIVER_CFLAGS_$driver := $("$pkg" --cflags "$packages")
 DRIVER_LIBS_$driver := $("$pkg" --libs "$packages")"
     # shellcheck disable=SC2046
-    if ! static_links $("$pkg" --static --libs "$packages"); then
+    if ! static_links "$("$pkg" --libs "$packages")" $("$pkg" --static --libs "$packages"); then
         not_static="$not_static $driver"
         note="$note; not in the static file, which has no such library"
     fi
@@ -258,8 +272,7 @@ add_libraries() {
     libraries="-${linked#* -}" note=" (-${linked#* -})"
     variables="$variables
 DRIVER_LIBS_$driver := $libraries"
-    # shellcheck disable=SC2086
-    if ! static_links $libraries; then
+    if ! static_links "$libraries"; then
         not_static="$not_static $driver"
         note="$note; not in the static file, which has no such library"
     fi
@@ -296,7 +309,7 @@ for driver in ${DRIVERS-}; do
         off="$off $driver"
         means=', its images and names are only recognised'
         ! grep -q 'kind = IMG_SERVICE' "drivers/$driver"/*.c || means=''
-        echo "# driver $driver: off$means${packages:+ (needs $packages)}${linked:+ (needs -${linked#* -})}${needed:+ (needs $needed)}" ;;
+        echo "# driver $driver: off$means${packages:+ (needs $packages${musl:+, for musl})}${linked:+ (needs -${linked#* -}${musl:+, for musl})}${needed:+ (needs $needed)}" ;;
     module)
         modules="$modules $driver"
         echo "# driver $driver: module$note" ;;
@@ -318,5 +331,6 @@ DRIVERS_OFF := $off
 DRIVERS_IN_MODULES := $modules
 DRIVERS_NOT_STATIC := $not_static
 STATIC_CC := $static
+MUSL := $musl
 STATIC_SOURCES := $(echo "$sources" | grep -x on)$variables
 EOF
