@@ -115,19 +115,24 @@ struct values {
 };
 
 static const struct img_option table[] = {
-    { "size", "Virtual disk size", IMG_OPT_SIZE, NULL, IMG_AT_CREATE, offsetof(struct values, size) },
-    { "name", "A name", IMG_OPT_STRING, NULL, IMG_AT_CREATE | IMG_AT_AMEND, offsetof(struct values, name) },
-    { "bits", NULL, IMG_OPT_NUMBER, "16", IMG_AT_CREATE | IMG_AT_AMEND, offsetof(struct values, bits) },
-    { "lazy", "Postpone", IMG_OPT_BOOL, "off", IMG_AT_CREATE, offsetof(struct values, lazy) },
-    { "mode", "Preallocation mode", IMG_OPT_STRING, NULL, IMG_AT_CREATE | IMG_AT_OPEN,
-      offsetof(struct values, mode) },
-    { "cache.offset", NULL, IMG_OPT_SIZE, NULL, IMG_AT_OPEN, offsetof(struct values, offset) },
-    { 0 }
+    { .name = "size", .help = "Virtual disk size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE,
+      .offset = offsetof(struct values, size) },
+    { .name = "name", .help = "A name", .type = IMG_OPT_STRING, .when = IMG_AT_CREATE | IMG_AT_AMEND,
+      .offset = offsetof(struct values, name) },
+    { .name = "bits", .type = IMG_OPT_NUMBER, .standard = "16", .when = IMG_AT_CREATE | IMG_AT_AMEND,
+      .offset = offsetof(struct values, bits) },
+    { .name = "lazy", .help = "Postpone", .type = IMG_OPT_BOOL, .standard = "off", .when = IMG_AT_CREATE,
+      .offset = offsetof(struct values, lazy) },
+    { .name = "mode", .help = "Preallocation mode", .type = IMG_OPT_STRING, .when = IMG_AT_CREATE | IMG_AT_OPEN,
+      .offset = offsetof(struct values, mode) },
+    { .name = "cache.offset", .type = IMG_OPT_SIZE, .when = IMG_AT_OPEN,
+      .offset = offsetof(struct values, offset) },
+    { .name = NULL }
 };
 static const struct img_option other[] = {
-    { "size", "Another size", IMG_OPT_SIZE, NULL, IMG_AT_CREATE, 0 },
-    { "compression_kind", "How", IMG_OPT_STRING, NULL, IMG_AT_CREATE, 0 },
-    { 0 }
+    { .name = "size", .help = "Another size", .type = IMG_OPT_SIZE, .when = IMG_AT_CREATE },
+    { .name = "compression_kind", .help = "How", .type = IMG_OPT_STRING, .when = IMG_AT_CREATE },
+    { .name = NULL }
 };
 
 /* Result of reading `json`: "" is success; the rest is stored in *left. */
