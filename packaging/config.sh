@@ -156,7 +156,7 @@ processor() {
 }
 # shellcheck disable=SC2086
 if command -v musl-gcc > /dev/null 2>&1 && [ "$(processor ${CC:-cc})" = "$(processor musl-gcc)" ]; then
-    static=musl-gcc
+    static='musl-gcc'
     echo '# static build: with musl'
 elif command -v musl-gcc > /dev/null 2>&1; then
     echo '# static build: with the C library of the compiler (musl-gcc is for another machine)'
