@@ -26,7 +26,7 @@ list() {  # manager, build, network or test
               strace btrfs-progs 7zip cryptsetup-bin openssl libvmdk-utils bximage libvhdi-utils dmg2img cloop-utils
               python3-libqcow gnutls-bin procps nbdkit libnbd-bin python3-libnbd nbd-client nginx-light|nginx vsftpd
               openssh-server openssh-client iproute2 nfs-ganesha nfs-ganesha-vfs rpcbind tgt zsh fish lowdown mandoc groff-base
-              curl zstd xz-utils bzip2' ;;
+              curl ca-certificates zstd xz-utils bzip2' ;;
     dnf-build) echo 'gcc make pkgconf-pkg-config glibc-devel zlib-devel libdeflate-devel libzstd-devel bzip2-devel xz-devel
               nettle-devel libargon2-devel gnutls-devel libnbd-devel libcurl-devel libssh-devel libnfs-devel
               libiscsi-devel musl-gcc kernel-headers e2fsprogs' ;;

@@ -2,6 +2,7 @@
 /* What an answer means.  SPC-4, 4.5 (sense data) and SAM-5, 5.3 (status). */
 #include "iscsi.h"
 #include "../../libimg/util/strbuf.h"
+#include <string.h>
 
 /* Additional sense codes with their qualifiers that scsi-lowlevel.h lacks. */
 enum {
@@ -29,9 +30,11 @@ static const struct word codes[] = {
     { SPACE_ALLOCATION_FAILED, "SPACE_ALLOCATION_FAILED" }, { OUT_OF_RESOURCES, "OUT_OF_RESOURCES" }, { 0, NULL }
 };
 
-/* What libiscsi calls it, if it has a word for it. */
+/* What libiscsi calls it, if it has a word for it.  (It says so in two ways: NULL before 1.20.) */
 static const char *word_for(const char *known, const struct word *words, int code)
 {
+    if (known && strcmp(known, "UNKNOWN") == 0)
+        known = NULL;
     for (; !known && words->text; words++)
         if (words->code == code)
             known = words->text;

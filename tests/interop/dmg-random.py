@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import each, IMG, PEER, read, Result, run, write  # noqa: E402
+from harness import each, IMG, PEER, read, Result, run, SEVEN_ZIP, write  # noqa: E402
 import dmg  # noqa: E402
 from images import some_disk  # noqa: E402
 import lzfse  # noqa: E402
@@ -176,8 +176,8 @@ def others(rng, folder, disk, kinds, how):
                        stderr=subprocess.DEVNULL, check=False)
         if read(os.path.join(folder, 'other')) != disk:
             problems.append('dmg2img reads something else')
-    if shutil.which('7zz') and how == 'xml' and dmg.LZFSE not in kinds:
-        seven = subprocess.run(['7zz', 'e', '-so', '-tdmg', 'plain'], cwd=folder, stdout=subprocess.PIPE,
+    if SEVEN_ZIP and how == 'xml' and dmg.LZFSE not in kinds:
+        seven = subprocess.run([SEVEN_ZIP, 'e', '-so', '-tdmg', 'plain'], cwd=folder, stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, check=False)
         if seven.stdout != disk:
             problems.append('7zz reads something else')

@@ -14,13 +14,12 @@ environment: see lib/harness.py
 import hashlib
 import os
 import random
-import shutil
 import struct
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import each, IMG, PEER, PEER_IO, Result, without  # noqa: E402
+from harness import each, IMG, PEER, PEER_IO, Result, SEVEN_ZIP, without  # noqa: E402
 from imagecase import ImageCase  # noqa: E402
 import images  # noqa: E402
 import vhdx  # noqa: E402
@@ -149,7 +148,7 @@ def good_options(rng):
 
 def by_7zz(case, name):
     with open(case.path('out.raw'), 'wb') as out:
-        result = subprocess.run(['7zz', 'x', '-so', '-tvhdx', name], cwd=case.folder, stdout=out,
+        result = subprocess.run([SEVEN_ZIP, 'x', '-so', '-tvhdx', name], cwd=case.folder, stdout=out,
                                 stderr=subprocess.DEVNULL)
     return digest(case.path('out.raw')) if result.returncode == 0 else f'exit {result.returncode}'
 
@@ -176,7 +175,7 @@ def convert(case):
         got = case.contents(tool, name)
         if got != right:
             case.problem(f'contents, {who}', f'{got}\n  instead of {right}')
-    if shutil.which('7zz') and right.startswith(f'{source["size"]} '):
+    if SEVEN_ZIP and right.startswith(f'{source["size"]} '):
         got = [by_7zz(case, name) for name in ('ours.vhdx', 'peer.vhdx')]
         if got[0] not in (right, got[1]):       # it does not open every one of qemu-img's
             case.problem('contents, 7zz reads ours', f'{got}\n  instead of {right}')

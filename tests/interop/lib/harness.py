@@ -32,6 +32,19 @@ PEER_IO = installed('PEER_IO', os.path.join(os.path.dirname(PEER), 'qemu-io') if
 PEER72 = installed('PEER72', PEERS + '/7.2/usr/bin/qemu-img')
 # Where the reference tool has its drivers for servers.
 MODULES = os.path.join(os.path.dirname(PEER), '../lib/x86_64-linux-gnu/qemu') if PEER else ''
+
+
+def find_seven_zip():
+    """The program of 7-Zip, which some systems call 7z; p7zip is an old version of it.  None: it is not there."""
+    for name in '7zz', '7z':
+        said = subprocess.run([name, 'i'], stdout=subprocess.PIPE, text=True).stdout if shutil.which(name) else ''
+        version = re.search(r'^7-Zip \D*(\d+)\.', said, re.M)
+        if version and int(version[1]) > 20:
+            return name
+    return None
+
+
+SEVEN_ZIP = find_seven_zip()
 IMG_IS_PEER = bool(os.environ.get('IMG_IS_PEER'))
 KEEP = os.environ.get('KEEP')
 # What ours says of an image whose tables refer to something behind the end of the file.

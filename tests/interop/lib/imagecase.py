@@ -3,10 +3,9 @@
 import filecmp
 import os
 import random
-import shutil
 import subprocess
 
-from harness import IMG, PEER, PEER_IO, Journal, must, run, without
+from harness import IMG, PEER, PEER_IO, SEVEN_ZIP, Journal, must, run, without
 from images import fill_raw, pick_range, raw_image
 
 VIEWS = [['info'], ['info', '--output=json'], ['map'], ['map', '--output=json'], ['check'], ['check', '--output=json'],
@@ -117,9 +116,9 @@ class ImageCase:
 
     def read_by_7zz(self, name, want, kind):
         """7zz, where the format is called `kind`, must read the bytes of `want`, followed by zeroes."""
-        if not shutil.which('7zz'):
+        if not SEVEN_ZIP:
             return
-        out = subprocess.run(['7zz', 'x', '-so', '-t' + kind, self.path(name)], stdout=subprocess.PIPE,
+        out = subprocess.run([SEVEN_ZIP, 'x', '-so', '-t' + kind, self.path(name)], stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE)
         data = self.read(want)
         if out.returncode or not out.stdout.startswith(data) or out.stdout[len(data):].strip(b'\0'):
