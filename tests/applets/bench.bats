@@ -90,12 +90,12 @@ requests() {
     grep -v -e '+++' -e '---' "$1" | sed -nE \
         -e 's/.*pread64(\(| resumed>).*, ([0-9]+), ([0-9]+)\) *= [0-9]+$/r \3 \2/p' \
         -e 's/.*pwrite64\([0-9]+, .*, ([0-9]+), ([0-9]+)(\) *= .*| <unfinished.*)/w \2 \1/p' \
-        -e 's/.*fdatasync\([0-9]+.*/f/p' | grep -v '^r .* \(784\|512\)$'
+        -e 's/.*fdatasync\([0-9]+.*/f/p'
 }
 
 traced() {
     need_strace
-    strace -f -e trace=pread64,pwrite64,fdatasync -o trace "$IMG" bench -f raw "$@" a.raw > told
+    strace -f -P "$PWD/a.raw" -e trace=pread64,pwrite64,fdatasync -o trace "$IMG" bench -f raw "$@" a.raw > told
     requests trace
 }
 

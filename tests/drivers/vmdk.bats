@@ -666,7 +666,7 @@ END
     fi
     if type vmdkinfo > /dev/null 2>&1; then
         vmdkinfo x.vmdk > info
-        has info 'Disk type:.*Stream optimized'
+        has info 'Disk type[[:space:]]*:.*Stream optimized'
     fi
     if [ -n "$PEER" ]; then
         "$PEER" compare -f raw -F vmdk raw x.vmdk
