@@ -155,7 +155,8 @@ EOF
     [ "$(wc -l < "$OUT")" -eq 13 ]
     err ''
     digest -a sha1 a.raw 'b\c' $'n\nl' > list
-    sha1sum --check list > want
+    # (coreutils 9.7 shows a backslash as it stands in the list)
+    sha1sum --check list | sed 's/^\\b\\\\c:/b\\c:/' > want
     img 0 digest --check list
     cmp want "$OUT"
     img 0 digest --tag -a ripemd160 a.raw
