@@ -26,23 +26,23 @@ list() {  # manager, build, network or test
               strace btrfs-progs 7zip cryptsetup-bin openssl libvmdk-utils bximage libvhdi-utils dmg2img cloop-utils
               python3-libqcow gnutls-bin procps nbdkit libnbd-bin python3-libnbd nbd-client nginx-light|nginx vsftpd
               openssh-server openssh-client iproute2 nfs-ganesha nfs-ganesha-vfs rpcbind tgt zsh fish lowdown mandoc groff-base
-              curl ca-certificates zstd xz-utils bzip2' ;;
+              ca-certificates zstd xz-utils bzip2' ;;
     dnf-build) echo 'gcc make pkgconf-pkg-config glibc-devel zlib-devel libdeflate-devel libzstd-devel bzip2-devel xz-devel
               nettle-devel libargon2-devel gnutls-devel libnbd-devel libcurl-devel libssh-devel libnfs-devel
               libiscsi-devel musl-gcc kernel-headers e2fsprogs' ;;
     dnf-test) echo 'bats ShellCheck clang compiler-rt python3 util-linux strace btrfs-progs 7zip cryptsetup openssl
               gnutls-utils procps-ng nbdkit libnbd python3-libnbd nbd nginx vsftpd openssh-server iproute nfs-ganesha
-              nfs-ganesha-vfs rpcbind scsi-target-utils zsh fish curl zstd xz bzip2' ;;
+              nfs-ganesha-vfs rpcbind scsi-target-utils zsh fish zstd xz bzip2' ;;
     apk-build) echo 'gcc make pkgconf musl-dev zlib-dev zlib-static libdeflate-dev libdeflate-static zstd-dev zstd-static
               bzip2-dev bzip2-static xz-dev xz-static nettle-dev nettle-static argon2-dev argon2-static gnutls-dev
               libnbd-dev curl-dev libssh-dev libnfs-dev linux-headers e2fsprogs bash' ;;
     apk-test) echo 'bats shellcheck clang compiler-rt python3 util-linux strace btrfs-progs 7zip cryptsetup openssl
               gnutls-utils procps nbdkit libnbd nbd-client nginx vsftpd openssh iproute2 rpcbind coreutils findutils
-              grep sed diffutils zsh fish curl zstd xz bzip2' ;;
+              grep sed diffutils zsh fish zstd xz bzip2' ;;
     pacman-build) echo 'gcc make pkgconf zlib libdeflate zstd bzip2 xz nettle argon2 gnutls libnbd curl libssh libnfs libiscsi
               musl linux-api-headers e2fsprogs' ;;
     pacman-test) echo 'bash-bats shellcheck clang compiler-rt python util-linux strace btrfs-progs 7zip cryptsetup openssl
-              nbdkit nbd nginx vsftpd openssh iproute2 rpcbind zsh fish curl zstd xz bzip2' ;;
+              nbdkit nbd nginx vsftpd openssh iproute2 rpcbind zsh fish zstd xz bzip2' ;;
     esac
 }
 

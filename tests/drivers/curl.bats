@@ -161,7 +161,7 @@ fails() {
 
 @test "what breaks off is asked for again, and what came before is left out" {
     reads cut
-    [ "$(curl -s "$(url count/)" | tr -d ' ' | grep -o "'cut','disk'):[0-9]*")" = "'cut','disk'):4" ]
+    [ "$(curl_counts cut/disk)" -eq 4 ]
 }
 
 @test "without ranges, images of each kind are read forward, or saved first" {
