@@ -160,8 +160,8 @@ static void close_image(struct rbd *s)
         rbd_cluster_close(&s->cluster);
 }
 
-/* After an error all is closed.
- * (An image that is opened for reading alone has no watcher, which takes a round trip less to open and to close) */
+/* After an error all is closed.  (An image that is opened for reading alone has no watcher, which takes a round trip less
+ * to open and to close.) */
 static int open_image(struct rbd *s, bool writable, struct img_error *err)
 {
     const struct rbd_target *target = &s->target;
