@@ -79,6 +79,11 @@ freed() {
     [ "$(stored t.raw)" -eq "$1" ]
 }
 
+# size_of URI: as a client that uses the export.  (nbdinfo only asks about it, since 1.20.)
+size_of() {
+    nbdsh -u "$1" -c 'print(h.get_size())'
+}
+
 # The address of the test's server, for clients.
 uri() {
     echo "nbd+unix:///${1-}?socket=$PWD/s"

@@ -317,12 +317,12 @@ signal.pause()' > port 3>&- &
     passed '--tls-authz is not permitted without --tls-creds' 1 --tls-authz=x a.raw
     LISTEN_PID=1 LISTEN_FDS=1 nbd 1 -k /nosuch/s a.raw
     err 'qemu-nbd: Failed to bind socket to /nosuch/s: No such file or directory'
-    need nbdinfo
+    need nbdsh
     rm -f act.*
     exec_activated 1 "$NBD" -f raw a.raw 2> server.err 3>&- &
     SERVER=$!
     wait_until test -e act.ready
-    cmd 0 nbdinfo --size "nbd+unix:///?socket=act.0"
+    cmd 0 size_of "nbd+unix:///?socket=act.0"
     out 1048576
     ended
     # it belongs to the manager
@@ -335,6 +335,8 @@ signal.pause()' > port 3>&- &
 lists() {
     nbd 0 -L -k "$PWD/s"
     err ''
+    # (nbdkit tells them since 1.40)
+    sed -i '/^  min block: 1$/{N;N;/32768\n.*4294967295$/d}' "$OUT"
     out
 }
 
@@ -402,6 +404,13 @@ kit() {
     serving s nbdkit -f -U "$PWD/s" "$@"
 }
 
+# refused_by_kit TEXT: the list is refused with this line.  (Newer versions of nbdkit also report why.)
+refused_by_kit() {
+    nbd 1 -L -k "$PWD/s"
+    sed -i '/^server reported: /d' "$ERR"
+    err "qemu-nbd: $1"
+}
+
 # short FLAGS CONTEXTS...: a list of one nameless disk of 1 MiB
 short() {
     printf '%s\n' 'exports available: 1' " export: ''" '  size:  1048576' "  flags: $1" '  transaction size: 32-bit' "${@:2}"
@@ -434,11 +443,11 @@ exports available: 1
    base:allocation
 END
     kit --filter=exportname memory 1M exportname-list=error exportname=x
-    says 'Server lacks support for option 3 (list)' -L -k "$PWD/s"
+    refused_by_kit 'Server lacks support for option 3 (list)'
     kit --filter=exportname memory 1M exportname-list=empty exportname=x
     lists <<< 'exports available: 0'
     kit --filter=exportname memory 1M exportname-strict=true exportname=x
-    says 'Requested export not available' -L -k "$PWD/s"
+    refused_by_kit 'Requested export not available'
     kit --filter=exportname memory 1M exportname=x exportdesc=fixed:hello
     nbd 0 -L -k "$PWD/s"
     has "$OUT" '^  description: hello$'
@@ -681,16 +690,16 @@ END
 # ---- The life of a server
 
 @test "qemu-nbd: it ends with its last client, or with a signal" {
-    need nbdinfo
+    need nbdsh
     start_nbd -f raw a.raw
-    cmd 0 nbdinfo --size "$(uri)"
+    cmd 0 size_of "$(uri)"
     out 1048576
     ended
     [ ! -e s ]
     for signal in TERM INT HUP; do
         start_nbd -f raw -t -v --pid-file="$PWD/pid" a.raw
-        cmd 0 nbdinfo --size "$(uri)"
-        cmd 0 nbdinfo --size "$(uri)"
+        cmd 0 size_of "$(uri)"
+        cmd 0 size_of "$(uri)"
         [ "$(cat pid)" = "$SERVER" ]
         [ "$(stat -c %a pid)" = 600 ]
         stop_server $signal
@@ -701,10 +710,10 @@ END
 }
 
 @test "qemu-nbd: a client that asks for another export does not end it" {
-    need nbdinfo
+    need nbdsh
     start_nbd -f raw -x foo a.raw
-    never nbdinfo --size "$(uri)"
-    cmd 0 nbdinfo --size "$(uri foo)"
+    never size_of "$(uri)"
+    cmd 0 size_of "$(uri foo)"
     out 1048576
     ended
 }
@@ -723,7 +732,7 @@ print(other.pread(3, 0).decode())" > out
 }
 
 @test "qemu-nbd --fork: the parent ends when clients may connect" {
-    need nbdinfo
+    need nbdsh
     nbd 0 --fork -f raw --pid-file=pid -k "$PWD/s" a.raw
     silent
     SERVER=$(cat pid)
@@ -731,7 +740,7 @@ print(other.pread(3, 0).decode())" > out
     [ "$(readlink "/proc/$SERVER/cwd")" = / ]
     [ "$(readlink "/proc/$SERVER/fd/0")" = /dev/null ]
     [ "$(readlink "/proc/$SERVER/fd/2")" = /dev/null ]
-    cmd 0 nbdinfo --size "$(uri)"
+    cmd 0 size_of "$(uri)"
     out 1048576
     wait_until gone "$SERVER"
     [ ! -e s ]
@@ -746,11 +755,11 @@ print(other.pread(3, 0).decode())" > out
 }
 
 @test "qemu-nbd: what has the name of the socket makes way" {
-    need nbdinfo
+    need nbdsh
     python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("s")'
     exec_nbd -f raw -k "$PWD/s" a.raw 3>&- &
     SERVER=$!
-    wait_until nbdinfo --size "$(uri)" > /dev/null 2>&1
+    wait_until size_of "$(uri)" > /dev/null 2>&1
     ended
     : > s
     start_nbd -f raw -t a.raw
@@ -758,10 +767,10 @@ print(other.pread(3, 0).decode())" > out
     # a second one takes the name over, and the first one leaves it alone when it ends
     exec_nbd -f raw -t -x second -k "$PWD/s" a.raw 3>&- &
     SERVER=$!
-    wait_until nbdinfo --size "$(uri second)" > /dev/null 2>&1
+    wait_until size_of "$(uri second)" > /dev/null 2>&1
     kill "$first"
     wait_until gone "$first"
-    [ -n "$IMG_IS_PEER" ] || cmd 0 nbdinfo --size "$(uri second)"
+    [ -n "$IMG_IS_PEER" ] || cmd 0 size_of "$(uri second)"
     stop_server
 }
 
