@@ -48,6 +48,16 @@ need_strace() {
     strace -qq -f -o /dev/null "$IMG" --version > /dev/null 2>&1 || skip 'no strace'
 }
 
+# The program of 7-Zip, which some systems call 7z; p7zip is an old version of it.
+seven_zip() {
+    local name version
+    for name in 7zz 7z; do
+        version=$("$name" i 2> /dev/null | sed -n 's/^7-Zip [^0-9]*\([0-9]*\)[.].*/\1/p')
+        [ "${version:-0}" -le 20 ] || { echo "$name"; return; }
+    done
+    return 1
+}
+
 need_terminals() {
     python3 -c 'import os; os.openpty()' 2> /dev/null || skip 'no terminals: /dev/pts is not mounted'
 }

@@ -191,7 +191,7 @@ coded() {
     beyond
     sample raw
     img 0 convert -f raw -O qcow raw x
-    ! command -v 7zz > /dev/null || 7zz x -so -tQCOW x | raw_is raw -
+    ! zip=$(seven_zip) || "$zip" x -so -tQCOW x | raw_is raw -
     /usr/bin/python3 -c 'import pyqcow' 2> /dev/null || skip 'no python3-libqcow'
     for how in '' -c; do
         # shellcheck disable=SC2086

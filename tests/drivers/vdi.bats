@@ -366,11 +366,11 @@ reads_right() {
 }
 
 @test "vdi: another program reads it" {
-    [ -x "$(command -v 7zz)" ] || skip 'no 7zz'
+    zip=$(seven_zip) || skip 'no 7-Zip'
     sample raw
     for options in static=off static=on; do
         img 0 convert -f raw -O vdi -o $options raw x
-        7zz x -so x > out 2> /dev/null
+        "$zip" x -so x > out 2> /dev/null
         raw_is out raw
     done
 }

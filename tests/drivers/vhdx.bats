@@ -122,11 +122,11 @@ END
 }
 
 @test "vhdx: other programs read the same" {
-    command -v 7zz > /dev/null || skip 'no 7zz'
+    zip=$(seven_zip) || skip 'no 7-Zip'
     sample raw
     for options in block_size=1M subformat=fixed; do
         img 0 convert -f raw -O vhdx -o $options raw x
-        7zz x -so -tvhdx x 2> /dev/null | cmp - raw
+        "$zip" x -so -tvhdx x 2> /dev/null | cmp - raw
     done
 }
 
@@ -517,9 +517,9 @@ reads_right() {
         err "qemu-img: y: ${refused#*|}"
         [ ! -e y ]
     done
-    if command -v 7zz > "$OUT"; then
+    if zip=$(seven_zip); then
         truncate -s 4M want.raw
-        7zz x -so -tVHDX x > other.raw
+        "$zip" x -so -tVHDX x > other.raw
         raw_is other.raw want.raw
     fi
 }

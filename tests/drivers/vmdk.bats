@@ -660,9 +660,9 @@ END
     head -c 65536 /dev/urandom | dd of=raw bs=64k conv=notrunc status=none
     img 0 convert -f raw -O vmdk -o subformat=streamOptimized raw x.vmdk
     img 0 convert -f raw -O vmdk raw y.vmdk
-    if type 7zz > /dev/null 2>&1; then
-        7zz x -so x.vmdk 2> /dev/null | cmp - raw
-        7zz x -so y.vmdk 2> /dev/null | cmp - raw
+    if zip=$(seven_zip); then
+        "$zip" x -so x.vmdk 2> /dev/null | cmp - raw
+        "$zip" x -so y.vmdk 2> /dev/null | cmp - raw
     fi
     if type vmdkinfo > /dev/null 2>&1; then
         vmdkinfo x.vmdk > info
