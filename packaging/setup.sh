@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Set up a fresh Debian 12, from a clone, as root.
+# Set up a fresh Debian 12 or 13, from a clone, as root.
 #
 # usage: setup.sh build     install what the build needs, build, convert a real image
-#        setup.sh test      install what the tests need, run the tests
+#        setup.sh test      install what the tests need, run the tests; with --no-peers neither the reference tools nor
+#                           the source of packages that they come from
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -30,20 +31,21 @@ demo() {
     (cd "$work" && "$root/build/bin/qemu-img" compare -f raw -F qcow2 disk.raw disk.qcow2)
 }
 
-case ${1-} in
-    build)
+case ${1-},${2-} in
+    build,)
         sh packaging/install-deps.sh build
         make -s -j "$(nproc)"
         demo
         echo 'Built: build/imgbox, and its links in build/bin/.'
         ;;
-    test)
-        sh packaging/install-deps.sh test
+    test, | test,--no-peers)
+        # shellcheck disable=SC2086
+        sh packaging/install-deps.sh test ${2-}
         make -s -j "$(nproc)" all static asan
         make -s -j "$(nproc)" check
         ;;
     *)
-        echo "usage: $0 build | test" >&2
+        echo "usage: $0 build | test [--no-peers]" >&2
         exit 2
         ;;
 esac
