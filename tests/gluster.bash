@@ -27,7 +27,7 @@ gluster_world() {
 }
 
 in_gluster_world() {
-    nsenter -t "$(< "$RIG/world")" -n -m -p -- "$@"
+    nsenter -r -t "$(< "$RIG/world")" -n -m -p -- "$@"
 }
 
 gluster_cli() {
@@ -41,7 +41,7 @@ gluster_listens() {
 
 # The daemon, and the volume.
 gluster_start() {
-    nsenter -t "$(< "$RIG/world")" -n -m -p -- glusterd -N --log-level=WARNING > "$RIG/glusterd.log" 2>&1 3>&- &
+    nsenter -r -t "$(< "$RIG/world")" -n -m -p -- glusterd -N --log-level=WARNING > "$RIG/glusterd.log" 2>&1 3>&- &
     disown
     wait_until gluster_listens 24007
     wait_until gluster_cli volume create vol "10.77.0.1:$RIG/brick" force

@@ -23,7 +23,7 @@ nfs_world() {
 }
 
 in_nfs_world() {
-    nsenter -t "$(< "$RIG/world")" -n -m -- "$@"
+    nsenter -r -t "$(< "$RIG/world")" -n -m -- "$@"
 }
 
 nfs_listens() {
@@ -34,13 +34,14 @@ nfs_listens() {
 # nfs_start: rpcbind, and the server of EXPORT.
 nfs_start() {
     printf '%s\n' 'NFS_CORE_PARAM { NFS_Protocols = 3; NFS_Port = 12049; MNT_Port = 12050; Enable_NLM = false;' \
+        'allow_set_io_flusher_fail = true;' \
         'Enable_RQUOTA = false; Enable_UDP = False; fsid_device = true; mount_path_pseudo = false;' \
         'Plugins_Dir = "/usr/lib/x86_64-linux-gnu/ganesha"; }' \
         'NFS_KRB5 { Active_krb5 = false; }' "NFSV4 { RecoveryRoot = \"$RIG/run\"; }" \
         "EXPORT { Export_Id = 1; Path = \"$EXPORT\"; Pseudo = /export; Protocols = 3; Transports = TCP;" \
         'Access_Type = RW; Squash = No_Root_Squash; SecType = sys; PrivilegedPort = false; FSAL { Name = VFS; } }' \
         > "$RIG/ganesha.conf"
-    nsenter -t "$(< "$RIG/world")" -n -m -- rpcbind -f > "$RIG/rpcbind.log" 2>&1 3>&- &
+    nsenter -r -t "$(< "$RIG/world")" -n -m -- rpcbind -f > "$RIG/rpcbind.log" 2>&1 3>&- &
     echo $! > "$RIG/rpcbind"
     disown
     wait_until nfs_listens 111
@@ -49,7 +50,7 @@ nfs_start() {
 
 # The server alone.  (nsenter becomes what it starts, so these are the processes to end)
 nfs_serve() {
-    nsenter -t "$(< "$RIG/world")" -n -m -- ganesha.nfsd -F -f "$RIG/ganesha.conf" -L "$RIG/ganesha.log" \
+    nsenter -r -t "$(< "$RIG/world")" -n -m -- ganesha.nfsd -F -f "$RIG/ganesha.conf" -L "$RIG/ganesha.log" \
         -p "$RIG/ganesha.pid" -N NIV_EVENT > "$RIG/ganesha.out" 2>&1 3>&- &
     echo $! > "$RIG/server"
     disown

@@ -321,7 +321,7 @@ END
     remember $!
     wait_until listens "$port"
     img 1 info "https://127.0.0.1:$port/disk"
-    has "$ERR" 'CURL: Error opening file: server certificate verification failed|SSL certificate problem'
+    has "$ERR" 'CURL: Error opening file: server (certificate )?verification failed|SSL certificate problem'
     img 0 convert --image-opts -O raw "$(patient https "https://127.0.0.1:$port/disk" sslverify=off)" x
     raw_is x root/disk
 }

@@ -434,8 +434,9 @@ stop_in_the_middle() {
     fresh_folder
     mkdir srv
     cp "$BATS_FILE_TMPDIR/example-files/disk.raw" srv/disk.img
+    at_home true
     # shellcheck disable=SC2016,SC2034
-    EXAMPLE_IN=(unshare -m sh -c 'mount --bind "$RIG/home" /root && exec "$@"' sh)
+    EXAMPLE_IN=(unshare -m sh -c 'mount --bind "$RIG/home/.ssh" "$0/.ssh" && exec "$@"' "$(getent passwd 0 | cut -d: -f6)")
     examples_of docs/drivers/ssh.md "s|user@server(.*disk.img)|root@server\\1?host_key_check=no|
         s|ssh://server|ssh://root@server|; s|@server|@127.0.0.1:$PORT$PWD|; s|06766e53\\.\\.\\.|$(print_of)|"
     img 0 check srv/new.qcow2
