@@ -235,7 +235,7 @@ opened() {
     img 1 info nfs://127.0.0.99:1/a/b
     has "$ERR" 'Failed to mount nfs share: '
     img 1 info nfs://no.such.host.invalid/a/b
-    has "$ERR" 'Failed to mount nfs share: nfs_mount_async failed\. .*Can not resolv into IPv4/v6 structure\.$'
+    has "$ERR" 'Failed to mount nfs share: nfs_mount_async failed\. .*(Can not resolv into IPv4/v6 structure|Failed to start connection)\. ?$'
 }
 
 @test "a server that is stopped for a while is waited for, one that stays silent is given up" {
