@@ -236,7 +236,7 @@ struct img_trailer {
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
 /* Increased with every change of what drivers see of libimg: of a structure, a function, or the meaning of one. */
-enum { IMG_DRIVER_ABI = 5 };
+enum { IMG_DRIVER_ABI = 6 };
 
 struct img_tls_ops;
 

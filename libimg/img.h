@@ -906,6 +906,7 @@ struct img_limits {
 
     /* Useful number of requests in flight.  Requests of a storage with round trips overlap. */
     uint32_t requests;              /* at a time, beyond the number of processors; 0: that is enough */
+    uint32_t piece;                 /* bytes of a request that is worth its round trip; 0: what suits the processor */
     bool round_trip;                /* map takes a round trip: cache its answers */
     /* Not 0: the image can only be read forward, once (see img_intake_image): this many windows of 1 MiB of it, in a
      * row, may be read at the same time. */
@@ -915,7 +916,7 @@ struct img_limits {
 const struct img_limits *img_limits(const struct img *image);
 /* What the storages of a chain are like together: the maximum of each. */
 struct img_reach {
-    uint32_t requests;
+    uint32_t requests, piece;
     bool round_trip;
     uint32_t forward;               /* but of this the least that is not 0 */
 };

@@ -24,6 +24,7 @@ static void set_limits(struct img *image)
 
     limits->round_trip = true;
     limits->requests = USEFUL_REQUESTS;
+    limits->piece = MOST_TRANSFER;
     limits->max_transfer = MOST_TRANSFER;
     limits->max_write_zeroes = MOST_RANGE;
     limits->max_discard = MOST_RANGE;

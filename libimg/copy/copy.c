@@ -25,6 +25,7 @@ enum {
     WINDOW = IMG_STREAM_PIECE,         /* stays in the second-level cache between read and write */
     COMPRESS_WINDOW = IMG_STREAM_CODED_PIECE,
     FORWARD_WINDOW = 1 << 20,          /* of limits.forward */
+    MOST_PIECE = 4 << 20,              /* of a storage far away */
     OFFLOAD_WINDOW = 8 << 20,          /* of a storage far away that copies by itself: a round trip for each */
     STACK = 512 << 10,
     BUFFER_ALIGNMENT = 4096,
@@ -400,19 +401,19 @@ static bool copies_far_away(const struct copy_job *job)
     return job->offload == OFFLOAD_COPY && storage && storage->driver->copy_range && storage->limits.round_trip;
 }
 
-static uint64_t usual_window(const struct copy_job *job)
+static uint64_t usual_window(const struct copy_job *job, const struct img_reach *reach)
 {
     if (job->what->compress)
         return COMPRESS_WINDOW;
-    return copies_far_away(job) ? OFFLOAD_WINDOW : WINDOW;
+    return copies_far_away(job) ? OFFLOAD_WINDOW : img_max(WINDOW, img_min(reach->piece, MOST_PIECE));
 }
 
-static void choose_sizes(struct copy_job *job)
+static void choose_sizes(struct copy_job *job, const struct img_reach *reach)
 {
     uint64_t cluster = job->image ? img_lock_unit(job->image) : 0;
 
     job->offload = copy_choose_offload(job->what);
-    job->window_size = img_max(usual_window(job), cluster);
+    job->window_size = img_max(usual_window(job, reach), cluster);
     job->coded_size = job->window_size;
     if (job->image && job->image->coded_only)
         job->coded_size = (job->window_size / job->image->limits.cluster + 1) * img_coded_bound(job->image);
@@ -538,14 +539,14 @@ int copy_run(const struct img_copy *what, enum copy_pass pass, struct img_sink *
     for (size_t i = 0; i < what->source_count; i++)
         img_reach_add(&sources, what->sources[i]);
     job.forward = sources.forward;
-    choose_sizes(&job);
+    all = sources;
+    img_reach_add(&all, what->target);
+    choose_sizes(&job, &all);
     pthread_mutex_init(&job.cursor_lock, NULL);
     pthread_mutex_init(&job.turn_lock, NULL);
     pthread_cond_init(&job.turn_changed, NULL);
     clock_gettime(CLOCK_MONOTONIC, &job.started);
     job.far = sources.round_trip;
-    all = sources;
-    img_reach_add(&all, what->target);
     ret = start_waiting(&job, &stop, &all);
     if (ret == 0)
         ret = run_workers(&job, count_workers(&job, &all));

@@ -23,6 +23,7 @@ static void take_transfers(struct img_limits *limits, const struct img_limits *b
 static void take_requests(struct img_limits *limits, const struct img_limits *below)
 {
     limits->requests = (uint32_t)img_max(limits->requests, below->requests);
+    limits->piece = (uint32_t)img_max(limits->piece, below->piece);
     limits->round_trip |= below->round_trip;
 }
 
@@ -77,6 +78,7 @@ void img_reach_add(struct img_reach *reach, const struct img *image)
 {
     for (; image; image = img_backing(image)) {
         reach->requests = (uint32_t)img_max(reach->requests, image->limits.requests);
+        reach->piece = (uint32_t)img_max(reach->piece, image->limits.piece);
         reach->round_trip |= image->limits.round_trip;
         if (image->limits.forward && (!reach->forward || image->limits.forward < reach->forward))
             reach->forward = image->limits.forward;
