@@ -178,7 +178,7 @@ reads() {
         done
         for at in $((length / 3)) $((length / 2)); do
             cp a bad
-            poke bad "$at" "$(peek a "$at" 1 | tr 0-9a-f f0e1d2c3b4a59687)"
+            poke bad "$at" "$(peek a "$at" 1 | tr 0-9a-f fedcba9876543210)"
             img 1 convert -O raw bad back || { echo "$tool damaged at $at"; return 1; }
         done
     done
