@@ -372,7 +372,7 @@ is_connected() {
     beyond
     head -c 48M /dev/urandom > disk
     img 0 create -q -f raw "$(at disk)" 48M
-    qemu-img convert -n -r 16M -O raw disk "$(at disk)" > log 2>&1 3>&- &
+    qemu-img convert -n -r 3M -O raw disk "$(at disk)" > log 2>&1 3>&- &
     local tool=$! got=0
     wait_until grows
     gluster_signal KILL
