@@ -35,8 +35,9 @@ static int serve(struct iscsi_connection *c, short events)
 }
 
 /* Wait once, with the lock released.  -ETIMEDOUT, -ECANCELED (`stop` is readable), -EIO: the session is gone. */
-static int wait_once(struct iscsi_connection *c, int stop, int milliseconds)
+static int wait_once(void *connection, int stop, int milliseconds)
 {
+    struct iscsi_connection *c = connection;
     short happened;
     int ret = img_turns_wait(&c->turns, iscsi_get_fd(c->context), (short)iscsi_which_events(c->context), stop,
                              milliseconds, &happened);
@@ -236,8 +237,9 @@ static void ask_for_life(struct iscsi_connection *c, uint64_t now)
 
 /* Look at the time of all commands.  The target is told to abort one that takes too long; then the session ends, which
  * makes it forget the others too. */
-static void look_at_clock(struct iscsi_connection *c)
+static void look_at_clock(void *connection)
 {
+    struct iscsi_connection *c = connection;
     uint64_t now = img_now_milliseconds();
 
     if (now < c->looked + TICK)
@@ -273,21 +275,9 @@ static void completed(struct iscsi_context *context, int status, void *data, voi
     img_turn_answer(&r->turn);
 }
 
-/* For all requests in flight. */
-static int wait_for_all(void *connection, int stop, uint64_t end)
-{
-    struct iscsi_connection *c = connection;
-    int ret = wait_once(c, stop, TICK);
-
-    if (ret < 0 && ret != -ETIMEDOUT)
-        return ret;
-    if (img_now_milliseconds() > end)
-        return -ETIMEDOUT;
-    look_at_clock(c);
-    return 0;
-}
-
-static const struct img_turn_ops turn_ops = { .wait = wait_for_all, .give_up = hang_up };
+static const struct img_turn_ops turn_ops = {
+    .wait = wait_once, .tick = TICK, .look_at_clock = look_at_clock, .give_up = hang_up
+};
 
 /* Send it, now if the socket takes it. */
 static int launch(struct iscsi_connection *c, struct iscsi_request *r)

@@ -163,8 +163,9 @@ static bool receive_some(struct sheepdog_connection *c)
 /* ---- Waiting ------------------------------------------------------------------------------------------ */
 
 /* Wait once, with the lock released.  -ETIMEDOUT, -ECANCELED (`stop` is readable), or another negative errno. */
-static int wait_once(struct sheepdog_connection *c, int stop, int milliseconds)
+static int wait_once(void *connection, int stop, int milliseconds)
 {
+    struct sheepdog_connection *c = connection;
     short happened;
     int ret = img_turns_wait(&c->turns, c->fd, (short)(c->queue ? POLLIN | POLLOUT : POLLIN), stop, milliseconds,
                              &happened);
@@ -183,8 +184,9 @@ static bool is_overdue(const struct sheepdog_connection *c, const struct sheepdo
 }
 
 /* Look at the time of all requests. */
-static void look_at_clock(struct sheepdog_connection *c)
+static void look_at_clock(void *connection)
 {
+    struct sheepdog_connection *c = connection;
     uint64_t now = img_now_milliseconds();
 
     if (!c->timeout || now < c->looked + img_min(TICK, c->timeout / 4))
@@ -198,26 +200,14 @@ static void look_at_clock(struct sheepdog_connection *c)
     }
 }
 
-/* For all requests in flight. */
-static int wait_for_all(void *connection, int stop, uint64_t end)
-{
-    struct sheepdog_connection *c = connection;
-    int ret = wait_once(c, stop, TICK);
-
-    if (ret < 0 && ret != -ETIMEDOUT)
-        return ret;
-    if (img_now_milliseconds() > end)
-        return -ETIMEDOUT;
-    look_at_clock(c);
-    return 0;
-}
-
 static void give_up(void *connection)
 {
     lose(connection, IMG_POOL_LOST);
 }
 
-static const struct img_turn_ops turn_ops = { .wait = wait_for_all, .give_up = give_up };
+static const struct img_turn_ops turn_ops = {
+    .wait = wait_once, .tick = TICK, .look_at_clock = look_at_clock, .give_up = give_up
+};
 
 /* ---- For others ------------------------------------------------------------------------------------------ */
 

@@ -307,40 +307,47 @@ static void push(struct ssh_connection *c)
 
 /* ---- Waiting -------------------------------------------------------------------------------------------------- */
 
-/* Milliseconds until the server has been silent for too long, or until `end`; -1: never. */
-static int time_left(struct ssh_connection *c, uint64_t end)
+/* Milliseconds until the server has been silent for too long; -1: never. */
+static int time_left(struct ssh_connection *c)
 {
-    uint64_t now = img_now_milliseconds();
+    uint64_t now = img_now_milliseconds(), end = c->heard + c->carrier.timeout;
 
     if (c->heard_bytes != c->carrier.traffic.in_bytes) {
         c->heard_bytes = c->carrier.traffic.in_bytes;
         c->heard = now;
+        end = now + c->carrier.timeout;
     }
-    if (c->carrier.timeout)
-        end = img_min(end, c->heard + c->carrier.timeout);
-    if (end == UINT64_MAX)
+    if (!c->carrier.timeout)
         return -1;
     return end > now ? (int)img_min(end - now, INT_MAX) : 0;
 }
 
 /* Wait once for the socket, with the lock released, and do what can be done. */
-static int wait_once(void *connection, int stop, uint64_t end)
+static int wait_once(void *connection, int stop, int milliseconds)
 {
     struct ssh_connection *c = connection;
     bool pending = ssh_get_poll_flags(c->carrier.session) & SSH_WRITE_PENDING;
-    int left = time_left(c, end), ret;
+    int left = time_left(c), ret;
     short happened;
 
-    if (left == 0)
-        return -ETIMEDOUT;
+    if (left < 0 || (milliseconds >= 0 && milliseconds < left))
+        left = milliseconds;
     ret = img_turns_wait(&c->turns, c->carrier.fd, (short)(POLLIN | (pending ? POLLOUT : 0)), stop, left, &happened);
     if (happened && !c->lost)
         take(c);
     push(c);
-    return ret == -ETIMEDOUT && time_left(c, end) != 0 ? 0 : ret;
+    return ret;
 }
 
-static const struct img_turn_ops turn_ops = { .wait = wait_once, .give_up = lose };
+static void look_at_clock(void *connection)
+{
+    if (time_left(connection) == 0)
+        lose(connection);
+}
+
+static const struct img_turn_ops turn_ops = {
+    .wait = wait_once, .tick = -1, .look_at_clock = look_at_clock, .give_up = lose
+};
 
 int ssh_connection_run(void *connection, void *context)
 {

@@ -77,18 +77,32 @@ bool img_turn_sleep(struct img_turns *turns, struct img_turn *turn)
     return true;
 }
 
+/* The time to wait before the end, 0 when that has come. */
+static int time_until(uint64_t end, int tick)
+{
+    uint64_t now = img_now_milliseconds();
+    int left = end > now ? (int)(end - now) : 0;
+
+    return tick >= 0 && tick < left ? tick : left;
+}
+
 void img_turn_serve(const struct img_turn *turn, int stop, const struct img_turn_ops *ops, void *connection)
 {
-    uint64_t end = UINT64_MAX;
+    uint64_t end = 0;               /* 0: none */
+    int left = ops->tick;
 
     while (!turn->done) {
-        int ret = ops->wait(connection, stop, end);
+        int ret = ops->wait(connection, stop, left);
         if (ret == -ECANCELED) {
             stop = -1;
             end = img_now_milliseconds() + GRACE;
-        } else if (ret < 0) {
+        } else if (ret < 0 && ret != -ETIMEDOUT) {
             ops->give_up(connection);
+        } else {
+            ops->look_at_clock(connection);
         }
+        if (end && (left = time_until(end, ops->tick)) == 0)
+            ops->give_up(connection);
     }
 }
 

@@ -48,9 +48,10 @@ void img_turn_answer(struct img_turn *turn);
  * answer all that it can. */
 bool img_turn_sleep(struct img_turns *turns, struct img_turn *turn);
 struct img_turn_ops {
-    /* Wait once, until `end` (milliseconds of util/clock.h; UINT64_MAX: none) at most, and take what has arrived: 0, or
-     * what img_turns_wait returns.  A wait that was long enough for nobody is 0, too. */
-    int (*wait)(void *connection, int stop, uint64_t end);
+    /* Wait once, so long at most (-1: for ever), and take what has arrived: 0, or what img_turns_wait returns. */
+    int (*wait)(void *connection, int stop, int milliseconds);
+    int tick;                                   /* the milliseconds to wait at most; -1: for ever */
+    void (*look_at_clock)(void *connection);    /* after each wait: who has waited too long is answered */
     void (*give_up)(void *connection);          /* answer all: what comes would be put into memory that is gone by then */
 };
 /* What the thread does that must wait for the socket.  When `stop` asks for the end, nobody needs the answer any more, but
