@@ -19,12 +19,12 @@ It answers one connection after the other, from memory, whose content it writes 
                     silence, offset, count, twice, overlap
 """
 import os
-import signal
 import socket
 import struct
 import sys
 import threading
 
+from ending import at_end
 from sockets import listener_at
 from wire import take
 
@@ -203,13 +203,13 @@ def main():
     path, size = sys.argv[1], int(sys.argv[2])
     server = Server(size, dict(option.split('=', 1) for option in sys.argv[3:]))
 
-    def end(*_):
+    def end():
         if 'dump' in server.options:
             with open(server.options['dump'], 'wb') as file:
                 file.write(server.durable if server.options.get('forget') else server.disk)
         os._exit(0)
 
-    signal.signal(signal.SIGTERM, end)
+    at_end(end)
     listener = listener_at(path)
     while True:
         client, _ = listener.accept()

@@ -27,7 +27,6 @@ It answers as a real one does (1.0): what it says of missing objects, of snapsho
 """
 import os
 import pickle
-import signal
 import socket
 import struct
 import sys
@@ -35,6 +34,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from ending import at_end  # noqa: E402
 from sockets import listener_at as unix_listener  # noqa: E402
 from wire import take  # noqa: E402
 
@@ -450,11 +450,11 @@ def main():
     sheep = Sheep(load(options['state']) if there else Cluster(options), options)
     sheep.cluster.locks.clear()     # (they are nowhere but in memory)
 
-    def end(*_):
+    def end():
         with sheep.lock:
             sheep.options.pop('again', None)
             finish(sheep)
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end).start())
+    at_end(end)
     listener = sheep.listener = listener_at(sys.argv[1])
     while True:
         try:
