@@ -138,12 +138,12 @@ END
 
 @test "encrypted: convert makes one, check finds all of it, measure knows its size" {
     pattern data.raw 61 0 1M
-    for format in luks aes; do
-        qemu-img convert "${SECRETS[@]}" -f raw -O qcow2 -o "encrypt.format=$format,encrypt.key-secret=s" data.raw x
+    for method in luks,encrypt.iter-time=10 aes; do
+        qemu-img convert "${SECRETS[@]}" -f raw -O qcow2 -o "encrypt.format=$method,encrypt.key-secret=s" data.raw x
         holds x qcow2
         img 0 check "${SECRETS[@]}" --image-opts "$(node x)"
         has "$OUT" '^No errors were found on the image.$'
-        img 0 measure -O qcow2 "${SECRETS[@]}" -o "encrypt.format=$format,encrypt.key-secret=s" -f raw data.raw
+        img 0 measure -O qcow2 "${SECRETS[@]}" -o "encrypt.format=$method,encrypt.key-secret=s" -f raw data.raw
         has "$OUT" "^required size: $(stat -c %s x)\$"
     done
 }
@@ -152,7 +152,7 @@ END
     for mode in metadata full; do
         pattern data.raw 61 0 100000
         truncate -s 1M data.raw
-        qemu-img convert "${SECRETS[@]}" -f raw -O qcow2 -o "encrypt.format=luks,encrypt.key-secret=s,preallocation=$mode" \
+        qemu-img convert "${SECRETS[@]}" -f raw -O qcow2 -o "encrypt.format=luks,encrypt.iter-time=10,encrypt.key-secret=s,preallocation=$mode" \
             data.raw x
         holds x qcow2
     done

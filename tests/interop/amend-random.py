@@ -142,7 +142,7 @@ def one(seed, folder):
 
 
 def main():
-    each('amend-random', 25, one)
+    each('amend-random', 18, one)
 
 
 if __name__ == '__main__':

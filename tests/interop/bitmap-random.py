@@ -8,7 +8,7 @@ bitmap with one or more actions, writes with qemu-io, a writer that dies, resize
 --bitmaps, convert -n into the image, and the two images changing places, so that each tool
 goes on with what the other one has left.
 
-environment: IMG, PEER, PEER_IO, SEED (1), COUNT (25), KEEP: see lib/harness.py
+environment: IMG, PEER, PEER_IO, SEED (1), COUNT, KEEP: see lib/harness.py
 """
 import json
 import os
@@ -303,7 +303,7 @@ def one(seed, folder):
 
 
 def main():
-    each('bitmap-random', 25, one)
+    each('bitmap-random', 15, one)
 
 
 if __name__ == '__main__':

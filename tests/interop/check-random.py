@@ -7,7 +7,7 @@ repaired image must be the same.  Where the reference tool gives up on its own r
 ("Marking image as corrupt"), ours must leave the image no worse than it was.
 
 environment: IMG tool to test (build/bin/qemu-img), PEER reference tool, PEER_IO its qemu-io,
-             SEED first seed (1), COUNT cases (120), KEEP folder for images of failed cases
+             SEED first seed (1), COUNT cases (80), KEEP folder for images of failed cases
 """
 import os
 import random
@@ -27,7 +27,7 @@ IMG = os.environ.get('IMG', os.path.join(ROOT, 'build/bin/qemu-img'))
 PEER = os.environ.get('PEER', '/opt/peers/10.0/usr/bin/qemu-img')
 PEER_IO = os.environ.get('PEER_IO', os.path.join(os.path.dirname(PEER), 'qemu-io'))
 SEED = int(os.environ.get('SEED', '1'))
-COUNT = int(os.environ.get('COUNT', 120 * int(os.environ.get('TIMES', '1'))))
+COUNT = int(os.environ.get('COUNT', 80 * int(os.environ.get('TIMES', '1'))))
 KEEP = os.environ.get('KEEP')
 
 NAME = 'image.qcow2'

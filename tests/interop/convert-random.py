@@ -366,7 +366,7 @@ def shrink(case, first):
 
 
 def main():
-    seeds, tap = cases('convert-random', 60)
+    seeds, tap = cases('convert-random', 35)
     for seed in seeds:
         case = describe(seed)
         runner = attempt(case, f'convert-{seed}', keep=True) if os.environ.get('KEEP') else attempt(case, '')

@@ -269,7 +269,7 @@ def case(seed, folder, bases):
 
 
 def main():
-    seeds, tap = cases('damage-random', 30)
+    seeds, tap = cases('damage-random', 18)
     made = {}
     figures = collections.Counter()
     with Folder('damage') as folder:

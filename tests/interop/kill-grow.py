@@ -75,4 +75,4 @@ def one(seed, folder, span):
 
 
 if __name__ == '__main__':
-    each('kill-grow', 12, one, [0.05])
+    each('kill-grow', 7, one, [0.05])

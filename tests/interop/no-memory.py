@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.join(HERE, 'lib'))
 from harness import IMG, can_make  # noqa: E402
 import vmdk  # noqa: E402
 
-COUNT = int(os.environ.get('COUNT', 24))
+COUNT = int(os.environ.get('COUNT', 14))
 HANGS = 60      # seconds
 MEGA = 1 << 20
 SOUND = 0, 3    # exit codes of check: no errors, leaks only

@@ -386,7 +386,7 @@ def one(seed, folder):
 
 
 def main():
-    each('sequence-random', 12, one)
+    each('sequence-random', 8, one)
 
 
 if __name__ == '__main__':

@@ -275,8 +275,8 @@ def one(seed, folder):
 
 def main():
     if 'Failed to connect' not in run(IMG, ['info', 'sheepdog+unix:///x?socket=none'], '/').err:
-        skip_all('sheepdog-random', 60, 'sheepdog is not built in', peer=False)
-    each('sheepdog-random', 60, one, peer=False)
+        skip_all('sheepdog-random', 30, 'sheepdog is not built in', peer=False)
+    each('sheepdog-random', 30, one, peer=False)
 
 
 main()

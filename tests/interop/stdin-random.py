@@ -208,4 +208,4 @@ def one(seed, folder):
 
 
 if __name__ == '__main__':
-    each('stdin-random', 30, one)
+    each('stdin-random', 20, one)

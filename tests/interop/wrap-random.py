@@ -161,4 +161,4 @@ def one(seed, folder):
 
 
 if __name__ == '__main__':
-    each('wrap', 24, one)
+    each('wrap', 14, one)
