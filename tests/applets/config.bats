@@ -67,6 +67,7 @@ config() {
     cmd 2 make -s -C "$ROOT" BUILD="$PWD/build" CONFIG="$PWD/chioce" config
     has "$ERR" "there is no '$PWD/chioce'"
     cmd 0 make -s -C "$ROOT" BUILD="$PWD/build" CONFIG=packaging/minimal.config config
+    cmd 0 make -s -C "$ROOT" BUILD="$PWD/build" CONFIG=packaging/small.config config
 }
 
 summary() {

@@ -150,6 +150,28 @@ in_system() {
     has "$OUT" '^virtual size: 3 MiB'
 }
 
+@test "choices: the smaller builds are as small as their page says, and do what they keep" {
+    long
+    with musl-gcc
+    make -s -C "$ROOT" BUILD="$PWD/small" CONFIG="$ROOT/packaging/small.config" static > "$OUT" 2> "$ERR" || { show; false; }
+    [ "$(wc -c < small/static/imgbox)" -lt 1410000 ]
+    head -c 300000 /dev/urandom > disk.raw
+    truncate -s 4M disk.raw
+    local small=$PWD/small/static/bin/qemu-img secret=(--object 'secret,id=s,data=pass') format
+    for format in qcow2 qcow qed vdi vhdx vmdk vpc parallels; do
+        IMG=$small img 0 convert -f raw -O "$format" disk.raw "disk.$format"
+        img 0 compare -f raw -F "$format" disk.raw "disk.$format"
+        IMG=$small img 0 compare -f raw -F "$format" disk.raw "disk.$format"
+    done
+    IMG=$small img 0 convert -f raw -c -O qcow2 -o compression_type=zstd disk.raw zstd.qcow2
+    img 0 compare -f raw disk.raw zstd.qcow2
+    IMG=$small img 0 convert -f raw -O luks "${secret[@]}" -o key-secret=s,iter-time=10 disk.raw disk.luks
+    img 0 compare "${secret[@]}" --image-opts driver=raw,file.filename=disk.raw driver=luks,key-secret=s,file.filename=disk.luks
+    make -s -C "$ROOT" BUILD="$PWD/minimal" CONFIG="$ROOT/packaging/minimal.config" all > "$OUT" 2> "$ERR" || { show; false; }
+    IMG=$PWD/minimal/bin/qemu-img img 0 convert -f raw -O qcow2 disk.raw minimal.qcow2
+    img 0 compare -f raw disk.raw minimal.qcow2
+}
+
 @test "other processors: builds without warnings, and images that this one reads" {
     long
     local machine format run=()
