@@ -310,15 +310,15 @@ static void push(struct ssh_connection *c)
 /* Milliseconds until the server has been silent for too long; -1: never. */
 static int time_left(struct ssh_connection *c)
 {
-    uint64_t now = img_now_milliseconds(), end = c->heard + c->carrier.timeout;
+    uint64_t now = img_now_milliseconds(), end;
 
     if (c->heard_bytes != c->carrier.traffic.in_bytes) {
         c->heard_bytes = c->carrier.traffic.in_bytes;
         c->heard = now;
-        end = now + c->carrier.timeout;
     }
     if (!c->carrier.timeout)
         return -1;
+    end = c->heard + c->carrier.timeout;
     return end > now ? (int)img_min(end - now, INT_MAX) : 0;
 }
 
