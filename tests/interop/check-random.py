@@ -7,7 +7,7 @@ repaired image must be the same.  Where the reference tool gives up on its own r
 ("Marking image as corrupt"), ours must leave the image no worse than it was.
 
 environment: IMG tool to test (build/bin/qemu-img), PEER reference tool, PEER_IO its qemu-io,
-             SEED first seed (1), COUNT cases (80), KEEP folder for images of failed cases
+             SEED first seed (1), COUNT cases, KEEP folder for images of failed cases
 """
 import os
 import random

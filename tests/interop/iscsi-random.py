@@ -20,7 +20,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from harness import each, IMG, Journal, MODULES, PEER, run, skip_all  # noqa: E402
+from harness import each, IMG, Journal, MODULES, PEER, run  # noqa: E402
 import images  # noqa: E402
 
 MEGA = 1024 * 1024
@@ -203,10 +203,7 @@ def one(seed, folder):
 
 
 def main():
-    reason = missing()
-    if reason:
-        skip_all('iscsi-random', 8, reason)
-    each('iscsi-random', 8, one)
+    each('iscsi-random', 8, one, skip=missing())
 
 
 main()

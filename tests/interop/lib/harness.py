@@ -233,8 +233,13 @@ def skip_all(name, default, why, peer=True):
     tap.end()
 
 
-def each(name, default, one, *more, peer=True):
-    """Run all cases, each in a fresh folder: one(seed, folder, *more) returns title, problems and perhaps a journal."""
+def each(name, default, one, *more, peer=True, skip=''):
+    """Run all cases, each in a fresh folder: one(seed, folder, *more) returns title, problems and perhaps a journal.
+
+    skip: why they cannot run here.
+    """
+    if skip:
+        skip_all(name, default, skip, peer)
     seeds, tap = cases(name, default, peer)
     for seed in seeds:
         with Folder(f'{name}-{seed}') as folder:
