@@ -152,8 +152,8 @@ END
     for mode in metadata full; do
         pattern data.raw 61 0 100000
         truncate -s 1M data.raw
-        qemu-img convert "${SECRETS[@]}" -f raw -O qcow2 -o "encrypt.format=luks,encrypt.iter-time=10,encrypt.key-secret=s,preallocation=$mode" \
-            data.raw x
+        qemu-img convert "${SECRETS[@]}" -f raw -O qcow2 \
+            -o "encrypt.format=luks,encrypt.iter-time=10,encrypt.key-secret=s,preallocation=$mode" data.raw x
         holds x qcow2
     done
 }
