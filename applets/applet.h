@@ -239,6 +239,8 @@ bool app_can_stream(const struct img_driver *driver);
 /* Make `image` show the internal snapshot given by the argument of -l: its id or name, or
  * snapshot.id=ID,snapshot.name=NAME.  Returns 0, or -1 after a message. */
 int app_load_snapshot(struct img *image, const char *text);
+/* Is it of the second kind? */
+bool app_snapshot_has_keys(const char *text);
 /* Is this argument well formed?  False after a message, which has `quote` before the argument. */
 bool app_check_snapshot(const char *text, char quote);
 

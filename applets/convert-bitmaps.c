@@ -17,6 +17,16 @@ static size_t bitmaps_of(const struct convert *r, struct img_bitmap **list)
     return (size_t)count;
 }
 
+static int refuse_target(const struct convert *r)
+{
+    struct img_error err = IMG_ERROR_INIT;
+
+    if (r->to_stream || img_check_target(r->target_name, &err) == 0)
+        return refuse_format(r->target_format);
+    convert_report_target(r, &err);
+    return -1;
+}
+
 /* The last bitmap first, as in qemu-img. */
 int convert_check_bitmaps(struct convert *r)
 {
@@ -38,7 +48,7 @@ int convert_check_bitmaps(struct convert *r)
         return -1;
     }
     if (r->to_stream || (r->driver && !img_driver_can_bitmap(r->driver)))
-        return refuse_format(r->target_format);
+        return refuse_target(r);
     size_t count = bitmaps_of(r, &list);
     for (size_t i = count; status == 0 && !r->skip_broken && i > 0; i--) {
         if (!list[i - 1].inconsistent)

@@ -18,6 +18,13 @@ static struct app_reading needs(const struct convert *r)
                                  .any_order = image_to_pipe || r->snapshot || r->bitmaps };
 }
 
+static int add_size(struct convert *r, struct img *image)
+{
+    if (!img_add(r->total, img_size(image), &r->total) || r->total > INT64_MAX)
+        return app_refuse("The sources together are too large for an image"), -1;
+    return 0;
+}
+
 static int open_all(struct convert *r)
 {
     struct img_open how = { .format = r->source_format, .flags = r->share ? IMG_SHARE : IMG_NO_WRITERS,
@@ -38,8 +45,8 @@ static int open_all(struct convert *r)
             r->from_stream = true;
             return 0;
         }
-        if (!img_add(r->total, img_size(r->images[i]), &r->total) || r->total > INT64_MAX)
-            return app_refuse("The sources together are too large for an image"), -1;
+        if (add_size(r, r->images[i]) < 0)
+            return -1;
     }
     return 0;
 }
@@ -56,14 +63,14 @@ static int check_whole(const struct convert *r)
 
 static int load_snapshot(struct convert *r)
 {
-    if (r->source_count > 1) {
+    if (r->source_count > 1 && !app_snapshot_has_keys(r->snapshot)) {
         app_error("No support for concatenating multiple snapshot");
         return -1;
     }
+    r->total -= img_size(r->images[0]);
     if (app_load_snapshot(r->images[0], r->snapshot) < 0)
         return -1;
-    r->total = img_size(r->images[0]);
-    return 0;
+    return add_size(r, r->images[0]);
 }
 
 int convert_open_sources(struct convert *r)

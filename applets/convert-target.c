@@ -19,6 +19,17 @@ int convert_find_driver(struct convert *r)
     return 0;
 }
 
+void convert_report_target(const struct convert *r, struct img_error *err)
+{
+    app_report_with(err, "%s: error while converting %s: ", r->target_name, r->target_format);
+}
+
+static bool can_have_backing(const struct convert *r)
+{
+    return r->source_count == 1 || app_refuse("Having a backing file for the target makes no sense when concatenating "
+                                              "multiple input images");
+}
+
 /* Put the backing file of the target, from -B and -F or from -o, into the creation options. */
 static bool settle_backing(struct convert *r)
 {
@@ -38,9 +49,8 @@ static bool settle_backing(struct convert *r)
         app_error("Backing file not supported for file format '%s'", r->target_format);
         return false;
     }
-    if (name && r->source_count > 1)
-        return app_refuse("Having a backing file for the target makes no sense when concatenating multiple input "
-                          "images");
+    if (name && !can_have_backing(r))
+        return false;
     if (name && !format) {
         app_error("Use of backing file requires explicit backing format");
         app_advise("-F names the format of the backing file, and 'info' tells it");
@@ -113,7 +123,7 @@ static int create_target(struct convert *r)
     }
     if (img_create_as(r->driver, new_name(r), r->final_name ? r->final_name : r->target_name, r->create_options,
                       &err) < 0) {
-        app_report_with(&err, "%s: error while converting %s: ", r->target_name, r->target_format);
+        convert_report_target(r, &err);
         return -1;
     }
     return !r->atomic || img_created_count() == 1 ||
@@ -206,7 +216,7 @@ int convert_judge_target(struct convert *r)
 {
     bool fresh = !r->no_create && !r->raw_stream;
 
-    if (fresh && judge_options(r) < 0)
+    if (fresh ? judge_options(r) < 0 : r->backing && !can_have_backing(r))
         return -1;
     if (r->images && convert_check_bitmaps(r) < 0)
         return -1;
@@ -223,7 +233,7 @@ static int open_stream(struct convert *r)
     img_doc_put_uint(r->create_options, "size", r->total);
     if (img_stream_open(&r->stream, r->driver, r->create_options, r->compress, &err) == 0)
         return 0;
-    app_report_with(&err, "%s: error while converting %s: ", r->target_name, r->target_format);
+    convert_report_target(r, &err);
     return -1;
 }
 

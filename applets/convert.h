@@ -52,6 +52,8 @@ int convert_find_driver(struct convert *r);
 /* Find the driver of a new target and check its options, without touching anything.  Returns 0, or -1 after a
  * message. */
 int convert_judge_target(struct convert *r);
+/* Print why the new target cannot be made, and clear *err. */
+void convert_report_target(const struct convert *r, struct img_error *err);
 /* Then create the target unless -n, and open it; nothing is written to a stream yet. */
 int convert_open_target(struct convert *r);
 

@@ -98,7 +98,7 @@ static int parse_option(struct convert *r, int letter)
     switch (letter) {
     case 'f': r->source_format = argument; break;
     case APP_IMAGE_OPTS: r->source_opts = true; break;
-    case 'l': r->snapshot = argument; break;
+    case 'l': r->snapshot = argument; return app_check_snapshot(argument, '\'') ? 0 : -1;
     case 'T': r->source_cache_name = argument; break;
     case 'O': r->target_format = argument; r->format_given = true; break;
     case OPT_TARGET_IMAGE_OPTS: r->target_opts = true; break;

@@ -285,7 +285,7 @@ static bool parse_option(struct request *r, int letter)
     case OPT_TREE: r->choice.tree = true; break;
     case 'f': r->how.format = argument; break;
     case APP_IMAGE_OPTS: r->how.image_opts = true; break;
-    case 'l': r->snapshot = argument; break;
+    case 'l': r->snapshot = argument; return app_check_snapshot(argument, '\'');
     case 'T': r->cache = argument; break;
     case 'U': r->how.flags = IMG_SHARE; break;
     case 'm': return app_number(argument, "number of workers", 1, IMG_COPY_MAX_WORKERS, &r->workers);

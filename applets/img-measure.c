@@ -57,7 +57,11 @@ static bool parse_options(struct request *r)
             break;
         case 'f': r->how.format = app->argument; break;
         case APP_IMAGE_OPTS: r->how.image_opts = true; break;
-        case 'l': r->snapshot = app->argument; break;
+        case 'l':
+            if (!app_check_snapshot(app->argument, '\''))
+                return false;
+            r->snapshot = app->argument;
+            break;
         case 'U': r->how.flags |= IMG_SHARE; break;
         case OPT_OUTPUT: r->output = app_output_format(app); break;
         }

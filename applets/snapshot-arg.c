@@ -29,17 +29,17 @@ fail:
     return NULL;
 }
 
-static bool has_keys(const char *text)
+bool app_snapshot_has_keys(const char *text)
 {
     return strncmp(text, "snapshot.", 9) == 0;
 }
 
 bool app_check_snapshot(const char *text, char quote)
 {
-    struct img_doc *keys = has_keys(text) ? parse_keys(text, quote) : NULL;
+    struct img_doc *keys = app_snapshot_has_keys(text) ? parse_keys(text, quote) : NULL;
 
     img_doc_free(keys);
-    return keys || !has_keys(text);
+    return keys || !app_snapshot_has_keys(text);
 }
 
 int app_load_snapshot(struct img *image, const char *text)
@@ -49,7 +49,7 @@ int app_load_snapshot(struct img *image, const char *text)
     const char *id = text, *name = text;
     int ret;
 
-    if (has_keys(text)) {
+    if (app_snapshot_has_keys(text)) {
         keys = parse_keys(text, '\'');
         if (!keys)
             return -1;

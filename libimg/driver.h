@@ -236,7 +236,7 @@ struct img_trailer {
 int img_bitmap_unusable(const char *name, struct img_error *err);
 
 /* Increased with every change of what drivers see of libimg: of a structure, a function, or the meaning of one. */
-enum { IMG_DRIVER_ABI = 6 };
+enum { IMG_DRIVER_ABI = 7 };
 
 struct img_tls_ops;
 
@@ -287,6 +287,8 @@ struct img_driver {
     /* PROTOCOL: the file descriptor that has the bytes.  NULL: there is none. */
     int (*descriptor)(const struct img *image);
     int (*create)(const struct img_create *request, struct img_error *err);
+    /* PROTOCOL: what create would say if nothing of this name can be made.  Touches nothing; 0 if in doubt, or NULL. */
+    int (*check_name)(const char *name, struct img_error *err);
     const struct img_stream_ops *stream;    /* FORMAT: can be written in order; NULL: it cannot */
 
     const struct img_trailer *trailer;      /* FORMAT: NULL: it has none */

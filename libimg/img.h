@@ -714,6 +714,12 @@ int img_create_check(const struct img_driver *driver, const char *name, const st
 bool img_create_clones(const struct img_driver *driver, const char *name);
 
 /*
+ * May a file of this name be made?  Otherwise what creating it would say; nothing is touched.  Asked before the options of
+ * a format are checked: a place where nothing can be is the first thing to complain of.
+ */
+int img_check_target(const char *name, struct img_error *err);
+
+/*
  * Can a file of this name be created?  An existing one must not be in use, nor be protected.  For who touches other
  * files before.
  */

@@ -5,6 +5,7 @@
  * header is found.
  */
 #include "file.h"
+#include "../../libimg/util/fd.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -32,6 +33,37 @@ static int refused(int code, const char *what, const char *name, struct img_erro
     if (code == EACCES)
         file_advise_access(name, err);
     return img_error_errno(err, code, "Could not %s '%s'", what, name);
+}
+
+/* Returns 0, or an errno if this user cannot. */
+static int cannot_access(const char *path, int mode)
+{
+    return faccessat(AT_FDCWD, path, mode, AT_EACCESS) < 0 ? errno : 0;
+}
+
+/* May a file be made in the folder of `name`?  Returns 0 or an errno. */
+static int cannot_make(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    if (slash && !slash[1])
+        return 0;
+    CLEANUP_FREE char *folder = slash ? img_strndup(name, (size_t)(slash - name) + 1) : img_strdup(".");
+
+    return folder ? cannot_access(folder, W_OK | X_OK) : ENOMEM;
+}
+
+int file_check_name(const char *name, struct img_error *err)
+{
+    struct stat status;
+    int code = file_stat_name(name, &status) < 0 ? errno : 0;
+
+    if (code == ENOENT && name[0])
+        code = cannot_make(name);
+    else if (code == 0 && S_ISDIR(status.st_mode))
+        code = EISDIR;
+    else if (code == 0 && img_fd_of_name(name) < 0)
+        code = cannot_access(name, W_OK);
+    return code ? refused(code, "create", name, err) : 0;
 }
 
 /* A file that was not there is remembered before a signal can end the process.  Returns a descriptor, or a negative
@@ -66,8 +98,10 @@ int file_create(const struct img_create *request, struct img_error *err)
         return status;
     if (options->extent_size_hint > (int64_t)UINT32_MAX)
         return img_error_set(err, EINVAL, "Extent size hint is too large");
-    if (mode == FILE_PREALLOC_METADATA)
-        return img_error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
+    if (mode == FILE_PREALLOC_METADATA && (status = file_check_name(name, err)) == 0)
+        status = img_error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
+    if (status < 0)
+        return status;
 
     CLEANUP_FD int fd = open_new(name);
     if (fd < 0)

@@ -145,6 +145,7 @@ int file_resize(struct img *image, uint64_t size, const char *preallocation, str
 /* create.c */
 int file_create(const struct img_create *request, struct img_error *err);
 int file_create_on_device(const struct img_create *request, struct img_error *err);
+int file_check_name(const char *name, struct img_error *err);
 
 /* platform.c */
 int file_device_zero(int fd, uint64_t offset, uint64_t length);

@@ -74,8 +74,10 @@ int luks_create(const struct img_create *request, struct img_error *err)
     const struct luks_create_options *given = request->options;
     struct img_luks_volume volume;
     struct img_luks_made made = { .bytes = NULL };
-    int ret = plan(given, &volume, err);
+    int ret = img_check_target(request->name, err);
 
+    if (ret == 0)
+        ret = plan(given, &volume, err);
     if (ret == 0)
         ret = img_luks_volume_make(&volume, &given->luks, given->key_secret, &made, err);
     if (ret == 0)

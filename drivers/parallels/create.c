@@ -66,8 +66,10 @@ int parallels_create(const struct img_create *request, struct img_error *err)
 {
     struct img *file = NULL;
     struct plan plan = { 0 };
-    int status = make_plan(&plan, request->options, err);
+    int status = img_check_target(request->name, err);
 
+    if (status == 0)
+        status = make_plan(&plan, request->options, err);
     if (status == 0)
         status = img_create_file(request->name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, request->rest, &file, err);
     if (status < 0)

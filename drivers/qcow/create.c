@@ -119,10 +119,9 @@ int qcow_create(const struct img_create *request, struct img_error *err)
     struct qcow_header h;
     struct img *file;
 
-    int status = plan_header(given, &h, err);
-    if (status < 0)
-        return status;
-    if ((status = img_check_can_grow("qcow", request->name, err)) < 0)
+    int status = img_check_target(request->name, err);
+    if (status < 0 || (status = plan_header(given, &h, err)) < 0 ||
+        (status = img_check_can_grow("qcow", request->name, err)) < 0)
         return status;
     status = img_create_file(request->name, 0, IMG_PERM_ALL, request->rest, &file, err);
     if (status < 0)

@@ -560,6 +560,7 @@ struct qcow2_new {
     struct qcow2 state;             /* as for an open image; must be first: see stream.c */
     struct img image;
     const struct qcow2_create_options *given;
+    const char *name;               /* of the new file; NULL: the image goes to a stream */
     struct img_doc *rest;           /* options for the file below */
     uint64_t size;
     struct img_luks_made crypto;    /* encrypted with LUKS: the header and the first key slot */

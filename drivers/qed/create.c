@@ -87,9 +87,8 @@ int qed_create(const struct img_create *request, struct img_error *err)
     struct img *file;
     int status;
 
-    if ((status = plan_header(given, &h, err)) < 0 || (status = plan_backing(given, &h, err)) < 0)
-        return status;
-    if ((status = img_check_can_grow("qed", request->name, err)) < 0)
+    if ((status = img_check_target(request->name, err)) < 0 || (status = plan_header(given, &h, err)) < 0 ||
+        (status = plan_backing(given, &h, err)) < 0 || (status = img_check_can_grow("qed", request->name, err)) < 0)
         return status;
     /* Extend the file over the header and the L1 table, as zeroes. */
     uint64_t length = h.cluster_size + (uint64_t)h.table_size * h.cluster_size;

@@ -13,10 +13,15 @@ struct plan {
     bool fixed;
 };
 
-static int plan_image(const struct vdi_create_options *given, struct plan *plan, struct img_error *err)
+static int plan_image(const struct img_create *request, struct plan *plan, struct img_error *err)
 {
+    const struct vdi_create_options *given = request->options;
+    int status;
+
     plan->size = img_align_up(given->size < 0 ? 0 : (uint64_t)given->size, 512);
     plan->fixed = given->fixed == 1;
+    if (plan->size > VDI_MAX_SIZE && (status = img_check_target(request->name, err)) < 0)
+        return status;
     if (plan->size > VDI_MAX_SIZE)
         return img_error_set(err, ENOTSUP, "Unsupported VDI image size (size is 0x%" PRIx64 ", max supported is 0x%"
                              PRIx64 ")", plan->size, VDI_MAX_SIZE);
@@ -95,7 +100,7 @@ int vdi_create(const struct img_create *request, struct img_error *err)
 {
     struct img *file = NULL;
     struct plan plan = { 0 };
-    int status = plan_image(request->options, &plan, err);
+    int status = plan_image(request, &plan, err);
 
     if (status == 0)
         status = img_create_file(request->name, 0, IMG_PERM_ALL, request->rest, &file, err);

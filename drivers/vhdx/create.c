@@ -263,8 +263,10 @@ int vhdx_create(const struct img_create *request, struct img_error *err)
 {
     struct plan plan = { .fixed = false };
     struct img *file = NULL;
-    int ret = take_parent(&plan, request, err);
+    int ret = img_check_target(request->name, err);
 
+    if (ret == 0)
+        ret = take_parent(&plan, request, err);
     if (ret == 0)
         ret = check_options(&plan, request->options, err);
     if (ret == 0) {

@@ -178,8 +178,10 @@ int vpc_create(const struct img_create *request, struct img_error *err)
     const struct vpc_create_options *given = request->options;
     struct vpc_new_parent parent = { .size = 0 };
     struct vpc_plan plan = { .parent = given->backing_file ? &parent : NULL };
-    int status = plan.parent ? vpc_take_parent(request, &parent, err) : 0;
+    int status = img_check_target(request->name, err);
 
+    if (status == 0 && plan.parent)
+        status = vpc_take_parent(request, &parent, err);
     if (status == 0)
         status = vpc_plan_disk(given, &plan, err);
     if (status == 0)

@@ -206,7 +206,8 @@ static int open_protocol(struct img **opened, const struct img_driver *driver, c
         plain = guarded = img_asprintf("./%s", plain);
     if (named)
         img_doc_put_string(request->options, "filename", plain);
-    if (set_place(image, request, err) < 0 || img_node_options(image, request->options, request->role, err) < 0)
+    if (set_place(image, request, err) < 0 || img_node_options(image, request->options, request->role, err) < 0 ||
+        img_node_check_share(image, err) < 0)
         return give_up(image, false, err);
     if (call_open(image, request->options, err) < 0) {
         request->refused_user = request->inherits && err->code == EAGAIN;
@@ -331,7 +332,7 @@ static int open_filter(struct img **opened, const struct img_driver *driver, con
     if (img_node_options(image, request->options, request->role, err) < 0)
         goto fail;
     chain_take_no_backing(image, request->options);
-    if (open_file_child(image, request, false, err) < 0)
+    if (open_file_child(image, request, false, err) < 0 || img_node_check_share(image, err) < 0)
         goto fail;
     image->size = img_size(image->file);
     if (img_name_node(image, err) < 0 || call_open(image, request->options, err) < 0)
@@ -511,7 +512,7 @@ static int open_format(struct img **opened, const struct img_driver *driver, str
     chain_take_no_backing(image, request->options);
     if ((driver ? open_file_child(image, request, false, err) : find_format(image, request, err)) < 0)
         goto fail;
-    if (check_folder(image, err) < 0)
+    if (img_node_check_share(image, err) < 0 || check_folder(image, err) < 0)
         goto fail;
     driver = image->driver;
     if (driver->decode)

@@ -203,6 +203,16 @@ int img_create_file(const char *name, uint64_t size, unsigned shared, struct img
     return img_open_protocol(file, name, IMG_RDWR | IMG_RESIZE, IMG_PERM_WRITE | IMG_PERM_RESIZE, shared, err);
 }
 
+int img_check_target(const char *name, struct img_error *err)
+{
+    struct img_error ignored = IMG_ERROR_INIT;
+    const char *plain;
+    const struct img_driver *protocol = img_protocol_for_name(name, &plain, &ignored);
+
+    img_error_clear(&ignored);      /* img_create_file says it */
+    return protocol && protocol->check_name ? protocol->check_name(plain, err) : 0;
+}
+
 int img_check_can_grow(const char *format, const char *name, struct img_error *err)
 {
     const char *plain;

@@ -302,7 +302,12 @@ int img_node_options(struct img *image, struct img_doc *options, enum img_role r
         return ret;
     if (share)
         image->flags |= IMG_SHARE;
-    if (share && !read_only)
+    return 0;
+}
+
+int img_node_check_share(const struct img *image, struct img_error *err)
+{
+    if ((image->flags & (IMG_SHARE | IMG_RDWR)) == (IMG_SHARE | IMG_RDWR))
         return img_error_set(err, EINVAL, "force-share=on can only be used with read-only images");
     return 0;
 }

@@ -99,6 +99,8 @@ void img_node_free(struct img *image);
 enum img_role { IMG_ROLE_ROOT, IMG_ROLE_FILE, IMG_ROLE_DATA, IMG_ROLE_BACKING };
 /* Take the options that every node has (read-only, cache.direct ...) out of `options` and apply them. */
 int img_node_options(struct img *image, struct img_doc *options, enum img_role role, struct img_error *err);
+/* Force-share is for reading.  Asked when the child is open: it complains first of what is wrong below. */
+int img_node_check_share(const struct img *image, struct img_error *err);
 /* Reserve the node-name of the node until it is freed. */
 int img_node_claim_name(struct img *image, struct img_error *err);
 /* Take the boolean `key` out of options.  Returns 0, and leaves *value unchanged if the key is absent. */

@@ -445,6 +445,8 @@ EOF
     img 0 create -q -f raw r 1M
     img 1 convert --bitmaps -O raw a.qcow2 t
     err "qemu-img: Format driver 'raw' does not support bitmaps"
+    img 1 convert --bitmaps a.qcow2 none/x
+    err "qemu-img: none/x: error while converting raw: Could not create 'none/x': No such file or directory"
     img 1 convert --bitmaps -f raw -O qcow2 r t
     err 'qemu-img: Source lacks bitmap support'
     img 1 convert --bitmaps -O qcow2 a.qcow2 r t

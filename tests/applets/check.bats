@@ -434,6 +434,9 @@ EOF
     img 1 check -r all -U v3.qcow2
     out ''
     err "qemu-img: Could not open 'v3.qcow2': force-share=on can only be used with read-only images"
+    # What is wrong below comes first.
+    img 1 check -r all -U --image-opts v3.qcow2
+    err "qemu-img: Could not open 'v3.qcow2': Cannot find device='v3.qcow2' nor node-name='v3.qcow2'"
     img 1 check -r
     out ''
     err "qemu-img check: option requires an argument -- 'r'" \

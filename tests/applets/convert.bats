@@ -204,6 +204,12 @@ EOF
     silent
     img 0 convert -l snapshot.id=2 snapshots.qcow2 2.raw
     silent
+    # By key, also as the first of several sources.
+    img 0 convert -l snapshot.id=2 snapshots.qcow2 1.raw 21.raw
+    silent
+    cat 2.raw 1.raw | cmp - 21.raw
+    img 1 convert -l 2 snapshots.qcow2 1.raw x.raw
+    err 'qemu-img: No support for concatenating multiple snapshot'
     img 0 convert -l 'second one' snapshots.qcow2 2n.raw
     silent
     cmp 1.raw 1n.raw
@@ -216,10 +222,15 @@ EOF
     img 1 convert -l snapshot.id=9 snapshots.qcow2 x.raw
     out ''
     err "qemu-img: Failed to load snapshot: Can't find snapshot"
-    img 1 convert -l snapshot.nosuch=9 snapshots.qcow2 x.raw
-    out ''
-    err "qemu-img: Invalid parameter 'snapshot.nosuch'" \
-        "qemu-img: Failed in parsing snapshot param 'snapshot.nosuch=9'"
+    # Refused where it stands, before other options, and before a source that is not there.
+    for command in 'convert -l snapshot.nosuch=9 snapshots.qcow2 x.raw' 'convert -l snapshot.nosuch=9 none x.raw' \
+        'convert -l snapshot.nosuch=9 --none' 'measure -l snapshot.nosuch=9 -O none none'; do
+        # shellcheck disable=SC2086
+        img 1 $command
+        out ''
+        err "qemu-img: Invalid parameter 'snapshot.nosuch'" \
+            "qemu-img: Failed in parsing snapshot param 'snapshot.nosuch=9'"
+    done
     [ ! -e x.raw ]
 }
 
@@ -240,6 +251,8 @@ EOF
     err 'qemu-img: No support for concatenating multiple snapshot'
     img 1 convert -B base.qcow2 -F qcow2 -O qcow2 a.raw b.raw x.qcow2
     out ''
+    err 'qemu-img: Having a backing file for the target makes no sense when concatenating multiple input images'
+    img 1 convert -n -B a.raw a.raw b.raw none
     err 'qemu-img: Having a backing file for the target makes no sense when concatenating multiple input images'
 }
 

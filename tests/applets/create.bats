@@ -452,6 +452,31 @@ END
     err "qemu-img: : Could not create '': No such file or directory"
 }
 
+@test "create: a place where nothing can be is named before options that are wrong, too" {
+    mkdir dir
+    for format in qcow qcow2 qed vdi vhdx vpc parallels; do
+        img 1 create -q -f $format dir 9223372036854775807
+        err "qemu-img: dir: Could not create 'dir': Is a directory"
+        img 1 create -q -f $format none/a 9223372036854775807
+        err "qemu-img: none/a: Could not create 'none/a': No such file or directory"
+    done
+    for case in qcow2:cluster_size=3 qcow2:compat=7 qed:table_size=3 vhdx:subformat=x vpc:subformat=x luks:key-secret=x \
+        raw:preallocation=metadata; do
+        img 1 create -q -f "${case%%:*}" -o "${case#*:}" none/a 1M
+        err "qemu-img: none/a: Could not create 'none/a': No such file or directory"
+    done
+    # What is refused without a look at the place.
+    img 1 create -q -f vdi -o preallocation=x none/a 1M
+    err "qemu-img: none/a: invalid parameter value: x"
+    img 1 create -q -f qcow2 -o encryption=on,encrypt.format=luks none/a 1M
+    err "qemu-img: none/a: 'encrypt.format' and its alias 'encryption' can't be used at the same time"
+    # A good place: the options are wrong, and what is there stays.
+    echo old >a
+    img 1 create -q -f qcow2 -o cluster_size=3 a 1M
+    err "qemu-img: a: Cluster size must be a power of two between 512 and 2048k"
+    [ "$(cat a)" = old ]
+}
+
 @test "create: names with a colon and a comma" {
     img 0 create -f qcow2 'a,b.x' 1M
     out "Formatting 'a,b.x', fmt=qcow2 cluster_size=65536 extended_l2=off compression_type=zlib size=1048576 lazy_refcounts=off refcount_bits=16"

@@ -169,7 +169,7 @@ static int check_options(struct qcow2_new *plan, struct img_error *err)
     int status;
 
     if ((status = img_cipher_check_alias(given->encryption, given->encrypt_format, err)) < 0 ||
-        (status = choose_version(plan, err)) < 0)
+        (plan->name && (status = img_check_target(plan->name, err)) < 0) || (status = choose_version(plan, err)) < 0)
         return status;
     if (given->backing_fmt && !img_driver_find(given->backing_fmt))
         return qcow2_bad_choice(err, "backing-fmt", given->backing_fmt);
@@ -298,16 +298,17 @@ static int write_image(struct qcow2_new *plan, const uint8_t *header, struct img
     return grow(plan, err);
 }
 
-static int make_image(struct qcow2_new *plan, const char *name, const uint8_t *header, struct img_error *err)
+static int make_image(struct qcow2_new *plan, const uint8_t *header, struct img_error *err)
 {
     struct img *image = &plan->image;
     bool keep = plan->given->keep_data_file == 1;
-    int status = plan->given->data_file ? img_check_new_file(name, err) : 0;
+    int status = plan->given->data_file ? img_check_new_file(plan->name, err) : 0;
 
     if (status == 0)
         status = open_data_file(plan, err);
     if (status == 0)
-        status = img_create_file(name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, plan->rest, &image->file, err);
+        status = img_create_file(plan->name, 0, IMG_PERM_READ | IMG_PERM_WRITE_UNCHANGED, plan->rest, &image->file,
+                                 err);
     if (status == 0)
         status = write_image(plan, header, err);
     if (status == 0)
@@ -355,7 +356,7 @@ int qcow2_new_begin(struct qcow2_new *plan, const struct qcow2_create_options *g
 
 int qcow2_create(const struct img_create *request, struct img_error *err)
 {
-    struct qcow2_new plan = { .rest = request->rest };
+    struct qcow2_new plan = { .name = request->name, .rest = request->rest };
     CLEANUP_FREE uint8_t *header = NULL;
 
     int status = qcow2_new_begin(&plan, request->options, err);
@@ -364,7 +365,7 @@ int qcow2_create(const struct img_create *request, struct img_error *err)
     if (status == 0)
         status = qcow2_make_encryption(&plan, err);
     if (status == 0)
-        status = make_image(&plan, request->name, header, err);
+        status = make_image(&plan, header, err);
     qcow2_new_release(&plan);
     return status;
 }
