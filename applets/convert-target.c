@@ -212,11 +212,19 @@ static int judge_options(struct convert *r)
     return 0;
 }
 
+/* The target of -n: its backing file is what it has, so -B only says that it has one. */
+static bool can_be_over_backing(const struct convert *r)
+{
+    if (r->target_is_zero)
+        return app_refuse("Cannot use --target-is-zero when the destination image has a backing file");
+    return can_have_backing(r);
+}
+
 int convert_judge_target(struct convert *r)
 {
     bool fresh = !r->no_create && !r->raw_stream;
 
-    if (fresh ? judge_options(r) < 0 : r->backing && !can_have_backing(r))
+    if (fresh ? judge_options(r) < 0 : r->backing && !can_be_over_backing(r))
         return -1;
     if (r->images && convert_check_bitmaps(r) < 0)
         return -1;

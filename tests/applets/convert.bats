@@ -354,6 +354,16 @@ EOF
     err 'qemu-img: --target-is-zero requires use of -n flag'
 }
 
+@test "convert: a target over a backing file is not zero" {
+    truncate -s 1M a.raw
+    cp a.raw t
+    pattern t 7 64k 64k
+    cp t old
+    img 1 convert -n --target-is-zero -B a.raw a.raw t
+    err 'qemu-img: Cannot use --target-is-zero when the destination image has a backing file'
+    cmp t old
+}
+
 @test "convert: --target-image-opts" {
     sample a.raw
     truncate -s 10M t.raw
