@@ -125,6 +125,7 @@ const struct applet applet_amend = {
     .synopsis = "[-q] [-p] [-f FMT | --image-opts] [--strict-format] "
                 "[-t CACHE_MODE] [--force] [--object OBJDEF] -o FMT_OPTS FILENAME",
     .options = options,
-    .operands = "Changes are applied one after the other. If one fails, the changes before it stay.",
+    .operands = "Changes are applied one after the other. If one fails, the changes before it\n"
+                "stay.",
     .main = run,
 };

@@ -198,8 +198,9 @@ const struct applet applet_bench = {
                 " [-i AIO] [-n] [-w [--pattern PATTERN] [--flush-interval FLUSH_INTERVAL [--no-drain]]] [-q] [-U]"
                 " FILENAME",
     .options = options,
-    .operands = "When the next request would start beyond the end of the image, it starts at the beginning again.  A\n"
-                "request that starts inside the image and ends beyond it fails.",
+    .operands = "When the next request would start beyond the end of the image, it starts at\n"
+                "the beginning again.  A request that starts inside the image and ends beyond\n"
+                "it fails.",
     .owes_output = 1,
     .main = run,
 };

@@ -209,8 +209,9 @@ const struct applet applet_check = {
                 "[-T CACHE_MODE] [-U] [-r leaks|all] [--output human|json] "
                 "[--object OBJDEF] FILENAME",
     .options = options,
-    .operands = "Exit code: 0 consistent (possibly after a repair), 1 the check failed, 2 corrupt, 3 leaked clusters\n"
-                "but not corrupt, 63 the format does not support checks.",
+    .operands = "Exit code: 0 consistent (possibly after a repair), 1 the check failed, 2\n"
+                "corrupt, 3 leaked clusters but not corrupt, 63 the format does not support\n"
+                "checks.",
     .owes_output = 1,
     .main = run,
 };

@@ -137,7 +137,7 @@ const struct applet applet_commit = {
                 "[-t CACHE_MODE] [-b BASE_IMG] [-d] [-r RATE] [-p] [--object OBJDEF] "
                 "FILENAME",
     .options = options,
-    .operands = "A backing file that is smaller than the image grows.  Afterwards the image is emptied, unless\n"
-                "-d or -b is given.",
+    .operands = "A backing file that is smaller than the image grows.  Afterwards the image is\n"
+                "emptied, unless -d or -b is given.",
     .main = run,
 };

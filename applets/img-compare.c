@@ -239,8 +239,9 @@ const struct applet applet_compare = {
                 "[-s] [-p] [-q] [-T CACHE_MODE] [-U] [--object OBJDEF] "
                 "[--output human|json] FILENAME1 FILENAME2",
     .options = options,
-    .operands = "Exit code: 0 same content, 1 different content, 2 an image cannot be opened or the result cannot\n"
-                "be printed, 3 the allocation cannot be determined, 4 an image cannot be read.",
+    .operands = "Exit code: 0 same content, 1 different content, 2 an image cannot be opened or\n"
+                "the result cannot be printed, 3 the allocation cannot be determined, 4 an\n"
+                "image cannot be read.",
     .owes_output = STATUS_OPEN,
     .main = run,
 };

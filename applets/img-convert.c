@@ -285,6 +285,7 @@ const struct applet applet_convert = {
                 " [-B BACKING_FILENAME [-F BACKING_FMT]] [--object OBJDEF] [-p] [-q] SRC_FILENAME... TGT_FILENAME",
     .options = options,
     .operands = "SRC_FILENAME   source image; several are concatenated; `-` is standard input\n"
-                "TGT_FILENAME   target image; `-` is standard output: raw, or a format that can be written in order",
+                "TGT_FILENAME   target image; `-` is standard output: raw, or a format that can\n"
+                "               be written in order",
     .main = convert_main,
 };

@@ -279,7 +279,7 @@ const struct applet applet_create = {
                 "FILENAME [SIZE]",
     .options = options,
     .operands = "FILENAME is the image to create; an existing file is replaced.\n"
-                "SIZE is in bytes, or has a suffix k, M, G, T, P or E (powers of 1024).  It defaults to the\n"
-                "size of the backing file.",
+                "SIZE is in bytes, or has a suffix k, M, G, T, P or E (powers of 1024).  It\n"
+                "defaults to the size of the backing file.",
     .main = run,
 };

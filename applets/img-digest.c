@@ -343,10 +343,11 @@ const struct applet applet_digest = {
                 " [--output human|json] [--check [--ignore-missing] [--quiet | --status | --warn] [--strict]]"
                 " [--object OBJDEF] FILE...",
     .options = options,
-    .operands = "FILE   image to read; `-` is standard input.  With --check: a list of digests (`-` or no FILE:\n"
-                "       standard input)\n\n"
-                "The content is what a guest reads, with the length of the virtual size, so the digest is that of\n"
-                "the raw file.  sha256sum(1) can check a list, too, if its files are raw.",
+    .operands = "FILE   image to read; `-` is standard input.  With --check: a list of digests\n"
+                "       (`-` or no FILE: standard input)\n\n"
+                "The content is what a guest reads, with the length of the virtual size, so the\n"
+                "digest is that of the raw file.  sha256sum(1) can check a list, too, if its\n"
+                "files are raw.",
     .owes_output = 1,
     .main = run,
 };

@@ -186,8 +186,9 @@ const struct applet applet_measure = {
                 "[--object OBJDEF] (--size SIZE | FILENAME)",
     .options = options,
     .operands = "FILENAME is the image to convert.  Only its map is read, not its data.\n"
-                "`required size` is the most that the copy needs, `fully allocated size` what it needs after the\n"
-                "whole disk was written, `bitmaps size` what `convert --bitmaps` adds.",
+                "`required size` is the most that the copy needs, `fully allocated size` what\n"
+                "it needs after the whole disk was written, `bitmaps size` what `convert\n"
+                "--bitmaps` adds.",
     .owes_output = 1,
     .main = run,
 };

@@ -216,7 +216,8 @@ const struct applet applet_rebase = {
                 "[-t CACHE] [-U] [-p] [-b BACKING_FILENAME [-F BACKING_FMT] "
                 "[-T BACKING_CACHE]] [-u] [-c] [--object OBJDEF] FILENAME",
     .options = options,
-    .operands = "The guest-visible content stays the same: data that differs in the new backing file is first copied\n"
-                "to the image.  With -u nothing is copied; the new backing file must have the content of the old one.",
+    .operands = "The guest-visible content stays the same: data that differs in the new backing\n"
+                "file is first copied to the image.  With -u nothing is copied; the new backing\n"
+                "file must have the content of the old one.",
     .main = run,
 };

@@ -140,7 +140,8 @@ const struct applet applet_resize = {
                 "FILENAME [+|-]SIZE",
     .options = options,
     .minus_number = true,
-    .operands = "SIZE is the new size; with + or - it is the amount to grow or shrink by.  It is in bytes, or has a\n"
-                "suffix k, M, G, T, P or E (powers of 1024).  Partitions and file systems inside are not changed.",
+    .operands = "SIZE is the new size; with + or - it is the amount to grow or shrink by.  It\n"
+                "is in bytes, or has a suffix k, M, G, T, P or E (powers of 1024).  Partitions\n"
+                "and file systems inside are not changed.",
     .main = run,
 };

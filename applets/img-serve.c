@@ -56,9 +56,10 @@ const struct applet applet_serve = {
     .title = "serve disks to NBD clients",
     .synopsis = "[OPTIONS] [-x NAME -f FMT -r ...] FILE [[-x NAME ...] FILE]... | -L [OPTIONS]",
     .options = options,
-    .operands = "-x, -D, -o, --length, -r, -A, -B, -l, -f and --image-opts belong to the next FILE,\n"
-                "or to the last one.\n"
+    .operands = "-x, -D, -o, --length, -r, -A, -B, -l, -f and --image-opts belong to the next\n"
+                "FILE, or to the last one.\n"
                 "Without -t the server ends when the last client has left.\n"
-                "Sockets that a service manager passes ($LISTEN_FDS) take the place of -p, -b and -k.",
+                "Sockets that a service manager passes ($LISTEN_FDS) take the place of -p, -b\n"
+                "and -k.",
     .main = run,
 };

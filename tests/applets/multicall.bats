@@ -222,11 +222,11 @@ longest() {
     sed '/^$/q' "$OUT" | awk '{ if (length > most) most = length } END { print most }'
 }
 
-@test "multicall: the synopsis of --help is wrapped, and has the name without its folder" {
+@test "multicall: --help is 80 columns wide, its synopsis as wide as asked, with the name without its folder" {
     beyond
     for tool in $("$IMGBOX" --list | sed -n 's/^img-//p'); do
         cmd 0 "$BUILD/bin/qemu-img" "$tool" --help
-        [ "$(longest)" -le 80 ]
+        [ "$(awk 'length > 80' "$OUT")" = "" ]
         has "$OUT" "^Usage: qemu-img $tool "
         COLUMNS=60 cmd 0 "$BUILD/bin/img-$tool" --help
         [ "$(longest)" -le 60 ]
