@@ -86,6 +86,7 @@ struct img {
     struct img **extents;           /* more nodes with guest bytes, "extents.0" and so on: filled by */
     size_t extent_count;            /* the driver (img_open_extent), flushed and closed by libimg */
     char *child_name;               /* of an extent: "extents.N" */
+    bool rebasing;                  /* a backing file comes below: what it must not show has to be stored, zeroes too */
     bool backing_changed;           /* set by map: the backing file is not the one that the image was made on, so its
                                      * content must not be read */
     char *backing_name;             /* as stored in the image, NULL: none */

@@ -4,13 +4,13 @@
  * Specification: "Standard Cluster Descriptor" (the zero flag), "Extended L2 Entries".
  *
  * Version 3 flags clusters (or subclusters) as zero, and keeps them allocated unless told to unmap.  Version 2 has
- * no flag: a cluster reads as zeroes only if it is unallocated and there is no backing file.
+ * no flag: a cluster reads as zeroes only if it is unallocated and there is no backing file, now or soon.
  */
 #include "qcow2.h"
 
 static bool may_show_backing(const struct img *image)
 {
-    return image->backing || image->backing_name;
+    return image->backing || image->backing_name || image->rebasing;
 }
 
 /* Does [offset, end) already read as zeroes, according to this image's metadata? */

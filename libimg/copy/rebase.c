@@ -64,7 +64,9 @@ int img_rebase(struct img *image, const struct img_rebase *how, struct img_copy_
     int ret;
 
     find_shared(image, &rebase);
+    image->rebasing = true;
     ret = img_copy(&what, NULL, fault);
+    image->rebasing = false;
     if (ret == 0) {
         ret = img_flush(image);
         *fault = (struct img_copy_fault){ .stage = IMG_COPY_WRITING };

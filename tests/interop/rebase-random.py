@@ -166,10 +166,12 @@ def one(seed, folder):
         journal.add(ours, 'qemu-img', words)
         before = content(ours, overlay)
         mine, his = run(IMG, words, ours), run(PEER, words, theirs)
-        if his.code == -6:
-            # qemu-img dies of an assertion (-c where part of a cluster is allocated); ours has to do it all the same
+        # qemu-img dies of an assertion (-c where part of a cluster is allocated), or loses zeroes of version 2, which has no
+        # way to store them; ours has to do it all the same
+        lost = safe and not overlay.parent and '0.10' in words_of(overlay) and content(theirs, overlay) != before
+        if his.code == -6 or lost:
             if mine.code != 0 or content(ours, overlay) != before:
-                problems.append(f'{title}: qemu-img died, ours {mine.code} {mine.err}')
+                problems.append(f'{title}: qemu-img failed, ours {mine.code} {mine.err}')
             break
         difference = mine.differs(his)
         if difference:
