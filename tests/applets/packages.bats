@@ -4,6 +4,7 @@
 # installed in a system of their own are left to `make check-long`.
 
 load ../helper
+load ../servers
 
 static=$BUILD/static/imgbox
 
@@ -16,11 +17,6 @@ setup() {
 
 long() {
     [ "${TIMES:-1}" -ge 2 ] || skip 'left to make check-long'
-}
-
-# with COMMAND...: it is there, or the test is skipped
-with() {
-    for name; do command -v "$name" > /dev/null || skip "no $name"; done
 }
 
 # committed: a clone of this project with all that is not committed yet
@@ -57,7 +53,7 @@ for line in open(sys.argv[1]):
 
 @test "initramfs: busybox and imgbox in a machine" {
     [ -x "$static" ] || skip 'no static build'
-    with qemu-system-x86_64
+    need qemu-system-x86_64
     local kernel=${PEERS:-/opt/peers}/lio/vmlinuz box
     [ -e "$kernel" ] || skip 'no kernel: packaging/lio.sh'
     box=$(command -v busybox) && ! ldd "$box" > /dev/null 2>&1 || skip 'no static busybox'
@@ -81,7 +77,7 @@ in_system() {
 @test "Debian: packages are built, and installed beside qemu-utils and in its place" {
     long
     need_root
-    with debootstrap dpkg-buildpackage dh lintian lowdown
+    need debootstrap dpkg-buildpackage dh lintian lowdown
     committed
     make -s -C clone deb > deb.log 2>&1
     lintian clone/build/deb/*.changes > lint 2>&1 || true
@@ -123,7 +119,7 @@ in_system() {
 
 @test "RPM: packages are built, and have what they name" {
     long
-    with rpmbuild lowdown
+    need rpmbuild lowdown
     committed
     make -s -C clone rpm RPM_FLAGS=--nodeps > rpm.log 2>&1
     rpm -qlp clone/build/rpm/RPMS/*/imgbox-0*.rpm > list
@@ -138,7 +134,7 @@ in_system() {
 
 @test "musl-gcc: an executable without the C library of the system, and without warnings" {
     long
-    with musl-gcc
+    need musl-gcc
     make -C "$ROOT" -j 2 BUILD="$PWD/musl" CC=musl-gcc > log 2>&1
     [ "$(grep -c 'warning:' log)" -eq 0 ]
     ! grep -q 'libc[.]so[.]6' musl/imgbox || return 1
@@ -152,7 +148,7 @@ in_system() {
 
 @test "choices: the smaller builds are as small as their page says, and do what they keep" {
     long
-    with musl-gcc
+    need musl-gcc
     make -s -C "$ROOT" BUILD="$PWD/small" CONFIG="$ROOT/packaging/small.config" static > "$OUT" 2> "$ERR" || { show; false; }
     # (1.37 MB with the libraries of Debian 12; those of 13 are larger)
     [ "$(wc -c < small/static/imgbox)" -lt 1410000 ]
@@ -178,7 +174,7 @@ in_system() {
     local machine format run=()
     head -c 3M /dev/urandom > disk.raw
     for machine in aarch64 i686; do
-        with "$machine-linux-gnu-gcc"
+        need "$machine-linux-gnu-gcc"
         make -C "$ROOT" -j 2 BUILD="$PWD/$machine" CC="$machine-linux-gnu-gcc" \
             PKG_CONFIG="$machine-linux-gnu-pkg-config" all static > log 2>&1
         # (glibc has a word about names of machines in a static executable)

@@ -6,29 +6,19 @@ Standard output, standard error, exit code, JSON, and what a guest reads from th
 repaired image must be the same.  Where the reference tool gives up on its own repair
 ("Marking image as corrupt"), ours must leave the image no worse than it was.
 
-environment: IMG tool to test (build/bin/qemu-img), PEER reference tool, PEER_IO its qemu-io,
-             SEED first seed (1), COUNT cases, KEEP folder for images of failed cases
+The environment is that of lib/harness.py; KEEP gets the damaged images of failed cases.
 """
 import os
 import random
 import re
-import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 import damage  # noqa: E402
 from damage import COMPRESSED, COPIED, OFFSET  # noqa: E402
-
-ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), '../..'))
-IMG = os.environ.get('IMG', os.path.join(ROOT, 'build/bin/qemu-img'))
-PEER = os.environ.get('PEER', '/opt/peers/10.0/usr/bin/qemu-img')
-PEER_IO = os.environ.get('PEER_IO', os.path.join(os.path.dirname(PEER), 'qemu-io'))
-SEED = int(os.environ.get('SEED', '1'))
-COUNT = int(os.environ.get('COUNT', 80 * int(os.environ.get('TIMES', '1'))))
-KEEP = os.environ.get('KEEP')
+from harness import IMG, KEEP, PEER, PEER_IO, Folder, cases  # noqa: E402
 
 NAME = 'image.qcow2'
 # Faults that qemu-img does not find.
@@ -409,30 +399,23 @@ def case(seed, bases):
     return '%s: %s' % (options, ', '.join(damages)), faults
 
 
+def shortened(fault):
+    lines = fault.splitlines()
+    return '\n'.join(lines if len(lines) <= 60 else lines[:60] + ['...'])
+
+
 def main():
-    if not os.access(PEER, os.X_OK) or not os.access(PEER_IO, os.X_OK):
-        print('1..0 # SKIP no reference tool')
-        return 0
+    seeds, tap = cases('check-random', 80)
     # Both read the same file by the same name, as the name is part of what they say.
-    folder = tempfile.mkdtemp(prefix='check-random.')
-    failed = 0
-    try:
-        os.chdir(folder)
+    with Folder('check-random') as folder:
+        os.chdir(folder.path)
         bases = make_all()
-        print('1..%d' % COUNT)
-        for number in range(COUNT):
-            title, faults = case(SEED + number, bases)
-            print('%s %d - seed %d, %s' % ('not ok' if faults else 'ok', number + 1, SEED + number, title), flush=True)
-            for fault in faults:
-                lines = fault.splitlines()
-                shown = lines if len(lines) <= 60 else lines[:60] + ['...']
-                print('\n'.join('# ' + line for line in shown))
-            failed += bool(faults)
-    finally:
+        for seed in seeds:
+            title, faults = case(seed, bases)
+            tap.result(f'seed {seed}: {title}', [shortened(fault) for fault in faults])
         os.chdir('/')
-        shutil.rmtree(folder)
-    return 1 if failed else 0
+    tap.end()
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()
