@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: MIT
 # Install what imgbox needs from the distribution's packages, as root.
 #
-# usage: install-deps.sh build | network | test [--no-peers]
+# usage: install-deps.sh build | network | test [--no-peers] | long [--no-peers]
 #
 # build: the compilers and libraries of `make` and `make static`.
 # network: also what `make static CONFIG=packaging/network.config` needs to build libraries from source, on Debian 12.
 # test:  also the tools that the tests run, and the reference tools (peers.sh), unless --no-peers is given.  On Debian 12
 #        these come from the suite of backports, which is added to the sources of apt.
+# long:  also what only `make check-long` needs: the tools that build packages, other processors, an emulated machine and
+#        its kernel; and the servers of Ceph and Gluster, which `make check` tests, too, where they are.
 # Safe to run again: it asks the archive only for packages that are missing.
 #
 # Tried on Debian 12 and 13.  The names for Ubuntu, Fedora, Alpine and Arch are written from their lists of packages, and
@@ -16,7 +18,7 @@
 set -eu
 
 # The packages of a manager.  a|b: the first that the release has.
-list() {  # manager, build, network or test
+list() {  # manager, build, network, test or long
     case $1-$2 in
     apt-build) echo 'gcc make pkg-config libc6-dev zlib1g-dev libdeflate-dev libzstd-dev libbz2-dev liblzma-dev nettle-dev
               libargon2-dev libgnutls28-dev libnbd-dev libcurl4-gnutls-dev libssh-dev libnfs-dev libiscsi-dev
@@ -27,6 +29,9 @@ list() {  # manager, build, network or test
               python3-libqcow gnutls-bin procps nbdkit libnbd-bin python3-libnbd nbd-client nginx-light|nginx vsftpd
               openssh-server openssh-client iproute2 nfs-ganesha nfs-ganesha-vfs rpcbind tgt zsh fish lowdown mandoc groff-base
               ca-certificates zstd xz-utils bzip2' ;;
+    apt-long) echo 'debootstrap dpkg-dev debhelper lintian rpm busybox-static qemu-system-x86 qemu-user-static|qemu-user
+              gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-i686-linux-gnu libc6-dev-i386-cross fio ceph-mon ceph-osd
+              ceph-common glusterfs-server glusterfs-client' ;;
     dnf-build) echo 'gcc make pkgconf-pkg-config glibc-devel zlib-devel libdeflate-devel libzstd-devel bzip2-devel xz-devel
               nettle-devel libargon2-devel gnutls-devel libnbd-devel libcurl-devel libssh-devel libnfs-devel
               libiscsi-devel musl-gcc kernel-headers e2fsprogs' ;;
@@ -47,7 +52,7 @@ list() {  # manager, build, network or test
 }
 
 usage() {
-    echo "usage: $0 build | network | test [--no-peers]" >&2
+    echo "usage: $0 build | network | test [--no-peers] | long [--no-peers]" >&2
     exit 2
 }
 
@@ -106,14 +111,15 @@ add_pacman() { pacman -S --noconfirm --needed "$@" > /dev/null; }
 peers=1
 [ "${2-}" != --no-peers ] || peers=
 case $#,${1-},${2-} in
-    1,build, | 1,network, | 1,test, | 2,test,--no-peers) ;;
+    1,build, | 1,network, | 1,test, | 2,test,--no-peers | 1,long, | 2,long,--no-peers) ;;
     *) usage ;;
 esac
 kind=$(manager)
 kind=${kind%-get}
 packages=$(list "$kind" build)
 [ "$1" = build ] || packages="$packages $(list "$kind" network)"
-[ "$1" != test ] || packages="$packages $(list "$kind" test)"
+case $1 in test | long) packages="$packages $(list "$kind" test)" ;; esac
+[ "$1" != long ] || packages="$packages $(list "$kind" long)"
 
 # Is one of a|b|c installed?
 satisfied() {
@@ -154,9 +160,11 @@ if [ -n "$missing" ]; then
     fi
 fi
 
-if [ "$1" = test ] && [ -n "$peers" ]; then
+case $1 in test | long) ;; *) peers= ;; esac
+if [ -n "$peers" ]; then
     if [ "$kind" = apt ]; then
         sh "$(dirname "$0")/peers.sh"
+        [ "$1" != long ] || sh "$(dirname "$0")/lio.sh"
     else
         echo "the reference tools are installed on Debian only: comparisons with them are skipped"
     fi
