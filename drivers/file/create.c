@@ -46,7 +46,7 @@ static int cannot_make(const char *name)
 {
     const char *slash = strrchr(name, '/');
     if (slash && !slash[1])
-        return 0;
+        return 0;       /* creating it says what is wrong */
     CLEANUP_FREE char *folder = slash ? img_strndup(name, (size_t)(slash - name) + 1) : img_strdup(".");
 
     return folder ? cannot_access(folder, W_OK | X_OK) : ENOMEM;

@@ -307,7 +307,8 @@ const struct img_driver img_driver_file = {
     .open_size = sizeof(struct file_open_options),
     .probe = probe_file, .open = open_file, .close = close_file, .lock = lock_file, .in_folder = file_in_folder,
     .descriptor = descriptor,
-    .create = file_create, .check_name = file_check_name, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero, .discard = file_discard,
+    .create = file_create, .check_name = file_check_name, .pread = file_pread, .pwrite = file_pwrite, .zero = file_zero,
+    .discard = file_discard,
     .flush = file_flush, .length = file_length, .map = file_map, .copy_range = file_copy_range, .resize = file_resize, .info = info,
     .allocated = allocated, .zero_initialised = zero_initialised,
 };

@@ -170,7 +170,8 @@ def one(seed, folder):
         # way to store them; ours has to do it all the same
         lost = safe and not overlay.parent and '0.10' in words_of(overlay) and content(theirs, overlay) != before
         if his.code == -6 or lost:
-            if mine.code != 0 or content(ours, overlay) != before:
+            refused = 'backing format must be specified' in mine.err and '-F' not in words
+            if (mine.code != 0 and not refused) or content(ours, overlay) != before:
                 problems.append(f'{title}: qemu-img failed, ours {mine.code} {mine.err}')
             break
         difference = mine.differs(his)
