@@ -135,7 +135,7 @@ check_file() {
     done < "$file"
 }
 
-names="$names sources"
+names="$names sources zstd-small"
 for driver in ${DRIVERS-}; do
     names="$names driver.$driver"
 done
@@ -228,12 +228,13 @@ usual_way() {
 variables=''
 # Libraries that the static build makes for itself: see network.config.
 sources=$(choice sources)
-if [ "$sources" = on ] && [ -z "$static" ]; then
-    echo 'config: sources=on needs musl-gcc' >&2
+from_source=$([ "$sources" != on ] || echo network)$([ "$(choice zstd-small)" != on ] || echo ' zstd-small')
+if [ -n "$from_source" ] && [ -z "$static" ]; then
+    echo 'config: sources=on and zstd-small=on need musl-gcc' >&2
     exit 1
 fi
 add_built_packages() {
-    if ! built_libs=$(sh packaging/network.sh libs "$driver"); then
+    if ! built_libs=$(sh packaging/sources.sh libs "$driver"); then
         echo "config: driver.$driver is asked for, but sources=on has no $packages" >&2
         exit 1
     fi
@@ -332,5 +333,5 @@ DRIVERS_IN_MODULES := $modules
 DRIVERS_NOT_STATIC := $not_static
 STATIC_CC := $static
 MUSL := $musl
-STATIC_SOURCES := $(echo "$sources" | grep -x on)$variables
+STATIC_SOURCES := $from_source$variables
 EOF

@@ -35,6 +35,13 @@ config() {
     (cd "$ROOT" && DRIVERS='raw file qcow2 vmdk zstd' sh packaging/config.sh "$OLDPWD/choice")
 }
 
+@test "config: what the static file has from sources" {
+    config sources=on zstd-small=on > "$OUT" 2>&1 || grep -q 'musl-gcc' "$OUT"
+    grep -q 'musl-gcc' "$OUT" || has "$OUT" '^STATIC_SOURCES := network zstd-small$'
+    config zstd=on > "$OUT"
+    has "$OUT" '^STATIC_SOURCES := $'
+}
+
 @test "config: an unknown name or value is an error, and the nearest is named" {
     config '# zsdt=of' '' 'zstd=off   ' 'driver.vmdk=off' driver.qcow2=module > "$OUT"
     has "$OUT" '^# zstd: off by choice'

@@ -29,7 +29,7 @@ setup() {
     unset SSL_CERT_FILE
     # What keeps it from being built here, if that is known; anything else is a fault.
     if [ -s "$RIG/build.log" ] && [ ! -x "$static" ]; then
-        reason=$(sed -n -E 's/^(network.sh|config): ((cannot fetch|knows the|needs|no |sources=on needs).*)/\2/p' \
+        reason=$(sed -n -E 's/^(sources.sh|config): ((cannot fetch|knows the|needs|no |sources=on and).*)/\2/p' \
             "$RIG/build.log")
         [ -z "$reason" ] || skip "$reason"
         cat "$RIG/build.log"

@@ -1,15 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The libraries of the network drivers, for the static file of network.config.
+# Libraries for the static file of which the distribution has no archive that fits.
 #
-# usage: network.sh build SYSROOT FOLDER COMPILER...
-#        network.sh libs DRIVER
+# usage: sources.sh build network | zstd-small SYSROOT FOLDER COMPILER...
+#        sources.sh libs DRIVER
 #
-# build: adds to SYSROOT (see sysroot.sh) the headers and archives that the drivers need, working in FOLDER.
-#        nettle's public-key half, GMP, libnfs and libiscsi come from the archives that the distribution has: they use
-#        little of the C library, and packaging/slim-chk.c has what musl lacks of it.  GnuTLS, libcurl and libnbd are
-#        compiled, for size and without what an initramfs has no use for, from the sources of the distribution, which
-#        apt-get fetches and verifies (MIRROR: from where; the release's own corrections are in them).
+# build: adds headers and archives to SYSROOT (see sysroot.sh), working in FOLDER.  Sources are those of the distribution,
+#        which apt-get fetches and verifies (MIRROR: from where; the release's own corrections are in them).
+#        network: what the network drivers need.  nettle's public-key half, GMP, libnfs and libiscsi come from the
+#        archives that the distribution has: they use little of the C library, and packaging/slim-chk.c has what musl
+#        lacks of it.  GnuTLS, libcurl and libnbd are compiled, for size and without what an initramfs has no use for.
+#        zstd-small: zstd, as its makefile calls minified, with a section for each function.
 # libs:  prints what to link for a driver; fails for one that the static file cannot have.
 #
 # TLS is GnuTLS, as in the other builds: one library for https and for NBD, and the same messages.
@@ -19,7 +20,7 @@ release=bookworm
 tls='-lgnutls -lhogweed -lgmp -lnettle'
 
 die() {
-    echo "network.sh: $*" >&2
+    echo "sources.sh: $*" >&2
     exit 1
 }
 
@@ -44,27 +45,37 @@ apt() {
 }
 
 prepare_apt() {
+    [ ! -e "$work/apt/sources.list" ] || return 0
     key=/usr/share/keyrings/debian-archive-keyring.gpg
     [ -e "$key" ] || die "needs $key, to verify the sources"
     mkdir -p "$work/apt/lists/partial" "$work/apt/cache"
     for suite in "$mirror $release" "$mirror $release-updates" "$mirror-security $release-security"; do
         echo "deb-src [signed-by=$key] $suite main"
     done > "$work/apt/sources.list"
-    apt update > "$work/apt.log" 2>&1 || die "cannot fetch the list of sources from $mirror (see $work/apt.log)"
+    apt update > "$work/apt.log" 2>&1 || {
+        rm "$work/apt/sources.list"
+        die "cannot fetch the list of sources from $mirror (see $work/apt.log)"
+    }
+}
+
+# Fetch a source package: the newest, or, if the mirror does not have that (yet), the one of the release.
+fetch() {  # NAME
+    (cd "$work/packages" && apt source --download-only "$1") > "$work/$1.log" 2>&1 ||
+        (cd "$work/packages" && apt source --download-only "$1/$release") >> "$work/$1.log" 2>&1
 }
 
 # Unpack a source package as $work/NAME; the upstream version must be the one that is known to build.
 unpack() {  # NAME UPSTREAM-VERSION
     mkdir -p "$work/packages"
     rm -f "$work/packages/$1"_*.dsc
-    (cd "$work/packages" && apt source --download-only "$1") > "$work/$1.log" 2>&1 ||
-        die "cannot fetch the source of $1 (see $work/$1.log)"
+    fetch "$1" || die "cannot fetch the source of $1 (see $work/$1.log)"
     for description in "$work/packages/$1_$2-"*.dsc; do
         [ -e "$description" ] || die "the source of $1 is not version $2"
     done
     rm -rf "${work:?}/$1"
     # (apt-get has verified it)
     dpkg-source --no-check -x "$description" "$work/$1" >> "$work/$1.log" 2>&1 || die "cannot unpack $1"
+    basename "$description" .dsc > "$work/$1.version"
 }
 
 # ---- Building --------------------------------------------------------------------------------
@@ -142,36 +153,53 @@ build_libnbd() {
     make -C include install
 }
 
+# Only what imgbox calls: no dictionaries are made, and no formats before version 0.8 are read.
+build_libzstd() {
+    make -j "$jobs" -C "$work/libzstd/lib" libzstd.a CC="$compiler" AR="$("$compiler" -print-prog-name=ar)" \
+        ZSTD_LIB_MINIFY=1 ZSTD_LIB_DICTBUILDER=0 ZSTD_LIB_DEPRECATED=0 ZSTD_LEGACY_SUPPORT=0 \
+        MOREFLAGS='-w -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables'
+}
+
 # (what is finished is kept when a later one fails)
 from_source() {  # NAME UPSTREAM-VERSION
-    if [ -z "$(find "$work/$1.done" -newer "$here/network.sh" 2> /dev/null)" ]; then
+    if [ -z "$(find "$work/$1.done" -newer "$here/sources.sh" 2> /dev/null)" ]; then
+        prepare_apt
         unpack "$1" "$2"
         ("build_$1") >> "$work/$1.log" 2>&1 || die "cannot build $1 (see $work/$1.log)"
         touch "$work/$1.done"
     fi
-    echo "$1: $2, from source"
+    echo "$1: $(cat "$work/$1.version"), from source"
 }
 
-build() {
-    sysroot=$(cd "$1" && pwd) compiler=$3
-    mkdir -p "$2"
-    work=$(cd "$2" && pwd) here=$(cd "$(dirname "$0")" && pwd)
-    shift 3
-    [ "$(. /etc/os-release && echo "${VERSION_CODENAME-}")" = "$release" ] ||
-        die "knows the sources of Debian $release only"
-    command -v dpkg-source > /dev/null || die 'no dpkg-source: run packaging/install-deps.sh network'
+build_network() {
     take "$compiler" libgmp gmp.h "$@"
     take "$compiler" libhogweed nettle "$@"
     take "$compiler" libnfs nfsc "$@"
     take "$compiler" libiscsi iscsi "$@"
-    prepare_apt
     from_source gnutls28 3.7.9
     from_source curl 7.88.1
     from_source libnbd 1.14.2
 }
 
-case ${1-} in
-    build) shift; build "$@" ;;
-    libs) libs "$2" ;;
-    *) echo "usage: $0 build SYSROOT FOLDER COMPILER... | libs DRIVER" >&2; exit 2 ;;
+build_zstd_small() {
+    from_source libzstd 1.5.4+dfsg2
+    sh "$here/slim.sh" libzstd "$work/libzstd/lib/libzstd.a" "$sysroot/lib" "$compiler" "$@" \
+        -isystem "$sysroot/include"
+}
+
+build() {
+    what=build_$(echo "$1" | tr - _) sysroot=$(cd "$2" && pwd) compiler=$4
+    mkdir -p "$3"
+    work=$(cd "$3" && pwd) here=$(cd "$(dirname "$0")" && pwd)
+    shift 4
+    [ "$(. /etc/os-release && echo "${VERSION_CODENAME-}")" = "$release" ] ||
+        die "knows the sources of Debian $release only"
+    command -v dpkg-source > /dev/null || die 'no dpkg-source: run packaging/install-deps.sh network'
+    "$what" "$@"
+}
+
+case ${1-},${2-} in
+    build,network | build,zstd-small) shift; build "$@" ;;
+    libs,*) libs "$2" ;;
+    *) echo "usage: $0 build network | zstd-small SYSROOT FOLDER COMPILER... | libs DRIVER" >&2; exit 2 ;;
 esac
