@@ -218,6 +218,8 @@ usual_way() {
         echo off
     elif [ -n "$musl" ] && [ "$sources" != on ] && [ -n "$packages$linked" ]; then
         echo off
+    elif [ "$sources" = on ] && [ -n "$packages" ] && ! sh packaging/sources.sh libs "$driver" > /dev/null; then
+        echo off
     elif grep -q '^IMG_MODULE("' "drivers/$driver"/*.c; then
         echo module
     else
