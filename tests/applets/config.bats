@@ -37,8 +37,9 @@ config() {
 
 @test "config: what the static file has from sources" {
     # A library that is here, but not among those, leaves its driver out.
-    (cd "$ROOT" && DRIVERS='raw file gluster ssh' sh packaging/config.sh packaging/network.config) > "$OUT" 2> "$ERR" ||
-        has "$ERR" '^config: driver.(nbd|iscsi|nfs|curl|tls) is asked for|musl-gcc'
+    cp "$ROOT/packaging/network.config" choice
+    (cd "$ROOT" && DRIVERS='raw file nbd iscsi nfs curl tls ssh gluster' sh packaging/config.sh "$OLDPWD/choice") \
+        > "$OUT" 2> "$ERR" || has "$ERR" 'musl-gcc'
     ! grep -q gluster "$ERR" || { show; false; }
     config sources=on zstd-small=on > "$OUT" 2>&1 || grep -q 'musl-gcc' "$OUT"
     grep -q 'musl-gcc' "$OUT" || has "$OUT" '^STATIC_SOURCES := network zstd-small$'
