@@ -44,18 +44,17 @@ apt() {
         -o Acquire::Retries=3 "$@"
 }
 
+prepared=
 prepare_apt() {
-    [ ! -e "$work/apt/sources.list" ] || return 0
+    [ -z "$prepared" ] || return 0
     key=/usr/share/keyrings/debian-archive-keyring.gpg
     [ -e "$key" ] || die "needs $key, to verify the sources"
     mkdir -p "$work/apt/lists/partial" "$work/apt/cache"
     for suite in "$mirror $release" "$mirror $release-updates" "$mirror-security $release-security"; do
         echo "deb-src [signed-by=$key] $suite main"
     done > "$work/apt/sources.list"
-    apt update > "$work/apt.log" 2>&1 || {
-        rm "$work/apt/sources.list"
-        die "cannot fetch the list of sources from $mirror (see $work/apt.log)"
-    }
+    apt update > "$work/apt.log" 2>&1 || die "cannot fetch the list of sources from $mirror (see $work/apt.log)"
+    prepared=yes
 }
 
 # Fetch a source package: the newest, or, if the mirror does not have that (yet), the one of the release.
