@@ -98,10 +98,10 @@ int file_create(const struct img_create *request, struct img_error *err)
         return status;
     if (options->extent_size_hint > (int64_t)UINT32_MAX)
         return img_error_set(err, EINVAL, "Extent size hint is too large");
-    if (mode == FILE_PREALLOC_METADATA && (status = file_check_name(name, err)) == 0)
-        status = img_error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
-    if (status < 0)
-        return status;
+    if (mode == FILE_PREALLOC_METADATA) {
+        status = file_check_name(name, err);
+        return status < 0 ? status : img_error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
+    }
 
     CLEANUP_FD int fd = open_new(name);
     if (fd < 0)

@@ -16,15 +16,14 @@ struct plan {
 static int plan_image(const struct img_create *request, struct plan *plan, struct img_error *err)
 {
     const struct vdi_create_options *given = request->options;
-    int status;
 
     plan->size = img_align_up(given->size < 0 ? 0 : (uint64_t)given->size, 512);
     plan->fixed = given->fixed == 1;
-    if (plan->size > VDI_MAX_SIZE && (status = img_check_target(request->name, err)) < 0)
-        return status;
-    if (plan->size > VDI_MAX_SIZE)
-        return img_error_set(err, ENOTSUP, "Unsupported VDI image size (size is 0x%" PRIx64 ", max supported is 0x%"
-                             PRIx64 ")", plan->size, VDI_MAX_SIZE);
+    if (plan->size > VDI_MAX_SIZE) {
+        int status = img_check_target(request->name, err);
+        return status < 0 ? status : img_error_set(err, ENOTSUP, "Unsupported VDI image size (size is 0x%" PRIx64
+                                                   ", max supported is 0x%" PRIx64 ")", plan->size, VDI_MAX_SIZE);
+    }
     plan->blocks = (uint32_t)img_div_up(plan->size, VDI_BLOCK);
     plan->data_offset = VDI_HEADER_BYTES + img_align_up(4ull * plan->blocks, 512);
     return 0;

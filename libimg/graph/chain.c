@@ -277,10 +277,10 @@ static int open_file_child(struct img *image, struct request *request, bool prob
     if (ret < 0)
         return ret;
     child.name = request->name;
-    if (!child.options && !child.name && (ret = img_node_check_share(image, err)) < 0)
-        return ret;
-    if (!child.options && !child.name)
-        return img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", key);
+    if (!child.options && !child.name) {
+        ret = img_node_check_share(image, err);
+        return ret < 0 ? ret : img_error_set(err, EINVAL, "A block device must be specified for \"%s\"", key);
+    }
     if (!child.options)
         child.options = img_doc_object();
     if (probing) {
